@@ -1,0 +1,23 @@
+"""Names of AnnData slots and registry keys, in one place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+JUNCTION_LAYER: Final = "cell_by_junction_matrix"
+CLUSTER_LAYER: Final = "cell_by_cluster_matrix"
+ATSE_KEY: Final = "atse_id"
+
+TOTALS_KEY: Final = "atse_totals"
+"""Registry key of the ATSE totals; junction counts are registered under scvi's own ``X``."""
+
+ACTIVITY_SLOT: Final = "X_PHI"
+PROGRAM_SLOT: Final = "psi_learned"
+RESULTS_SLOT: Final = "leafletfa"
+DATASET_SLOT: Final = "splicing"
+PROGRAM_PREFIX: Final = "SP_"
+
+
+def program_names(n_programs: int) -> list[str]:
+    """Names of programs, ``SP_1`` .. ``SP_K``, ordered by prevalence."""
+    return [f"{PROGRAM_PREFIX}{k + 1}" for k in range(n_programs)]

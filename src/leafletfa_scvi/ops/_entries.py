@@ -1,0 +1,94 @@
+"""Observed entries of a splicing data set as one CSR block of torch tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+
+
+@dataclass(frozen=True)
+class ObservedEntries:
+    """The (cell, junction) pairs with an ATSE total above zero, row by row (CSR).
+
+    Entries with a junction count of zero are part of it: they are evidence against the junction.
+
+    Attributes
+    ----------
+    indptr
+        ``(B + 1,)`` int64; entries of cell ``c`` are ``indptr[c]:indptr[c + 1]``.
+    column
+        ``(nnz,)`` int32, 0-based junction of each entry, ascending within a cell.
+    count
+        ``(nnz,)`` float32 or int32, junction counts y, whole numbers with 0 <= y <= n.
+    total
+        ``(nnz,)`` same dtype as ``count``, ATSE totals n > 0.
+    n_junctions
+        Number of junctions P, the columns of the data set.
+    """
+
+    indptr: torch.Tensor
+    column: torch.Tensor
+    count: torch.Tensor
+    total: torch.Tensor
+    n_junctions: int
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells B."""
+        return self.indptr.shape[0] - 1
+
+    @property
+    def n_entries(self) -> int:
+        """Number of observed entries."""
+        return self.column.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the tensors."""
+        return self.indptr.device
+
+    def rows(self) -> torch.Tensor:
+        """Cell of each entry, ``(nnz,)`` int64."""
+        return torch.repeat_interleave(
+            torch.arange(self.n_cells, device=self.device), self.indptr.diff()
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ObservedEntries:
+        """The same entries on ``device``; itself where they already are there."""
+        moved = {
+            f.name: getattr(self, f.name).to(device, non_blocking=non_blocking)
+            for f in fields(self)
+            if f.name != "n_junctions"
+        }
+        return ObservedEntries(**moved, n_junctions=self.n_junctions)
+
+    def select(self, cells: torch.Tensor) -> ObservedEntries:
+        """Entries of the given cells, in the given order.
+
+        Parameters
+        ----------
+        cells
+            ``(B',)`` integer positions of cells, repeats allowed.
+        """
+        cells = cells.to(self.device, torch.int64)
+        start, length = self.indptr[cells], self.indptr.diff()[cells]
+        indptr = torch.zeros(cells.shape[0] + 1, dtype=torch.int64, device=self.device)
+        torch.cumsum(length, 0, out=indptr[1:])
+        shift = torch.repeat_interleave(start - indptr[:-1], length)
+        take = shift + torch.arange(int(indptr[-1]), device=self.device)
+        return ObservedEntries(
+            indptr, self.column[take], self.count[take], self.total[take], self.n_junctions
+        )
+
+    def keep(self, mask: torch.Tensor) -> ObservedEntries:
+        """The entries where ``mask`` (``(nnz,)`` bool) is true; cells stay, maybe empty."""
+        running = torch.zeros(self.n_entries + 1, dtype=torch.int64, device=self.device)
+        torch.cumsum(mask, 0, out=running[1:])
+        return ObservedEntries(
+            running[self.indptr],
+            self.column[mask],
+            self.count[mask],
+            self.total[mask],
+            self.n_junctions,
+        )
