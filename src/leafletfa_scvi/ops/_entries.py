@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 
 import torch
+
+_BLOCK = 1 << 22
+"""Entries handled at a time where float64 temporaries are made."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class ObservedEntries:
     count: torch.Tensor
     total: torch.Tensor
     n_junctions: int
+    _log_coefficient: torch.Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def n_cells(self) -> int:
@@ -56,12 +60,35 @@ class ObservedEntries:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ObservedEntries:
         """The same entries on ``device``; itself where they already are there."""
-        moved = {
-            f.name: getattr(self, f.name).to(device, non_blocking=non_blocking)
-            for f in fields(self)
-            if f.name != "n_junctions"
-        }
-        return ObservedEntries(**moved, n_junctions=self.n_junctions)
+        if torch.device(device) == self.device:
+            return self
+        names = ("indptr", "column", "count", "total")
+        moved = {k: getattr(self, k).to(device, non_blocking=non_blocking) for k in names}
+        coefficient = self._log_coefficient
+        if coefficient is not None:
+            coefficient = coefficient.to(device, non_blocking=non_blocking)
+        return ObservedEntries(
+            **moved, n_junctions=self.n_junctions, _log_coefficient=coefficient
+        )
+
+    def log_coefficient(self) -> torch.Tensor:
+        """Sum of log binomial coefficients log C(n, y) of each cell, ``(B,)`` float64.
+
+        Computed at the first call and kept, for this block and those selected from it.
+        """
+        if self._log_coefficient is None:
+            out = torch.zeros(self.n_cells, dtype=torch.float64, device=self.device)
+            largest = int(self.total.max()) if self.n_entries else 0
+            rows = self.rows()
+            steps = torch.arange(largest + 2, dtype=torch.float64, device=self.device)
+            log_factorial = torch.lgamma(steps + 1.0)
+            for i in range(0, self.n_entries, _BLOCK):
+                y, n = self.count[i : i + _BLOCK].long(), self.total[i : i + _BLOCK].long()
+                value = log_factorial[n] - log_factorial[y] - log_factorial[n - y]
+                out.index_add_(0, rows[i : i + _BLOCK], value)
+            object.__setattr__(self, "_log_coefficient", out)
+        assert self._log_coefficient is not None
+        return self._log_coefficient
 
     def select(self, cells: torch.Tensor) -> ObservedEntries:
         """Entries of the given cells, in the given order.
@@ -77,8 +104,14 @@ class ObservedEntries:
         torch.cumsum(length, 0, out=indptr[1:])
         shift = torch.repeat_interleave(start - indptr[:-1], length)
         take = shift + torch.arange(int(indptr[-1]), device=self.device)
+        coefficient = self._log_coefficient
         return ObservedEntries(
-            indptr, self.column[take], self.count[take], self.total[take], self.n_junctions
+            indptr,
+            self.column[take],
+            self.count[take],
+            self.total[take],
+            self.n_junctions,
+            None if coefficient is None else coefficient[cells],
         )
 
     def keep(self, mask: torch.Tensor) -> ObservedEntries:

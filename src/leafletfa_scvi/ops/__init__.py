@@ -1,0 +1,24 @@
+"""The numerical core: likelihoods over observed entries and their derivatives.
+
+Needs torch and numpy; numba makes it fast on the CPU.
+"""
+
+from leafletfa_scvi.ops._autograd import choose_backend, expected_counts, log_likelihood
+from leafletfa_scvi.ops._entries import ObservedEntries
+from leafletfa_scvi.ops._reference import (
+    LEAK,
+    ExpectedCounts,
+    entry_log_likelihood,
+    entry_probability,
+)
+
+__all__ = [
+    "LEAK",
+    "ExpectedCounts",
+    "ObservedEntries",
+    "choose_backend",
+    "entry_log_likelihood",
+    "entry_probability",
+    "expected_counts",
+    "log_likelihood",
+]

@@ -1,0 +1,134 @@
+"""One differentiable log-likelihood over the backends, and the choice of a backend."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Literal
+
+import torch
+
+from leafletfa_scvi.ops import _reference
+from leafletfa_scvi.ops._entries import ObservedEntries
+from leafletfa_scvi.ops._reference import ExpectedCounts
+
+Backend = Literal["numba", "torch"]
+
+
+def choose_backend(device: torch.device, backend: str | None = None) -> Backend:
+    """Backend for tensors on ``device``: numba on the CPU where it is installed, else torch.
+
+    Parameters
+    ----------
+    device
+        Where the entries are.
+    backend
+        A choice that overrides this one, ``"numba"`` or ``"torch"``.
+
+    Raises
+    ------
+    ValueError
+        ``backend`` is unknown, or ``"numba"`` on a device that is not the CPU.
+    ImportError
+        ``"numba"`` was asked for and is not installed.
+    """
+    has_numba = importlib.util.find_spec("numba") is not None
+    if backend is None:
+        return "numba" if device.type == "cpu" and has_numba else "torch"
+    if backend == "torch":
+        return "torch"
+    if backend != "numba":
+        raise ValueError(f"Expected backend 'numba' or 'torch', found {backend!r}.")
+    if device.type != "cpu":
+        raise ValueError(f"Backend 'numba' runs on the CPU, found entries on {device}.")
+    if not has_numba:
+        raise ImportError("Backend 'numba' needs the package numba: pip install numba")
+    return "numba"
+
+
+class _FusedLogLikelihood(torch.autograd.Function):
+    """Log-likelihood per cell whose gradients come from the same sweep as its value.
+
+    The gradients are made in the forward pass for an upstream gradient of one and multiplied by it
+    in the backward pass. Only where it differs between cells is the sweep repeated with weights.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, phi: Any, psi: Any, concentration: Any, entries: Any) -> torch.Tensor:
+        from leafletfa_scvi.ops import _cpu
+
+        ctx.entries = entries
+        ctx.has_concentration = concentration is not None
+        dtype = torch.promote_types(phi.dtype, psi.dtype)
+        if not any(ctx.needs_input_grad[:3]):
+            return _cpu.log_likelihood(entries, phi, psi, concentration).to(dtype)
+        value, *gradients = _cpu.gradients(entries, phi, psi, concentration)
+        saved = [phi, psi, *gradients] + ([concentration] if ctx.has_concentration else [])
+        ctx.save_for_backward(*saved)
+        return value.to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+        from leafletfa_scvi.ops import _cpu
+
+        phi, psi, dphi, dpsi, dkappa, *rest = ctx.saved_tensors
+        concentration = rest[0] if rest else None
+        if grad.numel() and bool((grad == grad[0]).all()):
+            scale = grad[0]
+            dphi, dpsi, dkappa = dphi * scale, dpsi * scale, dkappa * scale
+        elif grad.numel():
+            _, dphi, dpsi, dkappa = _cpu.gradients(ctx.entries, phi, psi, concentration, grad)
+        if concentration is not None:
+            dkappa = dkappa.reshape(concentration.shape).to(concentration.dtype)
+        return dphi.to(phi.dtype), dpsi.to(psi.dtype), dkappa if rest else None, None
+
+
+def log_likelihood(
+    entries: ObservedEntries,
+    phi: torch.Tensor,
+    psi: torch.Tensor,
+    concentration: torch.Tensor | None = None,
+    *,
+    backend: str | None = None,
+) -> torch.Tensor:
+    """Log-likelihood of each cell, differentiable for phi, psi and kappa.
+
+    Parameters
+    ----------
+    entries
+        Observed entries of B cells and P junctions.
+    phi
+        ``(B, K)`` activities, rows on the simplex.
+    psi
+        ``(P, K)`` programs in [0, 1].
+    concentration
+        kappa > 0, a scalar tensor or ``(P,)``; None for the binomial likelihood.
+    backend
+        ``"numba"`` or ``"torch"``; chosen by device where None.
+
+    Returns
+    -------
+    ``(B,)`` tensor in the dtype of phi and psi, with the binomial coefficients.
+    """
+    if choose_backend(entries.device, backend) == "torch":
+        return _reference.log_likelihood(entries, phi, psi, concentration)
+    return _FusedLogLikelihood.apply(phi, psi, concentration, entries)
+
+
+@torch.no_grad()
+def expected_counts(
+    entries: ObservedEntries,
+    phi: torch.Tensor,
+    psi: torch.Tensor,
+    concentration: torch.Tensor | None = None,
+    *,
+    backend: str | None = None,
+) -> ExpectedCounts:
+    """Expected table counts for the EM; arguments as in :func:`log_likelihood`.
+
+    The log-likelihood per cell in the result is float64 from the numba backend.
+    """
+    if choose_backend(entries.device, backend) == "torch":
+        return _reference.expected_counts(entries, phi, psi, concentration)
+    from leafletfa_scvi.ops import _cpu
+
+    return _cpu.expected_counts(entries, phi, psi, concentration)
