@@ -58,13 +58,12 @@ class _FusedLogLikelihood(torch.autograd.Function):
 
         ctx.entries = entries
         ctx.has_concentration = concentration is not None
-        dtype = torch.promote_types(phi.dtype, psi.dtype)
         if not any(ctx.needs_input_grad[:3]):
-            return _cpu.log_likelihood(entries, phi, psi, concentration).to(dtype)
+            return _cpu.log_likelihood(entries, phi, psi, concentration)
         value, *gradients = _cpu.gradients(entries, phi, psi, concentration)
         saved = [phi, psi, *gradients] + ([concentration] if ctx.has_concentration else [])
         ctx.save_for_backward(*saved)
-        return value.to(dtype)
+        return value
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
@@ -107,7 +106,8 @@ def log_likelihood(
 
     Returns
     -------
-    ``(B,)`` tensor in the dtype of phi and psi, with the binomial coefficients.
+    ``(B,)`` tensor with the binomial coefficients: float64 from the numba backend, whose sums over
+    entries are made in it, else in the dtype of phi and psi.
     """
     if choose_backend(entries.device, backend) == "torch":
         return _reference.log_likelihood(entries, phi, psi, concentration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -125,3 +126,30 @@ class ObservedEntries:
             self.total[mask],
             self.n_junctions,
         )
+
+    def blocks(self, max_entries: int = _BLOCK) -> Iterator[tuple[slice, ObservedEntries]]:
+        """Consecutive cells with at most ``max_entries`` entries (or one cell), as views.
+
+        Yields
+        ------
+        The cells as a slice, and their entries.
+        """
+        start = 0
+        while start < self.n_cells:
+            goal = int(self.indptr[start]) + max_entries
+            stop = int(torch.searchsorted(self.indptr, goal, right=True)) - 1
+            stop = min(max(stop, start + 1), self.n_cells)
+            first, last = int(self.indptr[start]), int(self.indptr[stop])
+            coefficient = self._log_coefficient
+            yield (
+                slice(start, stop),
+                ObservedEntries(
+                    self.indptr[start : stop + 1] - first,
+                    self.column[first:last],
+                    self.count[first:last],
+                    self.total[first:last],
+                    self.n_junctions,
+                    None if coefficient is None else coefficient[start:stop],
+                ),
+            )
+            start = stop

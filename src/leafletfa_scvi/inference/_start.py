@@ -1,0 +1,118 @@
+"""Where inference starts: clusters of cells in the space of centred PSI."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.cluster import KMeans
+from sklearn.utils.extmath import randomized_svd
+from threadpoolctl import threadpool_limits
+
+from leafletfa_scvi.ops import ObservedEntries
+
+_OVERDISPERSION = 0.1
+_MAX_COMPONENTS = 30
+_OWN_SHARE = 0.7
+_PSEUDO_READS = 2.0
+
+
+class Start(NamedTuple):
+    """First activities ``phi`` (B, K) and programs ``psi`` (P, K), float32."""
+
+    phi: torch.Tensor
+    psi: torch.Tensor
+
+
+def junction_usage(entries: ObservedEntries, pseudo_reads: float = _PSEUDO_READS) -> torch.Tensor:
+    """Mean PSI of each junction over cells, ``(P,)`` float32 in (0, 1).
+
+    Reads of a cell weigh n / (1 + rho (n - 1)), rho = 0.1, as their over-dispersion asks for. The
+    mean is shrunk by ``pseudo_reads`` towards the mean of all junctions, which a junction without
+    any observed entry is given.
+    """
+    weight = _precision(entries)
+    psi = entries.count / entries.total
+    size = (entries.n_junctions,)
+    column = entries.column.long()
+    used = torch.zeros(size, device=weight.device).index_add_(0, column, weight * psi)
+    seen = torch.zeros(size, device=weight.device).index_add_(0, column, weight)
+    overall = used.sum() / seen.sum().clamp(min=1e-12)
+    mean = (used + pseudo_reads * overall) / (seen + pseudo_reads)
+    return mean.clamp(1e-4, 1.0 - 1e-4)
+
+
+def _precision(entries: ObservedEntries) -> torch.Tensor:
+    n = entries.total.float()
+    return n / (1.0 + _OVERDISPERSION * (n - 1.0))
+
+
+def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
+    """Start from K groups of cells with like splicing.
+
+    Centred PSI, (y / n - mean of the junction) times the root of its beta-binomial precision, is
+    0 where nothing was observed. Its leading singular vectors give each cell a direction; k-means
+    of the directions (not of the scores, where a few outlying cells would take a group each)
+    gives the groups, and their pooled reads the programs.
+
+    Parameters
+    ----------
+    entries
+        Observed entries of B cells and P junctions.
+    n_programs
+        Number of programs K. Beyond the number of distinct cells, the further programs start at
+        the junction means.
+    seed
+        Seed of the SVD and of k-means.
+    """
+    entries = entries.to("cpu")
+    mean = junction_usage(entries)
+    centred = entries.count / entries.total - mean[entries.column.long()]
+    values = (centred * _precision(entries).sqrt()).numpy()
+    shape = (entries.n_cells, entries.n_junctions)
+    matrix = sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
+    n_components = min(max(n_programs, 2), _MAX_COMPONENTS, min(shape))
+    with threadpool_limits(1):
+        u, s, _ = randomized_svd(matrix, n_components, random_state=seed, n_iter=5)
+        scores = u * s
+        length = np.linalg.norm(scores, axis=1, keepdims=True)
+        placed = np.flatnonzero(length[:, 0] > 1e-8)
+        directions = scores[placed] / length[placed]
+        n_groups = min(n_programs, len(np.unique(directions.round(6), axis=0)))
+        group = np.full(entries.n_cells, -1)
+        if n_groups:
+            means = KMeans(n_groups, n_init=10, random_state=seed).fit(directions)
+            group[placed] = means.labels_
+    return _from_groups(entries, torch.from_numpy(group), mean, n_programs)
+
+
+def _from_groups(
+    entries: ObservedEntries, group: torch.Tensor, mean: torch.Tensor, n_programs: int
+) -> Start:
+    """Programs pooled over groups of cells; group -1 belongs to all of them alike."""
+    phi = torch.full((entries.n_cells, n_programs), (1.0 - _OWN_SHARE) / n_programs)
+    member = group >= 0
+    phi[member, group[member]] += _OWN_SHARE
+    phi[~member] = 1.0 / n_programs
+    owner = group.repeat_interleave(entries.indptr.diff())
+    inside = owner >= 0
+    weight = _precision(entries)[inside]
+    psi_entry = (entries.count / entries.total)[inside]
+    flat = entries.column[inside].long() * n_programs + owner[inside]
+    size = entries.n_junctions * n_programs
+    used = torch.zeros(size).index_add_(0, flat, weight * psi_entry).view(-1, n_programs)
+    seen = torch.zeros(size).index_add_(0, flat, weight).view(-1, n_programs)
+    psi = (used + _PSEUDO_READS * mean[:, None]) / (seen + _PSEUDO_READS)
+    return Start(phi, psi)
+
+
+def random_start(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
+    """Start from activities drawn from a flat Dirichlet and programs around the junction means."""
+    generator = torch.Generator().manual_seed(seed)
+    gamma = -torch.rand(entries.n_cells, n_programs, generator=generator).clamp(min=1e-6).log()
+    phi = gamma / gamma.sum(1, keepdim=True)
+    noise = torch.randn(entries.n_junctions, n_programs, generator=generator)
+    psi = torch.sigmoid(torch.logit(junction_usage(entries.to("cpu")))[:, None] + noise)
+    return Start(phi, psi)

@@ -1,0 +1,7 @@
+"""Generative model and guide in Pyro, as a scvi module."""
+
+from leafletfa_scvi.module._generative import SplicingGenerativeModel
+from leafletfa_scvi.module._guide import SplicingGuide
+from leafletfa_scvi.module._module import LeafletFAModule
+
+__all__ = ["LeafletFAModule", "SplicingGenerativeModel", "SplicingGuide"]
