@@ -6,6 +6,7 @@ from leafletfa_scvi.inference._curvature import (
     information,
 )
 from leafletfa_scvi.inference._em import EMResult, fit_concentration, fit_em
+from leafletfa_scvi.inference._project import fit_activities
 from leafletfa_scvi.inference._start import Start, junction_usage, random_start, waypoints
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Start",
     "beta_from_curvature",
     "dirichlet_from_curvature",
+    "fit_activities",
     "fit_concentration",
     "fit_em",
     "information",

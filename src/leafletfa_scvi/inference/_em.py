@@ -81,6 +81,8 @@ def fit_em(
     *,
     concentration: float | None,
     learn_concentration: bool = True,
+    learn_programs: bool = True,
+    prevalence: torch.Tensor | None = None,
     activity_concentration: float = 1.0,
     n_iterations: int = 100,
     tolerance: float = 1e-6,
@@ -103,8 +105,12 @@ def fit_em(
         First (or fixed) kappa; None for the binomial likelihood.
     learn_concentration
         Maximise the likelihood over kappa every ``concentration_every`` iterations.
+    learn_programs
+        Update psi; where false, only phi is fitted.
+    prevalence
+        ``(K,)`` fixed pi; None lets it follow the mean activity.
     activity_concentration
-        delta of the prior Dirichlet(delta pi) of phi; pi follows the mean activity.
+        delta of the prior Dirichlet(delta pi) of phi.
     n_iterations
         Most iterations.
     tolerance
@@ -123,7 +129,8 @@ def fit_em(
     psi = start.psi.to(device, torch.float32).clamp(_FLOOR, 1.0 - _FLOOR)
     a = torch.as_tensor(prior_inclusion, device=device).float().reshape(-1, 1)
     b = torch.as_tensor(prior_exclusion, device=device).float().reshape(-1, 1)
-    prevalence = phi.mean(0)
+    follow = prevalence is None
+    prevalence = phi.mean(0) if prevalence is None else prevalence.to(device)
     kappa = None if concentration is None else torch.tensor(float(concentration), device=device)
     learn = learn_concentration and kappa is not None
     objective: list[float] = []
@@ -139,9 +146,11 @@ def fit_em(
         if callback is not None:
             callback(i, value)
         phi = _normalise(alpha + counts.activity)
-        up, down = a + counts.inclusion, b + counts.exclusion
-        psi = (up / (up + down)).clamp(_FLOOR, 1.0 - _FLOOR)
-        prevalence = phi.mean(0)
+        if learn_programs:
+            up, down = a + counts.inclusion, b + counts.exclusion
+            psi = (up / (up + down)).clamp(_FLOOR, 1.0 - _FLOOR)
+        if follow:
+            prevalence = phi.mean(0)
         settled = not learn or i % concentration_every > 1
         if i > 1 and settled and abs(value - objective[-2]) < tolerance * abs(value):
             break

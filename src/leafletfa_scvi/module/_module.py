@@ -69,6 +69,14 @@ class LeafletFAModule(PyroBaseModuleClass):
         """Posterior means of a and b with the offset of the model, ``(P, 1)`` or ``(1, 1)``."""
         return self.guide.a.distribution().mean + EPS, self.guide.b.distribution().mean + EPS
 
+    def unseen_junction_prior(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scalars a and b of the Beta prior of a junction that was never observed."""
+        if self.model.junction_prior == "global":
+            a, b = self.junction_prior()
+            return a.reshape(()), b.reshape(())
+        mean = {name: self.guide.scalar(name).mean for name in self.guide.scalars}
+        return mean["a_shape"] / mean["a_rate"] + EPS, mean["b_shape"] / mean["b_rate"] + EPS
+
     def activity_prior(self) -> torch.Tensor:
         """Concentrations ``(K,)`` of the activities' prior at the posterior mean of delta, pi."""
         delta = self.site_mean("delta")

@@ -1,0 +1,101 @@
+"""Outputs are checked before the long work, and appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leafletfa_scvi.cli._console import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODEL_FILE = "model.pt"
+
+
+def check_input(path: Path) -> None:
+    """Refuse what cannot be an .h5ad file."""
+    import h5py
+
+    if not path.exists():
+        raise UserError(f"There is no file {path}.")
+    if path.is_dir():
+        raise UserError(f"{path} is a directory; expected an .h5ad file.")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    if not h5py.is_hdf5(path):
+        raise UserError(f"{path} is not an .h5ad (HDF5) file.")
+
+
+def check_output(path: Path, source: Path, overwrite: bool) -> None:
+    """Refuse an output file that cannot, or should not, be written."""
+    if path.exists() and path.samefile(source):
+        raise UserError(f"The output {path} is the input; choose another name.")
+    if path.is_dir():
+        raise UserError(f"The output {path} is a directory; expected a file name.")
+    if path.exists() and not overwrite:
+        raise UserError(f"The output {path} exists; pass --overwrite to replace it.")
+    _check_parent(path)
+
+
+def check_model_dir(path: Path, others: tuple[Path, ...], overwrite: bool) -> None:
+    """Refuse a model folder that cannot, or should not, be written.
+
+    Replacing a folder removes what is in it, so only an earlier model or an empty folder is.
+    """
+    target = path.resolve()
+    for other in others:
+        if target == other.resolve() or target in other.resolve().parents:
+            raise UserError(f"--save-model {path} would replace {other}; choose another folder.")
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--save-model {path} is a file; expected a folder.")
+    if path.is_dir() and any(path.iterdir()):
+        if not overwrite:
+            raise UserError(f"The folder {path} exists; pass --overwrite to replace it.")
+        if not (path / MODEL_FILE).is_file():
+            raise UserError(f"The folder {path} holds no saved model; it is not overwritten.")
+    _check_parent(path)
+
+
+def _check_parent(path: Path) -> None:
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        raise UserError(f"There is no directory {parent} to write {path.name} to.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"The directory {parent} is not writable.")
+
+
+@contextmanager
+def staged(*targets: Path) -> Iterator[list[Path]]:
+    """Places to write to, beside the targets; moved onto them if nothing fails, else removed.
+
+    A target that exists is replaced. Nothing is moved before everything is written.
+    """
+    with ExitStack() as stack:
+        try:
+            folders = [_temporary_folder(stack, target.resolve().parent) for target in targets]
+            places = [
+                folder / target.resolve().name
+                for folder, target in zip(folders, targets, strict=True)
+            ]
+            yield places
+            for place, target in zip(places, targets, strict=True):
+                final = target.resolve()
+                if final.is_dir():
+                    os.replace(final, place.with_name("replaced"))
+                os.replace(place, final)
+        except OSError as error:
+            raise UserError(f"Cannot write the output: {error}.") from error
+
+
+def _temporary_folder(stack: ExitStack, parent: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=".leafletfa-", dir=parent))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder

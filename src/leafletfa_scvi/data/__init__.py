@@ -1,0 +1,22 @@
+"""From an AnnData with two splicing layers to observed entries: checks, hold-out, fingerprints."""
+
+from leafletfa_scvi.data._assemble import splicing_anndata
+from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
+from leafletfa_scvi.data._checks import check_splicing, splicing_data
+from leafletfa_scvi.data._fingerprints import cell_fingerprints
+from leafletfa_scvi.data._holdout import holdout_mask
+from leafletfa_scvi.data._layers import observed_entries
+from leafletfa_scvi.data._loader import CellBatch, cell_loader
+
+__all__ = [
+    "CellBatch",
+    "atse_codes",
+    "cell_fingerprints",
+    "cell_loader",
+    "check_splicing",
+    "holdout_mask",
+    "observed_entries",
+    "resolve_atse_key",
+    "splicing_anndata",
+    "splicing_data",
+]

@@ -1,0 +1,69 @@
+"""Building a splicing AnnData from aligned counts."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from anndata import AnnData
+
+from leafletfa_scvi._constants import CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def splicing_anndata(
+    indptr: np.ndarray,
+    column: np.ndarray,
+    count: np.ndarray,
+    total: np.ndarray,
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    source: str,
+    **record: Any,
+) -> AnnData:
+    """AnnData with both layers and ``X`` on one CSR pattern, that of the observed entries.
+
+    Parameters
+    ----------
+    indptr
+        ``(C + 1,)`` integers; entries of cell ``c`` are ``indptr[c]:indptr[c + 1]``.
+    column
+        ``(nnz,)`` integers, 0-based junction of each entry, ascending within a cell.
+    count
+        ``(nnz,)`` whole numbers, junction counts y; zeros are stored.
+    total
+        ``(nnz,)`` whole numbers, ATSE totals n > 0.
+    obs, var
+        Annotation of the C cells and the P junctions; not copied.
+    source
+        Name of the function that made the data, for ``uns["splicing"]``.
+    record
+        What else ``uns["splicing"]`` shall hold.
+
+    Returns
+    -------
+    AnnData
+        Layers of junction counts and ATSE totals are int32, ``X`` the junction counts as float32;
+        no array is shared between them.
+    """
+    shape = (len(obs), len(var))
+
+    def matrix(values: np.ndarray, dtype: type) -> sp.csr_matrix:
+        return sp.csr_matrix((values.astype(dtype), column, indptr), shape=shape, copy=True)
+
+    layers = {JUNCTION_LAYER: matrix(count, np.int32), CLUSTER_LAYER: matrix(total, np.int32)}
+    adata = AnnData(matrix(count, np.float32), obs=obs, var=var, layers=layers)
+    adata.uns[DATASET_SLOT] = {"source": source, "version": _version(), **record}
+    return adata
+
+
+def _version() -> str:
+    """Version of this package; "unknown" where it runs from a source tree."""
+    try:
+        return version("leafletfa-scvi")
+    except PackageNotFoundError:
+        return "unknown"

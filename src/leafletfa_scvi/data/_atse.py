@@ -1,0 +1,78 @@
+"""ATSE labels of junctions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from leafletfa_scvi._constants import ATSE_KEY
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def resolve_atse_key(adata: AnnData, atse_key: str | None = ATSE_KEY) -> str | None:
+    """Column of ``adata.var`` that labels ATSEs, or None where there is none to use.
+
+    Parameters
+    ----------
+    adata
+        Cells x junctions.
+    atse_key
+        The default, ``"atse_id"``, is optional: where the column is missing, the answer is None.
+        Any other name must be there. None asks for no labels.
+
+    Raises
+    ------
+    KeyError
+        A column other than the default one is named and missing.
+    """
+    if atse_key is None or atse_key in adata.var:
+        return atse_key
+    if atse_key == ATSE_KEY:
+        return None
+    raise KeyError(
+        f"Column {atse_key!r} is missing: adata.var holds {list(adata.var.columns)}. "
+        "Name the column of ATSE labels, or pass None to do without."
+    )
+
+
+def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, int]:
+    """ATSE of each junction as a number.
+
+    Parameters
+    ----------
+    adata
+        Cells x junctions.
+    atse_key
+        Column of ``adata.var`` with the labels.
+
+    Returns
+    -------
+    codes
+        ``(P,)`` int64, 0-based, numbered by first appearance.
+    n_atse
+        Number of ATSEs.
+
+    Raises
+    ------
+    KeyError
+        The column is missing.
+    ValueError
+        A junction has no label.
+    """
+    if atse_key not in adata.var:
+        raise KeyError(
+            f"Column {atse_key!r} is missing: adata.var holds {list(adata.var.columns)}. "
+            "Store the ATSE label of every junction there."
+        )
+    codes, labels = pd.factorize(adata.var[atse_key])
+    missing = np.flatnonzero(codes < 0)
+    if len(missing):
+        raise ValueError(
+            f"adata.var[{atse_key!r}] has no label for junction {adata.var_names[missing[0]]!r}, "
+            f"{len(missing)} of {len(codes)} in all. Label every junction, or drop those without."
+        )
+    return codes.astype(np.int64), len(labels)

@@ -1,0 +1,228 @@
+"""Reading the two layers of a splicing AnnData, in any layout, as observed entries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
+from leafletfa_scvi.data._blocks import row_blocks
+from leafletfa_scvi.ops import ObservedEntries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from anndata import AnnData
+
+MAX_COUNT = 1 << 24
+"""Largest whole number up to which float32 holds every one."""
+
+
+@dataclass(frozen=True)
+class LayerValues:
+    """Values other than zero of one layer in a run of cells.
+
+    Attributes
+    ----------
+    key
+        ``(m,)`` int64, strictly ascending: ``row * n_junctions + junction``, both 0-based and
+        ``row`` counted from the first cell of the run.
+    value
+        ``(m,)`` float64.
+    """
+
+    key: np.ndarray
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
+class LayerBlock:
+    """Both layers in the cells ``first_cell:first_cell + n_cells``."""
+
+    first_cell: int
+    n_cells: int
+    n_junctions: int
+    junction: LayerValues
+    cluster: LayerValues
+
+    def aligned_count(self) -> tuple[np.ndarray, np.ndarray]:
+        """Junction counts at the entries of the cluster layer, zero where none is stored.
+
+        Returns
+        -------
+        count
+            ``(m,)`` float64, for each entry of ``cluster``.
+        stray
+            Positions in ``junction`` without an entry in ``cluster``, ascending.
+        """
+        return lookup(self.junction, self.cluster.key)
+
+
+def lookup(values: LayerValues, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values at the ascending keys ``wanted``, zero where absent; and positions not wanted."""
+    if np.array_equal(values.key, wanted):
+        return values.value, np.empty(0, np.int64)
+    out = np.zeros(len(wanted))
+    if not len(wanted):
+        return out, np.arange(len(values.key))
+    at = np.searchsorted(wanted, values.key)
+    at[at == len(wanted)] = 0
+    found = wanted[at] == values.key
+    out[at[found]] = values.value[found]
+    return out, np.flatnonzero(~found)
+
+
+def get_layer(adata: AnnData, name: str) -> Any:
+    """The layer as something with cheap row slices; the one of ``adata`` is left as it is.
+
+    Raises
+    ------
+    KeyError
+        The layer is missing.
+    ValueError
+        It is not a numeric matrix of shape cells x junctions.
+    """
+    if name not in adata.layers:
+        raise KeyError(
+            f"Layer {name!r} is missing: adata.layers holds {sorted(adata.layers.keys())}. "
+            "Store the counts there, or name the layer that has them."
+        )
+    layer = adata.layers[name]
+    if hasattr(layer, "to_memory"):  # a sparse matrix that anndata keeps on disk
+        layer = layer.to_memory()
+    on_disk = type(layer).__module__.partition(".")[0] in ("h5py", "zarr")
+    if not (on_disk or sp.issparse(layer) or isinstance(layer, np.ndarray)):
+        raise ValueError(
+            f"Layer {name!r} is a {type(layer).__name__}: expected a scipy sparse matrix or "
+            "a numpy array in memory. Convert it first."
+        )
+    if tuple(layer.shape) != tuple(adata.shape):
+        raise ValueError(
+            f"Layer {name!r} has shape {tuple(layer.shape)}: expected {tuple(adata.shape)}, "
+            "cells x junctions. Store one value for each cell and junction."
+        )
+    if np.dtype(layer.dtype).kind not in "buif":
+        raise ValueError(
+            f"Layer {name!r} has dtype {layer.dtype}: expected whole numbers, integer or float. "
+            "Convert it with .astype('int32')."
+        )
+    if sp.issparse(layer):
+        return layer if layer.format == "csr" else layer.tocsr()
+    return layer if on_disk else np.asarray(layer)
+
+
+def read_rows(layer: Any, start: int, stop: int) -> LayerValues:
+    """Values other than zero in rows ``start:stop``, sorted, duplicates of a CSR summed."""
+    n_columns = layer.shape[1]
+    if not sp.issparse(layer):
+        dense = np.asarray(layer[start:stop])
+        row, column = np.nonzero(dense)
+        return LayerValues(row * n_columns + column, dense[row, column].astype(np.float64))
+    indptr = layer.indptr[start : stop + 1].astype(np.int64)
+    stored = slice(indptr[0], indptr[-1])
+    key = np.repeat(np.arange(stop - start, dtype=np.int64) * n_columns, np.diff(indptr))
+    key += layer.indices[stored]
+    value = layer.data[stored].astype(np.float64)
+    if not (key[1:] > key[:-1]).all():
+        order = np.argsort(key, kind="stable")
+        key, value = key[order], value[order]
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        key, value = key[first], np.add.reduceat(value, first)
+    stays = value != 0
+    return LayerValues(key, value) if stays.all() else LayerValues(key[stays], value[stays])
+
+
+def read_blocks(junction: Any, cluster: Any) -> Iterator[LayerBlock]:
+    """Both layers, as :func:`get_layer` gives them, in runs of cells of bounded size."""
+    n_cells, n_junctions = junction.shape
+    running = np.zeros(n_cells + 1, np.int64)
+    for layer in (junction, cluster):
+        dense = not sp.issparse(layer)
+        running += np.arange(n_cells + 1) * n_junctions if dense else layer.indptr
+    for start, stop in row_blocks(running):
+        values = (read_rows(layer, start, stop) for layer in (junction, cluster))
+        yield LayerBlock(start, stop - start, n_junctions, *values)
+
+
+def collect_entries(
+    blocks: Iterable[LayerBlock], n_junctions: int, cluster_layer: str = CLUSTER_LAYER
+) -> ObservedEntries:
+    """Join blocks, given in order from the first cell on, into observed entries.
+
+    Raises
+    ------
+    ValueError
+        A total is above 16,777,216, beyond which float32 skips whole numbers.
+    """
+    per_cell = [np.zeros(1, np.int64)]
+    column, count, total = [], [], []
+    for block in blocks:
+        y, _ = block.aligned_count()
+        key, n = block.cluster.key, block.cluster.value
+        observed = n > 0
+        if not observed.all():
+            key, y, n = key[observed], y[observed], n[observed]
+        if len(n) and n.max() > MAX_COUNT:
+            raise ValueError(
+                f"Layer {cluster_layer!r} holds {n.max():.0f}: totals beyond {MAX_COUNT:,} "
+                "cannot be represented. These are not reads of single cells; check the units."
+            )
+        row, junction = np.divmod(key, n_junctions)
+        per_cell.append(np.bincount(row, minlength=block.n_cells))
+        column.append(junction.astype(np.int32))
+        count.append(y.astype(np.float32))
+        total.append(n.astype(np.float32))
+    return ObservedEntries(
+        torch.from_numpy(np.cumsum(np.concatenate(per_cell))),
+        _join(column, np.int32),
+        _join(count, np.float32),
+        _join(total, np.float32),
+        n_junctions,
+    )
+
+
+def _join(parts: list[np.ndarray], dtype: type) -> torch.Tensor:
+    """Concatenate, and free the parts."""
+    joined = np.concatenate(parts) if parts else np.empty(0, dtype)
+    parts.clear()
+    return torch.from_numpy(joined)
+
+
+def observed_entries(
+    adata: AnnData, junction_layer: str = JUNCTION_LAYER, cluster_layer: str = CLUSTER_LAYER
+) -> ObservedEntries:
+    """Observed entries of a data set: every (cell, junction) with an ATSE total above zero.
+
+    What the junction layer stores decides nothing: a stored zero and none are the same. Values
+    are taken as they are; :func:`splicing_data` also checks them. Only sparse layers in CSR are
+    read without a copy of the layer; none is changed.
+
+    Parameters
+    ----------
+    adata
+        Cells x junctions.
+    junction_layer
+        Layer of junction counts y, in reads: CSR, CSC (matrix or array) or dense, whole numbers
+        of any dtype.
+    cluster_layer
+        Layer of ATSE totals n, likewise.
+
+    Returns
+    -------
+    ObservedEntries
+        ``indptr`` int64, ``column`` int32 (0-based, ascending in a cell), ``count`` and ``total``
+        float32, on the CPU.
+
+    Raises
+    ------
+    KeyError
+        A layer is missing.
+    ValueError
+        A layer is not a numeric matrix of the shape of ``adata``, or a total is above 16,777,216.
+    """
+    layers = get_layer(adata, junction_layer), get_layer(adata, cluster_layer)
+    return collect_entries(read_blocks(*layers), adata.n_vars, cluster_layer)

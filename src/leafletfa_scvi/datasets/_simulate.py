@@ -1,0 +1,245 @@
+"""A simulator of full-length splicing data with splicing programs inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from leafletfa_scvi._constants import ATSE_KEY, program_names
+from leafletfa_scvi.data._assemble import splicing_anndata
+from leafletfa_scvi.data._blocks import row_blocks
+from leafletfa_scvi.datasets._annotate import annotate_junctions
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LEAST_USAGE = 0.01
+"""Smallest PSI before usages of an ATSE are scaled to sum to one."""
+_BASELINE, _OWN = 1.0, 0.6
+"""Dirichlet parameters of usages that programs share, and of those of their own."""
+_CELL_SPREAD, _ATSE_SPREAD = 0.4, 1.0
+"""Standard deviations of the logarithms of cell depth and ATSE expression."""
+
+
+def simulate_splicing(
+    n_cells: int = 500,
+    n_atses: int = 300,
+    n_programs: int = 5,
+    *,
+    differing: float = 0.25,
+    coverage: float = 0.2,
+    mean_depth: float = 15.0,
+    concentration: float = 20.0,
+    activity_concentration: float | None = None,
+    junctions_per_atse: tuple[int, int] = (2, 5),
+    likelihood: Literal["dirichlet-multinomial", "betabinomial"] = "dirichlet-multinomial",
+    seed: int = 0,
+) -> AnnData:
+    """Draw a data set like those of Smart-seq2 from known splicing programs.
+
+    Activities are Dirichlet with mean prevalence; a junction's expected PSI in a cell is p =
+    phi psi. A (cell, ATSE) pair is observed with a probability that grows with the depth of the
+    cell and the expression of the ATSE, then has 1 + negative binomial reads.
+
+    Parameters
+    ----------
+    n_cells, n_atses, n_programs
+        Numbers of cells C, ATSEs and programs K.
+    differing
+        Share of ATSEs in which each program has usages of its own, ``Dirichlet(0.6)``; in the
+        others all programs share one ``Dirichlet(1)``.
+    coverage
+        Expected share of (cell, ATSE) pairs that are observed, above 0 and at most 1.
+    mean_depth
+        Expected reads of an observed pair, at least 1.
+    concentration
+        Beta-binomial concentration kappa, above 0; infinity leaves multinomial noise only.
+    activity_concentration
+        Sum delta of the Dirichlet parameters of activities; ``0.2 * n_programs`` by default, so
+        that one or two programs dominate most cells.
+    junctions_per_atse
+        Fewest and most junctions of an ATSE, drawn uniformly; at least 1.
+    likelihood
+        ``"dirichlet-multinomial"``: the junctions of an ATSE share its reads, so counts sum to
+        the total and each is beta-binomial by itself. ``"betabinomial"``: each junction is drawn
+        alone, as the model assumes; counts of an ATSE need not sum to its total, so its labels
+        are in ``var["atse"]`` where no check expects that, not in ``var["atse_id"]``.
+    seed
+        Non-negative whole number; the same seed gives the same data.
+
+    Returns
+    -------
+    AnnData
+        C x P, both layers int32 CSR on the pattern of observed entries, ``X`` the junction counts
+        as float32. Truth: ``obsm["phi_true"]`` (C x K), ``varm["psi_true"]`` (P x K),
+        ``var["differs"]``, ``obs["program_true"]`` (the largest activity) and ``uns["truth"]``
+        (prevalence, concentration, activity_concentration). Programs are ordered by prevalence.
+        ``var`` also has coordinates (1-based, inclusive introns) and genes.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of its range.
+
+    Examples
+    --------
+    >>> adata = simulate_splicing(n_cells=100, n_atses=50, n_programs=3)
+    >>> adata.obsm["phi_true"].shape
+    (100, 3)
+    """
+    fewest, most = junctions_per_atse
+    delta = 0.2 * n_programs if activity_concentration is None else activity_concentration
+    _require(min(n_cells, n_atses, n_programs) >= 1, "n_cells, n_atses, n_programs: at least 1")
+    _require(0 <= differing <= 1, f"differing={differing}: from 0 to 1")
+    _require(0 < coverage <= 1, f"coverage={coverage}: above 0, at most 1")
+    _require(mean_depth >= 1, f"mean_depth={mean_depth}: at least 1")
+    _require(concentration > 0, f"concentration={concentration}: above 0")
+    _require(0 < delta < np.inf, f"activity_concentration={delta}: above 0, finite")
+    _require(1 <= fewest <= most, f"junctions_per_atse={junctions_per_atse}: (fewest, most)")
+    known = ("dirichlet-multinomial", "betabinomial")
+    _require(likelihood in known, f"likelihood={likelihood!r}: one of {known}")
+    rng = np.random.default_rng(seed)
+
+    size = rng.integers(fewest, most + 1, n_atses)
+    first = np.cumsum(size) - size
+    atse = np.repeat(np.arange(n_atses), size)
+    differs = rng.permutation(n_atses) < round(differing * n_atses)
+    psi = _draw_programs(rng, size, differs, n_programs)
+    prevalence = np.geomspace(4, 1, n_programs) if n_programs > 1 else np.ones(1)
+    prevalence /= prevalence.sum()
+    phi = rng.dirichlet(delta * prevalence, n_cells)
+
+    cell, pair_atse, expression = _draw_pairs(rng, n_cells, n_atses, coverage)
+    rate = (mean_depth - 1) * expression * rng.standard_exponential(len(cell))
+    reads = 1 + rng.poisson(rate).astype(np.int32)
+    length = size[pair_atse]
+    start = np.cumsum(length) - length
+    row, total = np.repeat(cell, length), np.repeat(reads, length)
+    column = np.arange(len(row)) - np.repeat(start - first[pair_atse], length)
+    p = np.zeros(len(row))
+    for k in range(n_programs):
+        p += phi[row, k] * psi[column, k]
+    if likelihood == "betabinomial":
+        count = rng.binomial(total, _draw_share(rng, p, 1 - p, concentration))
+    else:
+        count = _draw_shared_reads(rng, p, reads, start, length, concentration)
+
+    var = annotate_junctions(atse, rng)
+    var["differs"] = differs[atse]
+    if likelihood == "betabinomial":
+        var = var.rename(columns={ATSE_KEY: "atse"})
+    names = program_names(n_programs)
+    program = pd.Categorical.from_codes(phi.argmax(axis=1), names, ordered=False)
+    obs = pd.DataFrame({"program_true": program}, index=[f"cell_{c}" for c in range(n_cells)])
+    indptr = np.searchsorted(row, np.arange(n_cells + 1))
+    adata = splicing_anndata(
+        indptr,
+        column,
+        count,
+        total,
+        obs,
+        var,
+        "simulate_splicing",
+        n_programs=n_programs,
+        differing=differing,
+        coverage=coverage,
+        mean_depth=mean_depth,
+        likelihood=likelihood,
+        seed=seed,
+    )
+    adata.obsm["phi_true"], adata.varm["psi_true"] = phi, psi
+    adata.uns["truth"] = {
+        "prevalence": prevalence,
+        "concentration": float(concentration),
+        "activity_concentration": float(delta),
+    }
+    return adata
+
+
+def _require(holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"Out of range: {expected}.")
+
+
+def _draw_programs(
+    rng: np.random.Generator, size: np.ndarray, differs: np.ndarray, n_programs: int
+) -> np.ndarray:
+    """Usage of each junction by each program, ``(P, K)``; sums to 1 within an ATSE."""
+    first = np.cumsum(size) - size
+
+    def usage(parameter: float, columns: int) -> np.ndarray:
+        weight = rng.standard_gamma(parameter, (size.sum(), columns))
+        for _ in range(2):  # before and after small usages are raised
+            weight /= np.repeat(np.add.reduceat(weight, first), size, axis=0)
+            np.maximum(weight, _LEAST_USAGE, out=weight)
+        return weight / np.repeat(np.add.reduceat(weight, first), size, axis=0)
+
+    own, shared = usage(_OWN, n_programs), usage(_BASELINE, 1)
+    return np.where(np.repeat(differs, size)[:, None], own, shared)
+
+
+def _draw_pairs(
+    rng: np.random.Generator, n_cells: int, n_atses: int, coverage: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Observed (cell, ATSE) pairs in order, and the expression of each, one on average."""
+    depth = rng.lognormal(0, _CELL_SPREAD, n_cells)
+    expression = rng.lognormal(0, _ATSE_SPREAD, n_atses)
+    scale = _scale_to_coverage(depth, expression, coverage)
+    cells, atses = [], []
+    for start, stop in row_blocks(np.arange(n_cells + 1) * n_atses):
+        missed = np.exp(-scale * depth[start:stop, None] * expression)
+        cell, atse = np.nonzero(rng.random(missed.shape) >= missed)
+        cells.append((cell + start).astype(np.int32))
+        atses.append(atse.astype(np.int32))
+    cell, atse = np.concatenate(cells), np.concatenate(atses)
+    level = np.sqrt(depth[cell] * expression[atse])
+    return cell, atse, level / level.mean() if len(level) else level
+
+
+def _scale_to_coverage(depth: np.ndarray, expression: np.ndarray, coverage: float) -> float:
+    """Scale at which ``1 - exp(-scale * depth * expression)`` is ``coverage`` on average."""
+    if coverage == 1:
+        return np.inf
+    some = [np.quantile(x, (np.arange(400) + 0.5) / 400) for x in (depth, expression)]
+    product = np.outer(*some)
+    low, high = -40.0, 40.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        reached = -np.expm1(-np.exp(middle) * product).mean()
+        low, high = (middle, high) if reached < coverage else (low, middle)
+    return float(np.exp(middle))
+
+
+def _draw_share(
+    rng: np.random.Generator, p: np.ndarray, rest: np.ndarray, concentration: float
+) -> np.ndarray:
+    """Share of ``p`` in ``p + rest``, beta-distributed around it."""
+    rest = np.maximum(rest, 1e-12)
+    if np.isinf(concentration):
+        return p / (p + rest)
+    return rng.beta(concentration * p, concentration * rest)
+
+
+def _draw_shared_reads(
+    rng: np.random.Generator,
+    p: np.ndarray,
+    reads: np.ndarray,
+    start: np.ndarray,
+    length: np.ndarray,
+    concentration: float,
+) -> np.ndarray:
+    """Dirichlet-multinomial counts of each pair, junction after junction by stick breaking."""
+    count = np.zeros(len(p), np.int64)
+    left, rest = reads.copy(), np.ones(len(reads))
+    for place in range(int(length.max(initial=0))):
+        last = np.flatnonzero(length == place + 1)
+        count[start[last] + place] = left[last]
+        pair = np.flatnonzero((length > place + 1) & (left > 0))
+        at = start[pair] + place
+        rest[pair] -= p[at]
+        share = _draw_share(rng, p[at], rest[pair], concentration)
+        count[at] = rng.binomial(left[pair], share)
+        left[pair] -= count[at]
+    return count

@@ -1,0 +1,111 @@
+"""Activities of cells under given programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.distributions import Dirichlet, kl_divergence
+
+from leafletfa_scvi import ops
+from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
+from leafletfa_scvi.inference._em import fit_em
+from leafletfa_scvi.inference._start import Start
+from leafletfa_scvi.ops import ObservedEntries
+
+_EM_ITERATIONS = 60
+_LEARNING_RATE, _DECAY = 0.05, 0.05
+
+
+def fit_activities(
+    entries: ObservedEntries,
+    psi: torch.Tensor,
+    draw_psi: Callable[[], torch.Tensor],
+    concentration: float | None,
+    alpha: torch.Tensor,
+    *,
+    n_steps: int = 150,
+    max_entries: int = 1 << 22,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Dirichlet posterior of the activities of cells, programs and their uncertainty fixed.
+
+    Each cell is fitted by EM from equal activities, then by stochastic gradient steps on its share
+    of the ELBO, as in training. Cells do not influence each other beyond the draws of psi, and
+    the random state of torch is left as it was.
+
+    Parameters
+    ----------
+    entries
+        Observed entries of B cells.
+    psi
+        ``(P, K)`` mean of the programs.
+    draw_psi
+        Draws programs ``(P, K)`` from their posterior.
+    concentration
+        kappa; None for the binomial.
+    alpha
+        ``(K,)`` Dirichlet prior of activities.
+    n_steps
+        Gradient steps.
+    max_entries
+        Entries fitted at a time.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    ``(B, K)`` Dirichlet concentrations; ``alpha`` for cells without any observed entry.
+    """
+    out = torch.empty(entries.n_cells, psi.shape[1])
+    kappa = None if concentration is None else torch.tensor(concentration, device=psi.device)
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        for cells, part in entries.blocks(max_entries):
+            out[cells] = _fit_block(
+                part.to(psi.device), psi, draw_psi, kappa, concentration, alpha, n_steps
+            ).cpu()
+    out[entries.indptr.diff().cpu() == 0] = alpha.detach().cpu()
+    return out
+
+
+def _fit_block(
+    entries: ObservedEntries,
+    psi: torch.Tensor,
+    draw_psi: Callable[[], torch.Tensor],
+    kappa: torch.Tensor | None,
+    concentration: float | None,
+    alpha: torch.Tensor,
+    n_steps: int,
+) -> torch.Tensor:
+    n_programs = psi.shape[1]
+    flat = torch.full((entries.n_cells, n_programs), 1.0 / n_programs)
+    fit = fit_em(
+        entries,
+        Start(flat, psi),
+        torch.ones(()),
+        torch.ones(()),
+        concentration=concentration,
+        learn_concentration=False,
+        learn_programs=False,
+        prevalence=alpha / alpha.sum(),
+        activity_concentration=float(alpha.sum()),
+        n_iterations=_EM_ITERATIONS,
+    )
+    info = information(entries, fit.phi, psi, concentration).activity
+    first = dirichlet_from_curvature(fit.phi.cpu(), info, alpha.cpu())
+    log_concentration = first.log().to(psi.device).requires_grad_()
+    optimizer = torch.optim.Adam([log_concentration], lr=_LEARNING_RATE)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, _DECAY ** (1.0 / max(n_steps, 1)))
+    prior = Dirichlet(alpha)
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        posterior = Dirichlet(log_concentration.exp())
+        with torch.no_grad():
+            programs = draw_psi()
+        value = ops.log_likelihood(entries, posterior.rsample(), programs, kappa).sum()
+        loss = kl_divergence(posterior, prior).sum() - value
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    return log_concentration.detach().exp()

@@ -1,0 +1,315 @@
+"""Differential splicing between groups of cells, and marker junctions of programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from leafletfa_scvi.model._posterior import Indices, positions
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_CARRIED = ("atse_id", "gene_id", "gene_name", "event_type")
+
+
+class DifferentialSplicingMixin:
+    """``differential_splicing`` and ``program_markers`` of the model."""
+
+    @torch.no_grad()
+    def differential_splicing(
+        self,
+        adata: AnnData | None = None,
+        groupby: str | None = None,
+        group1: str | Sequence[str] | None = None,
+        group2: str | None = None,
+        idx1: Indices = None,
+        idx2: Indices = None,
+        delta: float = 0.1,
+        fdr_target: float = 0.05,
+        n_samples: int = 500,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Junctions whose mean PSI differs between two groups of cells.
+
+        In each posterior draw the PSI of a group is psi times the mean activity of its cells; a
+        junction differs where the two are more than ``delta`` apart. The probability of that is
+        turned into a set with a bound on the expected share of false discoveries. What is drawn
+        are the programs and the cells' activities, given these cells: animals or donors are not
+        modelled as replicates.
+
+        Parameters
+        ----------
+        adata
+            Cells, as in :meth:`get_cell_activities`.
+        groupby
+            Column of ``obs`` with the groups.
+        group1
+            Group or groups to compare; None for each in turn.
+        group2
+            Group to compare with; None for all other cells.
+        idx1, idx2
+            Cells by position or mask, instead of ``groupby``; ``idx2`` None for all others.
+        delta
+            Least difference in PSI that counts, in [0, 1).
+        fdr_target
+            Bound on the expected false discovery proportion.
+        n_samples
+            Posterior draws.
+        seed
+            Seed of the draws; torch's random state is left as it was.
+
+        Returns
+        -------
+        One row per comparison and junction, the most probable first: ``comparison``, ``group1``,
+        ``group2``, ``proba_ds``, ``proba_not_ds``, ``bayes_factor`` (natural log of the odds),
+        ``effect_size`` (mean PSI of group 1 minus group 2), ``est_psi1``, ``est_psi2``,
+        ``emp_psi1``, ``emp_psi2`` (pooled y / n, NaN without reads), ``emp_effect``,
+        ``n_obs_group1``, ``n_obs_group2`` (cells with n > 0), ``is_ds_fdr_<target>``, and the
+        annotation of the junction in ``var`` where there is any.
+
+        Raises
+        ------
+        KeyError
+            ``groupby`` or a group is not there.
+        ValueError
+            A group has no cells, the groups share cells, or a number is out of range.
+        """
+        _check_numbers(delta, fdr_target, n_samples)
+        data = self.adata if adata is None else adata
+        cells = self._cells(adata, None)
+        pairs = list(_comparisons(data, cells.names, groupby, group1, group2, idx1, idx2))
+        members = np.zeros((2 * len(pairs), len(cells.names)), dtype=np.float32)
+        for i, (_, _, first, second) in enumerate(pairs):
+            members[2 * i, first], members[2 * i + 1, second] = 1.0, 1.0
+        weights = torch.from_numpy(members / members.sum(1, keepdims=True))
+        phi = torch.distributions.Dirichlet(cells.concentration)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            draws = (weights @ phi.sample() for _ in range(n_samples))
+            moments = self._psi_differences(draws, len(pairs), delta, n_samples)
+        estimate = (weights @ cells.mean @ self.module.guide.psi().mean.cpu().T).numpy()
+        pooled = _pooled_psi(cells.observed(), members)
+        annotation = None if data is None else data.var
+        frames = []
+        for i, (name1, name2, _, _) in enumerate(pairs):
+            frame = self._result(moments[i], delta, fdr_target)
+            frame.insert(0, "comparison", f"{name1} vs {name2}")
+            frame.insert(1, "group1", name1)
+            frame.insert(2, "group2", name2)
+            for side, row in (("1", 2 * i), ("2", 2 * i + 1)):
+                frame[f"est_psi{side}"] = estimate[row]
+                frame[f"emp_psi{side}"] = pooled[0][row]
+                frame[f"n_obs_group{side}"] = pooled[1][row]
+            frame["emp_effect"] = frame["emp_psi1"] - frame["emp_psi2"]
+            frames.append(_annotate(frame, annotation))
+        return pd.concat([f.sort_values("proba_ds", ascending=False) for f in frames])
+
+    @torch.no_grad()
+    def program_markers(
+        self,
+        programs: str | Sequence[str] | None = None,
+        delta: float = 0.1,
+        fdr_target: float = 0.05,
+        n_samples: int = 500,
+        seed: int = 0,
+        only_significant: bool = False,
+    ) -> pd.DataFrame:
+        """Junctions whose PSI under a program differs from that under the others.
+
+        The others are averaged with their prevalence as weights.
+
+        Parameters
+        ----------
+        programs
+            Name or names, ``"SP_1"`` ..; None for all.
+        delta, fdr_target, n_samples, seed
+            As in :meth:`differential_splicing`.
+        only_significant
+            Leave out junctions beyond the bound on false discoveries.
+
+        Returns
+        -------
+        One row per program and junction, programs in order and the most probable junction first:
+        ``program``, ``proba_ds``, ``proba_not_ds``, ``bayes_factor``, ``effect_size`` (PSI under
+        the program minus that under the others), ``psi_program``, ``psi_others``,
+        ``is_ds_fdr_<target>``, and the annotation in ``var`` where there is any.
+        """
+        self._require_trained()
+        _check_numbers(delta, fdr_target, n_samples)
+        if self.n_programs == 1:
+            raise ValueError("Markers compare programs, and the model has only one.")
+        chosen = self.program_names if programs is None else programs
+        chosen = [chosen] if isinstance(chosen, str) else list(chosen)
+        unknown = [name for name in chosen if name not in self.program_names]
+        if unknown:
+            raise KeyError(f"No program {unknown[0]!r}: the model has {self.program_names}.")
+        prevalence = torch.from_numpy(self.get_program_prevalence().to_numpy())
+        sides = []
+        for name in chosen:
+            k = self.program_names.index(name)
+            own = torch.zeros(self.n_programs)
+            own[k] = 1.0
+            others = prevalence.clone()
+            others[k] = 0.0
+            sides += [own, others / others.sum()]
+        weights = torch.stack(sides)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            draws = (weights for _ in range(n_samples))
+            moments = self._psi_differences(draws, len(chosen), delta, n_samples)
+        estimate = (weights @ self.module.guide.psi().mean.cpu().T).numpy()
+        frames = []
+        for i, name in enumerate(chosen):
+            frame = self._result(moments[i], delta, fdr_target)
+            frame.insert(0, "program", name)
+            frame["psi_program"], frame["psi_others"] = estimate[2 * i], estimate[2 * i + 1]
+            frame = _annotate(frame, None if self.adata is None else self.adata.var)
+            frame = frame.sort_values("proba_ds", ascending=False)
+            significant = frame[f"is_ds_fdr_{fdr_target}"]
+            frames.append(frame[significant] if only_significant else frame)
+        return pd.concat(frames)
+
+    def _psi_differences(
+        self, draws: Iterator[torch.Tensor], n_pairs: int, delta: float, n_samples: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Probability of a difference above delta and its mean, ``(P,)`` each, for each pair.
+
+        ``draws`` gives weights of programs, ``(2 n_pairs, K)``: group 1 and 2 of each pair.
+        """
+        programs = self.module.guide.psi()
+        n_junctions = programs.mean.shape[0]
+        beyond = torch.zeros(n_pairs, n_junctions)
+        total = torch.zeros(n_pairs, n_junctions)
+        for weights in draws:
+            sides = weights[0::2] - weights[1::2]
+            difference = sides @ programs.sample().cpu().T
+            beyond += difference.abs() > delta
+            total += difference
+        beyond, total = beyond / n_samples, total / n_samples
+        return [(beyond[i].numpy(), total[i].numpy()) for i in range(n_pairs)]
+
+    def _result(
+        self, moments: tuple[np.ndarray, np.ndarray], delta: float, fdr_target: float
+    ) -> pd.DataFrame:
+        probability, effect = (m.astype(np.float64) for m in moments)
+        eps = 1e-8
+        odds = np.log(probability + eps) - np.log(1.0 - probability + eps)
+        found = false_discovery_set(probability, fdr_target) & (np.abs(effect) > delta)
+        columns: dict[str, Any] = {
+            "proba_ds": probability,
+            "proba_not_ds": 1.0 - probability,
+            "bayes_factor": odds,
+            "effect_size": effect,
+            f"is_ds_fdr_{fdr_target}": found,
+        }
+        return pd.DataFrame(columns, index=pd.Index(self.junction_names, name="junction"))
+
+
+def false_discovery_set(probability: np.ndarray, target: float) -> np.ndarray:
+    """Largest set of most probable hypotheses whose mean probability of falsehood is <= target.
+
+    Parameters
+    ----------
+    probability
+        ``(P,)`` posterior probabilities.
+    target
+        Bound on the expected false discovery proportion.
+
+    Returns
+    -------
+    ``(P,)`` bool, in the order given.
+    """
+    order = np.argsort(-probability, kind="stable")
+    expected = np.cumsum(1.0 - probability[order]) / np.arange(1, len(order) + 1)
+    found = np.zeros(len(order), dtype=bool)
+    found[order] = expected <= target
+    return found
+
+
+def _check_numbers(delta: float, fdr_target: float, n_samples: int) -> None:
+    if not 0.0 <= delta < 1.0:
+        raise ValueError(f"Expected delta in [0, 1), found {delta}.")
+    if not 0.0 < fdr_target < 1.0:
+        raise ValueError(f"Expected fdr_target in (0, 1), found {fdr_target}.")
+    if n_samples < 1:
+        raise ValueError(f"Expected n_samples of at least 1, found {n_samples}.")
+
+
+def _comparisons(
+    adata: AnnData | None,
+    names: np.ndarray,
+    groupby: str | None,
+    group1: str | Sequence[str] | None,
+    group2: str | None,
+    idx1: Indices,
+    idx2: Indices,
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Names and masks of the two groups of each comparison."""
+    if (groupby is None) == (idx1 is None):
+        raise ValueError("Expected either groupby or idx1, found both or neither.")
+    everyone = np.ones(len(names), dtype=bool)
+    if groupby is None:
+        first = np.zeros_like(everyone)
+        first[positions(idx1, len(names))] = True
+        second = ~first
+        if idx2 is not None:
+            second = np.zeros_like(everyone)
+            second[positions(idx2, len(names))] = True
+        yield _checked("idx1", "rest" if idx2 is None else "idx2", first, second)
+        return
+    if adata is None or groupby not in adata.obs:
+        there = [] if adata is None else list(adata.obs.columns)
+        raise KeyError(f"No column {groupby!r} in adata.obs, which holds {there}.")
+    labels = adata.obs[groupby]
+    present = [str(v) for v in pd.unique(labels.dropna())]
+    values = labels.astype(object).map(lambda v: None if pd.isna(v) else str(v)).to_numpy()
+    wanted = sorted(present) if group1 is None else group1
+    wanted = [wanted] if isinstance(wanted, str) else [str(w) for w in wanted]
+    for name in [*wanted, *([] if group2 is None else [str(group2)])]:
+        if name not in present:
+            raise KeyError(f"No group {name!r} in adata.obs[{groupby!r}]: {sorted(present)}.")
+    for name in wanted:
+        if group2 is not None and name == str(group2) and group1 is None:
+            continue
+        first = values == name
+        second = ~first if group2 is None else values == str(group2)
+        yield _checked(name, "rest" if group2 is None else str(group2), first, second)
+
+
+def _checked(
+    name1: str, name2: str, first: np.ndarray, second: np.ndarray
+) -> tuple[str, str, np.ndarray, np.ndarray]:
+    for name, mask in ((name1, first), (name2, second)):
+        if not mask.any():
+            raise ValueError(f"Group {name!r} has no cells.")
+    shared = int((first & second).sum())
+    if shared:
+        raise ValueError(f"Groups {name1!r} and {name2!r} share {shared} cells.")
+    return name1, name2, first, second
+
+
+def _pooled_psi(entries: Any, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled y / n and number of cells with n > 0, ``(groups, P)`` each."""
+    import scipy.sparse as sp
+
+    shape = (entries.n_cells, entries.n_junctions)
+    layout = (entries.column.numpy(), entries.indptr.numpy())
+    sums = [
+        sp.csr_matrix((v.numpy().astype(np.float64), *layout), shape=shape).T @ members.T
+        for v in (entries.count, entries.total, (entries.total > 0).float())
+    ]
+    with np.errstate(invalid="ignore"):
+        pooled = (sums[0] / np.where(sums[1] > 0, sums[1], np.nan)).T
+    return pooled, sums[2].T.astype(np.int64)
+
+
+def _annotate(frame: pd.DataFrame, var: pd.DataFrame | None) -> pd.DataFrame:
+    if var is None:
+        return frame
+    carried = [c for c in _CARRIED if c in var]
+    return frame.assign(**{c: var[c].to_numpy() for c in carried})

@@ -1,0 +1,253 @@
+"""LeafletFAModel: registration of data, construction, and what its mixins share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.data.fields import LayerField
+from scvi.model.base import BaseModelClass
+
+from leafletfa_scvi._constants import (
+    ATSE_KEY,
+    CLUSTER_LAYER,
+    JUNCTION_LAYER,
+    TOTALS_KEY,
+    program_names,
+)
+from leafletfa_scvi.data import (
+    atse_codes,
+    cell_fingerprints,
+    observed_entries,
+    resolve_atse_key,
+    splicing_data,
+)
+from leafletfa_scvi.model._differential import DifferentialSplicingMixin
+from leafletfa_scvi.model._persistence import PersistenceMixin
+from leafletfa_scvi.model._posterior import PosteriorMixin
+from leafletfa_scvi.model._query import QueryMixin
+from leafletfa_scvi.model._summary import SummaryMixin
+from leafletfa_scvi.model._training import TrainingMixin
+from leafletfa_scvi.module import LeafletFAModule
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.module._generative import ConcentrationPrior, JunctionPrior, Likelihood
+
+
+class LeafletFAModel(
+    TrainingMixin,
+    PosteriorMixin,
+    SummaryMixin,
+    DifferentialSplicingMixin,
+    QueryMixin,
+    PersistenceMixin,
+    BaseModelClass,
+):
+    """Splicing programs of single cells: a Beta-Dirichlet factor model of junction counts.
+
+    Reads y of junction j among the n reads of its ATSE in cell c are beta-binomial around
+    ``sum_k phi_ck psi_kj``: activities phi of K splicing programs psi. Every entry with n > 0
+    counts, y = 0 included.
+
+    Parameters
+    ----------
+    adata
+        AnnData registered with :meth:`setup_anndata`.
+    n_programs
+        Number of splicing programs K, between 1 and the number of cells.
+    likelihood
+        ``"betabinomial"``, or ``"binomial"``, its limit for kappa to infinity.
+    junction_prior
+        ``"junction"``: each junction has its own Beta prior; ``"global"``: one for all.
+    concentration
+        Fixed concentration kappa of the beta-binomial; None to learn it. Infinity is the binomial.
+    activity_concentration
+        Fixed delta of phi ~ Dirichlet(delta pi); None to learn it.
+    concentration_prior
+        Prior of a learned kappa: ``"weak"``, or ``"leafletfa"``, the published Gamma(10, 10) of
+        mean 1, which forces extreme over-dispersion.
+    registry
+        Of a saved or a reference model; used by :meth:`load` and :meth:`load_query_data`.
+
+    Raises
+    ------
+    ValueError
+        An option is not one of those above, or ``n_programs`` is out of range.
+
+    Examples
+    --------
+    >>> import leafletfa_scvi as lfa
+    >>> adata = lfa.datasets.simulate_splicing(n_cells=300, n_programs=3)
+    >>> lfa.LeafletFAModel.setup_anndata(adata)
+    >>> model = lfa.LeafletFAModel(adata, n_programs=3)
+    >>> model.train()
+    >>> model.export_posterior(adata)
+
+    Notes
+    -----
+    The model and its priors follow LeafletFA (bioRxiv 10.64898/2025.12.30.697080); see the user
+    guide for what differs.
+    """
+
+    _module_cls = LeafletFAModule
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        n_programs: int = 10,
+        *,
+        likelihood: Likelihood = "betabinomial",
+        junction_prior: JunctionPrior = "junction",
+        concentration: float | None = None,
+        activity_concentration: float | None = None,
+        concentration_prior: ConcentrationPrior = "weak",
+        registry: dict | None = None,
+    ) -> None:
+        super().__init__(adata, registry)
+        _one_of("likelihood", likelihood, ("betabinomial", "binomial"))
+        _one_of("junction_prior", junction_prior, ("junction", "global"))
+        _one_of("concentration_prior", concentration_prior, ("weak", "leafletfa"))
+        _positive("concentration", concentration)
+        _positive("activity_concentration", activity_concentration)
+        if activity_concentration is not None and np.isinf(activity_concentration):
+            raise ValueError("Expected a finite activity_concentration, found infinity.")
+        n_cells, n_junctions = int(self.summary_stats.n_cells), int(self.summary_stats.n_vars)
+        if isinstance(n_programs, bool) or int(n_programs) != n_programs:
+            raise ValueError(f"Expected n_programs to be a whole number, found {n_programs!r}.")
+        is_new = registry is None
+        if n_programs < 1 or (is_new and n_programs > n_cells):
+            raise ValueError(
+                f"Expected n_programs between 1 and the number of cells ({n_cells}), "
+                f"found {n_programs}."
+            )
+        self.n_programs = int(n_programs)
+        if concentration is not None and np.isinf(concentration):
+            likelihood, concentration = "binomial", None
+        if likelihood == "binomial" and concentration is not None:
+            raise ValueError(
+                "The binomial has no concentration: leave it out, or use "
+                "likelihood='betabinomial'."
+            )
+        self.module = self._module_cls(
+            n_cells,
+            n_junctions,
+            self.n_programs,
+            likelihood=likelihood,
+            junction_prior=junction_prior,
+            concentration=concentration,
+            activity_concentration=activity_concentration,
+            concentration_prior=concentration_prior,
+        )
+        self._entries = None
+        self.atse_codes_ = None
+        self.frozen_programs_ = False
+        if adata is not None:
+            self._entries = self._read_entries(adata)
+            self._entries.log_coefficient()
+            self.cell_names_ = adata.obs_names.astype(str).to_numpy()
+            self.cell_fingerprints_ = cell_fingerprints(self._entries)
+            key = resolve_atse_key(adata, self._setup_args["atse_key"])
+            self.atse_codes_ = None if key is None else atse_codes(adata, key)[0]
+        self._model_summary_string = (
+            f"LeafletFAModel with {self.n_programs} splicing programs, {likelihood} likelihood, "
+            f"{n_cells} cells, {n_junctions} junctions"
+        )
+        self.init_params_ = self._get_init_params(locals())
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        junction_layer: str = JUNCTION_LAYER,
+        cluster_layer: str = CLUSTER_LAYER,
+        atse_key: str | None = ATSE_KEY,
+        **kwargs: Any,
+    ) -> None:
+        """Check a data set and register it.
+
+        Everything is checked before anything is written; what is written is scvi's bookkeeping in
+        ``adata.uns``. The layers are read as they are, never replaced.
+
+        Parameters
+        ----------
+        adata
+            Cells x junctions, of a full-length protocol such as Smart-seq2.
+        junction_layer
+            Layer of junction counts y: CSR, CSC or dense, any dtype that holds whole numbers.
+        cluster_layer
+            Layer of ATSE totals n, likewise. An entry counts as observed where n > 0.
+        atse_key
+            Column of ``adata.var`` with ATSE labels. The default is used where it is there; None
+            does without, any other name must be there.
+        **kwargs
+            For :meth:`load` and :meth:`load_query_data`.
+
+        Raises
+        ------
+        TypeError, KeyError, ValueError
+            The data break the contract; the message names layer, cell, junction and remedy.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        if isinstance(adata, AnnData) and adata.is_view:
+            raise ValueError("Expected an AnnData of its own, found a view: pass adata.copy().")
+        splicing_data(adata, junction_layer, cluster_layer, atse_key)
+        options = {"is_count_data": False, "correct_data_format": False}
+        fields = [
+            LayerField(REGISTRY_KEYS.X_KEY, junction_layer, **options),
+            LayerField(TOTALS_KEY, cluster_layer, **options),
+        ]
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    @property
+    def _setup_args(self) -> dict[str, Any]:
+        return self.registry_["setup_args"]
+
+    @property
+    def program_names(self) -> list[str]:
+        """``SP_1`` .. ``SP_K``, ordered by prevalence."""
+        return program_names(self.n_programs)
+
+    @property
+    def junction_names(self) -> np.ndarray:
+        """Names of the P junctions."""
+        return np.asarray(self.get_var_names())
+
+    def _read_entries(self, adata: AnnData, check: bool = False) -> Any:
+        args = self._setup_args
+        layers = args["junction_layer"], args["cluster_layer"]
+        if check:
+            return splicing_data(adata, *layers, args["atse_key"])
+        return observed_entries(adata, *layers)
+
+    def _training_entries(self) -> Any:
+        """Observed entries of the cells the model was built on."""
+        if self._entries is None:
+            raise ValueError(
+                "This needs the training data, and the model was loaded without them: "
+                "LeafletFAModel.load(path, adata=adata)."
+            )
+        return self._entries
+
+    def _require_trained(self) -> None:
+        if not self.is_trained_:
+            raise RuntimeError("The model is not trained yet: run model.train() first.")
+
+    def _seed(self) -> int:
+        """A seed from torch's random state, which ``scvi.settings.seed`` sets."""
+        return int(torch.randint(2**31 - 1, ()))
+
+
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"Expected {name} to be one of {choices}, found {value!r}.")
+
+
+def _positive(name: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ValueError(f"Expected {name} above 0 or None, found {value!r}.")

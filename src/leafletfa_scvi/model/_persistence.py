@@ -1,0 +1,97 @@
+"""Saving and loading, kept apart from Pyro's global parameter store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyro
+from scvi.model.base import BaseModelClass
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from leafletfa_scvi.model._model import LeafletFAModel
+
+
+class PersistenceMixin(BaseModelClass):
+    """``save`` and ``load`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
+
+    def save(self, dir_path: str | Path, prefix: str | None = None, **kwargs: Any) -> None:
+        """Save the model; arguments as in :meth:`scvi.model.base.BaseModelClass.save`.
+
+        Parameters
+        ----------
+        dir_path
+            Folder to write.
+        prefix
+            Prepended to file names.
+        **kwargs
+            ``overwrite=True`` to write into an existing folder, ``save_anndata=True`` to save the
+            data beside the model.
+        """
+        # scvi saves Pyro's whole global store; what other models left there is not ours.
+        with pyro.get_param_store().scope():
+            super().save(str(dir_path), prefix=prefix, **kwargs)
+
+    @classmethod
+    def load(
+        cls,
+        dir_path: str | Path,
+        adata: AnnData | bool | None = None,
+        accelerator: str = "auto",
+        device: int | str = "auto",
+        prefix: str | None = None,
+        **kwargs: Any,
+    ) -> LeafletFAModel:
+        """Load a saved model.
+
+        Parameters
+        ----------
+        dir_path
+            Folder it was saved to.
+        adata
+            The cells it was trained on; None to read those saved with it; False for none. Without
+            data, programs, activities, prevalence and intervals are there all the same.
+        accelerator, device
+            Where to put the parameters.
+        prefix
+            As given to :meth:`save`.
+        **kwargs
+            As in :meth:`scvi.model.base.BaseModelClass.load`.
+
+        Raises
+        ------
+        ValueError
+            There is no model in the folder, or ``adata`` does not hold the cells and junctions
+            that it was trained on.
+        """
+        with pyro.get_param_store().scope():
+            try:
+                model = super().load(
+                    str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs
+                )
+            except RuntimeError as error:
+                if "size mismatch" not in str(error):
+                    raise
+                raise ValueError(_OTHER_CELLS.format(found="another number of cells")) from error
+        if model.adata is not None:
+            model._check_junctions(model.adata)
+            names = model.adata.obs_names.astype(str).to_numpy()
+            known = model._recognise(names, model._training_entries())
+            if not np.array_equal(known, np.arange(len(names))):
+                at = int(np.flatnonzero(known != np.arange(len(names)))[0])
+                raise ValueError(
+                    _OTHER_CELLS.format(found=f"cell {names[at]!r} at position {at}")
+                )
+        if model.frozen_programs_:
+            model._freeze_programs()
+        return model
+
+
+_OTHER_CELLS = (
+    "adata is not what the model was trained on: found {found}. For other cells load with "
+    "adata=False and call model.get_cell_activities(adata), or use "
+    "LeafletFAModel.load_query_data(adata, path)."
+)

@@ -1,0 +1,106 @@
+"""New cells on the programs of a trained model."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import torch
+from scvi.model.base import ArchesMixin
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from leafletfa_scvi.model._model import LeafletFAModel
+    from leafletfa_scvi.ops import ObservedEntries
+
+
+class QueryMixin:
+    """``load_query_data`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
+
+    @classmethod
+    def load_query_data(
+        cls,
+        adata: AnnData,
+        reference_model: str | LeafletFAModel,
+        *,
+        accelerator: str = "auto",
+        device: int | str = "auto",
+    ) -> LeafletFAModel:
+        """Model of new cells whose programs and global parameters are those of a reference.
+
+        ``train()`` then fits the activities of the new cells alone; programs, prevalence and
+        concentration stay bitwise as they are, and so does their order.
+
+        Parameters
+        ----------
+        adata
+            New cells with the junctions of the reference, in its order; see
+            :meth:`prepare_query_anndata`.
+        reference_model
+            A trained model, or the folder it was saved to.
+        accelerator, device
+            Where a saved reference is loaded to.
+
+        Raises
+        ------
+        ValueError
+            The junctions differ, the data break the contract, or the reference is not trained.
+        """
+        if isinstance(reference_model, cls):
+            reference = reference_model
+        else:
+            reference = cls.load(
+                reference_model, adata=False, accelerator=accelerator, device=device
+            )
+        reference._require_trained()
+        reference._check_junctions(adata)
+        registry = deepcopy(reference.registry_)
+        cls.setup_anndata(adata, source_registry=registry, **registry["setup_args"])
+        model = cls(adata, registry=registry, **reference.init_params_["non_kwargs"])
+        state = reference.module.state_dict()
+        own = model.module.state_dict()
+        model.module.load_state_dict(
+            {key: own[key] if key.endswith("phi_log") else value for key, value in state.items()}
+        )
+        model.module.to(reference.module.device)
+        model._freeze_programs()
+        return model
+
+    @staticmethod
+    def prepare_query_anndata(
+        adata: AnnData,
+        reference_model: str | LeafletFAModel,
+        return_reference_var_names: bool = False,
+        inplace: bool = True,
+    ) -> AnnData | pd.Index | None:
+        """Bring an AnnData to the junctions of a reference, in its order.
+
+        Junctions it lacks are added without any read, which counts as not observed, also where
+        the rest of their ATSE was observed; junctions the reference lacks are dropped.
+
+        Parameters
+        ----------
+        adata
+            New cells. ``X`` must be there where junctions are added.
+        reference_model
+            A trained model, or the folder it was saved to.
+        return_reference_var_names
+            Only return the junctions of the reference.
+        inplace
+            Change ``adata`` itself, or return a new AnnData.
+        """
+        return ArchesMixin.prepare_query_anndata(
+            adata, reference_model, return_reference_var_names, inplace
+        )
+
+    def _freeze_programs(self) -> None:
+        self.frozen_programs_ = True
+        for name, parameter in self.module.named_parameters():
+            parameter.requires_grad_(name.endswith("phi_log"))
+
+    @torch.no_grad()
+    def _start_query(self, entries: ObservedEntries) -> None:
+        """Start activities at an EM fit under the reference's programs."""
+        self.module.guide.phi_log.copy_(self._fit_new(entries, n_steps=0).log())

@@ -1,0 +1,147 @@
+"""ELBO, global parameters, and writing results to an AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pyro.infer import TraceMeanField_ELBO
+
+from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
+from leafletfa_scvi.data import cell_loader
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_FIXED_SITES = ("kappa", "delta")
+
+
+class SummaryMixin:
+    """Summaries of :class:`~leafletfa_scvi.LeafletFAModel`."""
+
+    @torch.no_grad()
+    def get_elbo(self, n_particles: int = 10, batch_size: int | None = None) -> float:
+        """Evidence lower bound of the training data, in nats, over ``n_particles`` draws.
+
+        Parameters
+        ----------
+        n_particles
+            Draws from the guide.
+        batch_size
+            Cells in a minibatch, each scaled to all cells and weighted by its size, so that the
+            expectation is the same; None for the full batch.
+        """
+        self._require_trained()
+        entries = self._training_entries()
+        loss = TraceMeanField_ELBO(num_particles=n_particles)
+        module, total = self.module, 0.0
+        for batch in cell_loader(entries, batch_size):
+            cells = batch["cells"].to(module.device)
+            part = batch["entries"].to(module.device)
+            value = loss.loss(module.model, module.guide, cells, part)
+            total -= value * len(cells) / entries.n_cells
+        return float(total)
+
+    @torch.no_grad()
+    def posterior_summary(self, level: float = 0.9) -> pd.DataFrame:
+        """Posterior of the parameters shared by all cells and junctions.
+
+        Parameters
+        ----------
+        level
+            Probability inside the equal-tailed interval.
+
+        Returns
+        -------
+        One row per parameter (kappa, delta, alpha_pi, a_shape, ..., pi of each program; a and b of
+        the global prior), columns ``mean``, ``sd``, ``lower``, ``upper``. Fixed parameters have
+        ``sd`` 0; the binomial has no kappa.
+        """
+        from scipy.stats import beta
+
+        self._require_trained()
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"Expected level in (0, 1), found {level}.")
+        guide, tail = self.module.guide, (1.0 - level) / 2.0
+        quantiles = torch.tensor([tail, 1.0 - tail], device=self.module.device)
+        rows: dict[str, tuple[float, float, float, float]] = {}
+        sites = {name: guide.scalar(name) for name in guide.scalars}
+        if self.module.model.junction_prior == "global":
+            sites |= {"a": guide.a.distribution(), "b": guide.b.distribution()}
+        for name, site in sites.items():
+            low, high = site.icdf(quantiles).reshape(-1).tolist()
+            rows[name] = float(site.mean), float(site.stddev), low, high
+        for name in _FIXED_SITES:
+            value = self.module.site_mean(name)
+            if name not in rows and value is not None:
+                rows[name] = float(value), 0.0, float(value), float(value)
+        g = guide.pi().concentration.double().cpu().numpy()
+        for name, own, rest in zip(self.program_names, g, g.sum() - g, strict=True):
+            key, size = f"pi[{name}]", own + rest
+            if self.n_programs == 1:
+                rows[key] = 1.0, 0.0, 1.0, 1.0
+                continue
+            sd = np.sqrt(own * rest / (size**2 * (size + 1.0)))
+            ends = beta.ppf([tail, 1.0 - tail], own, rest)
+            rows[key] = own / size, float(sd), float(ends[0]), float(ends[1])
+        columns = ["mean", "sd", "lower", "upper"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+    def export_posterior(self, adata: AnnData | None = None) -> None:
+        """Write the results into an AnnData; nothing else of this class does.
+
+        ``obsm["X_PHI"]`` (C x K) activities, ``varm["psi_learned"]`` (P x K) programs,
+        ``obs["SP_1"]`` .. activities by name, and ``uns["leafletfa"]`` with prevalence (``pi``),
+        ``kappa``, ``delta``, options, ``elbo_history`` and ``version``. All is computed before
+        anything is written.
+
+        Parameters
+        ----------
+        adata
+            Where to write: None for the model's own data, else any cells with its junctions.
+        """
+        self._require_trained()
+        target = self.adata if adata is None else adata
+        if target is None:
+            raise ValueError("The model was loaded without data: pass adata.")
+        activities = self.get_cell_activities(target)
+        programs = self.get_splicing_programs()
+        results = self._results()
+        stale = [c for c in target.obs.columns if _is_program_column(c, target)]
+        target.obs = target.obs.drop(columns=stale).assign(
+            **{name: activities[name].to_numpy() for name in self.program_names}
+        )
+        target.obsm[ACTIVITY_SLOT] = activities.to_numpy()
+        target.varm[PROGRAM_SLOT] = programs.to_numpy()
+        target.uns[RESULTS_SLOT] = results
+
+    def _results(self) -> dict[str, Any]:
+        from importlib.metadata import version
+
+        model = self.module.model
+        history = (self.history_ or {}).get("elbo_train", pd.DataFrame())
+        results: dict[str, Any] = {
+            "version": version("leafletfa-scvi"),
+            "programs": np.array(self.program_names),
+            "pi": self.get_program_prevalence().to_numpy(),
+            "elbo_history": -history.to_numpy(dtype=np.float64).ravel(),
+            "params": {
+                "n_programs": self.n_programs,
+                "likelihood": model.likelihood,
+                "junction_prior": model.junction_prior,
+                "concentration_prior": model.concentration_prior,
+                **{key: str(value) for key, value in self._setup_args.items()},
+            },
+        }
+        for name in _FIXED_SITES:
+            value = self.module.site_mean(name)
+            results[name] = np.inf if value is None else float(value)
+        return results
+
+
+def _is_program_column(column: object, adata: AnnData) -> bool:
+    """Whether a column of ``obs`` was written by an earlier export."""
+    earlier = adata.uns.get(RESULTS_SLOT, {})
+    return isinstance(earlier, dict) and column in set(earlier.get("programs", ()))

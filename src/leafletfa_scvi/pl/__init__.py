@@ -1,0 +1,10 @@
+"""Figures of a fitted model and of the slots that ``model.export_posterior`` writes.
+
+Every function draws into ``ax`` (a new figure without one) and returns the axes.
+"""
+
+from leafletfa_scvi.pl._history import history
+from leafletfa_scvi.pl._programs import program_heatmap, program_match
+from leafletfa_scvi.pl._structure import structure
+
+__all__ = ["history", "program_heatmap", "program_match", "structure"]

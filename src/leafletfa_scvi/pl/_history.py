@@ -1,0 +1,94 @@
+"""How training went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.ticker import EngFormatter
+
+from leafletfa_scvi.pl._slots import new_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+_LABELS = {
+    "elbo_train": "training loss (negative ELBO)",
+    "elbo_validation": "validation loss (negative ELBO)",
+    "reconstruction_loss_validation": "held-out loss",
+}
+
+
+def history(
+    model: Any,
+    *,
+    train_key: str = "elbo_train",
+    validation_key: str | None = "reconstruction_loss_validation",
+    ax: Axes | None = None,
+) -> Axes:
+    """Training loss of every epoch, with the held-out loss where there is one.
+
+    The training loss should have levelled off. A held-out loss that rises again says that the
+    programs have begun to describe noise.
+
+    Parameters
+    ----------
+    model
+        A trained model, or its ``history``: a mapping from names to data frames with one row for
+        each epoch.
+    train_key
+        Name of the training loss, on the left axis.
+    validation_key
+        Name of the held-out loss, on a right axis of its own as its unit is another; its minimum
+        is marked. Drawn if the history has it; None leaves it out.
+    ax
+        Axes to draw into.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes of the training loss.
+
+    Raises
+    ------
+    ValueError
+        If the model has not been trained.
+    KeyError
+        If the history has no ``train_key``.
+    """
+    record: Mapping[str, pd.DataFrame] | None = getattr(model, "history", model)
+    if not record:
+        raise ValueError("The model has no history: call model.train() first.")
+    if train_key not in record:
+        raise KeyError(f"The history has no {train_key!r}. Found: {', '.join(record)}.")
+    ax = new_axes(5.5, 3.5) if ax is None else ax
+    lines = _draw(ax, record[train_key], train_key, "C0")
+    ax.set_xlabel("epoch")
+    if validation_key is not None and validation_key in record:
+        right = ax.twinx()
+        right.spines["top"].set_visible(False)
+        lines += _draw(right, record[validation_key], validation_key, "C1")
+        x, y = lines[-1].get_data()
+        best = int(np.nanargmin(y))
+        lines += right.plot(
+            x[best], y[best], "o", color="C1", markersize=5, label=f"lowest, epoch {x[best]:.0f}"
+        )
+        ax.legend(handles=lines, frameon=False, fontsize="small", loc="upper right")
+    ax.spines["top"].set_visible(False)
+    return ax
+
+
+def _draw(ax: Axes, frame: pd.DataFrame, key: str, color: str) -> list[Any]:
+    values = frame.iloc[:, 0].astype(float).dropna()
+    label = _LABELS.get(key, key)
+    ax.set_ylabel(label, color=color)
+    ax.tick_params(axis="y", colors=color)
+    if values.abs().max() >= 1e4:
+        ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    marker = "o" if len(values) == 1 else None
+    return ax.plot(
+        values.index.to_numpy(float), values.to_numpy(), color=color, label=label, marker=marker
+    )

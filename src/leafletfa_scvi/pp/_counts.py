@@ -1,0 +1,184 @@
+"""A splicing data set from junction counts and ATSE labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from leafletfa_scvi._constants import ATSE_KEY
+from leafletfa_scvi.data._assemble import splicing_anndata
+from leafletfa_scvi.data._layers import MAX_COUNT, LayerValues, lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def splicing_from_counts(
+    counts: np.ndarray | pd.DataFrame | sp.spmatrix | sp.sparray,
+    atse_id: pd.Series | Sequence[Any],
+    obs: pd.DataFrame | None = None,
+    var: pd.DataFrame | None = None,
+) -> AnnData:
+    """Make a splicing data set from junction counts and the ATSE of each junction.
+
+    The ATSE total of a junction in a cell is the sum of the cell's counts over all junctions of
+    the ATSE. Everything stays sparse.
+
+    Parameters
+    ----------
+    counts
+        ``(C, P)`` reads of each cell (row) that support each junction (column): whole numbers of
+        any dtype, dense or in any scipy sparse format (duplicates of COO are summed).
+    atse_id
+        ``(P,)`` ATSE label of each junction; stored as text. A Series is aligned by its index to
+        the names of the junctions where ``counts`` or ``var`` gives them, else taken in order.
+    obs, var
+        Annotation of cells and junctions, copied. Aligned by index where ``counts`` is a
+        DataFrame, else taken in order. Names come from the DataFrames given; without any they are
+        ``cell_0``, ``cell_1``, ... and ``junction_0``, ...
+
+    Returns
+    -------
+    AnnData
+        Layers ``cell_by_junction_matrix`` (y) and ``cell_by_cluster_matrix`` (n), int32 CSR on
+        one pattern, the entries with n > 0 (so zeros are stored in the first); ``X`` equals the
+        first as float32; ``var["atse_id"]`` categorical; ``uns["splicing"]``.
+
+    Raises
+    ------
+    ValueError
+        A count is not finite, negative or fractional; lengths or names do not match; names are
+        repeated; a junction has no label; or a total is above 16,777,216.
+
+    Examples
+    --------
+    >>> adata = splicing_from_counts([[3, 1, 0], [0, 0, 2]], ["a", "a", "b"])
+    >>> adata.layers["cell_by_cluster_matrix"].toarray()
+    array([[4, 4, 0],
+           [0, 0, 2]], dtype=int32)
+    """
+    rows = counts.index if isinstance(counts, pd.DataFrame) else None
+    columns = counts.columns if isinstance(counts, pd.DataFrame) else None
+    matrix = _as_csr(counts)
+    obs = _annotation(obs, rows, matrix.shape[0], "cell", "obs")
+    has_names = columns is not None or var is not None
+    var = _annotation(var, columns, matrix.shape[1], "junction", "var")
+    labels = _labels(atse_id, var.index, has_names)
+    _check_counts(matrix, obs.index, var.index)
+
+    codes, names = pd.factorize(labels)
+    var[ATSE_KEY] = pd.Categorical.from_codes(codes, names)
+    positions = (np.arange(len(codes)), codes)
+    member = sp.csr_array((np.ones(len(codes)), positions), shape=(len(codes), len(names)))
+    totals = (matrix @ member) @ member.T  # cells x junctions, positive wherever it is stored
+    totals.sort_indices()
+    if totals.nnz and totals.data.max() > MAX_COUNT:
+        raise ValueError(
+            f"An ATSE total is {totals.data.max():,.0f}: totals beyond {MAX_COUNT:,} cannot be "
+            "represented. These are not reads of single cells; check the units."
+        )
+    count, _ = lookup(LayerValues(_keys(matrix), matrix.data), _keys(totals))
+    source = "splicing_from_counts"
+    return splicing_anndata(totals.indptr, totals.indices, count, totals.data, obs, var, source)
+
+
+def _as_csr(counts: Any) -> sp.csr_array:
+    """A private canonical copy: float64 as yet unchecked, no zeros, no duplicates."""
+    if isinstance(counts, pd.DataFrame):
+        is_sparse = len(counts.columns) and all(
+            isinstance(dtype, pd.SparseDtype) and dtype.fill_value == 0 for dtype in counts.dtypes
+        )
+        counts = counts.sparse.to_coo() if is_sparse else counts.to_numpy()
+    if not sp.issparse(counts):
+        counts = np.asarray(counts)
+    if counts.ndim != 2 or counts.dtype.kind not in "buif":
+        raise ValueError(
+            f"counts has {counts.ndim} dimensions and dtype {counts.dtype}: expected a matrix of "
+            "numbers, cells x junctions."
+        )
+    matrix = sp.csr_array(counts.astype(np.float64))  # first, lest sums of small integers wrap
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _annotation(
+    given: pd.DataFrame | None, names: pd.Index | None, length: int, what: str, argument: str
+) -> pd.DataFrame:
+    """Copy of the annotation of one axis, in the order of the counts, with unique names."""
+    if given is None:
+        names = pd.Index([f"{what}_{i}" for i in range(length)]) if names is None else names
+        table = pd.DataFrame(index=names)
+    elif names is not None:
+        missing = names.difference(given.index)
+        if len(missing):
+            raise ValueError(
+                f"{argument} has no row for {what} {missing[0]!r} of counts, {len(missing)} in "
+                f"all. Give {argument} the names of counts as its index."
+            )
+        table = given.loc[given.index if given.index.duplicated().any() else names].copy()
+    else:
+        table = given.copy()
+    repeated = table.index[table.index.duplicated()]
+    if len(repeated):
+        raise ValueError(f"{what} {repeated[0]!r} occurs more than once: names must be unique.")
+    if len(table) != length:
+        raise ValueError(f"{argument} has {len(table)} rows: expected {length}, one per {what}.")
+    table.index = table.index.astype(str)
+    return table
+
+
+def _labels(atse_id: Any, junctions: pd.Index, has_names: bool) -> np.ndarray:
+    """One label for each junction, as text."""
+    if isinstance(atse_id, pd.Series) and has_names:
+        atse_id = atse_id.set_axis(atse_id.index.astype(str))
+        missing = junctions.difference(atse_id.index)
+        if len(missing):
+            raise ValueError(
+                f"atse_id has no label for junction {missing[0]!r}, {len(missing)} in all. Index "
+                "it by junction names, or pass atse_id.to_numpy() to take it in order."
+            )
+        repeated = atse_id.index[atse_id.index.duplicated()]
+        if len(repeated):
+            raise ValueError(f"atse_id labels junction {repeated[0]!r} more than once.")
+        atse_id = atse_id.loc[junctions]
+    labels = pd.Series(list(atse_id), dtype=object)
+    if len(labels) != len(junctions):
+        raise ValueError(
+            f"atse_id has {len(labels)} labels: expected {len(junctions)}, one per junction."
+        )
+    missing = np.flatnonzero(labels.isna())
+    if len(missing):
+        raise ValueError(
+            f"atse_id has no label for junction {junctions[missing[0]]!r}, {len(missing)} in "
+            "all. Label every junction, or drop those without."
+        )
+    return labels.astype(str).to_numpy(object)
+
+
+def _check_counts(matrix: sp.csr_array, cells: pd.Index, junctions: pd.Index) -> None:
+    """Finite, not negative, whole."""
+    value = matrix.data
+    for kind, wrong in (
+        ("non-finite", ~np.isfinite(value)),
+        ("negative", value < 0),
+        ("fractional", value != np.rint(value)),
+    ):
+        if wrong.any():
+            i = wrong.argmax()
+            cell = cells[np.searchsorted(matrix.indptr, i, side="right") - 1]
+            raise ValueError(
+                f"counts holds the {kind} value {value[i]:g} for cell {cell!r} and junction "
+                f"{junctions[matrix.indices[i]]!r}. Pass raw read counts."
+            )
+
+
+def _keys(matrix: sp.csr_array) -> np.ndarray:
+    """Position of each stored value in the flattened matrix, int64."""
+    row_start = np.arange(matrix.shape[0], dtype=np.int64) * matrix.shape[1]
+    return np.repeat(row_start, np.diff(matrix.indptr)) + matrix.indices

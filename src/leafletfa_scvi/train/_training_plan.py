@@ -1,0 +1,98 @@
+"""The Lightning plan of stochastic variational inference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.infer import TraceMeanField_ELBO
+from scvi.train import LowLevelPyroTrainingPlan
+
+from leafletfa_scvi import ops
+from leafletfa_scvi.module import LeafletFAModule
+
+
+class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
+    """ELBO with closed-form KL divergences, Adam, and a learning rate that decays by the step.
+
+    Logs ``elbo_train``, the negative ELBO averaged over the epoch's minibatches (each scaled to
+    all cells), and, where entries are hidden, ``reconstruction_loss_validation``, minus their mean
+    log-likelihood at the guide's means.
+
+    Parameters
+    ----------
+    module
+        Module to train.
+    lr
+        Learning rate at the first step.
+    lr_decay
+        Learning rate at the last step as a share of the first.
+    n_particles
+        Draws from the guide at each step.
+    optim
+        Class of the optimizer, :class:`torch.optim.Adam` where None.
+    optim_kwargs
+        Further arguments of the optimizer; ``lr`` there wins over ``lr`` here.
+    """
+
+    def __init__(
+        self,
+        module: LeafletFAModule,
+        *,
+        lr: float = 0.05,
+        lr_decay: float = 0.05,
+        n_particles: int = 1,
+        optim: type[torch.optim.Optimizer] | None = None,
+        optim_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            module,
+            loss_fn=TraceMeanField_ELBO(num_particles=n_particles),
+            optim=optim,
+            optim_kwargs={"lr": lr, **(optim_kwargs or {})},
+            n_epochs_kl_warmup=None,
+        )
+        self.lr_decay = lr_decay
+        self._hidden_value = 0.0
+        self._hidden_entries = 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
+        """One step; fails where the loss is not finite, before it can spread."""
+        out = super().training_step(batch, batch_idx)
+        self.training_step_outputs[-1] = {"loss": out["loss"].detach()}
+        if not torch.isfinite(out["loss"]):
+            raise FloatingPointError(
+                f"The loss is {float(out['loss'])} at step {self.global_step}. Lower the learning "
+                "rate (lr=...), or start afresh from another seed (scvi.settings.seed)."
+            )
+        return out
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the sums over hidden entries."""
+        self._hidden_value, self._hidden_entries = 0.0, 0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Score hidden entries at the guide's means."""
+        guide, entries = self.module.guide, batch["entries"]
+        kappa = self.module.site_mean("kappa")
+        phi = guide.phi(batch["cells"]).mean
+        value = ops.log_likelihood(entries, phi, guide.psi().mean, kappa)
+        self._hidden_value += float(value.sum())
+        self._hidden_entries += entries.n_entries
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over hidden entries."""
+        loss = -self._hidden_value / max(self._hidden_entries, 1)
+        self.log("reconstruction_loss_validation", loss, prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam over what is not frozen, with exponential decay over all steps."""
+        trained = [p for p in self.module.parameters() if p.requires_grad]
+        optimizer = self.optim(trained, **self.optim_kwargs)
+        n_steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        gamma = self.lr_decay ** (1.0 / n_steps)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

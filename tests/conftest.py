@@ -1,0 +1,46 @@
+"""Fixtures shared by all tests: a tiny simulated data set and the real data, where present."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anndata
+import pytest
+
+from leafletfa_scvi.datasets import simulate_splicing
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real data; see ``LEAFLETFA_TEST_DATA`` and ``LEAFLETFA_REQUIRE_DATA``."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("LEAFLETFA_TEST_DATA", default))
+    if not folder.is_dir():
+        reason = f"real data are not at {folder}; set LEAFLETFA_TEST_DATA"
+        if os.environ.get("LEAFLETFA_REQUIRE_DATA") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _chen(data_dir: Path) -> anndata.AnnData:
+    return anndata.read_h5ad(data_dir / "chen_mesc.h5ad")
+
+
+@pytest.fixture
+def chen(_chen: anndata.AnnData) -> anndata.AnnData:
+    """488 Smart-seq2 mouse cells, 6,187 cassette exons; a copy to spoil."""
+    return _chen.copy()
+
+
+@pytest.fixture(scope="session")
+def _small() -> anndata.AnnData:
+    return simulate_splicing(80, 40, 3, coverage=0.4, seed=1)
+
+
+@pytest.fixture
+def small(_small: anndata.AnnData) -> anndata.AnnData:
+    """80 simulated cells, 40 ATSEs, 3 programs, with the truth inside; a copy to spoil."""
+    return _small.copy()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from leafletfa_scvi.data import atse_codes, resolve_atse_key
+
+
+@pytest.mark.parametrize("labels", [list("bbacab"), [2, 2, 7, 1, 7, 2]])
+@pytest.mark.parametrize("kind", [None, "category"])
+def test_codes_number_labels_by_first_appearance(labels, kind):
+    adata = AnnData(var=pd.DataFrame({"atse_id": labels}, index=list("uvwxyz")), shape=(1, 6))
+    if kind:
+        adata.var["atse_id"] = adata.var["atse_id"].astype(kind)
+    codes, n_atse = atse_codes(adata)
+    seen = list(dict.fromkeys(labels))
+    assert codes.dtype == np.int64
+    assert codes.tolist() == [seen.index(x) for x in labels]
+    assert n_atse == 3
+
+
+def test_unused_categories_do_not_count():
+    adata = AnnData(
+        var=pd.DataFrame({"e": pd.Categorical(list("aabb"))}, list("wxyz")), shape=(1, 4)
+    )
+    codes, n_atse = atse_codes(adata[:, 2:], "e")
+    assert (codes.tolist(), n_atse) == ([0, 0], 1)
+
+
+def test_missing_columns():
+    adata = AnnData(shape=(1, 2))
+    assert resolve_atse_key(adata) is None
+    assert resolve_atse_key(adata, None) is None
+    with pytest.raises(KeyError, match="'event' is missing"):
+        resolve_atse_key(adata, "event")
+    with pytest.raises(KeyError, match="'atse_id' is missing"):
+        atse_codes(adata)
+    adata.var["atse_id"] = "a"
+    assert resolve_atse_key(adata) == "atse_id"
+    assert resolve_atse_key(adata, None) is None

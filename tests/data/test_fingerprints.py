@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from leafletfa_scvi.data import _blocks, cell_fingerprints, observed_entries
+from leafletfa_scvi.data._fingerprints import mix64
+from leafletfa_scvi.ops import ObservedEntries
+
+
+def entries_of(cells, n_junctions=10):
+    """Entries from one list of (column, count, total) per cell."""
+    flat = np.array([t for cell in cells for t in cell]).reshape(-1, 3)
+    indptr = np.concatenate([[0], np.cumsum([len(c) for c in cells])])
+    column, count, total = torch.from_numpy(flat.T.copy())
+    return ObservedEntries(
+        torch.from_numpy(indptr), column.int(), count.float(), total.float(), n_junctions
+    )
+
+
+def test_splitmix64_reference_values():
+    """First outputs of the generator seeded with 1234567 (Rosetta Code, splitmix64)."""
+    step = 0x9E3779B97F4A7C15
+    state = np.array([(1234567 + i * step) % 2**64 for i in range(3)], np.uint64)
+    wanted = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert mix64(state).tolist() == wanted
+
+
+def test_order_and_company_do_not_matter():
+    a, b, c = [(0, 1, 2), (4, 0, 7)], [(3, 3, 3)], []
+    together = cell_fingerprints(entries_of([a, b, c]))
+    assert together.dtype == np.uint64
+    assert cell_fingerprints(entries_of([c, a[::-1], b])).tolist() == together[[2, 0, 1]].tolist()
+
+
+def test_every_part_matters():
+    cells = [
+        [(0, 1, 2), (4, 0, 7)], [(1, 1, 2), (4, 0, 7)], [(0, 0, 2), (4, 0, 7)],
+        [(0, 1, 3), (4, 0, 7)], [(0, 2, 1), (4, 0, 7)], [(0, 0, 7), (4, 1, 2)],
+        [(0, 1, 2)], [(0, 1, 2), (0, 1, 2)], [],
+    ]  # fmt: skip
+    assert len(set(cell_fingerprints(entries_of(cells)).tolist())) == len(cells)
+
+
+def test_dtype_and_blocks_do_not_matter(small, monkeypatch):
+    entries = observed_entries(small)
+    wanted = cell_fingerprints(entries)
+    assert len(set(wanted.tolist())) == small.n_obs
+    whole = ObservedEntries(
+        entries.indptr, entries.column, entries.count.int(), entries.total.int(), small.n_vars
+    )
+    assert (cell_fingerprints(whole) == wanted).all()
+    for block in (1, 100):
+        monkeypatch.setattr(_blocks, "BLOCK", block)
+        assert (cell_fingerprints(entries) == wanted).all()
+    some = torch.tensor([3, 70, 3])
+    assert (cell_fingerprints(entries.select(some)) == wanted[some]).all()
+
+
+@pytest.mark.parametrize("n_cells", [0, 2])
+def test_without_entries(n_cells):
+    found = cell_fingerprints(entries_of([[]] * n_cells))
+    assert len(found) == n_cells
+    assert len(set(found.tolist())) == min(n_cells, 1)
