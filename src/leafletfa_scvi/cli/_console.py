@@ -54,7 +54,12 @@ class Reporter:
             warnings.showwarning = show  # type: ignore[assignment]
             warnings.simplefilter("ignore")
             warnings.filterwarnings("default", category=UserWarning, module=r"leafletfa_scvi\b")
-            for name in ("lightning", "lightning.pytorch", "pytorch_lightning", "lightning.fabric"):
+            for name in (
+                "lightning",
+                "lightning.pytorch",
+                "pytorch_lightning",
+                "lightning.fabric",
+            ):
                 logging.getLogger(name).setLevel(logging.ERROR)
             yield
 

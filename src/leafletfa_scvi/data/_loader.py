@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
-from leafletfa_scvi.ops import ObservedEntries
+if TYPE_CHECKING:
+    from leafletfa_scvi.ops import ObservedEntries
 
 
 class CellBatch(TypedDict):
@@ -67,4 +68,3 @@ def cell_loader(
     sampler = RandomSampler(cells) if shuffle else SequentialSampler(cells)
     batches = BatchSampler(sampler, batch_size, drop_last=False)
     return DataLoader(cells, batch_size=None, sampler=batches)
-

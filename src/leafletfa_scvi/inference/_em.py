@@ -12,16 +12,20 @@ Dirichlet and Beta with parameters below 1 have no maximum).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.inference._start import Start
-from leafletfa_scvi.ops import ObservedEntries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leafletfa_scvi.inference._start import Start
+    from leafletfa_scvi.ops import ObservedEntries
 
 _FLOOR = 1e-6
 _MAX_ENTRIES_FOR_CONCENTRATION = 100_000
@@ -37,7 +41,7 @@ class EMResult:
     phi, psi
         ``(B, K)`` activities and ``(P, K)`` programs, float32.
     concentration
-        kappa; None for the binomial.
+        Learned or fixed kappa; None for the binomial.
     prevalence
         ``(K,)`` mean activity.
     objective
@@ -54,7 +58,7 @@ class EMResult:
 def fit_concentration(
     entries: ObservedEntries, phi: torch.Tensor, psi: torch.Tensor, seed: int = 0
 ) -> float:
-    """kappa that maximises the likelihood at given phi and psi, on at most 100,000 entries."""
+    """Maximum likelihood kappa at given phi and psi, from at most 100,000 entries."""
     if entries.n_entries > _MAX_ENTRIES_FOR_CONCENTRATION:
         share = _MAX_ENTRIES_FOR_CONCENTRATION / entries.n_entries
         generator = torch.Generator().manual_seed(seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch.distributions import Dirichlet, kl_divergence
@@ -11,7 +11,11 @@ from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
 from leafletfa_scvi.inference._em import fit_em
 from leafletfa_scvi.inference._start import Start
-from leafletfa_scvi.ops import ObservedEntries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leafletfa_scvi.ops import ObservedEntries
 
 _EM_ITERATIONS = 60
 _LEARNING_RATE, _DECAY = 0.05, 0.05
@@ -96,7 +100,9 @@ def _fit_block(
     first = dirichlet_from_curvature(fit.phi.cpu(), info, alpha.cpu())
     log_concentration = first.log().to(psi.device).requires_grad_()
     optimizer = torch.optim.Adam([log_concentration], lr=_LEARNING_RATE)
-    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, _DECAY ** (1.0 / max(n_steps, 1)))
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(
+        optimizer, _DECAY ** (1.0 / max(n_steps, 1))
+    )
     prior = Dirichlet(alpha)
     for _ in range(n_steps):
         optimizer.zero_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,7 +11,8 @@ from sklearn.cluster import KMeans
 from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
-from leafletfa_scvi.ops import ObservedEntries
+if TYPE_CHECKING:
+    from leafletfa_scvi.ops import ObservedEntries
 
 _OVERDISPERSION = 0.1
 _MAX_COMPONENTS = 30

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from leafletfa_scvi.model._posterior import Indices, positions
+from leafletfa_scvi.model._cells import Indices, positions
+from leafletfa_scvi.model._posterior import PosteriorMixin
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from anndata import AnnData
 
 _CARRIED = ("atse_id", "gene_id", "gene_name", "event_type")
 
 
-class DifferentialSplicingMixin:
+class DifferentialSplicingMixin(PosteriorMixin):
     """``differential_splicing`` and ``program_markers`` of the model."""
 
     @torch.no_grad()

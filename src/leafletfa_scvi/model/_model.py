@@ -5,24 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField
-from scvi.model.base import BaseModelClass
 
 from leafletfa_scvi._constants import (
     ATSE_KEY,
     CLUSTER_LAYER,
     JUNCTION_LAYER,
     TOTALS_KEY,
-    program_names,
 )
 from leafletfa_scvi.data import (
     atse_codes,
     cell_fingerprints,
-    observed_entries,
     resolve_atse_key,
     splicing_data,
 )
@@ -40,12 +36,11 @@ if TYPE_CHECKING:
 
 class LeafletFAModel(
     TrainingMixin,
-    PosteriorMixin,
     SummaryMixin,
     DifferentialSplicingMixin,
+    PosteriorMixin,
     QueryMixin,
     PersistenceMixin,
-    BaseModelClass,
 ):
     """Splicing programs of single cells: a Beta-Dirichlet factor model of junction counts.
 
@@ -203,44 +198,6 @@ class LeafletFAModel(
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
-
-    @property
-    def _setup_args(self) -> dict[str, Any]:
-        return self.registry_["setup_args"]
-
-    @property
-    def program_names(self) -> list[str]:
-        """``SP_1`` .. ``SP_K``, ordered by prevalence."""
-        return program_names(self.n_programs)
-
-    @property
-    def junction_names(self) -> np.ndarray:
-        """Names of the P junctions."""
-        return np.asarray(self.get_var_names())
-
-    def _read_entries(self, adata: AnnData, check: bool = False) -> Any:
-        args = self._setup_args
-        layers = args["junction_layer"], args["cluster_layer"]
-        if check:
-            return splicing_data(adata, *layers, args["atse_key"])
-        return observed_entries(adata, *layers)
-
-    def _training_entries(self) -> Any:
-        """Observed entries of the cells the model was built on."""
-        if self._entries is None:
-            raise ValueError(
-                "This needs the training data, and the model was loaded without them: "
-                "LeafletFAModel.load(path, adata=adata)."
-            )
-        return self._entries
-
-    def _require_trained(self) -> None:
-        if not self.is_trained_:
-            raise RuntimeError("The model is not trained yet: run model.train() first.")
-
-    def _seed(self) -> int:
-        """A seed from torch's random state, which ``scvi.settings.seed`` sets."""
-        return int(torch.randint(2**31 - 1, ()))
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:

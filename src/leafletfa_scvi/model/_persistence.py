@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyro
-from scvi.model.base import BaseModelClass
+
+from leafletfa_scvi.model._cells import CellsMixin
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
     from leafletfa_scvi.model._model import LeafletFAModel
 
 
-class PersistenceMixin(BaseModelClass):
+class PersistenceMixin(CellsMixin):
     """``save`` and ``load`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     def save(self, dir_path: str | Path, prefix: str | None = None, **kwargs: Any) -> None:
@@ -82,9 +84,7 @@ class PersistenceMixin(BaseModelClass):
             known = model._recognise(names, model._training_entries())
             if not np.array_equal(known, np.arange(len(names))):
                 at = int(np.flatnonzero(known != np.arange(len(names)))[0])
-                raise ValueError(
-                    _OTHER_CELLS.format(found=f"cell {names[at]!r} at position {at}")
-                )
+                raise ValueError(_OTHER_CELLS.format(found=f"cell {names[at]!r} at position {at}"))
         if model.frozen_programs_:
             model._freeze_programs()
         return model

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,14 +9,13 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from leafletfa_scvi import inference, ops
+from leafletfa_scvi import ops
+from leafletfa_scvi.model._cells import CellPosterior, CellsMixin, Indices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
-
-    from leafletfa_scvi.ops import ObservedEntries
-
-Indices = Sequence[int] | Sequence[bool] | np.ndarray | slice | None
 
 
 class CredibleInterval(NamedTuple):
@@ -28,40 +25,7 @@ class CredibleInterval(NamedTuple):
     upper: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class CellPosterior:
-    """Dirichlet posterior of the activities of some cells.
-
-    Attributes
-    ----------
-    names
-        ``(n,)`` cell names.
-    concentration
-        ``(n, K)`` Dirichlet concentrations, on the CPU.
-    entries
-        Their observed entries; None where the model holds no data.
-    """
-
-    names: np.ndarray
-    concentration: torch.Tensor
-    entries: ObservedEntries | None
-
-    @property
-    def mean(self) -> torch.Tensor:
-        """Mean activities, ``(n, K)``."""
-        return self.concentration / self.concentration.sum(1, keepdim=True)
-
-    def observed(self) -> ObservedEntries:
-        """The observed entries, or an error where there are none to be had."""
-        if self.entries is None:
-            raise ValueError(
-                "This needs the counts of the cells: pass adata, or load the model with it, "
-                "LeafletFAModel.load(path, adata=adata)."
-            )
-        return self.entries
-
-
-class PosteriorMixin:
+class PosteriorMixin(CellsMixin):
     """Means and intervals of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     @torch.no_grad()
@@ -200,12 +164,12 @@ class PosteriorMixin:
         columns = self._junction_positions(junction_list)
         psi = self.module.guide.psi().mean.cpu()
         kappa = self.module.site_mean("kappa")
-        shrink = shrink and kappa is not None
+        strength = float(kappa) if shrink and kappa is not None else None
         if observed_only:
-            return self._expected_observed(cells, psi, float(kappa) if shrink else None, columns)
+            return self._expected_observed(cells, psi, strength, columns)
         expected = (cells.mean @ psi[columns].T).numpy()
-        if shrink:
-            entries, strength = cells.observed(), float(kappa)
+        if strength is not None:
+            entries = cells.observed()
             place = np.full(entries.n_junctions, -1)
             place[columns] = np.arange(len(columns))
             at = place[entries.column.numpy()]
@@ -268,90 +232,3 @@ class PosteriorMixin:
                 f"the first of them {missing[0]!r}."
             )
         return positions
-
-    @torch.no_grad()
-    def _cells(self, adata: AnnData | None, indices: Indices) -> CellPosterior:
-        """Posterior of cells: looked up where they were trained on, fitted where not."""
-        self._require_trained()
-        trained = self.module.guide.phi().concentration.cpu()
-        if adata is None or adata is self.adata:
-            at = positions(indices, len(self.cell_names_))
-            chosen = None if self._entries is None else self._entries
-            if chosen is not None and indices is not None:
-                chosen = chosen.select(torch.from_numpy(at))
-            return CellPosterior(self.cell_names_[at], trained[torch.from_numpy(at)], chosen)
-        self._check_junctions(adata)
-        entries = self._read_entries(adata, check=True)
-        at = positions(indices, adata.n_obs)
-        names = adata.obs_names.astype(str).to_numpy()[at]
-        if indices is not None:
-            entries = entries.select(torch.from_numpy(at))
-        known = self._recognise(names, entries)
-        concentration = torch.empty(len(names), self.n_programs)
-        seen = torch.from_numpy(known >= 0)
-        concentration[seen] = trained[torch.from_numpy(known[known >= 0])]
-        if not bool(seen.all()):
-            new = (~seen).nonzero()[:, 0]
-            concentration[new] = self._fit_new(entries.select(new))
-        return CellPosterior(names, concentration, entries)
-
-    def _recognise(self, names: np.ndarray, entries: ObservedEntries) -> np.ndarray:
-        """Position of each cell among those trained on, -1 for a cell that is not one of them."""
-        from leafletfa_scvi.data import cell_fingerprints
-
-        known = pd.Index(self.cell_names_).get_indexer(names)
-        same = cell_fingerprints(entries) == self.cell_fingerprints_[known]
-        return np.where(same, known, -1)
-
-    def _fit_new(self, entries: ObservedEntries, n_steps: int = 150) -> torch.Tensor:
-        """Dirichlet concentrations ``(n, K)`` of new cells, programs fixed at their posterior."""
-        module = self.module
-        kappa = module.site_mean("kappa")
-        programs = module.guide.psi()
-        return inference.fit_activities(
-            entries,
-            programs.mean.detach(),
-            programs.sample,
-            None if kappa is None else float(kappa),
-            module.activity_prior().detach(),
-            n_steps=n_steps,
-        )
-
-    def _check_junctions(self, adata: AnnData) -> None:
-        """The junctions of ``adata`` are those of the model, in its order."""
-        ours, theirs = pd.Index(self.junction_names), adata.var_names.astype(str)
-        if len(ours) == len(theirs) and bool((ours == theirs).all()):
-            return
-        missing = ours.difference(theirs, sort=False)
-        if len(missing) == 0:
-            raise ValueError(
-                "The junctions of adata hold the model's in another order or with others: "
-                "pass adata[:, model.junction_names]."
-            )
-        raise ValueError(
-            f"adata lacks {len(missing)} of the model's {len(ours)} junctions, the first of them "
-            f"{missing[0]!r}: LeafletFAModel.prepare_query_anndata(adata, model) reorders them and "
-            "fills in missing ones as not observed."
-        )
-
-
-def positions(indices: Indices, n: int) -> np.ndarray:
-    """Positions ``(m,)`` int64 chosen from ``n`` by positions, a mask, a slice, or None (all).
-
-    Raises
-    ------
-    IndexError
-        A position is out of range, or a mask has another length.
-    """
-    if indices is None:
-        return np.arange(n)
-    if isinstance(indices, slice):
-        return np.arange(n)[indices]
-    chosen = np.asarray(indices)
-    if chosen.size == 0:
-        return np.empty(0, dtype=np.int64)
-    if chosen.dtype == bool and chosen.shape != (n,):
-        raise IndexError(f"Expected a mask of {n} cells, found shape {chosen.shape}.")
-    if chosen.dtype != bool and chosen.dtype.kind not in "iu":
-        raise IndexError(f"Expected positions or a mask of cells, found {chosen.dtype} values.")
-    return np.arange(n)[chosen].reshape(-1)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from scvi.model.base import ArchesMixin
 
+from leafletfa_scvi.model._cells import CellsMixin
+
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.ops import ObservedEntries
 
 
-class QueryMixin:
+class QueryMixin(CellsMixin):
     """``load_query_data`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     @classmethod
@@ -57,7 +59,9 @@ class QueryMixin:
         reference._require_trained()
         reference._check_junctions(adata)
         registry = deepcopy(reference.registry_)
-        cls.setup_anndata(adata, source_registry=registry, **registry["setup_args"])
+        # Junctions filled in as not observed have no label, and other totals than their ATSE.
+        setup_args = {**registry["setup_args"], "atse_key": None}
+        cls.setup_anndata(adata, source_registry=registry, **setup_args)
         model = cls(adata, registry=registry, **reference.init_params_["non_kwargs"])
         state = reference.module.state_dict()
         own = model.module.state_dict()
@@ -65,6 +69,7 @@ class QueryMixin:
             {key: own[key] if key.endswith("phi_log") else value for key, value in state.items()}
         )
         model.module.to(reference.module.device)
+        model.atse_codes_ = reference.atse_codes_
         model._freeze_programs()
         return model
 
@@ -91,9 +96,16 @@ class QueryMixin:
         inplace
             Change ``adata`` itself, or return a new AnnData.
         """
-        return ArchesMixin.prepare_query_anndata(
-            adata, reference_model, return_reference_var_names, inplace
-        )
+        prepare = ArchesMixin.prepare_query_anndata
+        names = prepare(adata, reference_model, return_reference_var_names=True)
+        if return_reference_var_names:
+            return names
+        if adata.X is None and not names.isin(adata.var_names).all():
+            raise ValueError(
+                "Junctions have to be added and adata.X is None: set adata.X to the layer of "
+                "junction counts first."
+            )
+        return prepare(adata, reference_model, inplace=inplace)
 
     def _freeze_programs(self) -> None:
         self.frozen_programs_ = True

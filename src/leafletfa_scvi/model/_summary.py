@@ -11,6 +11,7 @@ from pyro.infer import TraceMeanField_ELBO
 
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi.data import cell_loader
+from leafletfa_scvi.model._posterior import PosteriorMixin
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _FIXED_SITES = ("kappa", "delta")
 
 
-class SummaryMixin:
+class SummaryMixin(PosteriorMixin):
     """Summaries of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     @torch.no_grad()
@@ -89,6 +90,7 @@ class SummaryMixin:
         columns = ["mean", "sd", "lower", "upper"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
+    @torch.no_grad()
     def export_posterior(self, adata: AnnData | None = None) -> None:
         """Write the results into an AnnData; nothing else of this class does.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -14,9 +13,12 @@ from scvi.train._logger import SimpleLogger
 
 from leafletfa_scvi import inference
 from leafletfa_scvi.data import holdout_mask
+from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from leafletfa_scvi.ops import ObservedEntries
@@ -32,7 +34,7 @@ _PRIOR_STRENGTH = 3.0
 Init = Literal["waypoints", "random"]
 
 
-class TrainingMixin:
+class TrainingMixin(SplicingModelBase):
     """``train`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     _training_plan_cls = SplicingTrainingPlan
@@ -107,7 +109,8 @@ class TrainingMixin:
         n_batches = len(splitter.train_dataloader())
         if max_epochs is None:
             max_epochs = max(_MIN_EPOCHS, math.ceil(DEFAULT_STEPS / n_batches))
-        plan = self._training_plan_cls(self.module, **{"lr": lr, **(plan_kwargs or {})})
+        options = {"lr": lr, "n_steps": max_epochs * n_batches, **(plan_kwargs or {})}
+        plan = self._training_plan_cls(self.module, **options)
         if early_stopping:
             trainer_kwargs.setdefault("early_stopping_monitor", "reconstruction_loss_validation")
         if hidden is not None:
@@ -211,7 +214,8 @@ class TrainingMixin:
             starts = {"waypoints": inference.waypoints, "random": inference.random_start}
             if init not in starts:
                 raise ValueError(
-                    f"Expected init 'waypoints', 'random' or (activities, programs), found {init!r}."
+                    "Expected init 'waypoints', 'random' or (activities, programs), "
+                    f"found {init!r}."
                 )
             return starts[init](entries, self.n_programs, seed)
         phi, psi = (torch.as_tensor(getattr(x, "to_numpy", lambda x=x: x)()).float() for x in init)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyro
 import pyro.distributions as dist
@@ -11,7 +10,11 @@ import torch
 from torch import nn
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.ops import ObservedEntries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leafletfa_scvi.ops import ObservedEntries
 
 Likelihood = Literal["betabinomial", "binomial"]
 JunctionPrior = Literal["junction", "global"]
@@ -44,6 +47,8 @@ class SplicingGenerativeModel(nn.Module):
         Prior of a learned kappa: ``"weak"``, LogNormal(log 10, 2), or ``"leafletfa"``,
         Gamma(10, 10) as published.
     """
+
+    one: torch.Tensor
 
     def __init__(
         self,
@@ -83,6 +88,14 @@ class SplicingGenerativeModel(nn.Module):
                 priors["kappa"] = lambda: dist.Gamma(10.0 * one, 10.0 * one)
         return priors
 
+    def fixed(self, name: str) -> float | None:
+        """Value of kappa or delta where it is fixed; None where learned or not in the model."""
+        return {"kappa": self.concentration, "delta": self.activity_concentration}.get(name)
+
+    def _site(self, drawn: dict[str, torch.Tensor], name: str) -> torch.Tensor | None:
+        value = self.fixed(name)
+        return drawn.get(name) if value is None else self.one * value
+
     def junction_plate(self) -> pyro.plate:
         """Plate of the Beta priors: one per junction, or a single one for all."""
         size = self.n_junctions if self.junction_prior == "junction" else 1
@@ -98,7 +111,9 @@ class SplicingGenerativeModel(nn.Module):
         entries
             Observed entries of these cells.
         """
-        scalars = {name: pyro.sample(name, prior()) for name, prior in self.scalar_priors().items()}
+        scalars = {
+            name: pyro.sample(name, prior()) for name, prior in self.scalar_priors().items()
+        }
         k, one = self.n_programs, self.one
         pi = pyro.sample("pi", dist.Dirichlet(scalars["alpha_pi"] / k * one.expand(k)))
         with self.junction_plate():
@@ -106,10 +121,8 @@ class SplicingGenerativeModel(nn.Module):
             b = pyro.sample("b", dist.Gamma(scalars["b_shape"], scalars["b_rate"]).expand([1, 1]))
         with pyro.plate("junctions", self.n_junctions, dim=-2), pyro.plate("programs", k, dim=-1):
             psi = pyro.sample("psi", dist.Beta(a + EPS, b + EPS))
-        delta = scalars.get("delta", self.activity_concentration)
-        kappa = None
-        if self.likelihood == "betabinomial":
-            kappa = scalars["kappa"] if "kappa" in scalars else one * self.concentration
+        kappa, delta = self._site(scalars, "kappa"), self._site(scalars, "delta")
+        assert delta is not None
         with pyro.plate("cells", self.n_obs, subsample=cells, dim=-1):
             phi = pyro.sample("phi", dist.Dirichlet(activity_prior(pi, delta)))
             pyro.factor("reads", ops.log_likelihood(entries, phi, psi, kappa))

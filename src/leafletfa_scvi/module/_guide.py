@@ -7,13 +7,15 @@ store, so two models in one process cannot touch each other.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import nn
 
-from leafletfa_scvi.module._generative import SplicingGenerativeModel
+if TYPE_CHECKING:
+    from leafletfa_scvi.module._generative import SplicingGenerativeModel
 
 _MIN_LOG, _MAX_LOG = math.log(1e-2), math.log(1e6)
 _MIN_SCALE, _MAX_SCALE = math.log(1e-3), math.log(2.0)
@@ -77,7 +79,17 @@ class SplicingGuide(nn.Module):
 
     def scalar(self, name: str) -> dist.LogNormal:
         """Posterior of a positive scalar site."""
-        return self.scalars[name].distribution()  # type: ignore[operator]
+        return self._scalar_site(name).distribution()
+
+    def _scalar_site(self, name: str) -> _LogNormalSite:
+        site = self.scalars[name]
+        assert isinstance(site, _LogNormalSite)
+        return site
+
+    @torch.no_grad()
+    def set_scalar(self, name: str, median: float) -> None:
+        """Put the median of a positive scalar site."""
+        self._scalar_site(name).loc.fill_(math.log(median))
 
     def forward(self, cells: torch.Tensor, entries: object) -> None:
         """Draw every site; arguments as in the model."""

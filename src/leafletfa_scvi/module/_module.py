@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from scvi.module.base import PyroBaseModuleClass
 
-from leafletfa_scvi.inference import beta_from_curvature, dirichlet_from_curvature, information
-from leafletfa_scvi.inference import EMResult
+from leafletfa_scvi.inference import (
+    EMResult,
+    beta_from_curvature,
+    dirichlet_from_curvature,
+    information,
+)
 from leafletfa_scvi.module._generative import EPS, SplicingGenerativeModel, activity_prior
 from leafletfa_scvi.module._guide import SplicingGuide
-from leafletfa_scvi.ops import ObservedEntries
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.ops import ObservedEntries
 
 
 class LeafletFAModule(PyroBaseModuleClass):
@@ -61,8 +67,7 @@ class LeafletFAModule(PyroBaseModuleClass):
         """Posterior mean of a scalar site, its fixed value, or None (kappa of the binomial)."""
         if name in self.guide.scalars:
             return self.guide.scalar(name).mean
-        fixed = {"kappa": self.model.concentration, "delta": self.model.activity_concentration}
-        value = fixed.get(name)
+        value = self.model.fixed(name)
         return None if value is None else torch.tensor(float(value), device=self.device)
 
     def junction_prior(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -122,6 +127,6 @@ class LeafletFAModule(PyroBaseModuleClass):
         guide.a.loc.copy_(a.log().to(device))
         guide.b.loc.copy_(b.log().to(device))
         if "delta" in guide.scalars:
-            guide.scalars["delta"].loc.fill_(float(torch.tensor(activity_concentration).log()))
+            guide.set_scalar("delta", activity_concentration)
         if "kappa" in guide.scalars and fit.concentration is not None:
-            guide.scalars["kappa"].loc.fill_(float(torch.tensor(fit.concentration).log()))
+            guide.set_scalar("kappa", fit.concentration)

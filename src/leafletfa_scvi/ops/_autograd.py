@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from leafletfa_scvi.ops import _reference
-from leafletfa_scvi.ops._entries import ObservedEntries
-from leafletfa_scvi.ops._reference import ExpectedCounts
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.ops._entries import ObservedEntries
+    from leafletfa_scvi.ops._reference import ExpectedCounts
 
 Backend = Literal["numba", "torch"]
 
@@ -66,7 +68,7 @@ class _FusedLogLikelihood(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
         from leafletfa_scvi.ops import _cpu
 
         phi, psi, dphi, dpsi, dkappa, *rest = ctx.saved_tensors

@@ -4,8 +4,8 @@ Cells are cut into a number of blocks that depends on the data alone. Each block
 gradient of psi and kappa, and the blocks are added in order, so results repeat bitwise for any
 number of threads. Sums over cells are made in the dtype of psi, everything per entry in float64.
 
-Entries are counted in small integers, so lgamma(a + m) - lgamma(a) is the log of the product
-a (a + 1) .. (a + m - 1) and its derivative the sum of reciprocals, both kept as one rational number
+Counts are small integers, so lgamma(a + m) - lgamma(a) is the log of the product
+a (a + 1) .. (a + m - 1) and its derivative the sum of reciprocals, kept as one rational number
 until the end; above 16 factors the asymptotic series of both ends takes over.
 """
 
@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from math import log, log1p
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 import torch
 from numba import njit, prange
 
-from leafletfa_scvi.ops._entries import ObservedEntries
 from leafletfa_scvi.ops._reference import LEAK, ExpectedCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leafletfa_scvi.ops._entries import ObservedEntries
 
 logger = logging.getLogger(__name__)
 

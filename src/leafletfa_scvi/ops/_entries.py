@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _BLOCK = 1 << 22
 """Entries handled at a time where float64 temporaries are made."""
@@ -68,9 +71,7 @@ class ObservedEntries:
         coefficient = self._log_coefficient
         if coefficient is not None:
             coefficient = coefficient.to(device, non_blocking=non_blocking)
-        return ObservedEntries(
-            **moved, n_junctions=self.n_junctions, _log_coefficient=coefficient
-        )
+        return ObservedEntries(**moved, n_junctions=self.n_junctions, _log_coefficient=coefficient)
 
     def log_coefficient(self) -> torch.Tensor:
         """Sum of log binomial coefficients log C(n, y) of each cell, ``(B,)`` float64.

@@ -2,7 +2,7 @@
 
 For an observed entry (c, j) with count y, total n, activities phi_c and programs psi_j,
 
-    p = LEAK + (1 - 2 LEAK) sum_k phi_ck psi_jk,   q = LEAK + (1 - 2 LEAK) (1 - sum_k phi_ck psi_jk)
+    p = LEAK + (1 - 2 LEAK) m,   q = LEAK + (1 - 2 LEAK) (1 - m),   m = sum_k phi_ck psi_jk
 
 so that p + q = 1 and neither is ever 0: a share ``LEAK`` of reads is taken to be misassigned. The
 likelihood is beta-binomial with parameters (kappa p, kappa q), or binomial where no concentration
@@ -12,11 +12,12 @@ in blocks of cells.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from leafletfa_scvi.ops._entries import ObservedEntries
+if TYPE_CHECKING:
+    from leafletfa_scvi.ops._entries import ObservedEntries
 
 LEAK = 1e-6
 
@@ -62,9 +63,7 @@ def entry_probability(
     return LEAK + scale * mean, LEAK + scale * (1.0 - mean)
 
 
-def _entry_concentration(
-    entries: ObservedEntries, concentration: torch.Tensor
-) -> torch.Tensor:
+def _entry_concentration(entries: ObservedEntries, concentration: torch.Tensor) -> torch.Tensor:
     return concentration[entries.column.long()] if concentration.ndim else concentration
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
-from torch.utils.data import DataLoader
 
 from leafletfa_scvi.data import cell_loader
-from leafletfa_scvi.ops import ObservedEntries
+
+if TYPE_CHECKING:
+    import torch
+    from torch.utils.data import DataLoader
+
+    from leafletfa_scvi.ops import ObservedEntries
 
 
 class SplicingDataSplitter(pl.LightningDataModule):

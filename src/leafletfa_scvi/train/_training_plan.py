@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro.infer import TraceMeanField_ELBO
 from scvi.train import LowLevelPyroTrainingPlan
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.module import LeafletFAModule
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.module import LeafletFAModule
 
 
 class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
@@ -23,6 +25,8 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
     ----------
     module
         Module to train.
+    n_steps
+        Steps in all, over which the learning rate decays.
     lr
         Learning rate at the first step.
     lr_decay
@@ -39,6 +43,7 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
         self,
         module: LeafletFAModule,
         *,
+        n_steps: int,
         lr: float = 0.05,
         lr_decay: float = 0.05,
         n_particles: int = 1,
@@ -53,6 +58,7 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
             n_epochs_kl_warmup=None,
         )
         self.lr_decay = lr_decay
+        self.n_steps = max(n_steps, 1)
         self._hidden_value = 0.0
         self._hidden_entries = 0
 
@@ -89,8 +95,7 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
         """Adam over what is not frozen, with exponential decay over all steps."""
         trained = [p for p in self.module.parameters() if p.requires_grad]
         optimizer = self.optim(trained, **self.optim_kwargs)
-        n_steps = max(int(self.trainer.estimated_stepping_batches), 1)
-        gamma = self.lr_decay ** (1.0 / n_steps)
+        gamma = self.lr_decay ** (1.0 / self.n_steps)
         scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
         return {
             "optimizer": optimizer,

@@ -1,0 +1,86 @@
+"""State and helpers that the mixins of the model share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scvi.model.base import BaseModelClass
+
+from leafletfa_scvi._constants import program_names
+from leafletfa_scvi.data import observed_entries, splicing_data
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from leafletfa_scvi.module import LeafletFAModule
+    from leafletfa_scvi.ops import ObservedEntries
+
+
+class SplicingModelBase(BaseModelClass):
+    """What every part of the model knows; names ending in an underscore are saved with it.
+
+    Attributes
+    ----------
+    module
+        Generative model and guide.
+    n_programs
+        Number of programs K.
+    cell_names_, cell_fingerprints_
+        ``(C,)`` names of the training cells and hashes of their counts.
+    atse_codes_
+        ``(P,)`` ATSE of each junction, 0-based; None without labels.
+    frozen_programs_
+        Whether programs are those of a reference and only activities are trained.
+    """
+
+    module: LeafletFAModule
+    n_programs: int
+    cell_names_: np.ndarray
+    cell_fingerprints_: np.ndarray
+    atse_codes_: np.ndarray | None
+    frozen_programs_: bool
+    _entries: ObservedEntries | None
+
+    @property
+    def _setup_args(self) -> dict[str, Any]:
+        return self.registry_["setup_args"]
+
+    @property
+    def program_names(self) -> list[str]:
+        """``SP_1`` .. ``SP_K``, ordered by prevalence."""
+        return program_names(self.n_programs)
+
+    @property
+    def junction_names(self) -> np.ndarray:
+        """Names of the P junctions."""
+        return np.asarray(self.get_var_names())
+
+    def _read_entries(self, adata: AnnData, check: bool = False) -> ObservedEntries:
+        """Observed entries of ``adata``; ``check`` those of cells that were not set up here.
+
+        Within-ATSE checks are left to set-up: a query may lack some junctions of an ATSE.
+        """
+        args = self._setup_args
+        layers = args["junction_layer"], args["cluster_layer"]
+        if check:
+            return splicing_data(adata, *layers, atse_key=None)
+        return observed_entries(adata, *layers)
+
+    def _training_entries(self) -> ObservedEntries:
+        """Observed entries of the cells the model was built on."""
+        if self._entries is None:
+            raise ValueError(
+                "This needs the training data, and the model was loaded without them: "
+                "LeafletFAModel.load(path, adata=adata)."
+            )
+        return self._entries
+
+    def _require_trained(self) -> None:
+        if not self.is_trained_:
+            raise RuntimeError("The model is not trained yet: run model.train() first.")
+
+    def _seed(self) -> int:
+        """A seed from torch's random state, which ``scvi.settings.seed`` sets."""
+        return int(torch.randint(2**31 - 1, ()))
