@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,47 +25,54 @@ def one_line(error: BaseException) -> str:
 
 
 class Reporter:
-    """Progress on stderr, results on stdout; ``quiet`` leaves out progress and results."""
+    """Progress and warnings on stderr, results on stdout.
+
+    Parameters
+    ----------
+    quiet
+        Print neither progress nor results; warnings stay.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
         self.out = Console(quiet=quiet, highlight=False)
-        self.err = Console(stderr=True, quiet=quiet, highlight=False)
+        self.err = Console(stderr=True, highlight=False)
 
     @property
     def progress_bar(self) -> bool:
         """Whether a bar that redraws itself makes sense."""
-        return self.err.is_terminal and not self.err.quiet
+        return self.err.is_terminal and not self.quiet
 
     def stage(self, text: str) -> None:
         """Say what is done next."""
-        self.err.print(f"[bold]{text}[/bold]", soft_wrap=True)
+        if not self.quiet:
+            self.err.print(escape(text), style="bold", soft_wrap=True)
 
     @contextmanager
     def tidy(self) -> Iterator[None]:
-        """Warnings of this package as one line each; libraries are heard from warnings on only.
+        """Show warnings of this package as one line each, and none that libraries give callers.
 
-        Deprecations and hints of libraries to their callers say nothing to who runs a command.
+        Deprecations inside libraries say nothing to someone who runs a command.
         """
 
-        def show(message: Warning | str, category: type[Warning], *_: object) -> None:
-            text = " ".join(str(message).split())
-            self.err.print(f"[yellow]Warning:[/yellow] {_escaped(text)}", soft_wrap=True)
+        def show(message: Warning | str, *_: object) -> None:
+            text = escape(" ".join(str(message).split()))
+            self.err.print(f"[yellow]Warning:[/yellow] {text}", soft_wrap=True)
 
         with warnings.catch_warnings():
             warnings.showwarning = show  # type: ignore[assignment]
             warnings.simplefilter("ignore")
             warnings.filterwarnings("default", category=UserWarning, module=r"leafletfa_scvi\b")
-            for name in (
-                "lightning",
-                "lightning.pytorch",
-                "pytorch_lightning",
-                "lightning.fabric",
-            ):
-                logging.getLogger(name).setLevel(logging.ERROR)
             yield
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def quiet_libraries() -> None:
+    """Keep Lightning and scvi-tools from logging below warnings; call after importing them."""
+    for name in (
+        "lightning",
+        "lightning.pytorch",
+        "lightning.fabric",
+        "pytorch_lightning",
+        "scvi",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)

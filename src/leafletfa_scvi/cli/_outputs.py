@@ -88,11 +88,23 @@ def staged(*targets: Path) -> Iterator[list[Path]]:
             yield places
             for place, target in zip(places, targets, strict=True):
                 final = target.resolve()
-                if final.is_dir():
-                    os.replace(final, place.with_name("replaced"))
-                os.replace(place, final)
+                _replace(place, final)
         except OSError as error:
             raise UserError(f"Cannot write the output: {error}.") from error
+
+
+def _replace(place: Path, final: Path) -> None:
+    """Move ``place`` onto ``final``; a folder that is there goes back if that fails."""
+    if not final.is_dir():
+        os.replace(place, final)
+        return
+    earlier = place.with_name(".earlier")
+    os.replace(final, earlier)
+    try:
+        os.replace(place, final)
+    except OSError:
+        os.replace(earlier, final)
+        raise
 
 
 def _temporary_folder(stack: ExitStack, parent: Path) -> Path:

@@ -6,14 +6,18 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from leafletfa_scvi.ops import _reference
+from leafletfa_scvi.ops._reference import ExpectedCounts
 
 if TYPE_CHECKING:
     from leafletfa_scvi.ops._entries import ObservedEntries
-    from leafletfa_scvi.ops._reference import ExpectedCounts
 
 Backend = Literal["numba", "torch"]
+
+_TORCH_BLOCK = 1 << 20
+"""Entries handled at a time where an array of entries x K is made."""
 
 
 def choose_backend(device: torch.device, backend: str | None = None) -> Backend:
@@ -83,6 +87,40 @@ class _FusedLogLikelihood(torch.autograd.Function):
         return dphi.to(phi.dtype), dpsi.to(psi.dtype), dkappa if rest else None, None
 
 
+def _log_likelihood_in_blocks(
+    entries: ObservedEntries,
+    phi: torch.Tensor,
+    psi: torch.Tensor,
+    concentration: torch.Tensor | None,
+) -> torch.Tensor:
+    """The reference on blocks of cells, recomputed in the backward pass to bound the memory."""
+    parts = [
+        checkpoint(
+            _reference.log_likelihood, part, phi[cells], psi, concentration, use_reentrant=False
+        )
+        for cells, part in entries.blocks(_TORCH_BLOCK)
+    ]
+    return torch.cat(parts) if parts else phi.new_zeros(0)
+
+
+def _expected_counts_in_blocks(
+    entries: ObservedEntries,
+    phi: torch.Tensor,
+    psi: torch.Tensor,
+    concentration: torch.Tensor | None,
+) -> ExpectedCounts:
+    parts = [
+        _reference.expected_counts(part, phi[cells], psi, concentration)
+        for cells, part in entries.blocks(_TORCH_BLOCK)
+    ]
+    if not parts:
+        return _reference.expected_counts(entries, phi, psi, concentration)
+    value, activity, *summed = zip(*parts, strict=True)
+    return ExpectedCounts(
+        torch.cat(value), torch.cat(activity), *(torch.stack(s).sum(0) for s in summed)
+    )
+
+
 def log_likelihood(
     entries: ObservedEntries,
     phi: torch.Tensor,
@@ -112,7 +150,7 @@ def log_likelihood(
     entries are made in it, else in the dtype of phi and psi.
     """
     if choose_backend(entries.device, backend) == "torch":
-        return _reference.log_likelihood(entries, phi, psi, concentration)
+        return _log_likelihood_in_blocks(entries, phi, psi, concentration)
     return _FusedLogLikelihood.apply(phi, psi, concentration, entries)
 
 
@@ -130,7 +168,7 @@ def expected_counts(
     The log-likelihood per cell in the result is float64 from the numba backend.
     """
     if choose_backend(entries.device, backend) == "torch":
-        return _reference.expected_counts(entries, phi, psi, concentration)
+        return _expected_counts_in_blocks(entries, phi, psi, concentration)
     from leafletfa_scvi.ops import _cpu
 
     return _cpu.expected_counts(entries, phi, psi, concentration)
