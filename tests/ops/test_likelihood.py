@@ -58,7 +58,7 @@ SHAPES = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     shape=SHAPES,
     density=st.sampled_from([0.0, 0.1, 0.6, 1.0]),

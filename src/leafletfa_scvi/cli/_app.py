@@ -25,7 +25,8 @@ app = typer.Typer(
 )
 
 MAX_SEED = 2**32 - 1
-_UsageError = typer.BadParameter.__bases__[0]
+INTERRUPTED = 130
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Base of all errors in options: unknown ones, missing ones, values out of range."""
 
 
@@ -203,6 +204,7 @@ def demo(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0, 1 (demo: not found), 2 (bad input), 130 (interrupted)."""
+    message = None
     try:
         code = app(args=args, prog_name="leafletfa", standalone_mode=False)
     except _UsageError as error:
@@ -210,9 +212,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except UserError as error:
         message, code = one_line(error), 2
     except (typer.Abort, KeyboardInterrupt):
-        message, code = "Interrupted; nothing was written.", 130
-    else:
-        message = None
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # which Typer too makes of a KeyboardInterrupt
+        message = "Interrupted."
     if message is not None:
         print(f"Error: {message}", file=sys.stderr)
     sys.exit(code)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
-    from matplotlib.figure import Figure
 
     from leafletfa_scvi.cli._console import Reporter
 
@@ -125,14 +124,14 @@ def draw(
 ) -> None:
     """Write the figures, without a display."""
     shown = adata.copy()
-    names = shown.obs["program_true"].cat.categories
-    shown.obs["planted program"] = shown.obs["program_true"].cat.rename_categories(
-        dict(zip(names, correlation.index, strict=True))
+    leader = shown.obs["program_true"].cat
+    shown.obs["planted program"] = leader.rename_categories(
+        [str(k + 1) for k in range(len(leader.categories))]
     )
-    figures: dict[str, Figure] = {
-        "history": lfa.pl.history(model).get_figure(),
-        "programs": lfa.pl.program_match(correlation).get_figure(),
-        "activities": lfa.pl.structure(shown, "planted program").get_figure(),
+    figures: dict[str, Any] = {
+        "history": lfa.pl.history(model).figure,
+        "programs": lfa.pl.program_match(correlation).figure,
+        "activities": lfa.pl.structure(shown, "planted program").figure,
         "umap": sc.pl.umap(
             shown,
             color=["planted program", *correlation.columns],

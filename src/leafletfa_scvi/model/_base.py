@@ -29,6 +29,8 @@ class SplicingModelBase(BaseModelClass):
         Number of programs K.
     cell_names_, cell_fingerprints_
         ``(C,)`` names of the training cells and hashes of their counts.
+    junction_names_
+        ``(P,)`` names of the junctions it was built on.
     atse_codes_
         ``(P,)`` ATSE of each junction, 0-based; None without labels.
     frozen_programs_
@@ -39,6 +41,7 @@ class SplicingModelBase(BaseModelClass):
     n_programs: int
     cell_names_: np.ndarray
     cell_fingerprints_: np.ndarray
+    junction_names_: np.ndarray
     atse_codes_: np.ndarray | None
     frozen_programs_: bool
     _entries: ObservedEntries | None
@@ -55,7 +58,7 @@ class SplicingModelBase(BaseModelClass):
     @property
     def junction_names(self) -> np.ndarray:
         """Names of the P junctions."""
-        return np.asarray(self.get_var_names())
+        return self.junction_names_
 
     def _read_entries(self, adata: AnnData, check: bool = False) -> ObservedEntries:
         """Observed entries of ``adata``; ``check`` those of cells that were not set up here.

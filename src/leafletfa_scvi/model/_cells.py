@@ -63,7 +63,7 @@ class CellsMixin(SplicingModelBase):
         """Posterior of cells: looked up where they were trained on, fitted where not."""
         self._require_trained()
         trained = self.module.guide.phi().concentration.cpu()
-        if adata is None or adata is self.adata:
+        if adata is None or (adata is self.adata and self._is_untouched(adata)):
             at = positions(indices, len(self.cell_names_))
             chosen = None if self._entries is None else self._entries
             if chosen is not None and indices is not None:
@@ -83,6 +83,11 @@ class CellsMixin(SplicingModelBase):
             new = (~seen).nonzero()[:, 0]
             concentration[new] = self._fit_new(entries.select(new))
         return CellPosterior(names, concentration, entries)
+
+    def _is_untouched(self, adata: AnnData) -> bool:
+        """Whether the model's own data still hold its cells and junctions, in its order."""
+        axes = (adata.obs_names, self.cell_names_), (adata.var_names, self.junction_names_)
+        return all(np.array_equal(now.astype(str), then) for now, then in axes)
 
     def _recognise(self, names: np.ndarray, entries: ObservedEntries) -> np.ndarray:
         """Position of each cell among those trained on, -1 for a cell that is not one of them."""

@@ -83,7 +83,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
         """
         _check_numbers(delta, fdr_target, n_samples)
         data = self.adata if adata is None else adata
-        cells = self._cells(adata, None)
+        cells = self._cells(data, None)
         pairs = list(_comparisons(data, cells.names, groupby, group1, group2, idx1, idx2))
         members = np.zeros((2 * len(pairs), len(cells.names)), dtype=np.float32)
         for i, (_, _, first, second) in enumerate(pairs):
@@ -314,4 +314,4 @@ def _annotate(frame: pd.DataFrame, var: pd.DataFrame | None) -> pd.DataFrame:
     if var is None:
         return frame
     carried = [c for c in _CARRIED if c in var]
-    return frame.assign(**{c: var[c].to_numpy() for c in carried})
+    return frame.assign(**{c: var[c].reindex(frame.index).to_numpy() for c in carried})

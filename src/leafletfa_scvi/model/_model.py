@@ -138,6 +138,7 @@ class LeafletFAModel(
             concentration_prior=concentration_prior,
         )
         self._entries = None
+        self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
         self.atse_codes_ = None
         self.frozen_programs_ = False
         if adata is not None:

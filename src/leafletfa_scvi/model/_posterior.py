@@ -166,23 +166,27 @@ class PosteriorMixin(CellsMixin):
         kappa = self.module.site_mean("kappa")
         strength = float(kappa) if shrink and kappa is not None else None
         if observed_only:
-            return self._expected_observed(cells, psi, strength, columns)
-        expected = (cells.mean @ psi[columns].T).numpy()
+            matrix = self._expected_observed(cells, psi, strength)
+            return matrix if junction_list is None else matrix[:, columns]
+        chosen, place_of = np.unique(columns, return_inverse=True)
+        expected = (cells.mean @ psi[chosen].T).numpy()
         if strength is not None:
             entries = cells.observed()
             place = np.full(entries.n_junctions, -1)
-            place[columns] = np.arange(len(columns))
+            place[chosen] = np.arange(len(chosen))
             at = place[entries.column.numpy()]
             rows, keep = entries.rows().numpy()[at >= 0], at >= 0
             y, n = entries.count.numpy()[keep], entries.total.numpy()[keep]
             p = expected[rows, at[keep]]
             expected[rows, at[keep]] = (strength * p + y) / (strength + n)
+        if junction_list is not None:
+            expected = expected[:, place_of]
         if return_numpy:
             return expected
         return pd.DataFrame(expected, cells.names, self.junction_names[columns])
 
     def _expected_observed(
-        self, cells: CellPosterior, psi: torch.Tensor, kappa: float | None, columns: np.ndarray
+        self, cells: CellPosterior, psi: torch.Tensor, kappa: float | None
     ) -> sp.csr_matrix:
         entries, phi = cells.observed(), cells.mean
         values = np.empty(entries.n_entries, dtype=np.float32)
@@ -193,8 +197,7 @@ class PosteriorMixin(CellsMixin):
             first = int(entries.indptr[rows.start])
             values[first : first + block.n_entries] = p.numpy()
         layout = (values, entries.column.numpy(), entries.indptr.numpy())
-        matrix = sp.csr_matrix(layout, shape=(entries.n_cells, entries.n_junctions))
-        return matrix if len(columns) == matrix.shape[1] else matrix[:, columns]
+        return sp.csr_matrix(layout, shape=(entries.n_cells, entries.n_junctions))
 
     @torch.no_grad()
     def get_log_likelihood(

@@ -92,7 +92,7 @@ def entry_log_likelihood(
     return (
         value
         + (torch.lgamma(a + y) - torch.lgamma(a))
-        + (torch.lgamma(b + n - y) - torch.lgamma(b))
+        + (torch.lgamma(b + (n - y)) - torch.lgamma(b))
         - (torch.lgamma(kappa + n) - torch.lgamma(kappa))
     )
 
@@ -126,7 +126,7 @@ def table_rates(
     kappa = _entry_concentration(entries, concentration)
     a, b = kappa * p, kappa * q
     g1 = kappa * (torch.digamma(a + y) - torch.digamma(a))
-    g0 = kappa * (torch.digamma(b + n - y) - torch.digamma(b))
+    g0 = kappa * (torch.digamma(b + (n - y)) - torch.digamma(b))
     return g1, g0
 
 

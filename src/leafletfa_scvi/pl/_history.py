@@ -67,7 +67,10 @@ def history(
     ax = new_axes(5.5, 3.5) if ax is None else ax
     lines = _draw(ax, record[train_key], train_key, "C0")
     ax.set_xlabel("epoch")
-    if validation_key is not None and validation_key in record:
+    ax.spines["top"].set_visible(False)
+    if validation_key is None or validation_key not in record:
+        ax.spines["right"].set_visible(False)
+    else:
         right = ax.twinx()
         right.spines["top"].set_visible(False)
         lines += _draw(right, record[validation_key], validation_key, "C1")
@@ -76,16 +79,17 @@ def history(
         lines += right.plot(
             x[best], y[best], "o", color="C1", markersize=5, label=f"lowest, epoch {x[best]:.0f}"
         )
+        for side in (ax, right):  # two units: each axis in the colour of its line
+            side.yaxis.label.set_color(side.lines[0].get_color())
+            side.tick_params(axis="y", colors=side.lines[0].get_color())
         ax.legend(handles=lines, frameon=False, fontsize="small", loc="upper right")
-    ax.spines["top"].set_visible(False)
     return ax
 
 
 def _draw(ax: Axes, frame: pd.DataFrame, key: str, color: str) -> list[Any]:
     values = frame.iloc[:, 0].astype(float).dropna()
     label = _LABELS.get(key, key)
-    ax.set_ylabel(label, color=color)
-    ax.tick_params(axis="y", colors=color)
+    ax.set_ylabel(label)
     if values.abs().max() >= 1e4:
         ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     marker = "o" if len(values) == 1 else None

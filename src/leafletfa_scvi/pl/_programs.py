@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -93,7 +93,7 @@ def program_heatmap(
     ax.set_yticks(range(len(rows)), names, fontsize="small")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    bar = ax.get_figure().colorbar(image, ax=ax, shrink=min(1.0, 6 / len(rows) + 0.3), aspect=14)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=min(1.0, 6 / len(rows) + 0.3), aspect=14)
     bar.set_label("PSI")
     bar.outline.set_visible(False)
     return ax
@@ -144,17 +144,20 @@ def program_match(
         for i, j in np.ndindex(shown.shape):
             color = "white" if abs(shown[i, j]) > 0.65 else "0.25"
             ax.text(j, i, f"{shown[i, j]:.2f}", ha="center", va="center", color=color, fontsize=8)
+    frame_style: dict[str, Any] = {
+        "fill": False,
+        "edgecolor": "black",
+        "linewidth": 1.5,
+        "clip_on": False,
+    }
     for j, i in enumerate(rows):
-        frame_style = {"fill": False, "edgecolor": "black", "linewidth": 1.5, "clip_on": False}
         ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **frame_style))
     _program_ticks(ax.set_xticks, [str(frame.columns[j]) for j in order])
     ax.set_yticks(range(n_rows), [str(name) for name in frame.index])
     ax.set(xlabel="learned programs", ylabel="reference programs")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    bar = ax.get_figure().colorbar(
-        image, ax=ax, shrink=0.8, aspect=14, ticks=[-1, -0.5, 0, 0.5, 1]
-    )
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, aspect=14, ticks=[-1, -0.5, 0, 0.5, 1])
     bar.set_label("correlation")
     bar.outline.set_visible(False)
     return ax

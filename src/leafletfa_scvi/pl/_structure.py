@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -144,10 +144,12 @@ def _label_groups(ax: Axes, groups: dict[str, np.ndarray], groupby: str | None) 
         ax.axvline(end, color="white", linewidth=2.5)
     names = list(groups)
     # About 11 characters of a tick label fit in an inch.
-    room = ax.get_position().width * ax.get_figure().get_figwidth() * 11 / ends[-1]
+    room = ax.get_window_extent().width / ax.figure.dpi * 11 / ends[-1]
     ends_of = zip(starts, ends, names, strict=True)
     narrow = min((end - start) * room - len(name) for start, end, name in ends_of)
-    turn = {} if narrow > 1 else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    turn: dict[str, Any] = (
+        {} if narrow > 1 else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    )
     ax.set_xticks((starts + ends) / 2, names, **turn)
     ax.tick_params(axis="x", length=0)
     ax.set_xlabel(groupby)

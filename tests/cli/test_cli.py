@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi.cli import main
+from leafletfa_scvi.cli._console import Reporter, UserError, one_line
+from leafletfa_scvi.cli._outputs import staged
+
+FAST = ("--n-programs", "2", "--max-epochs", "2", "--accelerator", "cpu")
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "data.h5ad"
+    adata = lfa.datasets.simulate_splicing(n_cells=60, n_atses=20, n_programs=2, coverage=0.6)
+    adata.write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def data(data_file, tmp_path) -> Path:
+    return Path(shutil.copy(data_file, tmp_path / "data.h5ad"))
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command: exit code, stdout, stderr."""
+
+    def run(*args) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(run):
+    """Run the command, which must refuse with one line of error on stderr; that line."""
+
+    def refused(*args) -> str:
+        code, out, err = run(*args)
+        assert code == 2
+        assert out == ""
+        errors = [line for line in err.splitlines() if line.startswith("Error: ")]
+        assert len(errors) == 1
+        assert err.endswith(errors[0] + "\n")
+        assert "Traceback" not in err
+        return errors[0]
+
+    return refused
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_fit_writes_results_and_prints_what_it_did(data, run, tmp_path):
+    output = tmp_path / "fitted.h5ad"
+    before = ad.read_h5ad(data)
+    code, out, err = run("fit", data, "-o", output, *FAST)
+    assert code == 0, err
+    fitted = ad.read_h5ad(output)
+    np.testing.assert_allclose(fitted.obsm["X_PHI"].sum(axis=1), 1, rtol=1e-5)
+    assert fitted.obsm["X_PHI"].shape == (60, 2)
+    assert fitted.varm["psi_learned"].shape == (before.n_vars, 2)
+    for layer in before.layers:
+        np.testing.assert_array_equal(
+            fitted.layers[layer].toarray(), before.layers[layer].toarray()
+        )
+    assert not [key for key in fitted.uns if key.startswith("_scvi")]
+    assert leftovers(tmp_path) == ["data.h5ad", "fitted.h5ad"]
+
+    n_observed = (before.layers["cell_by_cluster_matrix"].toarray() > 0).sum()
+    for shown in (
+        "60",
+        "20",
+        f"{n_observed:,} ({n_observed / before.X.shape[0] / before.n_vars:.1%})",
+    ):
+        assert shown in out
+    for k, share in enumerate(fitted.uns["leafletfa"]["pi"]):
+        (line,) = [line for line in out.splitlines() if f"SP_{k + 1}" in line]
+        leads = (fitted.obsm["X_PHI"].argmax(axis=1) == k).sum()
+        assert line.split() == [f"SP_{k + 1}", f"{share:.3f}", str(leads)]
+    assert "Reading" in err
+    assert "Fitting 2 programs" in err
+    assert "\r" not in err
+
+
+def test_fit_options_reach_the_model(data, run, tmp_path):
+    output = tmp_path / "fitted.h5ad"
+    moved = ad.read_h5ad(data)
+    moved.layers["y"] = moved.layers.pop("cell_by_junction_matrix")
+    moved.layers["n"] = moved.layers.pop("cell_by_cluster_matrix")
+    moved.var["event"] = moved.var.pop("atse_id")
+    moved.write_h5ad(data)
+    layers = ("--junction-layer", "y", "--cluster-layer", "n", "--atse-key", "event")
+    options = ("--likelihood", "binomial", "--junction-prior", "global", "--batch-size", "16")
+    code, out, err = run(
+        "fit", data, "-o", output, "-k", 3, "--max-epochs", 2, "--restarts", 2, *layers, *options
+    )
+    assert code == 0, err
+    results = ad.read_h5ad(output).uns["leafletfa"]
+    assert results["params"]["likelihood"] == "binomial"
+    assert results["params"]["junction_prior"] == "global"
+    assert results["params"]["n_programs"] == 3
+    assert results["params"]["junction_layer"] == "y"
+    assert np.isinf(results["kappa"])
+    assert len(results["elbo_history"]) == 2
+    assert "binomial" in out
+
+
+def test_a_seed_repeats_and_another_one_differs(data, run, tmp_path):
+    found = {}
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        output = tmp_path / f"{name}.h5ad"
+        assert run("fit", data, "-o", output, *FAST, "--seed", seed)[0] == 0
+        found[name] = ad.read_h5ad(output).obsm["X_PHI"]
+    np.testing.assert_array_equal(found["a"], found["b"])
+    assert (found["a"] != found["c"]).any()
+
+
+def test_quiet_prints_nothing(data, run, tmp_path):
+    code, out, err = run("fit", data, "-o", tmp_path / "fitted.h5ad", *FAST, "--quiet")
+    assert (code, out, err) == (0, "", "")
+
+
+def test_a_saved_model_loads_with_the_output(data, run, tmp_path):
+    output, folder = tmp_path / "fitted.h5ad", tmp_path / "model"
+    assert run("fit", data, "-o", output, "--save-model", folder, *FAST)[0] == 0
+    assert leftovers(tmp_path) == ["data.h5ad", "fitted.h5ad", "model"]
+    fitted = ad.read_h5ad(output)
+    model = lfa.LeafletFAModel.load(folder, adata=fitted, accelerator="cpu")
+    np.testing.assert_allclose(
+        model.get_splicing_programs().to_numpy(), fitted.varm["psi_learned"], rtol=1e-6
+    )
+
+
+def test_overwrite_replaces_output_and_model_and_nothing_else(data, run, refused, tmp_path):
+    output, folder = tmp_path / "fitted.h5ad", tmp_path / "model"
+    outputs = ("-o", output, "--save-model", folder)
+    assert run("fit", data, *outputs, *FAST)[0] == 0
+    assert "fitted.h5ad exists; pass --overwrite" in refused("fit", data, *outputs, *FAST)
+    other = ("-o", tmp_path / "new.h5ad", "--save-model", folder)
+    assert "model exists; pass --overwrite" in refused("fit", data, *other, *FAST)
+    assert not (tmp_path / "new.h5ad").exists()
+    stale = folder / "stale.txt"
+    stale.write_text("from the earlier model")
+    code, _, err = run("fit", data, *outputs, "-k", 3, "--max-epochs", 2, "--overwrite")
+    assert code == 0, err
+    assert ad.read_h5ad(output).obsm["X_PHI"].shape == (60, 3)
+    assert lfa.LeafletFAModel.load(folder, adata=False).n_programs == 3
+    assert not stale.exists()
+    assert leftovers(tmp_path) == ["data.h5ad", "fitted.h5ad", "model"]
+
+
+def test_a_folder_that_is_no_model_is_never_replaced(data, refused, tmp_path):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter1.txt").write_text("precious")
+    where = ("-o", tmp_path / "fitted.h5ad", "--save-model")
+    assert "holds no saved model" in refused("fit", data, *where, folder, "--overwrite")
+    assert "would replace" in refused("fit", data, *where, tmp_path, "--overwrite")
+    assert "is a file" in refused("fit", data, *where, folder / "chapter1.txt", "--overwrite")
+    assert (folder / "chapter1.txt").read_text() == "precious"
+
+
+def test_bad_paths_are_refused_before_anything_is_done(data, refused, tmp_path):
+    out = tmp_path / "fitted.h5ad"
+    assert "There is no file" in refused("fit", tmp_path / "no.h5ad", "-o", out)
+    assert "is a directory" in refused("fit", tmp_path, "-o", out)
+    text = tmp_path / "text.h5ad"
+    text.write_text("cells,junctions\n1,2\n")
+    assert "not an .h5ad" in refused("fit", text, "-o", out)
+    cut = tmp_path / "cut.h5ad"
+    cut.write_bytes(data.read_bytes()[:4000])
+    assert "Cannot read" in refused("fit", cut, "-o", out)
+    assert "is the input" in refused("fit", data, "-o", data, "--overwrite")
+    linked = tmp_path / "link.h5ad"
+    linked.symlink_to(data)
+    assert "is the input" in refused("fit", data, "-o", linked, "--overwrite")
+    assert "is a directory" in refused("fit", data, "-o", tmp_path)
+    assert "There is no directory" in refused("fit", data, "-o", tmp_path / "no" / "out.h5ad")
+    model = ("--save-model", tmp_path / "no" / "model")
+    assert "There is no directory" in refused("fit", data, "-o", out, *model)
+    assert not out.exists()
+
+
+def test_a_folder_without_write_permission_is_refused(data, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may anywhere
+    assert "not writable" in refused("fit", data, "-o", tmp_path / "out.h5ad")
+
+
+def test_bad_data_are_refused_in_the_words_of_the_checks(data, refused, tmp_path):
+    good = ad.read_h5ad(data)
+    out = ("-o", tmp_path / "fitted.h5ad")
+    missing = refused("fit", data, *out, "--junction-layer", "counts")
+    assert "counts" in missing
+    assert '"' not in missing[:8]
+    assert "nope" in refused("fit", data, *out, "--atse-key", "nope")
+
+    bad = good.copy()
+    bad.layers["cell_by_junction_matrix"] = bad.layers["cell_by_junction_matrix"] * -1
+    bad.write_h5ad(data)
+    message = refused("fit", data, *out)
+    assert "cell_by_junction_matrix" in message
+    assert "negative" in message
+
+    del bad.layers["cell_by_junction_matrix"]
+    bad.write_h5ad(data)
+    assert "cell_by_junction_matrix" in refused("fit", data, *out)
+    assert leftovers(tmp_path) == ["data.h5ad"]
+
+
+def test_too_many_programs_are_refused(data, refused, tmp_path):
+    message = refused("fit", data, "-o", tmp_path / "x.h5ad", "-k", 61)
+    assert "61" in message
+    assert "60" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--n-programs", "0"), "--n-programs"),
+        (("--n-programs", "many"), "--n-programs"),
+        (("--max-epochs", "0"), "--max-epochs"),
+        (("--batch-size", "-3"), "--batch-size"),
+        (("--restarts", "0"), "--restarts"),
+        (("--seed", "-1"), "--seed"),
+        (("--likelihood", "poisson"), "--likelihood"),
+        (("--junction-prior", "none"), "--junction-prior"),
+        (("--accelerator", "abacus"), "--accelerator"),
+        (("--no-such-option",), "--no-such-option"),
+    ],
+)
+def test_bad_option_values_are_refused(data, refused, tmp_path, options, named):
+    message = refused("fit", data, "-o", tmp_path / "out.h5ad", *options)
+    assert named in message
+    assert "See leafletfa fit --help." in message
+
+
+def test_missing_arguments_and_commands_are_refused(refused, data):
+    assert "DATA" in refused("fit")
+    assert "--output" in refused("fit", data)
+    assert "fitt" in refused("fitt")
+
+
+def test_a_gpu_that_is_not_there_is_refused(data, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    message = refused("fit", data, "-o", tmp_path / "x.h5ad", "-k", 2, "--accelerator", "gpu")
+    assert "no CUDA device" in message
+
+
+def test_failures_while_training_or_writing_leave_nothing_behind(
+    data, refused, run, tmp_path, monkeypatch
+):
+    args = ("fit", data, "-o", tmp_path / "fitted.h5ad", "--save-model", tmp_path / "m", *FAST)
+
+    def full(self, path, **_):
+        Path(path).write_bytes(b"half a file")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ad.AnnData, "write_h5ad", full)
+        assert "No space left on device" in refused(*args)
+    for error, words in (
+        (MemoryError(), "--batch-size"),
+        (FloatingPointError("The loss is nan"), "The loss is nan"),
+    ):
+
+        def fail(self, *_, error=error, **__):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(lfa.LeafletFAModel, "train", fail)
+            assert words in refused(*args)
+
+    def interrupt(self, *_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lfa.LeafletFAModel, "train", interrupt)
+        code, _, err = run(*args)
+        assert code == 130
+        assert err.endswith("Error: Interrupted.\n")
+    assert leftovers(tmp_path) == ["data.h5ad"]
+
+
+def test_a_bug_is_not_taken_for_bad_input(data, tmp_path, monkeypatch):
+    def broken(self, *_, **__):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(lfa.LeafletFAModel, "train", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["fit", str(data), "-o", str(tmp_path / "x.h5ad"), *FAST])
+
+
+def test_staged_keeps_the_earlier_output_if_writing_fails(tmp_path):
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("earlier")
+    folder.mkdir()
+    (folder / "model.pt").write_text("earlier")
+
+    def write_one_only() -> None:
+        with staged(file, folder) as places:
+            places[0].write_text("new")
+            raise OSError("disk")
+
+    with pytest.raises(UserError, match="disk"):
+        write_one_only()
+    assert file.read_text() == (folder / "model.pt").read_text() == "earlier"
+    with staged(file, folder) as places:
+        places[0].write_text("new")
+        places[1].mkdir()
+        assert file.read_text() == "earlier"
+    assert file.read_text() == "new"
+    assert leftovers(folder) == []
+    assert leftovers(tmp_path) == ["file", "folder"]
+
+
+def test_staged_restores_a_folder_that_cannot_be_replaced(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "model.pt").write_text("earlier")
+    with pytest.raises(UserError, match="Cannot write"), staged(folder):
+        pass  # nothing was written, so there is nothing to move
+    assert (folder / "model.pt").read_text() == "earlier"
+    assert leftovers(tmp_path) == ["folder"]
+
+
+def test_an_output_behind_a_link_is_written_where_the_link_points(tmp_path):
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "real" / "file")
+    with staged(link) as (place,):
+        place.write_text("new")
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "file").read_text() == "new"
+
+
+def test_messages_fit_on_one_line():
+    assert one_line(KeyError("no layer 'y'")) == "no layer 'y'"
+    assert one_line(ValueError("first\n  second")) == "first second"
+    assert one_line(ValueError()) == "ValueError"
+
+
+def test_warnings_of_this_package_are_shown_as_one_line_and_others_not(capsys):
+    reporter = Reporter(quiet=True)
+    with reporter.tidy():
+        ours = {"category": UserWarning, "lineno": 1, "filename": "x.py"}
+        warnings.warn_explicit("12 cells [all]\nempty", module="leafletfa_scvi.data", **ours)
+        warnings.warn_explicit("noise", module="lightning.pytorch", **ours)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "Warning: 12 cells [all] empty\n"
+
+
+def test_demo_finds_the_planted_programs(run, tmp_path):
+    folder = tmp_path / "made" / "demo"
+    size = ("--n-cells", 150, "--n-atses", 80, "--n-programs", 2, "--coverage", 0.6)
+    code, out, err = run("demo", "--output-dir", folder, *size, "--max-epochs", 100)
+    assert code == 0, out + err
+    assert "2 of 2 planted programs were found" in out
+    figures = ["activities.png", "history.png", "programs.png", "umap.png"]
+    assert leftovers(folder) == sorted([*figures, "fitted.h5ad"])
+    for name in figures:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    fitted = ad.read_h5ad(folder / "fitted.h5ad")
+    match = lfa.tl.match_programs(fitted.obsm["phi_true"], fitted.obsm["X_PHI"])
+    for row in match.itertuples():
+        (line,) = [line for line in out.splitlines() if f"SP_{row.learned + 1}" in line]
+        assert line.split()[:3] == [
+            str(row.reference + 1),
+            f"SP_{row.learned + 1}",
+            f"{row.correlation:.2f}",
+        ]
+
+
+def test_demo_fails_where_programs_are_not_found(run, tmp_path, monkeypatch):
+    # Noise in place of what was fitted.
+    def forget(self, adata):
+        rng = np.random.default_rng(0)
+        adata.obsm["X_PHI"] = rng.dirichlet(np.ones(2), adata.n_obs)
+        adata.varm["psi_learned"] = rng.random((adata.n_vars, 2))
+        adata.obs[["SP_1", "SP_2"]] = adata.obsm["X_PHI"]
+        adata.uns["leafletfa"] = {"programs": ["SP_1", "SP_2"]}
+
+    monkeypatch.setattr(lfa.LeafletFAModel, "export_posterior", forget)
+    size = ("--n-cells", 60, "--n-atses", 20, "--n-programs", 2, "--max-epochs", 1)
+    code, out, _ = run("demo", "--output-dir", tmp_path, *size)
+    assert code == 1
+    assert "0 of 2 planted programs were found" in out
+
+
+def test_demo_refuses_a_file_as_folder(refused, data):
+    assert "is a file" in refused("demo", "--output-dir", data)
+
+
+def test_version_and_help_answer_without_heavy_imports(tmp_path):
+    code = (
+        "import sys\nfrom leafletfa_scvi.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    print({'torch', 'scvi', 'anndata', 'numpy'} & set(sys.modules))"
+    )
+    for args, expected in ((["--version"], "leafletfa-scvi"), (["fit", "--help"], "--n-programs")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True
+        )
+        assert expected in done.stdout
+        assert done.stdout.endswith("set()\n")
