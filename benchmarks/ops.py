@@ -2,8 +2,8 @@
 
     python benchmarks/ops.py [--entries 1000000 4000000] [--programs 8 20] [--repeats 3]
 
-Prints nanoseconds per observed entry and their ratio, both measured in the same run after a warm-up
-call. "torch" gathers phi and psi for every entry, in blocks of cells that bound its memory.
+Prints nanoseconds per observed entry and their ratio, both measured in the same run after a
+warm-up call. "torch" gathers phi and psi for every entry, in blocks of cells.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
 from leafletfa_scvi import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 COVERAGE = 0.1
 CONCENTRATION = 5.0

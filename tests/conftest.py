@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anndata
 import pytest
 
 from leafletfa_scvi.datasets import simulate_splicing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leafletfa_scvi import LeafletFAModel
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +50,28 @@ def _small() -> anndata.AnnData:
 def small(_small: anndata.AnnData) -> anndata.AnnData:
     """80 simulated cells, 40 ATSEs, 3 programs, with the truth inside; a copy to spoil."""
     return _small.copy()
+
+
+@pytest.fixture(scope="session")
+def fit() -> Callable[..., LeafletFAModel]:
+    """Quick fit of a data set: ``fit(adata, n_programs, seed=0, options={...}, **train)``."""
+    import scvi
+
+    from leafletfa_scvi import LeafletFAModel
+
+    def fitted(
+        adata: anndata.AnnData,
+        n_programs: int = 3,
+        *,
+        seed: int = 0,
+        options: dict[str, Any] | None = None,
+        **train: Any,
+    ) -> LeafletFAModel:
+        scvi.settings.seed = seed
+        LeafletFAModel.setup_anndata(adata)
+        model = LeafletFAModel(adata, n_programs, **(options or {}))
+        quick = {"max_epochs": 12, "em_iterations": 30, "accelerator": "cpu"}
+        model.train(**{**quick, "enable_progress_bar": False, **train})
+        return model
+
+    return fitted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from scvi.model.base import BaseModelClass
 
@@ -12,6 +11,7 @@ from leafletfa_scvi._constants import program_names
 from leafletfa_scvi.data import observed_entries, splicing_data
 
 if TYPE_CHECKING:
+    import numpy as np
     from anndata import AnnData
 
     from leafletfa_scvi.module import LeafletFAModule

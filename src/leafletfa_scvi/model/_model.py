@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +112,7 @@ class LeafletFAModel(
         if activity_concentration is not None and np.isinf(activity_concentration):
             raise ValueError("Expected a finite activity_concentration, found infinity.")
         n_cells, n_junctions = int(self.summary_stats.n_cells), int(self.summary_stats.n_vars)
-        if isinstance(n_programs, bool) or int(n_programs) != n_programs:
+        if isinstance(n_programs, bool) or not isinstance(n_programs, Integral):
             raise ValueError(f"Expected n_programs to be a whole number, found {n_programs!r}.")
         is_new = registry is None
         if n_programs < 1 or (is_new and n_programs > n_cells):
@@ -188,6 +189,12 @@ class LeafletFAModel(
             The data break the contract; the message names layer, cell, junction and remedy.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        unknown = set(kwargs) - {"source_registry", "extend_categories"}
+        if unknown:
+            raise TypeError(
+                f"setup_anndata has no argument {min(unknown)!r}. Batches and covariates are not "
+                "modelled yet."
+            )
         if isinstance(adata, AnnData) and adata.is_view:
             raise ValueError("Expected an AnnData of its own, found a view: pass adata.copy().")
         splicing_data(adata, junction_layer, cluster_layer, atse_key)

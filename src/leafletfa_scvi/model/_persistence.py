@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +12,6 @@ import pyro
 from leafletfa_scvi.model._cells import CellsMixin
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
 
     from leafletfa_scvi.model._model import LeafletFAModel
@@ -23,6 +23,9 @@ class PersistenceMixin(CellsMixin):
     def save(self, dir_path: str | Path, prefix: str | None = None, **kwargs: Any) -> None:
         """Save the model; arguments as in :meth:`scvi.model.base.BaseModelClass.save`.
 
+        Files are written beside the folder and moved into it when complete, so that a failure
+        leaves an earlier save as it was.
+
         Parameters
         ----------
         dir_path
@@ -32,10 +35,23 @@ class PersistenceMixin(CellsMixin):
         **kwargs
             ``overwrite=True`` to write into an existing folder, ``save_anndata=True`` to save the
             data beside the model.
+
+        Raises
+        ------
+        ValueError
+            The folder exists, and ``overwrite`` is not given.
         """
-        # scvi saves Pyro's whole global store; what other models left there is not ours.
-        with pyro.get_param_store().scope():
-            super().save(str(dir_path), prefix=prefix, **kwargs)
+        target = Path(dir_path)
+        if target.exists() and not kwargs.get("overwrite", False):
+            raise ValueError(f"{target} already exists. Choose another folder, or overwrite=True.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+            # scvi saves Pyro's whole global store; what other models left there is not ours.
+            with pyro.get_param_store().scope():
+                super().save(folder, prefix=prefix, **{**kwargs, "overwrite": True})
+            target.mkdir(exist_ok=True)
+            for file in Path(folder).iterdir():
+                file.replace(target / file.name)
 
     @classmethod
     def load(
@@ -78,6 +94,13 @@ class PersistenceMixin(CellsMixin):
                 if "size mismatch" not in str(error):
                     raise
                 raise ValueError(_OTHER_CELLS.format(found="another number of cells")) from error
+            except ValueError as error:
+                if "minified" not in str(error):
+                    raise
+                raise ValueError(
+                    "adata.X is sparse and holds nothing, which scvi-tools takes for minified "
+                    "data: set adata.X to the junction counts, or to None."
+                ) from error
         if model.adata is not None:
             model._check_junctions(model.adata)
             names = model.adata.obs_names.astype(str).to_numpy()

@@ -67,7 +67,8 @@ class TrainingMixin(SplicingModelBase):
         Parameters
         ----------
         max_epochs
-            Passes over the data. None for 300 gradient steps in all, and at least 30 passes.
+            Passes over the data. None for 300 gradient steps in all, and at least 30 passes; 0
+            for the EM fit alone, with widths from the curvature of the likelihood.
         accelerator, device
             Where to train, as in :class:`lightning.pytorch.Trainer`: ``"cpu"``, ``"gpu"``, ...
         batch_size
@@ -102,6 +103,7 @@ class TrainingMixin(SplicingModelBase):
         FloatingPointError
             The loss is not finite.
         """
+        _check_numbers(max_epochs, batch_size, n_restarts, em_iterations, lr)
         training, hidden = self._split(validation_size, early_stopping, trainer_kwargs)
         if not self.is_trained_:
             self._start(training, init, n_restarts, em_iterations, accelerator, device)
@@ -170,10 +172,6 @@ class TrainingMixin(SplicingModelBase):
         """Bring the guide to the best of the starts."""
         from scvi.model._utils import parse_device_args
 
-        if n_restarts < 1:
-            raise ValueError(f"Expected n_restarts of at least 1, found {n_restarts}.")
-        if n_restarts > 1 and em_iterations < 1:
-            raise ValueError("Restarts are compared after EM: n_restarts > 1 needs em_iterations.")
         _, _, target = parse_device_args(accelerator, device, return_device="torch")
         if self.frozen_programs_:
             self._start_query(entries.to(target))
@@ -243,6 +241,24 @@ class TrainingMixin(SplicingModelBase):
             guide.psi_log_exclusion[unseen] = b.log()
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
+
+
+def _check_numbers(
+    max_epochs: int | None, batch_size: int | None, n_restarts: int, em_iterations: int, lr: float
+) -> None:
+    at_least = {
+        "max_epochs": (max_epochs, 0),
+        "batch_size": (batch_size, 1),
+        "n_restarts": (n_restarts, 1),
+        "em_iterations": (em_iterations, 0),
+    }
+    for name, (value, least) in at_least.items():
+        if value is not None and value < least:
+            raise ValueError(f"Expected {name} of at least {least}, found {value}.")
+    if not 0.0 < lr < float("inf"):
+        raise ValueError(f"Expected lr above 0, found {lr}.")
+    if n_restarts > 1 and em_iterations < 1:
+        raise ValueError("Restarts are compared after EM: n_restarts > 1 needs em_iterations.")
 
 
 def _loggers(logger: str | Logger | Sequence[Logger] | None) -> list[Logger]:
