@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -15,9 +15,9 @@ project = "leafletfa-scvi"
 author = "The leafletfa-scvi developers"
 copyright = f"2026, {author}"
 try:
-    release = version("leafletfa-scvi")
-except PackageNotFoundError:
-    release = "unreleased"
+    version = release = metadata.version("leafletfa-scvi")
+except metadata.PackageNotFoundError:
+    version = release = "unreleased"
 
 extensions = [
     "myst_nb",
@@ -32,7 +32,7 @@ extensions = [
 
 root_doc = "index"
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
-source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
@@ -41,9 +41,10 @@ nb_execution_mode = "off"
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 typehints_defaults = "comma"
 always_use_bars_union = True
@@ -55,3 +56,16 @@ suppress_warnings = ["myst.header"]
 html_theme = "sphinx_book_theme"
 html_title = "leafletfa-scvi"
 html_theme_options = {"show_navbar_depth": 2, "use_download_button": False}
+
+
+def skip_foreign(app, what, name, obj, skip, options):
+    """Document what this package defines, mixins included, not what frameworks add to it."""
+    function = getattr(obj, "fget", None) or getattr(obj, "__func__", obj)
+    module = getattr(function, "__module__", None) or ""
+    if not module.startswith("leafletfa_scvi"):
+        return True
+    return skip
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_foreign)

@@ -35,7 +35,7 @@ def gaps(_gaps):
 @pytest.fixture(scope="session")
 def trained(_gaps, fit):
     """Model of 3 programs of the cells of ``gaps``; for reading only."""
-    return fit(_gaps.copy(), 3, max_epochs=60)
+    return fit(_gaps.copy(), 3, max_epochs=100)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Where inference starts: clusters of cells in the space of centred PSI."""
+"""Where inference starts: clusters of cells in the space of PSI residuals."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _OVERDISPERSION = 0.1
 _MAX_COMPONENTS = 30
 _OWN_SHARE = 0.7
 _PSEUDO_READS = 2.0
+_MIN_VARIANCE = 0.01
 
 
 class Start(NamedTuple):
@@ -53,8 +54,8 @@ def _precision(entries: ObservedEntries) -> torch.Tensor:
 def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
     """Start from K groups of cells with like splicing.
 
-    Centred PSI, (y / n - mean of the junction) times the root of its beta-binomial precision, is
-    0 where nothing was observed. Its leading singular vectors give each cell a direction; k-means
+    Pearson residuals of PSI, (y / n - m) over its beta-binomial standard deviation around the
+    junction's mean m, are 0 where nothing was observed. Their leading singular vectors give each cell a direction; k-means
     of the directions (not of the scores, where a few outlying cells would take a group each)
     gives the groups, and their pooled reads the programs.
 
@@ -71,7 +72,8 @@ def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
     entries = entries.to("cpu")
     mean = junction_usage(entries)
     centred = entries.count / entries.total - mean[entries.column.long()]
-    values = (centred * _precision(entries).sqrt()).numpy()
+    variance = (mean * (1.0 - mean)).clamp(min=_MIN_VARIANCE)[entries.column.long()]
+    values = (centred * (_precision(entries) / variance).sqrt()).numpy()
     shape = (entries.n_cells, entries.n_junctions)
     matrix = sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
     n_components = min(max(n_programs, 2), _MAX_COMPONENTS, min(shape))

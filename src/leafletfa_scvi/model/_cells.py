@@ -138,7 +138,7 @@ def positions(indices: Indices, n: int) -> np.ndarray:
     if indices is None:
         return np.arange(n)
     if isinstance(indices, slice):
-        return np.arange(n)[indices]
+        return np.ascontiguousarray(np.arange(n)[indices])
     chosen = np.asarray(indices)
     if chosen.size == 0:
         return np.empty(0, dtype=np.int64)

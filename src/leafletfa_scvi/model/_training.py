@@ -74,7 +74,7 @@ class TrainingMixin(SplicingModelBase):
         batch_size
             Cells in a minibatch; None for the full batch, which is fastest where it fits.
         init
-            ``"waypoints"`` (groups of cells alike in centred PSI), ``"random"``, or a pair of
+            ``"waypoints"`` (groups of cells alike in their PSI), ``"random"``, or a pair of
             arrays: activities ``(C, K)`` and programs ``(P, K)``. Ignored by a second call.
         n_restarts
             Starts from different seeds; the best after EM is kept. Needs ``em_iterations > 0``.

@@ -1,0 +1,289 @@
+"""A cell is never given another cell's activities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from leafletfa_scvi import LeafletFAModel
+
+EMPTY_CELL = 7
+LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
+pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning")
+
+# Of activities of the same new cell fitted among other cells: the noise of the fit's last steps.
+LARGEST, TYPICAL = 0.08, 0.01
+
+
+@pytest.fixture
+def phi(trained):
+    return trained.get_cell_activities()
+
+
+def renamed(adata, prefix="new"):
+    adata = adata.copy()
+    adata.obs_names = [f"{prefix}_{name}" for name in adata.obs_names]
+    return adata
+
+
+def observed_cells(adata):
+    return np.asarray((adata.layers[LAYERS[1]] > 0).sum(1)).ravel() > 0
+
+
+class TestKnownCells:
+    def test_rows_sum_to_one_and_have_names(self, trained, phi):
+        assert phi.shape == (90, 3)
+        assert list(phi.columns) == ["SP_1", "SP_2", "SP_3"]
+        assert list(phi.index) == list(trained.adata.obs_names)
+        np.testing.assert_allclose(phi.sum(1), 1, atol=1e-6)
+        assert (phi > 0).all(axis=None)
+        assert phi.to_numpy().std(axis=0).min() > 0.1
+
+    @pytest.mark.parametrize("chosen", [[4], [5, 3, 60], list(range(89, -1, -1)), range(20, 70)])
+    def test_subset_and_permuted_copies_are_looked_up(self, trained, phi, chosen):
+        chosen = list(chosen)
+        for some in (trained.adata[chosen].copy(), trained.adata[chosen]):
+            pd.testing.assert_frame_equal(trained.get_cell_activities(some), phi.iloc[chosen])
+
+    def test_a_copy_that_was_never_set_up_is_looked_up(self, trained, gaps, phi):
+        pd.testing.assert_frame_equal(trained.get_cell_activities(gaps), phi)
+        assert "_scvi_uuid" not in gaps.uns
+
+    def test_a_mixture_of_known_and_new_cells(self, trained, gaps, phi):
+        names = gaps.obs_names.to_numpy().copy()
+        names[::2] = [f"new_{i}" for i in range(45)]
+        gaps.obs_names = names
+        found = trained.get_cell_activities(gaps)
+        pd.testing.assert_frame_equal(found.iloc[1::2], phi.iloc[1::2])
+        seen = observed_cells(gaps)
+        assert (found.to_numpy() != phi.to_numpy()).all(1)[::2][seen[::2]].all()
+
+    def test_nothing_is_written(self, trained, gaps):
+        before = gaps.copy()
+        trained.get_cell_activities(renamed(gaps))
+        trained.get_cell_activities(gaps)
+        assert list(gaps.uns) == list(before.uns)
+        pd.testing.assert_frame_equal(gaps.obs, before.obs)
+
+
+class TestIndices:
+    @pytest.mark.parametrize(
+        "indices",
+        [
+            [0],
+            [5, 3, 3, -1],
+            np.array([2, 80]),
+            np.arange(90) % 7 == 0,
+            list(np.arange(90) < 4),
+            pd.Series(np.arange(90) > 85, index=[f"x{i}" for i in range(90)]),
+            slice(10, 20),
+            slice(None, None, -2),
+            [],
+            11,
+        ],
+    )
+    def test_positions_masks_and_slices(self, trained, gaps, phi, indices):
+        mask_or_list = indices.to_numpy() if isinstance(indices, pd.Series) else indices
+        want = phi.iloc[[indices] if isinstance(indices, int) else mask_or_list]
+        pd.testing.assert_frame_equal(trained.get_cell_activities(indices=indices), want)
+        pd.testing.assert_frame_equal(trained.get_cell_activities(gaps, indices), want)
+        np.testing.assert_array_equal(trained.get_latent_representation(indices=indices), want)
+        assert trained.get_normalized_splicing(indices=indices).index.equals(want.index)
+
+    @pytest.mark.parametrize(
+        "indices",
+        [[90], [-91], [0, 1000], np.ones(89, bool), [True] * 91, ["cell_1"], [0.0, 1.0]],
+    )
+    def test_out_of_range_is_an_error(self, trained, gaps, indices):
+        with pytest.raises(IndexError):
+            trained.get_cell_activities(indices=indices)
+        with pytest.raises(IndexError):
+            trained.get_cell_activities(gaps, indices)
+
+
+class TestChangedData:
+    def test_the_models_own_data_permuted_in_place(self, gaps, fit):
+        model = fit(gaps, 3, max_epochs=4)
+        phi, adata = model.get_cell_activities(), model.adata
+        order = np.random.default_rng(0).permutation(90)
+        adata._inplace_subset_obs(order)
+        pd.testing.assert_frame_equal(model.get_cell_activities(adata), phi.iloc[order])
+        np.testing.assert_array_equal(model.get_latent_representation(adata), phi.iloc[order])
+        model.export_posterior()
+        np.testing.assert_array_equal(adata.obsm["X_PHI"], phi.iloc[order])
+        np.testing.assert_array_equal(adata.obs["SP_2"], phi["SP_2"].iloc[order])
+        found = model.differential_splicing(groupby="half", group1="first", n_samples=5)
+        at = order < 45
+        total = adata.layers[LAYERS[1]].toarray()[at]
+        np.testing.assert_array_equal(
+            found.loc[adata.var_names, "n_obs_group1"], (total > 0).sum(0)
+        )
+
+    def test_the_models_own_data_filtered_in_place(self, gaps, fit):
+        model = fit(gaps, 3, max_epochs=4)
+        phi, adata = model.get_cell_activities(), model.adata
+        adata._inplace_subset_obs(np.arange(90) % 3 == 0)
+        pd.testing.assert_frame_equal(model.get_cell_activities(adata), phi.iloc[::3])
+        model.export_posterior()
+        np.testing.assert_array_equal(adata.obsm["X_PHI"], phi.iloc[::3])
+        assert len(model.get_cell_activities()) == 90
+
+    def test_the_models_own_junctions_filtered_in_place(self, gaps, fit):
+        model = fit(gaps, 3, max_epochs=4)
+        psi, adata = model.get_splicing_programs(), model.adata
+        adata._inplace_subset_var(np.arange(adata.n_vars) < 30)
+        pd.testing.assert_frame_equal(model.get_splicing_programs(), psi)
+        before = adata.copy()
+        with pytest.raises(ValueError, match="lacks"):
+            model.export_posterior()
+        assert list(adata.obs) == list(before.obs)
+        assert list(adata.obsm) == list(before.obsm)
+
+
+class TestNewCells:
+    def test_renamed_cells_are_fitted_to_their_own_counts(self, trained, gaps, phi):
+        found = trained.get_cell_activities(renamed(gaps)).to_numpy()
+        seen, known = observed_cells(gaps), phi.to_numpy()
+        error = np.abs(found - known)[seen]
+        assert np.quantile(error.max(1), 0.9) < 0.1
+        assert error.mean() < 0.03
+        assert (error > 0).all(1).all()
+        # A cell is far closer to itself than to any other one.
+        distance = np.abs(found[seen, None] - known[None, seen]).sum(2)
+        spread = distance.mean()
+        assert np.diag(distance).mean() < 0.1 * spread
+        assert (distance.argsort(1).argsort(1)[np.diag_indices_from(distance)] < 10).mean() > 0.9
+
+    def test_swapped_names_do_not_swap_activities(self, trained, gaps, phi):
+        apart = np.abs(phi.to_numpy()[:, None] - phi.to_numpy()[None]).sum(2)
+        i, j = np.unravel_index(apart.argmax(), apart.shape)
+        names = gaps.obs_names.to_numpy().copy()
+        names[[i, j]] = names[[j, i]]
+        gaps.obs_names = names
+        found = trained.get_cell_activities(gaps)
+        np.testing.assert_allclose(found.iloc[i], phi.iloc[i], atol=LARGEST)
+        np.testing.assert_allclose(found.iloc[j], phi.iloc[j], atol=LARGEST)
+        assert (found.iloc[i].to_numpy() != phi.iloc[i].to_numpy()).all()
+        same = np.setdiff1d(np.arange(90), [i, j])
+        pd.testing.assert_frame_equal(found.iloc[same], phi.iloc[same])
+
+    def test_a_known_name_with_other_counts_is_a_new_cell(self, trained, gaps, phi):
+        other = np.abs(phi.to_numpy() - phi.to_numpy()[0]).sum(1).argmax()
+        for name in LAYERS:
+            layer = gaps.layers[name].tolil()
+            layer[0] = layer[int(other)]
+            gaps.layers[name] = layer.tocsr()
+        found = trained.get_cell_activities(gaps)
+        np.testing.assert_allclose(found.iloc[0], phi.iloc[other], atol=LARGEST)
+        pd.testing.assert_frame_equal(found.iloc[1:], phi.iloc[1:])
+
+    def test_one_read_makes_a_new_cell(self, trained, gaps, phi):
+        junction = gaps.layers[LAYERS[0]].tolil()
+        total = gaps.layers[LAYERS[1]].toarray()
+        below = np.argwhere((junction.toarray() < total) & (np.arange(90) == 12)[:, None])[0]
+        junction[tuple(below)] += 1
+        gaps.layers[LAYERS[0]] = junction.tocsr()
+        found = trained.get_cell_activities(gaps)
+        assert (found.iloc[12].to_numpy() != phi.iloc[12].to_numpy()).any()
+        same = np.delete(np.arange(90), 12)
+        pd.testing.assert_frame_equal(found.iloc[same], phi.iloc[same])
+
+    def test_new_cells_do_not_influence_each_other(self, trained, gaps):
+        new = renamed(gaps)
+        together = trained.get_latent_representation(new)
+        backwards = trained.get_latent_representation(new[::-1].copy())[::-1]
+        alone = np.vstack([trained.get_latent_representation(new, [i]) for i in range(8)])
+        for other, same in ((backwards, together), (alone, together[:8])):
+            assert np.abs(other - same).max() < LARGEST
+            assert np.abs(other - same).mean() < TYPICAL
+        # Fitted again among the same cells, exactly the same.
+        np.testing.assert_array_equal(trained.get_latent_representation(new), together)
+
+    def test_random_states_are_left_alone(self, trained, gaps):
+        torch.manual_seed(11)
+        np.random.seed(11)  # noqa: NPY002
+        state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+        first = trained.get_latent_representation(renamed(gaps[:5]))
+        assert torch.equal(torch.get_rng_state(), state)
+        np.testing.assert_array_equal(np.random.get_state()[1], legacy)  # noqa: NPY002
+        torch.manual_seed(12)
+        np.testing.assert_array_equal(trained.get_latent_representation(renamed(gaps[:5])), first)
+
+    def test_a_model_is_not_changed_by_new_cells(self, trained, gaps):
+        before = {k: v.clone() for k, v in trained.module.state_dict().items()}
+        gradients = [p.grad.clone() for p in trained.module.parameters()]
+        trained.get_latent_representation(renamed(gaps))
+        assert all(torch.equal(before[k], v) for k, v in trained.module.state_dict().items())
+        now = [p.grad for p in trained.module.parameters()]
+        assert all(torch.equal(*pair) for pair in zip(gradients, now, strict=True))
+
+    def test_bad_counts_are_refused(self, trained, gaps):
+        layer = gaps.layers[LAYERS[0]].astype(np.float32)
+        layer.data[3] = -1
+        gaps.layers[LAYERS[0]] = layer
+        with pytest.raises(ValueError, match="negative"):
+            trained.get_cell_activities(gaps)
+
+    def test_other_junctions_are_refused(self, trained, gaps):
+        with pytest.raises(ValueError, match="lacks 2 of the model's"):
+            trained.get_cell_activities(gaps[:, 2:].copy())
+        with pytest.raises(ValueError, match="another order"):
+            trained.get_cell_activities(gaps[:, ::-1].copy())
+
+
+class TestNothingObserved:
+    def test_an_empty_training_cell_has_the_prevalence(self, trained, phi):
+        assert not observed_cells(trained.adata)[EMPTY_CELL]
+        np.testing.assert_allclose(
+            phi.iloc[EMPTY_CELL], trained.get_program_prevalence(), rtol=1e-4
+        )
+
+    def test_an_empty_new_cell_has_the_prevalence(self, trained, gaps, phi):
+        some = gaps[5:10].copy()
+        for name in LAYERS:
+            layer = some.layers[name].tolil()
+            layer[0] = 0
+            some.layers[name] = layer.tocsr()
+        found = trained.get_cell_activities(renamed(some))
+        for row in (0, EMPTY_CELL - 5):
+            np.testing.assert_allclose(
+                found.iloc[row], trained.get_program_prevalence(), rtol=1e-4
+            )
+        assert np.abs(found.iloc[1] - trained.get_program_prevalence()).max() > 0.05
+
+    def test_an_unseen_junction_has_the_prior_mean_under_every_program(self, trained):
+        psi = trained.get_splicing_programs()
+        unseen = trained.adata.var["unseen"].to_numpy()
+        mean = trained.posterior_summary()["mean"]
+        a, b = mean["a_shape"] / mean["a_rate"], mean["b_shape"] / mean["b_rate"]
+        np.testing.assert_allclose(psi[unseen], (a + 1e-3) / (a + b + 2e-3), rtol=1e-4)
+        assert (psi[~unseen].std(axis=1) > 0).all()
+
+    def test_an_unseen_junction_has_the_global_prior(self, gaps, fit):
+        model = fit(gaps, 2, max_epochs=3, options={"junction_prior": "global"})
+        mean = model.posterior_summary()["mean"]
+        psi = model.get_splicing_programs()[gaps.var["unseen"].to_numpy()]
+        a, b = mean["a"] + 1e-3, mean["b"] + 1e-3
+        np.testing.assert_allclose(psi, a / (a + b), rtol=1e-4)
+
+
+def test_an_untrained_model_says_so(small):
+    LeafletFAModel.setup_anndata(small)
+    model = LeafletFAModel(small, 2)
+    for call in (
+        model.get_cell_activities,
+        model.get_splicing_programs,
+        model.get_program_prevalence,
+        model.get_normalized_splicing,
+        model.get_log_likelihood,
+        model.get_elbo,
+        model.posterior_summary,
+        model.export_posterior,
+        model.program_markers,
+        lambda: model.get_credible_intervals("psi"),
+        lambda: model.differential_splicing(idx1=[0]),
+    ):
+        with pytest.raises(RuntimeError, match=r"model\.train\(\)"):
+            call()

@@ -1,0 +1,409 @@
+"""Training: what is hidden, when it stops, what it logs, how it starts and goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from scipy.stats import betabinom
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi import LeafletFAModel, inference, ops
+from leafletfa_scvi.model import _training
+from leafletfa_scvi.module import LeafletFAModule
+from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan
+
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+STILL = {"lr": 1e-12, "max_epochs": 1}
+
+
+@pytest.fixture
+def model(small):
+    scvi.settings.seed = 0
+    LeafletFAModel.setup_anndata(small)
+    return LeafletFAModel(small, 3)
+
+
+def spy(monkeypatch, owner, name):
+    """Record the arguments and results of a function while it works as before."""
+    original, calls = getattr(owner, name), []
+
+    def wrapped(*args, **kwargs):
+        result = original(*args, **kwargs)
+        calls.append((args, kwargs, result))
+        return result
+
+    monkeypatch.setattr(owner, name, wrapped)
+    return calls
+
+
+class TestValidation:
+    @pytest.fixture
+    def split(self, model, monkeypatch):
+        seen = {}
+
+        class Splitter(SplicingDataSplitter):
+            def __init__(self, training, hidden=None, batch_size=None):
+                seen["training"], seen["hidden"] = training, hidden
+                super().__init__(training, hidden, batch_size)
+
+        monkeypatch.setattr(LeafletFAModel, "_data_splitter_cls", Splitter)
+        return model, seen
+
+    @staticmethod
+    def pairs(entries, codes):
+        return set(zip(entries.rows().tolist(), codes[entries.column.numpy()], strict=True))
+
+    def test_whole_pairs_are_hidden(self, split):
+        model, seen = split
+        model.train(max_epochs=2, validation_size=0.2, **QUIET)
+        training, hidden, whole = seen["training"], seen["hidden"], model._training_entries()
+        codes = pd.factorize(model.adata.var["atse_id"])[0]
+        kept, gone = self.pairs(training, codes), self.pairs(hidden, codes)
+        assert not kept & gone
+        assert kept | gone == self.pairs(whole, codes)
+        assert len(gone) / len(kept | gone) == pytest.approx(0.2, abs=0.05)
+        assert training.n_entries + hidden.n_entries == whole.n_entries
+        assert training.n_cells == hidden.n_cells == 80
+
+        def table(entries):
+            values = (entries.rows(), entries.column, entries.count, entries.total)
+            return set(zip(*(v.tolist() for v in values), strict=True))
+
+        assert table(training) | table(hidden) == table(whole)
+
+    @pytest.mark.parametrize("batch_size", [None, 30])
+    def test_the_score_is_that_of_the_hidden_entries(self, split, batch_size):
+        model, seen = split
+        model.train(max_epochs=4, validation_size=0.2, batch_size=batch_size, **QUIET)
+        score = model.history["reconstruction_loss_validation"]
+        assert len(score) == 4
+        hidden = seen["hidden"]
+        psi = model.get_splicing_programs().to_numpy(float)
+        phi = model.get_latent_representation().astype(float)
+        row, column = hidden.rows().numpy(), hidden.column.numpy()
+        p = (phi[row] * psi[column]).sum(1)
+        kappa = model.posterior_summary().loc["kappa", "mean"]
+        y, n = hidden.count.numpy(), hidden.total.numpy()
+        seen_column = np.isin(column, seen["training"].column.numpy())
+        assert seen_column.all()
+        want = -betabinom.logpmf(y, n, kappa * p, kappa * (1 - p)).mean()
+        assert float(score.iloc[-1, 0]) == pytest.approx(want, rel=1e-4)
+
+    def test_hidden_reads_do_not_enter_the_fit(self, split):
+        """Corrupting what is hidden changes nothing but the score."""
+        model, seen = split
+        scvi.settings.seed = 1
+        model.train(max_epochs=2, validation_size=0.3, **QUIET)
+        hidden = seen["hidden"]
+        other = model.adata.copy()
+        del other.uns["_scvi_uuid"]
+        y, n = (other.layers[k].toarray() for k in ("cell_by_junction_matrix", "cell_by_cluster_matrix"))
+        at = hidden.rows().numpy(), hidden.column.numpy()
+        y[at] = n[at] - y[at]
+        del other.var["atse_id"]
+        other.layers["cell_by_junction_matrix"] = y
+        LeafletFAModel.setup_anndata(other)
+        again = LeafletFAModel(other, 3)
+        again.atse_codes_ = model.atse_codes_
+        scvi.settings.seed = 1
+        again.train(max_epochs=2, validation_size=0.3, **QUIET)
+        for name, value in model.module.state_dict().items():
+            assert torch.equal(value, again.module.state_dict()[name]), name
+        score = "reconstruction_loss_validation"
+        assert not model.history[score].equals(again.history[score])
+
+    def test_the_score_falls_where_there_is_something_to_learn(self, model):
+        model.train(max_epochs=60, validation_size=0.1, init="random", em_iterations=0, **QUIET)
+        score = model.history["reconstruction_loss_validation"].to_numpy(float)
+        assert score[-1] < score[0] - 0.3
+
+    def test_without_it_nothing_is_hidden(self, split):
+        model, seen = split
+        model.train(max_epochs=1, **QUIET)
+        assert seen["hidden"] is None
+        assert seen["training"] is model._training_entries()
+        assert "reconstruction_loss_validation" not in model.history
+
+    @pytest.mark.parametrize("size", [-0.1, 1.0, 2])
+    def test_a_share_out_of_range(self, model, size):
+        with pytest.raises(ValueError, match="validation_size"):
+            model.train(validation_size=size)
+
+    def test_a_share_that_hides_nothing(self, model):
+        with pytest.raises(ValueError, match="hides no"):
+            model.train(validation_size=1e-9)
+
+
+class TestEarlyStopping:
+    def test_stops_where_nothing_can_be_learned(self):
+        adata = lfa.datasets.simulate_splicing(60, 30, 2, differing=0.0, coverage=0.3, seed=0)
+        scvi.settings.seed = 0
+        LeafletFAModel.setup_anndata(adata)
+        model = LeafletFAModel(adata, 4)
+        model.train(max_epochs=150, early_stopping=True, early_stopping_patience=4, **QUIET)
+        n_epochs = len(model.history["elbo_train"])
+        assert 4 < n_epochs < 100
+        score = model.history["reconstruction_loss_validation"].to_numpy(float).ravel()
+        assert len(score) == n_epochs
+        assert score[-5:].min() >= score[:-4].min() - 1e-9
+        assert model.is_trained_
+
+    def test_patience_is_passed_on(self, model):
+        model.train(
+            max_epochs=25, early_stopping=True, early_stopping_patience=500, **QUIET
+        )
+        assert len(model.history["elbo_train"]) == 25
+
+    def test_needs_something_hidden(self, model):
+        with pytest.raises(ValueError, match="validation_size above 0"):
+            model.train(early_stopping=True, validation_size=0.0)
+
+
+class TestLogging:
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path, monkeypatch):
+        old = scvi.settings.logging_dir
+        monkeypatch.chdir(tmp_path)
+        scvi.settings.logging_dir = tmp_path / "logs"
+        yield
+        scvi.settings.logging_dir = old
+
+    @pytest.mark.parametrize(
+        ("logger", "pattern"),
+        [("csv", "**/metrics.csv"), ("tensorboard", "**/events.out.tfevents*")],
+    )
+    def test_files_beside_the_history(self, model, tmp_path, logger, pattern):
+        model.train(max_epochs=3, logger=logger, **QUIET)
+        (file,) = (tmp_path / "logs").glob(pattern)
+        assert file.stat().st_size > 0
+        assert len(model.history["elbo_train"]) == 3
+        if logger == "csv":
+            logged = pd.read_csv(file)["elbo_train"].dropna()
+            np.testing.assert_allclose(
+                logged, model.history["elbo_train"]["elbo_train"].astype(float), rtol=1e-5
+            )
+
+    @pytest.mark.parametrize("several", [False, True])
+    def test_loggers_of_the_user(self, model, tmp_path, several):
+        logger = CSVLogger(tmp_path / "mine")
+        model.train(max_epochs=2, logger=[logger] if several else logger, **QUIET)
+        assert list((tmp_path / "mine").glob("**/metrics.csv"))
+        assert len(model.history["elbo_train"]) == 2
+
+    def test_an_unknown_logger(self, model):
+        with pytest.raises(ValueError, match="'csv', 'tensorboard' or 'wandb'"):
+            model.train(max_epochs=1, logger="paper")
+
+    def test_no_file_is_written_unasked(self, model, tmp_path):
+        model.train(max_epochs=2, validation_size=0.1, **QUIET)
+        assert [f for f in Path(tmp_path).rglob("*") if f.is_file()] == []
+
+    def test_no_progress_bar_unless_wanted(self, model, capfd):
+        model.train(max_epochs=2, **QUIET)
+        out = "".join(capfd.readouterr())
+        assert "Epoch" not in out
+        assert "it/s" not in out
+
+    def test_callbacks_are_passed_on(self, model):
+        class Count(pl.Callback):
+            epochs = 0
+            rates: list[float] = []  # noqa: RUF012
+
+            def on_train_epoch_end(self, trainer, plan):
+                self.epochs += 1
+                self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+        count = Count()
+        model.train(max_epochs=5, callbacks=[count], lr=0.1, batch_size=27, **QUIET)
+        assert count.epochs == 5
+        assert count.rates[0] == pytest.approx(0.1 * 0.05 ** (3 / 15))
+        assert count.rates[-1] == pytest.approx(0.1 * 0.05)
+
+
+class TestStart:
+    def test_the_best_restart_is_kept(self, model, monkeypatch):
+        fits = spy(monkeypatch, inference, "fit_em")
+        kept = spy(monkeypatch, LeafletFAModule, "start_from")
+        model.train(init="random", n_restarts=5, em_iterations=6, **STILL, **QUIET)
+        last = [result.objective[-1] for _, _, result in fits]
+        assert len(set(last)) == 5
+        assert kept[0][0][1] is fits[int(np.argmax(last))][2]
+        assert len(kept) == 1
+
+    @pytest.mark.parametrize("best", [0, 1, 2])
+    def test_whichever_it_is(self, model, monkeypatch, best):
+        original, n = inference.fit_em, iter(range(3))
+
+        def fake(*args, **kwargs):
+            result = original(*args, **kwargs)
+            at = next(n)
+            result.objective = [1e9, float(at == best)]
+            result.psi = torch.full_like(result.psi, 0.1 * (at + 1))
+            return result
+
+        monkeypatch.setattr(inference, "fit_em", fake)
+        model.train(n_restarts=3, em_iterations=2, **STILL, **QUIET)
+        psi = model.get_splicing_programs().to_numpy()
+        seen = psi.std(axis=1) < 1e-3
+        np.testing.assert_allclose(np.median(psi[seen]), 0.1 * (best + 1), atol=0.05)
+
+    @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, pd.DataFrame])
+    def test_from_arrays(self, model, monkeypatch, kind):
+        phi, psi = model.adata.obsm["phi_true"], model.adata.varm["psi_true"]
+        fits = spy(monkeypatch, inference, "fit_em")
+        init = kind(phi), kind(psi)
+        model.train(init=init, em_iterations=0, **STILL, **QUIET)
+        start = fits[0][0][1]
+        np.testing.assert_allclose(start.phi, phi, rtol=1e-5)
+        np.testing.assert_allclose(start.psi, psi, rtol=1e-5)
+        match = lfa.tl.match_programs(phi, model.get_latent_representation())
+        assert match["correlation"].min() > 0.98
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda phi, psi: (phi[:-1], psi), "shapes"),
+            (lambda phi, psi: (phi, psi.T), "shapes"),
+            (lambda phi, psi: (psi, phi), "shapes"),
+            (lambda phi, psi: (phi[:, :2], psi[:, :2]), "shapes"),
+            (lambda phi, psi: (phi - 1, psi), "at least 0"),
+            (lambda phi, psi: (phi, psi + 0.6), r"in \[0, 1\]"),
+            (lambda phi, psi: (phi * np.nan, psi), "at least 0"),
+            (lambda phi, psi: "kmeans", "'waypoints', 'random'"),
+        ],
+    )
+    def test_arrays_that_are_refused(self, model, change, message):
+        init = change(model.adata.obsm["phi_true"], model.adata.varm["psi_true"])
+        with pytest.raises(ValueError, match=message):
+            model.train(max_epochs=1, init=init, **QUIET)
+        assert not model.is_trained_
+
+    def test_iterations_of_em_are_as_many_as_asked_for(self, model, monkeypatch):
+        fits = spy(monkeypatch, inference, "fit_em")
+        model.train(em_iterations=7, **STILL, **QUIET)
+        assert len(fits[0][2].objective) == 7
+
+    def test_em_alone(self, model):
+        model.train(max_epochs=0, em_iterations=60, **QUIET)
+        assert model.is_trained_
+        phi = model.adata.obsm["phi_true"]
+        match = lfa.tl.match_programs(phi, model.get_latent_representation())
+        assert match["correlation"].min() > 0.85
+
+
+class TestSecondCall:
+    def test_goes_on_where_the_first_ended(self, model, monkeypatch):
+        model.train(max_epochs=20, em_iterations=30, **QUIET)
+        before = model.get_latent_representation()
+        first = model.history["elbo_train"].to_numpy(float).ravel()
+        starts = spy(monkeypatch, LeafletFAModel, "_start")
+        model.train(init="random", **STILL, **QUIET)
+        assert starts == []
+        np.testing.assert_allclose(model.get_latent_representation(), before, atol=1e-6)
+        model.train(max_epochs=15, lr=0.01, **QUIET)
+        history = model.history["elbo_train"]
+        assert len(history) == 36
+        np.testing.assert_array_equal(history.to_numpy(float).ravel()[:20], first)
+        assert starts == []
+        assert history.to_numpy(float).ravel()[-5:].mean() < first[-5:].mean() + 100
+
+    def test_a_first_call_that_failed_starts_again(self, model, monkeypatch):
+        starts = spy(monkeypatch, LeafletFAModel, "_start")
+        with monkeypatch.context() as patch:
+            patch.setattr(SplicingTrainingPlan, "training_step", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                model.train(max_epochs=2, **QUIET)
+        assert not model.is_trained_
+        model.train(max_epochs=2, **QUIET)
+        assert len(starts) == 2
+        assert model.is_trained_
+
+
+class TestArguments:
+    @pytest.mark.parametrize("train_size", [0.9, 0.5])
+    def test_a_split_by_cells_is_refused(self, model, train_size):
+        with pytest.raises(ValueError, match="validation_size"):
+            model.train(train_size=train_size)
+        model.train(max_epochs=1, train_size=1.0, **QUIET)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"max_epochs": -1}, "max_epochs"),
+            ({"batch_size": 0}, "batch_size"),
+            ({"n_restarts": 0}, "n_restarts"),
+            ({"em_iterations": -1}, "em_iterations"),
+            ({"lr": 0.0}, "lr"),
+            ({"lr": np.nan}, "lr"),
+            ({"n_restarts": 2, "em_iterations": 0}, "needs em_iterations"),
+        ],
+    )
+    def test_numbers_out_of_range(self, model, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            model.train(**arguments)
+        assert not model.is_trained_
+
+    @pytest.mark.parametrize(
+        ("n_cells", "batch_size", "epochs", "steps"),
+        [(80, None, 300, 300), (80, 80, 300, 300), (80, 20, 75, 300), (80, 27, 100, 300), (80, 2, 30, 1200)],
+    )
+    def test_epochs_by_default(self, model, monkeypatch, n_cells, batch_size, epochs, steps):
+        made = {}
+
+        class Runner:
+            def __init__(self, model, *, training_plan, max_epochs, **kwargs):
+                made.update(plan=training_plan, epochs=max_epochs, **kwargs)
+
+            def __call__(self):
+                pass
+
+        monkeypatch.setattr(LeafletFAModel, "_train_runner_cls", Runner)
+        model.train(batch_size=batch_size, em_iterations=1)
+        assert made["epochs"] == epochs
+        assert made["plan"].n_steps == steps
+        assert len(made["data_splitter"].train_dataloader()) * epochs == steps
+
+    def test_plan_options_are_passed_on(self, model, monkeypatch):
+        plans = spy(monkeypatch, LeafletFAModel, "_training_plan_cls")
+        options = {"n_particles": 3, "lr_decay": 0.5, "optim": torch.optim.AdamW}
+        model.train(max_epochs=2, lr=0.02, plan_kwargs=options, **QUIET)
+        plan = plans[0][2]
+        assert plan.loss_fn.num_particles == 3
+        assert plan.lr_decay == 0.5
+        assert plan.optim is torch.optim.AdamW
+        assert plan.optim_kwargs["lr"] == 0.02
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_training(model, monkeypatch, value):
+    model.train(max_epochs=2, **QUIET)
+    before = {k: v.clone() for k, v in model.module.state_dict().items()}
+    original = ops.log_likelihood
+    monkeypatch.setattr(
+        ops, "log_likelihood", lambda *args, **kwargs: original(*args, **kwargs) * value
+    )
+    with pytest.raises(FloatingPointError, match="Lower the learning"):
+        model.train(max_epochs=2, **QUIET)
+    for name, now in model.module.state_dict().items():
+        assert torch.equal(now, before[name]), name
+
+
+def test_a_hopeless_learning_rate_is_an_error_or_a_finite_fit(model):
+    try:
+        model.train(max_epochs=10, lr=1e4, **QUIET)
+    except FloatingPointError:
+        assert not model.is_trained_
+    else:
+        assert np.isfinite(model.get_latent_representation()).all()
+        assert np.isfinite(model.get_splicing_programs()).all(axis=None)
+
+
+def test_default_start_values_are_documented_ones():
+    assert _training.DEFAULT_STEPS == 300
