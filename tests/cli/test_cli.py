@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import anndata as ad
@@ -177,7 +178,10 @@ def test_a_folder_that_is_no_model_is_never_replaced(data, refused, tmp_path):
     assert (folder / "chapter1.txt").read_text() == "precious"
 
 
-def test_bad_paths_are_refused_before_anything_is_done(data, refused, tmp_path):
+def test_bad_paths_are_refused_before_anything_is_done(data, refused, tmp_path, monkeypatch):
+    def deny(self, *_):
+        raise PermissionError(13, "Permission denied")
+
     out = tmp_path / "fitted.h5ad"
     assert "There is no file" in refused("fit", tmp_path / "no.h5ad", "-o", out)
     assert "is a directory" in refused("fit", tmp_path, "-o", out)
@@ -187,6 +191,11 @@ def test_bad_paths_are_refused_before_anything_is_done(data, refused, tmp_path):
     cut = tmp_path / "cut.h5ad"
     cut.write_bytes(data.read_bytes()[:4000])
     assert "Cannot read" in refused("fit", cut, "-o", out)
+    locked = tmp_path / "locked.h5ad"
+    locked.write_bytes(b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", deny)  # root reads everything
+        assert "Permission denied" in refused("fit", locked, "-o", out)
     assert "is the input" in refused("fit", data, "-o", data, "--overwrite")
     linked = tmp_path / "link.h5ad"
     linked.symlink_to(data)
@@ -407,6 +416,10 @@ def test_demo_fails_where_programs_are_not_found(run, tmp_path, monkeypatch):
 
 def test_demo_refuses_a_file_as_folder(refused, data):
     assert "is a file" in refused("demo", "--output-dir", data)
+
+
+def test_version(run):
+    assert run("--version") == (0, f"leafletfa-scvi {version('leafletfa-scvi')}\n", "")
 
 
 def test_version_and_help_answer_without_heavy_imports(tmp_path):

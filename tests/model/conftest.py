@@ -33,6 +33,17 @@ def gaps(_gaps):
 
 
 @pytest.fixture(scope="session")
+def _clear():
+    return lfa.datasets.simulate_splicing(80, 60, 2, coverage=0.5, differing=0.7, seed=1)
+
+
+@pytest.fixture
+def clear(_clear):
+    """80 simulated cells of 2 programs that even a short fit finds; a copy to spoil."""
+    return _clear.copy()
+
+
+@pytest.fixture(scope="session")
 def trained(_gaps, fit):
     """Model of 3 programs of the cells of ``gaps``; for reading only."""
     return fit(_gaps.copy(), 3, max_epochs=100)

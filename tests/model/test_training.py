@@ -15,7 +15,6 @@ from scipy.stats import betabinom
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel, inference, ops
-from leafletfa_scvi.model import _training
 from leafletfa_scvi.module import LeafletFAModule
 from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan
 
@@ -122,7 +121,7 @@ class TestValidation:
     def test_the_score_falls_where_there_is_something_to_learn(self, model):
         model.train(max_epochs=60, validation_size=0.1, init="random", em_iterations=0, **QUIET)
         score = model.history["reconstruction_loss_validation"].to_numpy(float)
-        assert score[-1] < score[0] - 0.3
+        assert score[-1] < score[0] - 0.1
 
     def test_without_it_nothing_is_hidden(self, split):
         model, seen = split
@@ -290,12 +289,17 @@ class TestStart:
         model.train(em_iterations=7, **STILL, **QUIET)
         assert len(fits[0][2].objective) == 7
 
-    def test_em_alone(self, model):
+    def test_em_alone(self, clear):
+        scvi.settings.seed = 0
+        LeafletFAModel.setup_anndata(clear)
+        model = LeafletFAModel(clear, 2)
         model.train(max_epochs=0, em_iterations=60, **QUIET)
         assert model.is_trained_
-        phi = model.adata.obsm["phi_true"]
+        phi = clear.obsm["phi_true"]
         match = lfa.tl.match_programs(phi, model.get_latent_representation())
-        assert match["correlation"].min() > 0.85
+        assert match["correlation"].min() > 0.95
+        lower, upper = model.get_credible_intervals("psi")
+        assert (upper - lower).mean(axis=None) < 0.6
 
 
 class TestSecondCall:
@@ -371,17 +375,24 @@ class TestArguments:
         assert len(made["data_splitter"].train_dataloader()) * epochs == steps
 
     def test_plan_options_are_passed_on(self, model, monkeypatch):
-        plans = spy(monkeypatch, LeafletFAModel, "_training_plan_cls")
+        plans = []
+
+        class Plan(SplicingTrainingPlan):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **kwargs)
+                plans.append(self)
+
+        monkeypatch.setattr(LeafletFAModel, "_training_plan_cls", Plan)
         options = {"n_particles": 3, "lr_decay": 0.5, "optim": torch.optim.AdamW}
         model.train(max_epochs=2, lr=0.02, plan_kwargs=options, **QUIET)
-        plan = plans[0][2]
+        (plan,) = plans
         assert plan.loss_fn.num_particles == 3
         assert plan.lr_decay == 0.5
         assert plan.optim is torch.optim.AdamW
         assert plan.optim_kwargs["lr"] == 0.02
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_a_loss_that_is_not_finite_stops_training(model, monkeypatch, value):
     model.train(max_epochs=2, **QUIET)
     before = {k: v.clone() for k, v in model.module.state_dict().items()}
@@ -395,15 +406,9 @@ def test_a_loss_that_is_not_finite_stops_training(model, monkeypatch, value):
         assert torch.equal(now, before[name]), name
 
 
-def test_a_hopeless_learning_rate_is_an_error_or_a_finite_fit(model):
-    try:
+def test_a_hopeless_learning_rate_says_so(model):
+    with pytest.raises(FloatingPointError, match="Lower the learning"):
         model.train(max_epochs=10, lr=1e4, **QUIET)
-    except FloatingPointError:
-        assert not model.is_trained_
-    else:
-        assert np.isfinite(model.get_latent_representation()).all()
-        assert np.isfinite(model.get_splicing_programs()).all(axis=None)
-
-
-def test_default_start_values_are_documented_ones():
-    assert _training.DEFAULT_STEPS == 300
+    assert not model.is_trained_
+    model.train(max_epochs=3, em_iterations=5, **QUIET)
+    assert np.isfinite(model.get_latent_representation()).all()

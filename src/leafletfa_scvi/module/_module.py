@@ -111,6 +111,8 @@ class LeafletFAModule(PyroBaseModuleClass):
             delta of the EM's prior of phi.
         """
         guide, device = self.guide, self.device
+        # Everything anew: an earlier training may have failed half-way.
+        guide.load_state_dict(SplicingGuide(self.model).state_dict())
         info = information(entries, fit.phi, fit.psi, fit.concentration)
         alpha = activity_prior(fit.prevalence, activity_concentration).cpu()
         a, b = prior_inclusion.cpu().reshape(-1, 1), prior_exclusion.cpu().reshape(-1, 1)

@@ -13,6 +13,11 @@ from leafletfa_scvi import ops
 if TYPE_CHECKING:
     from leafletfa_scvi.module import LeafletFAModule
 
+_DIVERGED = (
+    "{} at step {}. Lower the learning rate (lr=...), or start afresh from another seed "
+    "(scvi.settings.seed)."
+)
+
 
 class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
     """ELBO with closed-form KL divergences, Adam, and a learning rate that decays by the step.
@@ -64,13 +69,18 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
         """One step; fails where the loss is not finite, before it can spread."""
-        out = super().training_step(batch, batch_idx)
-        self.training_step_outputs[-1] = {"loss": out["loss"].detach()}
-        if not torch.isfinite(out["loss"]):
-            raise FloatingPointError(
-                f"The loss is {float(out['loss'])} at step {self.global_step}. Lower the learning "
-                "rate (lr=...), or start afresh from another seed (scvi.settings.seed)."
-            )
+        try:
+            out = super().training_step(batch, batch_idx)
+        except ValueError as error:
+            if "invalid values" not in str(error):  # how Pyro refuses what diverged
+                raise
+            found = "Parameters are not finite or beyond their range"
+            raise FloatingPointError(_DIVERGED.format(found, self.global_step)) from error
+        loss = out["loss"].detach()
+        self.training_step_outputs[-1] = {"loss": loss}
+        if not torch.isfinite(loss):
+            found = f"The loss is {float(loss)}"
+            raise FloatingPointError(_DIVERGED.format(found, self.global_step))
         return out
 
     def on_validation_epoch_start(self) -> None:

@@ -1,0 +1,307 @@
+"""Differential splicing and markers: planted truth, probabilities by hand, false discoveries."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from leafletfa_scvi.model._differential import false_discovery_set
+
+LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
+pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning")
+
+COLUMNS = [
+    *("comparison", "group1", "group2", "proba_ds", "proba_not_ds", "bayes_factor"),
+    *("effect_size", "is_ds_fdr_0.05", "est_psi1", "emp_psi1", "n_obs_group1"),
+    *("est_psi2", "emp_psi2", "n_obs_group2", "emp_effect"),
+]
+
+
+class TestPlantedTruth:
+    @pytest.fixture(scope="class")
+    def found(self, recovered):
+        frame = recovered.differential_splicing(
+            groupby="program_true", group1="SP_1", group2="SP_2", n_samples=300
+        )
+        return frame.loc[recovered.adata.var_names]
+
+    @pytest.fixture(scope="class")
+    def truth(self, recovered):
+        """True difference of the groups' mean PSI."""
+        adata = recovered.adata
+        phi, group = adata.obsm["phi_true"], adata.obs["program_true"].to_numpy()
+        mean = [phi[group == name].mean(0) for name in ("SP_1", "SP_2")]
+        return (mean[0] - mean[1]) @ adata.varm["psi_true"].T
+
+    def test_what_is_found_is_true(self, recovered, found, truth):
+        called = found["is_ds_fdr_0.05"].to_numpy()
+        assert called.sum() > 50
+        assert recovered.adata.var["differs"].to_numpy()[called].mean() > 0.93
+        assert (np.abs(truth[called]) > 0.05).mean() > 0.93
+
+    def test_what_is_true_is_found(self, found, truth):
+        called = found["is_ds_fdr_0.05"].to_numpy()
+        assert called[np.abs(truth) > 0.2].mean() > 0.95
+        assert called[np.abs(truth) > 0.1].mean() > 0.75
+
+    def test_effects_have_the_right_size_and_sign(self, found, truth):
+        effect = found["effect_size"].to_numpy()
+        assert np.corrcoef(effect, truth)[0, 1] > 0.9
+        large = np.abs(truth) > 0.2
+        assert (np.sign(effect[large]) == np.sign(truth[large])).all()
+        assert np.abs(effect - truth).mean() < 0.03
+
+    def test_groups_drawn_at_random_do_not_differ(self, recovered):
+        half = np.random.default_rng(0).permutation(400) < 200
+        frame = recovered.differential_splicing(idx1=half, n_samples=100)
+        assert frame["is_ds_fdr_0.05"].sum() == 0
+        assert frame["effect_size"].abs().max() < 0.1
+
+    def test_markers_are_junctions_that_differ(self, recovered):
+        adata = recovered.adata
+        markers = recovered.program_markers(only_significant=True, n_samples=300)
+        assert markers["is_ds_fdr_0.05"].all()
+        differs = adata.var["differs"].loc[markers.index].to_numpy()
+        assert differs.mean() > 0.8
+        assert differs[np.abs(markers["effect_size"]) > 0.3].mean() > 0.97
+        assert set(markers["program"]) == set(recovered.program_names)
+
+
+class TestTable:
+    @pytest.fixture
+    def found(self, trained):
+        return trained.differential_splicing(groupby="half", group1="first", n_samples=200)
+
+    def test_columns_and_order(self, trained, found):
+        annotation = ["atse_id", "gene_id", "gene_name"]
+        assert list(found.columns) == [*COLUMNS, *annotation]
+        assert found.index.name == "junction"
+        assert sorted(found.index) == sorted(trained.junction_names)
+        assert found["proba_ds"].is_monotonic_decreasing
+        pd.testing.assert_frame_equal(
+            found[annotation].astype(str), trained.adata.var.loc[found.index, annotation].astype(str),
+            check_names=False,
+        )
+        assert (found["comparison"] == "first vs rest").all()
+
+    def test_columns_agree_with_each_other(self, found):
+        p = found["proba_ds"]
+        np.testing.assert_allclose(found["proba_not_ds"], 1 - p)
+        np.testing.assert_allclose(
+            found["bayes_factor"], np.log(p + 1e-8) - np.log(1 - p + 1e-8), rtol=1e-6
+        )
+        np.testing.assert_allclose(
+            found["emp_effect"], found["emp_psi1"] - found["emp_psi2"], equal_nan=True
+        )
+        estimated = found["est_psi1"] - found["est_psi2"]
+        np.testing.assert_allclose(found["effect_size"], estimated, atol=0.05)
+        called = found["is_ds_fdr_0.05"]
+        want = false_discovery_set(p.to_numpy(), 0.05) & (found["effect_size"].abs() > 0.1)
+        np.testing.assert_array_equal(called, want)
+
+    def test_counts_by_hand(self, trained, found):
+        adata = trained.adata
+        y, n = (adata.layers[name].toarray().astype(float) for name in LAYERS)
+        first = (adata.obs["half"] == "first").to_numpy()
+        found = found.loc[adata.var_names]
+        for side, cells in (("1", first), ("2", ~first)):
+            np.testing.assert_array_equal(found[f"n_obs_group{side}"], (n[cells] > 0).sum(0))
+            with np.errstate(invalid="ignore"):
+                pooled = y[cells].sum(0) / n[cells].sum(0)
+            np.testing.assert_allclose(found[f"emp_psi{side}"], pooled, rtol=1e-6)
+            expected = trained.get_normalized_splicing(return_numpy=True)[cells].mean(0)
+            np.testing.assert_allclose(found[f"est_psi{side}"], expected, atol=1e-5)
+        unseen = adata.var["unseen"].to_numpy()
+        assert found.loc[unseen, "emp_psi1"].isna().all()
+        assert found.loc[unseen, "n_obs_group1"].eq(0).all()
+
+    def test_probabilities_are_those_of_the_posterior(self, trained):
+        """Draws of numpy's own from the Beta and Dirichlet posteriors."""
+        state, rng = trained.module.state_dict(), np.random.default_rng(3)
+        first = (trained.adata.obs["half"] == "first").to_numpy()
+        gamma = rng.gamma(np.exp(state["_guide.phi_log"].numpy()), size=(2000, 90, 3))
+        phi = gamma / gamma.sum(-1, keepdims=True)
+        side = phi[:, first].mean(1) - phi[:, ~first].mean(1)
+        a, b = (np.exp(state[f"_guide.psi_log_{k}"].numpy()) for k in ("inclusion", "exclusion"))
+        psi = rng.beta(a, b, size=(2000, *a.shape))
+        difference = np.einsum("sjk,sk->sj", psi, side)
+        frame = trained.differential_splicing(
+            groupby="half", group1="first", delta=0.02, n_samples=2000
+        ).loc[trained.junction_names]
+        probability = (np.abs(difference) > 0.02).mean(0)
+        assert 0.1 < probability.mean() < 0.9
+        assert np.abs(frame["proba_ds"] - probability).max() < 0.06
+        np.testing.assert_allclose(frame["effect_size"], difference.mean(0), atol=0.01)
+
+    def test_markers_have_the_probabilities_of_the_posterior(self, trained):
+        state, rng = trained.module.state_dict(), np.random.default_rng(3)
+        a, b = (np.exp(state[f"_guide.psi_log_{k}"].numpy()) for k in ("inclusion", "exclusion"))
+        psi = rng.beta(a, b, size=(2000, *a.shape))
+        pi = trained.get_program_prevalence().to_numpy()
+        others = (psi[:, :, 0] * pi[0] + psi[:, :, 2] * pi[2]) / (pi[0] + pi[2])
+        difference = psi[:, :, 1] - others
+        frame = trained.program_markers("SP_2", n_samples=2000).loc[trained.junction_names]
+        assert np.abs(frame["proba_ds"] - (np.abs(difference) > 0.1).mean(0)).max() < 0.06
+        np.testing.assert_allclose(frame["effect_size"], difference.mean(0), atol=0.02)
+        mean = trained.get_splicing_programs().to_numpy()
+        np.testing.assert_allclose(frame["psi_program"], mean[:, 1], rtol=1e-5)
+        want = (mean[:, 0] * pi[0] + mean[:, 2] * pi[2]) / (pi[0] + pi[2])
+        np.testing.assert_allclose(frame["psi_others"], want, rtol=1e-4)
+
+    def test_markers_of_some_programs(self, trained):
+        columns = [
+            *("program", "proba_ds", "proba_not_ds", "bayes_factor", "effect_size"),
+            *("is_ds_fdr_0.1", "psi_program", "psi_others", "atse_id", "gene_id", "gene_name"),
+        ]
+        frame = trained.program_markers(["SP_3", "SP_1"], fdr_target=0.1, n_samples=20)
+        assert list(frame.columns) == columns
+        assert list(frame["program"].unique()) == ["SP_3", "SP_1"]
+        assert len(frame) == 2 * 137
+        for _, part in frame.groupby("program"):
+            assert part["proba_ds"].is_monotonic_decreasing
+        with pytest.raises(KeyError, match="'SP_4'"):
+            trained.program_markers("SP_4")
+
+    def test_a_larger_difference_is_less_probable(self, trained):
+        first, second = (
+            trained.program_markers("SP_1", delta=delta, n_samples=100).loc[trained.junction_names]
+            for delta in (0.05, 0.3)
+        )
+        assert (first["proba_ds"] >= second["proba_ds"]).all()
+        zero = trained.program_markers("SP_1", delta=0.0, n_samples=20)
+        assert (zero["proba_ds"] == 1).all()
+
+
+class TestGroups:
+    def run(self, model, **kwargs):
+        return model.differential_splicing(n_samples=5, **kwargs)
+
+    def test_each_against_the_rest(self, trained):
+        frame = self.run(trained, groupby="program_true")
+        names = sorted(trained.adata.obs["program_true"].unique())
+        assert list(frame["comparison"].unique()) == [f"{name} vs rest" for name in names]
+        assert len(frame) == 137 * len(names)
+
+    def test_each_against_one(self, trained):
+        frame = self.run(trained, groupby="program_true", group2="SP_2")
+        assert list(frame["comparison"].unique()) == ["SP_1 vs SP_2", "SP_3 vs SP_2"]
+
+    def test_several(self, trained):
+        frame = self.run(trained, groupby="program_true", group1=["SP_3", "SP_1"])
+        assert list(frame["group1"].unique()) == ["SP_3", "SP_1"]
+
+    def test_positions_masks_and_labels_say_the_same(self, trained):
+        first = (trained.adata.obs["half"] == "first").to_numpy()
+        label = self.run(trained, groupby="half", group1="first", group2="second")
+        ways = (
+            {"idx1": first},
+            {"idx1": np.flatnonzero(first), "idx2": ~first},
+            {"idx1": slice(0, 45), "idx2": list(range(45, 90))},
+        )
+        for way in ways:
+            frame = self.run(trained, **way)
+            pd.testing.assert_frame_equal(
+                frame.iloc[:, 3:].sort_index(), label.iloc[:, 3:].sort_index()
+            )
+        assert set(self.run(trained, idx1=[0])["comparison"]) == {"idx1 vs rest"}
+        assert set(self.run(trained, idx1=[0], idx2=[1])["comparison"]) == {"idx1 vs idx2"}
+
+    def test_swapping_the_groups_swaps_the_sign(self, trained):
+        forth = self.run(trained, idx1=range(30), idx2=range(30, 60)).loc[trained.junction_names]
+        back = self.run(trained, idx1=range(30, 60), idx2=range(30)).loc[trained.junction_names]
+        np.testing.assert_allclose(forth["effect_size"], -back["effect_size"], atol=1e-6)
+        np.testing.assert_allclose(forth["emp_psi1"], back["emp_psi2"])
+
+    def test_data_of_other_cells(self, trained, gaps):
+        some = gaps[20:70].copy()
+        some.obs["side"] = ["a", "b"] * 25
+        some.obs_names = [f"new_{i}" for i in range(50)]
+        frame = self.run(trained, adata=some, groupby="side", group1="a").loc[gaps.var_names]
+        n = some.layers[LAYERS[1]].toarray()
+        np.testing.assert_array_equal(frame["n_obs_group1"], (n[::2] > 0).sum(0))
+        np.testing.assert_array_equal(frame["n_obs_group2"], (n[1::2] > 0).sum(0))
+
+    def test_labels_may_be_numbers_or_missing(self, trained, gaps):
+        gaps.obs["number"] = [1.0, 2.0, np.nan] * 30
+        frame = self.run(trained, adata=gaps, groupby="number", group1="1.0", group2="2.0")
+        n = gaps.layers[LAYERS[1]].toarray()
+        frame = frame.loc[gaps.var_names]
+        np.testing.assert_array_equal(frame["n_obs_group1"], (n[::3] > 0).sum(0))
+        np.testing.assert_array_equal(frame["n_obs_group2"], (n[1::3] > 0).sum(0))
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            ({}, ValueError, "either groupby or idx1"),
+            ({"groupby": "half", "idx1": [0]}, ValueError, "either groupby or idx1"),
+            ({"groupby": "nothing"}, KeyError, "No column 'nothing'"),
+            ({"groupby": "half", "group1": "third"}, KeyError, "No group 'third'"),
+            ({"groupby": "half", "group2": "third"}, KeyError, "No group 'third'"),
+            (
+                {"groupby": "half", "group1": "first", "group2": "first"},
+                ValueError,
+                "share 45 cells",
+            ),
+            ({"idx1": [0, 1], "idx2": [1, 2]}, ValueError, "share 1 cells"),
+            ({"idx1": []}, ValueError, "'idx1' has no cells"),
+            ({"idx1": range(90)}, ValueError, "'rest' has no cells"),
+            ({"idx1": [0], "idx2": []}, ValueError, "'idx2' has no cells"),
+            ({"idx1": [90]}, IndexError, "out of bounds"),
+            ({"idx1": [0], "delta": 1.0}, ValueError, "delta"),
+            ({"idx1": [0], "delta": -0.1}, ValueError, "delta"),
+            ({"idx1": [0], "fdr_target": 0.0}, ValueError, "fdr_target"),
+            ({"idx1": [0], "fdr_target": 1.0}, ValueError, "fdr_target"),
+        ],
+    )
+    def test_errors(self, trained, arguments, error, message):
+        with pytest.raises(error, match=message):
+            self.run(trained, **arguments)
+
+    def test_numbers_are_checked_for_markers_too(self, trained):
+        for wrong in ({"delta": 2}, {"fdr_target": 5}, {"n_samples": 0}):
+            with pytest.raises(ValueError, match=next(iter(wrong))):
+                trained.program_markers(**wrong)
+
+
+@pytest.mark.parametrize("method", ["differential_splicing", "program_markers"])
+def test_seeds_decide_and_the_global_state_is_left_alone(trained, method):
+    arguments = {"idx1": range(30)} if method == "differential_splicing" else {}
+
+    def run(seed):
+        return getattr(trained, method)(**arguments, n_samples=30, seed=seed)
+
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = run(0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    pd.testing.assert_frame_equal(run(0), first)
+    assert not run(1)["effect_size"].sort_index().equals(first["effect_size"].sort_index())
+
+
+class TestFalseDiscoverySet:
+    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("target", [0.01, 0.1, 0.3])
+    def test_is_the_largest_set_there_is(self, seed, target):
+        probability = np.random.default_rng(seed).beta(0.5, 0.5, 10)
+        found = false_discovery_set(probability, target)
+        largest = 0
+        for size in range(1, 11):
+            for some in itertools.combinations(range(10), size):
+                if (1 - probability[list(some)]).mean() <= target:
+                    largest = size
+        assert found.sum() == largest
+        if largest:
+            assert (1 - probability[found]).mean() <= target
+            assert largest == 10 or probability[found].min() >= probability[~found].max()
+
+    def test_all_none_and_order(self):
+        assert false_discovery_set(np.ones(3), 0.01).all()
+        assert not false_discovery_set(np.full(3, 0.9), 0.05).any()
+        found = false_discovery_set(np.array([0.1, 0.99, 0.5, 0.97]), 0.05)
+        assert found.tolist() == [False, True, False, True]
+        assert false_discovery_set(np.empty(0), 0.05).shape == (0,)

@@ -1,0 +1,261 @@
+"""New cells on the programs of a reference."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi import LeafletFAModel
+
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def reference(_clear, fit):
+    """Trained on 80 cells of 2 programs; for reading only."""
+    return fit(_clear.copy(), 2, max_epochs=60)
+
+
+@pytest.fixture(scope="module")
+def _new(_clear):
+    more = lfa.datasets.simulate_splicing(200, 60, 2, coverage=0.5, differing=0.7, seed=1)
+    np.testing.assert_array_equal(more.varm["psi_true"], _clear.varm["psi_true"])
+    more.var_names = _clear.var_names
+    more.obs_names = [f"query_{i}" for i in range(200)]
+    return more
+
+
+@pytest.fixture
+def new(_new):
+    """200 cells of the same programs."""
+    return _new.copy()
+
+
+def state(model):
+    return {k: v.clone() for k, v in model.module.state_dict().items()}
+
+
+def truth_correlation(reference, query, adata):
+    """Of true activities and those of the query, programs matched by psi."""
+    match = lfa.tl.match_programs(
+        adata.varm["psi_true"], reference.get_splicing_programs().to_numpy()
+    )
+    phi = query.get_latent_representation()[:, match["learned"]]
+    return np.corrcoef(phi[:, 0], adata.obsm["phi_true"][:, 0])[0, 1]
+
+
+class TestTraining:
+    @pytest.mark.parametrize("n_cells", [1, 13, 80, 200])
+    def test_programs_stay_and_activities_are_fitted(self, reference, new, n_cells):
+        new = new[:n_cells].copy()
+        before = state(reference)
+        query = LeafletFAModel.load_query_data(new, reference)
+        untrained = state(query)
+        query.train(max_epochs=8, **QUIET)
+        after = state(query)
+        for name, value in before.items():
+            if name == "_guide.phi_log":
+                assert after[name].shape == (n_cells, 2)
+                assert (after[name] != untrained[name]).all()
+            else:
+                assert torch.equal(after[name], value), name
+            assert torch.equal(reference.module.state_dict()[name], value), name
+        assert query.get_cell_activities().shape == (n_cells, 2)
+        assert list(query.get_cell_activities().index) == list(new.obs_names)
+        pd.testing.assert_frame_equal(
+            query.get_splicing_programs(), reference.get_splicing_programs()
+        )
+        pd.testing.assert_series_equal(
+            query.get_program_prevalence(), reference.get_program_prevalence()
+        )
+        assert query.module.model.n_obs == n_cells
+        if n_cells >= 80:
+            assert truth_correlation(reference, query, new) > 0.93
+        assert np.isfinite(query.get_elbo(2))
+
+    def test_order_of_programs_is_the_references(self, reference, new):
+        """Also where another program is the most common one among the query's cells."""
+        rare = reference.program_names[-1]
+        phi = reference.get_cell_activities(new)
+        new = new[(phi[rare] > 0.7).to_numpy()].copy()
+        assert new.n_obs > 5
+        query = LeafletFAModel.load_query_data(new, reference)
+        query.train(max_epochs=5, **QUIET)
+        assert (query.get_cell_activities()[rare] > 0.5).all()
+
+    def test_reference_cells_are_not_copied_onto_query_cells(self, reference, new):
+        query = LeafletFAModel.load_query_data(new, reference)
+        old = reference.module.state_dict()["_guide.phi_log"]
+        assert not torch.equal(query.module.state_dict()["_guide.phi_log"][:80], old)
+        assert not query.is_trained_
+
+    @pytest.mark.parametrize("train", [{"batch_size": 33}, {"validation_size": 0.2}])
+    def test_minibatches_and_validation(self, reference, new, train):
+        new = new[:100].copy()
+        query = LeafletFAModel.load_query_data(new, reference)
+        before = state(query)
+        query.train(max_epochs=6, **train, **QUIET)
+        changed = [k for k, v in state(query).items() if not torch.equal(v, before[k])]
+        assert changed == ["_guide.phi_log"]
+        assert truth_correlation(reference, query, new) > 0.9
+
+    def test_a_second_training_goes_on_and_stays_frozen(self, reference, new):
+        query = LeafletFAModel.load_query_data(new[:20].copy(), reference)
+        query.train(max_epochs=3, **QUIET)
+        before = state(query)
+        query.train(max_epochs=3, **QUIET)
+        changed = [k for k, v in state(query).items() if not torch.equal(v, before[k])]
+        assert changed == ["_guide.phi_log"]
+        assert len(query.history["elbo_train"]) == 6
+
+    def test_trained_activities_agree_with_those_of_get_cell_activities(self, reference, new):
+        query = LeafletFAModel.load_query_data(new, reference)
+        query.train(max_epochs=60, **QUIET)
+        direct = reference.get_latent_representation(new)
+        assert np.abs(direct - query.get_latent_representation()).mean() < 0.03
+
+    def test_empty_query_cells_have_the_prevalence(self, reference, new):
+        new = new[:6].copy()
+        for name in LAYERS:
+            layer = new.layers[name].tolil()
+            layer[2] = 0
+            new.layers[name] = layer.tocsr()
+        query = LeafletFAModel.load_query_data(new, reference)
+        query.train(max_epochs=3, **QUIET)
+        np.testing.assert_allclose(
+            query.get_cell_activities().iloc[2], reference.get_program_prevalence(), rtol=1e-4
+        )
+
+    def test_more_programs_than_query_cells(self, fit, small):
+        reference = fit(small, 5, max_epochs=2)
+        query = LeafletFAModel.load_query_data(small[:2].copy(), reference)
+        query.train(max_epochs=2, **QUIET)
+        assert query.get_latent_representation().shape == (2, 5)
+
+
+class TestLoading:
+    def test_from_a_folder(self, reference, new, tmp_path):
+        reference.save(tmp_path / "reference")
+        query = LeafletFAModel.load_query_data(new, str(tmp_path / "reference"))
+        query.train(max_epochs=2, **QUIET)
+        pd.testing.assert_frame_equal(
+            query.get_splicing_programs(), reference.get_splicing_programs()
+        )
+
+    @pytest.mark.parametrize("with_data", [True, False])
+    def test_a_saved_query_model_remains_frozen(self, reference, new, tmp_path, with_data):
+        new = new[:3].copy()
+        query = LeafletFAModel.load_query_data(new, reference)
+        query.train(max_epochs=3, **QUIET)
+        query.save(tmp_path / "query")
+        loaded = LeafletFAModel.load(tmp_path / "query", new if with_data else False)
+        assert loaded.frozen_programs_
+        free = [name for name, p in loaded.module.named_parameters() if p.requires_grad]
+        assert free == ["_guide.phi_log"]
+        pd.testing.assert_frame_equal(loaded.get_cell_activities(), query.get_cell_activities())
+        if with_data:
+            before = state(loaded)
+            loaded.train(max_epochs=2, **QUIET)
+            changed = [k for k, v in state(loaded).items() if not torch.equal(v, before[k])]
+            assert changed == ["_guide.phi_log"]
+
+    def test_options_of_the_reference_are_the_querys(self, clear, new, fit):
+        options = {"concentration": 6.0, "activity_concentration": 0.5, "junction_prior": "global"}
+        reference = fit(clear, 2, max_epochs=2, options=options)
+        query = LeafletFAModel.load_query_data(new[:9].copy(), reference)
+        for name, value in options.items():
+            assert getattr(query.module.model, name) == value
+        query.train(max_epochs=2, **QUIET)
+        assert query.posterior_summary().loc["kappa", "mean"] == 6.0
+
+    def test_other_layer_names_come_from_the_reference(self, clear, new):
+        for adata in (clear, new):
+            adata.layers["y"], adata.layers["n"] = (adata.layers.pop(name) for name in LAYERS)
+        LeafletFAModel.setup_anndata(clear, junction_layer="y", cluster_layer="n")
+        reference = LeafletFAModel(clear, 2)
+        reference.train(max_epochs=2, em_iterations=5, **QUIET)
+        query = LeafletFAModel.load_query_data(new[:9].copy(), reference)
+        query.train(max_epochs=2, **QUIET)
+        assert reference.get_cell_activities(new[:3].copy()).shape == (3, 2)
+
+    def test_an_untrained_reference_is_refused(self, clear, new):
+        LeafletFAModel.setup_anndata(clear)
+        with pytest.raises(RuntimeError, match="not trained"):
+            LeafletFAModel.load_query_data(new, LeafletFAModel(clear, 2))
+
+    def test_other_junctions_are_refused(self, reference, new):
+        for other in (new[:, 1:].copy(), new[:, ::-1].copy()):
+            with pytest.raises(ValueError, match="junctions"):
+                LeafletFAModel.load_query_data(other, reference)
+            assert "_scvi_uuid" not in other.uns
+
+    def test_bad_counts_are_refused(self, reference, new):
+        new.layers[LAYERS[0]] = new.layers[LAYERS[0]].astype(float) * 0.3
+        with pytest.raises(ValueError, match="fractional"):
+            LeafletFAModel.load_query_data(new, reference)
+
+
+class TestPrepare:
+    @pytest.fixture
+    def partial(self, new):
+        """Every third junction missing, the others shuffled, two unknown ones added."""
+        kept = np.random.default_rng(0).permutation(np.flatnonzero(np.arange(new.n_vars) % 3))
+        part = new[:30, kept].copy()
+        unknown = part[:, :2].copy()
+        unknown.var_names = ["unknown_0", "unknown_1"]
+        return anndata.concat([part, unknown], axis="var", merge="first"), kept
+
+    def test_reordered_and_filled_in_as_not_observed(self, reference, new, partial):
+        part, kept = partial
+        assert list(reference.junction_names) != list(part.var_names)
+        full = LeafletFAModel.prepare_query_anndata(part.copy(), reference, inplace=False)
+        assert list(full.var_names) == list(reference.junction_names)
+        assert list(full.obs_names) == list(part.obs_names)
+        for name in LAYERS:
+            want = new.layers[name][:30].toarray()
+            want[:, np.setdiff1d(np.arange(new.n_vars), kept)] = 0
+            np.testing.assert_array_equal(full.layers[name].toarray(), want)
+
+    def test_in_place(self, reference, partial):
+        part = partial[0]
+        assert LeafletFAModel.prepare_query_anndata(part, reference) is None
+        assert list(part.var_names) == list(reference.junction_names)
+
+    def test_what_is_missing_is_no_evidence(self, reference, new, partial):
+        full = LeafletFAModel.prepare_query_anndata(partial[0], reference, inplace=False)
+        query = LeafletFAModel.load_query_data(full, reference)
+        query.train(max_epochs=8, **QUIET)
+        assert truth_correlation(reference, query, new[:30]) > 0.9
+        whole = reference.get_latent_representation(new[:30].copy())
+        direct = reference.get_latent_representation(full)
+        assert np.abs(whole - direct).mean() < 0.1
+
+    def test_names_only(self, reference, new, tmp_path):
+        reference.save(tmp_path / "reference")
+        for source in (reference, str(tmp_path / "reference")):
+            names = LeafletFAModel.prepare_query_anndata(
+                new, source, return_reference_var_names=True
+            )
+            assert list(names) == list(reference.junction_names)
+
+    def test_without_x(self, reference, new, partial):
+        part = partial[0]
+        part.X = None
+        with pytest.raises(ValueError, match=r"adata\.X is None"):
+            LeafletFAModel.prepare_query_anndata(part, reference)
+        shuffled = new[:4, ::-1].copy()
+        shuffled.X = None
+        LeafletFAModel.prepare_query_anndata(shuffled, reference)
+        assert list(shuffled.var_names) == list(reference.junction_names)
+        reference.get_cell_activities(shuffled)
+
+    def test_stored_layers_stay_sparse(self, reference, partial):
+        full = LeafletFAModel.prepare_query_anndata(partial[0], reference, inplace=False)
+        assert all(sp.issparse(full.layers[name]) for name in LAYERS)
