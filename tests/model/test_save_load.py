@@ -267,3 +267,51 @@ def test_options_are_kept(small, fit, tmp_path, options):
     want = model.get_elbo(2)
     torch.manual_seed(0)
     assert loaded.get_elbo(2) == want
+
+
+class TestFolder:
+    @pytest.fixture
+    def model(self, small, fit):
+        return fit(small, 2, max_epochs=1)
+
+    def test_an_existing_folder_needs_overwrite(self, model, tmp_path):
+        model.save(tmp_path / "model")
+        with pytest.raises(ValueError, match="overwrite=True"):
+            model.save(tmp_path / "model")
+        model.save(tmp_path / "model", overwrite=True)
+        assert [f.name for f in tmp_path.iterdir()] == ["model"]
+        assert [f.name for f in (tmp_path / "model").iterdir()] == ["model.pt"]
+
+    def test_prefixes_share_a_folder(self, model, small, tmp_path):
+        model.save(tmp_path / "new" / "deep", prefix="a_")
+        model.save(tmp_path / "new" / "deep", prefix="b_", overwrite=True, save_anndata=True)
+        names = sorted(f.name for f in (tmp_path / "new" / "deep").iterdir())
+        assert names == ["a_model.pt", "b_adata.h5ad", "b_model.pt"]
+        lfa.LeafletFAModel.load(tmp_path / "new" / "deep", small, prefix="a_")
+        lfa.LeafletFAModel.load(tmp_path / "new" / "deep", prefix="b_")
+
+    def test_a_failure_leaves_the_earlier_save(self, model, small, tmp_path, monkeypatch):
+        model.save(tmp_path / "model", save_anndata=True)
+        before = {f.name: f.read_bytes() for f in (tmp_path / "model").iterdir()}
+        model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+
+        def fail(*args, **kwargs):
+            raise OSError("disk full")
+
+        monkeypatch.setattr(torch, "save", fail)
+        with pytest.raises(OSError, match="disk full"):
+            model.save(tmp_path / "model", overwrite=True, save_anndata=True)
+        assert [f.name for f in tmp_path.iterdir()] == ["model"]
+        assert {f.name: f.read_bytes() for f in (tmp_path / "model").iterdir()} == before
+
+    def test_no_model_there(self, tmp_path):
+        with pytest.raises(ValueError, match="Failed to load"):
+            lfa.LeafletFAModel.load(tmp_path / "nothing")
+
+    def test_an_empty_sparse_x_is_explained(self, model, small, tmp_path):
+        model.save(tmp_path / "model")
+        other = small.copy()
+        other.X = other.X * 0
+        other.X.eliminate_zeros()
+        with pytest.raises(ValueError, match=r"adata\.X is sparse and holds nothing"):
+            lfa.LeafletFAModel.load(tmp_path / "model", other)

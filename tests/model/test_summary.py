@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import gamma, lognorm
+from scipy.stats import lognorm
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.model._summary import SummaryMixin
@@ -158,9 +158,7 @@ class TestExport:
         )
         some.obs_names = ["a", "b"]
         trained.export_posterior(some)
-        np.testing.assert_array_equal(
-            some.obsm["X_PHI"], trained.get_latent_representation(some)
-        )
+        np.testing.assert_array_equal(some.obsm["X_PHI"], trained.get_latent_representation(some))
 
     @pytest.mark.parametrize("failure", ["junctions", "counts", "results"])
     def test_a_failure_writes_nothing(self, trained, gaps, monkeypatch, failure):
@@ -200,12 +198,3 @@ def test_reading_the_posterior_draws_nothing_from_the_global_generator(trained, 
     trained.get_log_likelihood()
     trained.export_posterior(gaps)
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_priors_of_scalars_hold_in_a_posterior_without_data(fit):
-    """Nothing but the prior speaks about alpha_pi and delta where K = 1."""
-    adata = lfa.datasets.simulate_splicing(10, 5, 1, coverage=0.5, seed=0)
-    model = fit(adata, 1, max_epochs=200, em_iterations=5)
-    mean = model.posterior_summary()["mean"]
-    assert mean["delta"] == pytest.approx(gamma(2, scale=1 / 2).mean(), rel=0.3)
-    assert mean["alpha_pi"] == pytest.approx(gamma(1).mean(), rel=0.4)

@@ -89,17 +89,6 @@ def test_fixed_values_stay_and_learned_ones_move(small, fit):
     assert free["kappa"] == pytest.approx(20, rel=0.5)
 
 
-def test_the_published_prior_forces_over_dispersion(fit):
-    """With little data Gamma(10, 10) of mean 1 holds kappa down, the weak prior does not."""
-    adata = lfa.datasets.simulate_splicing(8, 4, 1, coverage=0.5, concentration=50.0, seed=1)
-    weak, published = (
-        fit(adata.copy(), 1, options={"concentration_prior": p}, max_epochs=80, lr=0.2)
-        for p in ("weak", "leafletfa")
-    )
-    kappa = [m.posterior_summary().loc["kappa", "mean"] for m in (weak, published)]
-    assert kappa[1] < 0.6 * kappa[0]
-
-
 def test_junction_priors_are_one_pair_or_one_per_junction(small, fit):
     each = fit(small.copy(), 2, max_epochs=2)
     one = fit(small.copy(), 2, max_epochs=2, options={"junction_prior": "global"})
@@ -175,7 +164,7 @@ def test_extreme_data(small, fit, change, n_programs, likelihood):
 
 
 def test_one_program_is_the_usage_of_each_junction(small, fit):
-    model = fit(small, 1, max_epochs=60)
+    model = fit(small, 1, max_epochs=30)
     assert (model.get_latent_representation() == 1).all()
     y, n = (small.layers[name].toarray().sum(0) for name in LAYERS)
     many = n > 150

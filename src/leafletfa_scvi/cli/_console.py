@@ -40,8 +40,8 @@ class Reporter:
 
     @property
     def progress_bar(self) -> bool:
-        """Whether a bar that redraws itself makes sense."""
-        return self.err.is_terminal and not self.quiet
+        """Whether a bar that redraws itself makes sense; scvi-tools draws it on stdout."""
+        return self.out.is_terminal and not self.quiet
 
     def stage(self, text: str) -> None:
         """Say what is done next."""

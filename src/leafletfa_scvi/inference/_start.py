@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from leafletfa_scvi.ops import ObservedEntries
 
 _OVERDISPERSION = 0.1
-_MAX_COMPONENTS = 30
+_COMPONENTS_PER_PROGRAM = 1.5
+_LONGEST = 0.95
 _OWN_SHARE = 0.7
 _PSEUDO_READS = 2.0
 _MIN_VARIANCE = 0.01
@@ -55,9 +57,11 @@ def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
     """Start from K groups of cells with like splicing.
 
     Pearson residuals of PSI, (y / n - m) over its beta-binomial standard deviation around the
-    junction's mean m, are 0 where nothing was observed. Their leading singular vectors give each cell a direction; k-means
-    of the directions (not of the scores, where a few outlying cells would take a group each)
-    gives the groups, and their pooled reads the programs.
+    junction's mean m, are 0 where nothing was observed. Their leading singular vectors give each
+    cell a direction; k-means of the directions (not of the scores, where a few outlying cells
+    would take a group each) gives the groups, and their pooled reads the programs. A cell weighs
+    by the squared length of its scores, up to their 95 % quantile: near the mean a direction is
+    noise.
 
     Parameters
     ----------
@@ -76,18 +80,20 @@ def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
     values = (centred * (_precision(entries) / variance).sqrt()).numpy()
     shape = (entries.n_cells, entries.n_junctions)
     matrix = sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
-    n_components = min(max(n_programs, 2), _MAX_COMPONENTS, min(shape))
+    n_components = min(max(ceil(_COMPONENTS_PER_PROGRAM * n_programs), 2), *shape)
     with threadpool_limits(1):
         u, s, _ = randomized_svd(matrix, n_components, random_state=seed, n_iter=5)
         scores = u * s
         length = np.linalg.norm(scores, axis=1, keepdims=True)
-        placed = np.flatnonzero(length[:, 0] > 1e-8)
+        has_entries = np.diff(matrix.indptr) > 0  # rows of zeros have scores of rounding noise
+        placed = np.flatnonzero(has_entries & (length[:, 0] > 1e-8))
         directions = scores[placed] / length[placed]
         n_groups = min(n_programs, len(np.unique(directions.round(6), axis=0)))
         group = np.full(entries.n_cells, -1)
         if n_groups:
-            means = KMeans(n_groups, n_init=10, random_state=seed).fit(directions)
-            group[placed] = means.labels_
+            reach = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST))
+            means = KMeans(n_groups, n_init=10, random_state=seed)
+            group[placed] = means.fit(directions, sample_weight=reach**2).labels_
     return _from_groups(entries, torch.from_numpy(group), mean, n_programs)
 
 
