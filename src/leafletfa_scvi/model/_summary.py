@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from pyro.infer import TraceMeanField_ELBO
 
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.model._posterior import PosteriorMixin
+from leafletfa_scvi.module import ClosedFormELBO
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,7 +36,7 @@ class SummaryMixin(PosteriorMixin):
         """
         self._require_trained()
         entries = self._training_entries()
-        loss = TraceMeanField_ELBO(num_particles=n_particles)
+        loss = ClosedFormELBO(num_particles=n_particles)
         module, total = self.module, 0.0
         for batch in cell_loader(entries, batch_size):
             cells = batch["cells"].to(module.device)

@@ -1,7 +1,8 @@
 """Generative model and guide in Pyro, as a scvi module."""
 
+from leafletfa_scvi.module._elbo import ClosedFormELBO
 from leafletfa_scvi.module._generative import SplicingGenerativeModel
 from leafletfa_scvi.module._guide import SplicingGuide
 from leafletfa_scvi.module._module import LeafletFAModule
 
-__all__ = ["LeafletFAModule", "SplicingGenerativeModel", "SplicingGuide"]
+__all__ = ["ClosedFormELBO", "LeafletFAModule", "SplicingGenerativeModel", "SplicingGuide"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pyro.infer import TraceMeanField_ELBO
 from scvi.train import LowLevelPyroTrainingPlan
 
 from leafletfa_scvi import ops
+from leafletfa_scvi.module import ClosedFormELBO
 
 if TYPE_CHECKING:
     from leafletfa_scvi.module import LeafletFAModule
@@ -57,7 +57,7 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
     ) -> None:
         super().__init__(
             module,
-            loss_fn=TraceMeanField_ELBO(num_particles=n_particles),
+            loss_fn=ClosedFormELBO(num_particles=n_particles),
             optim=optim,
             optim_kwargs={"lr": lr, **(optim_kwargs or {})},
             n_epochs_kl_warmup=None,
