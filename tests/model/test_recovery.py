@@ -80,13 +80,12 @@ def test_intervals_of_psi_cover_the_truth_about_as_often_as_they_say(recovered):
 def test_real_cell_types_show_in_the_activities(chen, fit):
     total = chen.layers["cell_by_cluster_matrix"]
     coverage = pd.Series(np.asarray((total > 0).sum(0)).ravel(), chen.var["atse_id"].to_numpy())
-    atses = coverage.groupby(level=0).max().nlargest(400).index
-    cells = np.random.default_rng(0).permutation(chen.n_obs)[:240]
-    some = chen[cells, chen.var["atse_id"].isin(atses).to_numpy()].copy()
-    model = fit(some, 6, max_epochs=50, em_iterations=80)
+    atses = coverage.groupby(level=0).max().nlargest(800).index
+    some = chen[:, chen.var["atse_id"].isin(atses).to_numpy()].copy()
+    model = fit(some, 6, max_epochs=15, em_iterations=60)
     assert model.get_elbo(5) > -np.inf
     features = np.log(model.get_latent_representation() + 1e-3)
     kind = some.obs["cell_type"].to_numpy()
     predicted = cross_val_predict(LogisticRegression(C=10, max_iter=1000), features, kind, cv=5)
     chance = pd.Series(kind).value_counts(normalize=True).max()
-    assert (predicted == kind).mean() > chance + 0.1
+    assert (predicted == kind).mean() > chance + 0.15

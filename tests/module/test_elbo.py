@@ -49,6 +49,11 @@ def test_expectation_is_that_of_the_plain_estimator(small, likelihood, prior, ba
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter) + 0.5)
+        for site in (module.guide.a, module.guide.b, *module.guide.scalars.values()):
+            site.log_scale.fill_(-3.0)
+        # Narrow posteriors: wide ones make both estimators too noisy to compare.
+        for name in ("psi_log_inclusion", "psi_log_exclusion", "phi_log"):
+            getattr(module.guide, name).add_(3.0)
     cells = torch.arange(entries.n_cells if batch is None else batch)
     part = entries.select(cells)
 
@@ -57,10 +62,10 @@ def test_expectation_is_that_of_the_plain_estimator(small, likelihood, prior, ba
         return np.mean(values), np.std(values) / np.sqrt(n)
 
     ours, error = estimates(ClosedFormELBO(), 60)
-    plain, plain_error = estimates(Trace_ELBO(), 400)
+    plain, plain_error = estimates(Trace_ELBO(), 150)
     assert abs(ours - plain) < 5 * np.hypot(error, plain_error)
     # The bound would not see a site left out if the noise were larger than its divergence.
-    assert 5 * np.hypot(error, plain_error) < 0.05 * abs(plain)
+    assert 5 * np.hypot(error, plain_error) < 0.02 * abs(plain)
 
 
 def test_particles_are_averaged(small):
