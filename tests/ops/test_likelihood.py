@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 import scipy.stats
@@ -253,3 +254,26 @@ def test_cuda_equals_reference():
     torch.testing.assert_close(
         [g.cpu() for g in torch.autograd.grad(found.sum(), leaves)], list(grads)
     )
+
+
+@pytest.mark.parametrize("kappa", [1e3, 1e5])
+def test_torch_backend_keeps_digits_in_float32(kappa):
+    """In float32, lgamma(1e5 + y) - lgamma(1e5) is wrong by whole nats."""
+    entries = random_entries(20, 10, 0.8, 40, 2)
+    phi, psi = random_factors(entries, 3, 2, torch.float32)
+    concentration = torch.tensor(kappa)
+    fused = ops.log_likelihood(entries, phi, psi, concentration, backend="numba")
+    plain = ops.log_likelihood(entries, phi, psi, concentration, backend="torch")
+    torch.testing.assert_close(plain, fused, rtol=1e-4, atol=1e-3)
+
+
+def test_thread_settings_are_left_alone():
+    entries = random_entries(20, 10, 0.8, 40, 2)
+    phi, psi = random_factors(entries, 3, 2)
+    threads = torch.get_num_threads(), numba.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        ops.log_likelihood(entries, phi, psi, backend="numba")
+        assert (torch.get_num_threads(), numba.get_num_threads()) == (1, threads[1])
+    finally:
+        torch.set_num_threads(threads[0])

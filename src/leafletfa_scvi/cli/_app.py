@@ -220,9 +220,11 @@ def main(args: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _usage_message(error: Exception) -> str:
-    """What is wrong with the options, and where to read about them."""
+def _usage_message(error: Exception) -> str | None:
+    """What is wrong with the options, and where to read about them; None after the help."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "leafletfa"
     text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    if not text:  # no command was given, and the help has been printed
+        return None
     return f"{text if text.endswith(('.', '?')) else text + '.'} See {command} --help."

@@ -25,6 +25,8 @@ def check_input(path: Path) -> None:
         raise UserError(f"There is no file {path}.")
     if path.is_dir():
         raise UserError(f"{path} is a directory; expected an .h5ad file.")
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file; expected an .h5ad file.")
     try:
         with path.open("rb"):
             pass
@@ -40,6 +42,8 @@ def check_output(path: Path, source: Path, overwrite: bool) -> None:
         raise UserError(f"The output {path} is the input; choose another name.")
     if path.is_dir():
         raise UserError(f"The output {path} is a directory; expected a file name.")
+    if path.exists() and not path.is_file():
+        raise UserError(f"The output {path} is not a regular file; choose another name.")
     if path.exists() and not overwrite:
         raise UserError(f"The output {path} exists; pass --overwrite to replace it.")
     _check_parent(path)

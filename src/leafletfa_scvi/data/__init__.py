@@ -1,5 +1,6 @@
 """From an AnnData with two splicing layers to observed entries: checks, hold-out, fingerprints."""
 
+from leafletfa_scvi.data._align import align_junctions
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
 from leafletfa_scvi.data._checks import check_splicing, splicing_data
@@ -10,6 +11,7 @@ from leafletfa_scvi.data._loader import CellBatch, cell_loader
 
 __all__ = [
     "CellBatch",
+    "align_junctions",
     "atse_codes",
     "cell_fingerprints",
     "cell_loader",

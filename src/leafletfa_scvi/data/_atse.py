@@ -35,7 +35,7 @@ def resolve_atse_key(adata: AnnData, atse_key: str | None = ATSE_KEY) -> str | N
         return None
     raise KeyError(
         f"Column {atse_key!r} is missing: adata.var holds {list(adata.var.columns)}. "
-        "Name the column of ATSE labels, or pass None to do without."
+        "Name the column of ATSE labels."
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from anndata import AnnData
+from mudata import MuData
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
@@ -107,8 +108,11 @@ def check_splicing(
 def _check_axes(adata: AnnData) -> None:
     """Cells and junctions exist and have names of their own."""
     if not isinstance(adata, AnnData):
-        advice = "Pass one modality, as mdata.mod['splicing']." if hasattr(adata, "mod") else ""
-        raise TypeError(f"Expected an AnnData, found a {type(adata).__name__}. {advice}".strip())
+        advice = " Pass one modality, as mdata.mod['splicing']."
+        raise TypeError(
+            f"Expected an AnnData, found a {type(adata).__name__}."
+            + (advice if isinstance(adata, MuData) else "")
+        )
     axes = (
         ("cell", "obs_names", adata.obs_names),
         ("junction", "var_names", adata.var_names),

@@ -35,6 +35,8 @@ class SplicingModelBase(BaseModelClass):
         ``(P,)`` ATSE of each junction, 0-based; None without labels.
     frozen_programs_
         Whether programs are those of a reference and only activities are trained.
+    validation_seed_
+        Seed of the pairs hidden for validation; None before the first are.
     """
 
     module: LeafletFAModule
@@ -44,6 +46,9 @@ class SplicingModelBase(BaseModelClass):
     junction_names_: np.ndarray
     atse_codes_: np.ndarray | None
     frozen_programs_: bool
+    validation_seed_: int | None
+    history_: dict[str, Any] | None
+    is_trained_: bool
     _entries: ObservedEntries | None
 
     @property

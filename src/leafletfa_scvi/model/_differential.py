@@ -10,6 +10,7 @@ import torch
 
 from leafletfa_scvi.model._cells import Indices, positions
 from leafletfa_scvi.model._posterior import PosteriorMixin
+from leafletfa_scvi.model._training_options import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
         group1
             Group or groups to compare; None for each in turn.
         group2
-            Group to compare with; None for all other cells.
+            Group to compare with; None for all other cells, those without a label included.
         idx1, idx2
             Cells by position or mask, instead of ``groupby``; ``idx2`` None for all others.
         delta
@@ -82,6 +83,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
             A group has no cells, the groups share cells, or a number is out of range.
         """
         _check_numbers(delta, fdr_target, n_samples)
+        self._require_trained()
         data = self.adata if adata is None else adata
         cells = self._cells(data, None)
         pairs = list(_comparisons(data, cells.names, groupby, group1, group2, idx1, idx2))
@@ -147,6 +149,8 @@ class DifferentialSplicingMixin(PosteriorMixin):
             raise ValueError("Markers compare programs, and the model has only one.")
         chosen = self.program_names if programs is None else programs
         chosen = [chosen] if isinstance(chosen, str) else list(chosen)
+        if not chosen:
+            raise ValueError("Expected at least one program, found an empty list.")
         unknown = [name for name in chosen if name not in self.program_names]
         if unknown:
             raise KeyError(f"No program {unknown[0]!r}: the model has {self.program_names}.")
@@ -238,8 +242,7 @@ def _check_numbers(delta: float, fdr_target: float, n_samples: int) -> None:
         raise ValueError(f"Expected delta in [0, 1), found {delta}.")
     if not 0.0 < fdr_target < 1.0:
         raise ValueError(f"Expected fdr_target in (0, 1), found {fdr_target}.")
-    if n_samples < 1:
-        raise ValueError(f"Expected n_samples of at least 1, found {n_samples}.")
+    check_whole("n_samples", n_samples, 1)
 
 
 def _comparisons(
@@ -254,6 +257,10 @@ def _comparisons(
     """Names and masks of the two groups of each comparison."""
     if (groupby is None) == (idx1 is None):
         raise ValueError("Expected either groupby or idx1, found both or neither.")
+    if (groupby is None and (group1 is not None or group2 is not None)) or (
+        idx1 is None and idx2 is not None
+    ):
+        raise ValueError("group1 and group2 go with groupby, idx2 with idx1.")
     everyone = np.ones(len(names), dtype=bool)
     if groupby is None:
         first = np.zeros_like(everyone)
@@ -270,14 +277,16 @@ def _comparisons(
     labels = adata.obs[groupby]
     present = [str(v) for v in pd.unique(labels.dropna())]
     values = labels.astype(object).map(lambda v: None if pd.isna(v) else str(v)).to_numpy()
-    wanted = sorted(present) if group1 is None else group1
-    wanted = [wanted] if isinstance(wanted, str) else [str(w) for w in wanted]
+    chosen = sorted(present) if group1 is None else group1
+    wanted = [str(w) for w in (chosen if isinstance(chosen, list | tuple | set) else [chosen])]
+    if group1 is None and group2 is not None:
+        wanted = [name for name in wanted if name != str(group2)]
+    if not wanted:
+        raise ValueError(f"No group of adata.obs[{groupby!r}] is left to compare: {present}.")
     for name in [*wanted, *([] if group2 is None else [str(group2)])]:
         if name not in present:
             raise KeyError(f"No group {name!r} in adata.obs[{groupby!r}]: {sorted(present)}.")
     for name in wanted:
-        if group2 is not None and name == str(group2) and group1 is None:
-            continue
         first = values == name
         second = ~first if group2 is None else values == str(group2)
         yield _checked(name, "rest" if group2 is None else str(group2), first, second)

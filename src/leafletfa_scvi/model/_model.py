@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._query import QueryMixin
 from leafletfa_scvi.model._summary import SummaryMixin
 from leafletfa_scvi.model._training import TrainingMixin
+from leafletfa_scvi.model._training_options import check_positive, check_whole
 from leafletfa_scvi.module import LeafletFAModule
 
 if TYPE_CHECKING:
@@ -107,15 +107,16 @@ class LeafletFAModel(
         _one_of("likelihood", likelihood, ("betabinomial", "binomial"))
         _one_of("junction_prior", junction_prior, ("junction", "global"))
         _one_of("concentration_prior", concentration_prior, ("weak", "leafletfa"))
-        _positive("concentration", concentration)
-        _positive("activity_concentration", activity_concentration)
+        if concentration is not None:
+            concentration = check_positive("concentration", concentration)
+        if activity_concentration is not None:
+            check_positive("activity_concentration", activity_concentration)
         if activity_concentration is not None and np.isinf(activity_concentration):
             raise ValueError("Expected a finite activity_concentration, found infinity.")
         n_cells, n_junctions = int(self.summary_stats.n_cells), int(self.summary_stats.n_vars)
-        if isinstance(n_programs, bool) or not isinstance(n_programs, Integral):
-            raise ValueError(f"Expected n_programs to be a whole number, found {n_programs!r}.")
+        check_whole("n_programs", n_programs, 1)
         is_new = registry is None
-        if n_programs < 1 or (is_new and n_programs > n_cells):
+        if is_new and n_programs > n_cells:
             raise ValueError(
                 f"Expected n_programs between 1 and the number of cells ({n_cells}), "
                 f"found {n_programs}."
@@ -142,6 +143,7 @@ class LeafletFAModel(
         self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
         self.atse_codes_ = None
         self.frozen_programs_ = False
+        self.validation_seed_ = None
         if adata is not None:
             self._entries = self._read_entries(adata)
             self._entries.log_coefficient()
@@ -211,8 +213,3 @@ class LeafletFAModel(
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"Expected {name} to be one of {choices}, found {value!r}.")
-
-
-def _positive(name: str, value: float | None) -> None:
-    if value is not None and not value > 0:
-        raise ValueError(f"Expected {name} above 0 or None, found {value!r}.")

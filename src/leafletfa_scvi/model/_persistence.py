@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyro
+from scvi.model.base._constants import SAVE_KEYS
 
 from leafletfa_scvi.model._cells import CellsMixin
 
@@ -42,6 +43,8 @@ class PersistenceMixin(CellsMixin):
             The folder exists, and ``overwrite`` is not given.
         """
         target = Path(dir_path)
+        if target.exists() and not target.is_dir():
+            raise ValueError(f"{target} is a file. Choose another name for the folder.")
         if target.exists() and not kwargs.get("overwrite", False):
             raise ValueError(f"{target} already exists. Choose another folder, or overwrite=True.")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +55,8 @@ class PersistenceMixin(CellsMixin):
             target.mkdir(exist_ok=True)
             for file in Path(folder).iterdir():
                 file.replace(target / file.name)
+            if not kwargs.get("save_anndata", False):  # not the data of an earlier save
+                (target / f"{prefix or ''}{SAVE_KEYS.ADATA_FNAME}").unlink(missing_ok=True)
 
     @classmethod
     def load(
@@ -85,6 +90,8 @@ class PersistenceMixin(CellsMixin):
             There is no model in the folder, or ``adata`` does not hold the cells and junctions
             that it was trained on.
         """
+        if adata is True:
+            raise TypeError("Expected adata to be an AnnData, None or False, found True.")
         with pyro.get_param_store().scope():
             try:
                 model = super().load(

@@ -49,7 +49,8 @@ class PosteriorMixin(CellsMixin):
         adata
             Cells to describe; None for those the model was trained on. A cell is known by its name
             together with its counts; any other cell is fitted, programs fixed, and never given
-            another cell's activities. Nothing is written to ``adata``.
+            another cell's activities. Nothing is written to ``adata``. Of its own AnnData the
+            model holds a copy of the counts: later changes there are not seen.
         indices
             Cells of ``adata`` to use, by position or as a mask; None for all.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
-from scvi.model.base import ArchesMixin
 
+from leafletfa_scvi.data import align_junctions
 from leafletfa_scvi.model._cells import CellsMixin
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
     from leafletfa_scvi.model._model import LeafletFAModel
@@ -88,24 +88,38 @@ class QueryMixin(CellsMixin):
         Parameters
         ----------
         adata
-            New cells. ``X`` must be there where junctions are added.
+            New cells.
         reference_model
             A trained model, or the folder it was saved to.
         return_reference_var_names
             Only return the junctions of the reference.
         inplace
             Change ``adata`` itself, or return a new AnnData.
+
+        Raises
+        ------
+        ValueError
+            ``adata`` has none of the junctions of the reference.
         """
-        prepare = ArchesMixin.prepare_query_anndata
-        names = prepare(adata, reference_model, return_reference_var_names=True)
+        if isinstance(reference_model, QueryMixin):
+            reference = reference_model
+        else:
+            from leafletfa_scvi.model._model import LeafletFAModel
+
+            reference = LeafletFAModel.load(reference_model, adata=False)
+        names = pd.Index(reference.junction_names)
         if return_reference_var_names:
             return names
-        if adata.X is None and not names.isin(adata.var_names).all():
+        if not names.isin(adata.var_names).any():
             raise ValueError(
-                "Junctions have to be added and adata.X is None: set adata.X to the layer of "
-                "junction counts first."
+                f"adata has none of the reference's {len(names)} junctions: {names[0]!r} there, "
+                f"{adata.var_names[0]!r} here. Bring names to one form first."
             )
-        return prepare(adata, reference_model, inplace=inplace)
+        aligned = align_junctions(adata, names)
+        if not inplace:
+            return aligned
+        adata._init_as_actual(aligned)
+        return None
 
     def _freeze_programs(self) -> None:
         self.frozen_programs_ = True

@@ -11,6 +11,7 @@ import torch
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.model._posterior import PosteriorMixin
+from leafletfa_scvi.model._training_options import check_whole
 from leafletfa_scvi.module import ClosedFormELBO
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class SummaryMixin(PosteriorMixin):
             expectation is the same; None for the full batch.
         """
         self._require_trained()
+        check_whole("n_particles", n_particles, 1)
         entries = self._training_entries()
         loss = ClosedFormELBO(num_particles=n_particles)
         module, total = self.module, 0.0

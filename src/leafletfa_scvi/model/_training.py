@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.pytorch.loggers import Logger
 from scvi.train import TrainRunner
-from scvi.train._logger import SimpleLogger
 
 from leafletfa_scvi import inference
 from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._training_options import (
+    check_learning_rate,
+    check_trainer_arguments,
+    check_whole,
+    resolve_loggers,
+    training_device,
+)
 from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
+    from lightning.pytorch.loggers import Logger
 
     from leafletfa_scvi.ops import ObservedEntries
 
@@ -62,7 +70,8 @@ class TrainingMixin(SplicingModelBase):
 
         A start is improved by expected-table EM, which needs no learning rate; the posterior is
         then found by variational inference from there. Repeats exactly on the CPU for a given
-        ``scvi.settings.seed``. A second call goes on from where the first ended.
+        ``scvi.settings.seed``. A second call goes on from where the first ended. Where training
+        fails or is interrupted, the model is left as it was before the call.
 
         Parameters
         ----------
@@ -70,7 +79,8 @@ class TrainingMixin(SplicingModelBase):
             Passes over the data. None for 300 gradient steps in all, and at least 30 passes; 0
             for the EM fit alone, with widths from the curvature of the likelihood.
         accelerator, device
-            Where to train, as in :class:`lightning.pytorch.Trainer`: ``"cpu"``, ``"gpu"``, ...
+            Where to train, as in :class:`lightning.pytorch.Trainer`: ``"cpu"``, ``"gpu"``, ...;
+            one device.
         batch_size
             Cells in a minibatch; None for the full batch, which is fastest where it fits.
         init
@@ -82,7 +92,8 @@ class TrainingMixin(SplicingModelBase):
             Most iterations of EM; 0 to leave it out.
         validation_size
             Share of observed (cell, ATSE) pairs hidden from training and scored each epoch as
-            ``reconstruction_loss_validation``. None for 0, or 0.05 with early stopping.
+            ``reconstruction_loss_validation``; later calls hide the same pairs. None for 0, or
+            0.05 with early stopping.
         early_stopping
             Stop when that score stops improving; ``early_stopping_patience`` and the like are
             passed on to :class:`scvi.train.Trainer`.
@@ -100,38 +111,67 @@ class TrainingMixin(SplicingModelBase):
         ------
         ValueError
             An argument is out of range, or the model has no data.
+        TypeError
+            Neither ``train`` nor the trainer has such an argument.
         FloatingPointError
             The loss is not finite.
         """
-        _check_numbers(max_epochs, batch_size, n_restarts, em_iterations, lr)
+        check_trainer_arguments({k: v for k, v in trainer_kwargs.items() if k != "train_size"})
+        if max_epochs is not None:
+            max_epochs = check_whole("max_epochs", max_epochs, 0)
+        if batch_size is not None:
+            batch_size = check_whole("batch_size", batch_size, 1)
+        check_whole("n_restarts", n_restarts, 1)
+        if check_whole("em_iterations", em_iterations, 0) == 0 and n_restarts > 1:
+            raise ValueError("Restarts are compared after EM: n_restarts needs em_iterations.")
+        lr = check_learning_rate(lr)
+        trainer_kwargs["logger"] = resolve_loggers(logger)
+        target = training_device(accelerator, device)
         training, hidden = self._split(validation_size, early_stopping, trainer_kwargs)
-        if not self.is_trained_:
-            self._start(training, init, n_restarts, em_iterations, accelerator, device)
-        splitter = self._data_splitter_cls(training, hidden, batch_size)
-        n_batches = len(splitter.train_dataloader())
-        if max_epochs is None:
-            max_epochs = max(_MIN_EPOCHS, math.ceil(DEFAULT_STEPS / n_batches))
-        options = {"lr": lr, "n_steps": max_epochs * n_batches, **(plan_kwargs or {})}
-        plan = self._training_plan_cls(self.module, **options)
-        if early_stopping:
-            trainer_kwargs.setdefault("early_stopping_monitor", "reconstruction_loss_validation")
-        if hidden is not None:
-            trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
-        trainer_kwargs.setdefault("log_every_n_steps", 1)
-        trainer_kwargs["logger"] = _loggers(logger)
-        runner = self._train_runner_cls(
-            self,
-            training_plan=plan,
-            data_splitter=splitter,
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-            devices=device,
-            early_stopping=early_stopping,
-            **trainer_kwargs,
-        )
-        self.module.train()
-        runner()
+        with self._as_before_on_failure():
+            if not self.is_trained_:
+                self._start(training, init, n_restarts, em_iterations, target)
+            splitter = self._data_splitter_cls(training, hidden, batch_size)
+            n_batches = len(splitter.train_dataloader())
+            if max_epochs is None:
+                max_epochs = max(_MIN_EPOCHS, math.ceil(DEFAULT_STEPS / n_batches))
+            options = {"lr": lr, "n_steps": max_epochs * n_batches, **(plan_kwargs or {})}
+            plan = self._training_plan_cls(self.module, **options)
+            if early_stopping:
+                monitor = "reconstruction_loss_validation"
+                trainer_kwargs.setdefault("early_stopping_monitor", monitor)
+            if hidden is not None:
+                trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
+            trainer_kwargs.setdefault("log_every_n_steps", 1)
+            runner = self._train_runner_cls(
+                self,
+                training_plan=plan,
+                data_splitter=splitter,
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                devices=device,
+                early_stopping=early_stopping,
+                **trainer_kwargs,
+            )
+            self.module.train()
+            runner()
         self._finish(training)
+
+    @contextmanager
+    def _as_before_on_failure(self) -> Iterator[None]:
+        """Give parameters and history back as they were where training fails or is interrupted."""
+        state = {name: value.clone() for name, value in self.module.state_dict().items()}
+        history = None if self.history_ is None else dict(self.history_)
+        trained = self.is_trained_
+        try:
+            yield
+        except BaseException as error:
+            self.module.load_state_dict(state)
+            self.module.eval()
+            self.history_, self.is_trained_ = history, trained
+            if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error  # Lightning exits the interpreter instead
+            raise
 
     def _split(
         self, validation_size: float | None, early_stopping: bool, trainer_kwargs: dict[str, Any]
@@ -152,7 +192,17 @@ class TrainingMixin(SplicingModelBase):
         entries = self._training_entries()
         if validation_size == 0.0:
             return entries, None
-        mask = holdout_mask(entries, self.atse_codes_, validation_size, self._seed())
+        if self.atse_codes_ is None:
+            warnings.warn(
+                "No ATSE labels were registered, so each hidden entry leaves other junctions of "
+                "its ATSE in training, and validation is too favourable: name their column, "
+                "setup_anndata(adata, atse_key=...).",
+                UserWarning,
+                stacklevel=3,
+            )
+        if self.validation_seed_ is None:  # a second run hides the same pairs
+            self.validation_seed_ = self._seed()
+        mask = holdout_mask(entries, self.atse_codes_, validation_size, self.validation_seed_)
         if not bool(mask.any()):
             raise ValueError(
                 f"validation_size={validation_size} hides no (cell, ATSE) pair of "
@@ -166,13 +216,9 @@ class TrainingMixin(SplicingModelBase):
         init: Any,
         n_restarts: int,
         em_iterations: int,
-        accelerator: str,
-        device: int | str,
+        target: torch.device,
     ) -> None:
         """Bring the guide to the best of the starts."""
-        from scvi.model._utils import parse_device_args
-
-        _, _, target = parse_device_args(accelerator, device, return_device="torch")
         if self.frozen_programs_:
             self._start_query(entries.to(target))
             return
@@ -216,6 +262,11 @@ class TrainingMixin(SplicingModelBase):
                     f"found {init!r}."
                 )
             return starts[init](entries, self.n_programs, seed)
+        if not isinstance(init, (tuple, list)) or len(init) != 2:
+            raise ValueError(
+                "Expected init 'waypoints', 'random' or (activities, programs), "
+                f"found {type(init).__name__}."
+            )
         phi, psi = (torch.as_tensor(getattr(x, "to_numpy", lambda x=x: x)()).float() for x in init)
         shapes = (entries.n_cells, self.n_programs), (entries.n_junctions, self.n_programs)
         if (tuple(phi.shape), tuple(psi.shape)) != shapes:
@@ -241,44 +292,3 @@ class TrainingMixin(SplicingModelBase):
             guide.psi_log_exclusion[unseen] = b.log()
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
-
-
-def _check_numbers(
-    max_epochs: int | None, batch_size: int | None, n_restarts: int, em_iterations: int, lr: float
-) -> None:
-    at_least = {
-        "max_epochs": (max_epochs, 0),
-        "batch_size": (batch_size, 1),
-        "n_restarts": (n_restarts, 1),
-        "em_iterations": (em_iterations, 0),
-    }
-    for name, (value, least) in at_least.items():
-        if value is not None and value < least:
-            raise ValueError(f"Expected {name} of at least {least}, found {value}.")
-    if not 0.0 < lr < float("inf"):
-        raise ValueError(f"Expected lr above 0, found {lr}.")
-    if n_restarts > 1 and em_iterations < 1:
-        raise ValueError("Restarts are compared after EM: n_restarts > 1 needs em_iterations.")
-
-
-def _loggers(logger: str | Logger | Sequence[Logger] | None) -> list[Logger]:
-    """Scvi's own logger, which fills ``model.history``, and those the user asks for."""
-    ours: list[Logger] = [SimpleLogger()]
-    if logger is None:
-        return ours
-    if isinstance(logger, str):
-        return [*ours, _named_logger(logger)]
-    return [*ours, *([logger] if isinstance(logger, Logger) else logger)]
-
-
-def _named_logger(name: str) -> Logger:
-    from lightning.pytorch import loggers
-    from scvi import settings
-
-    if name == "csv":
-        return loggers.CSVLogger(settings.logging_dir)
-    if name == "tensorboard":
-        return loggers.TensorBoardLogger(settings.logging_dir)
-    if name == "wandb":
-        return loggers.WandbLogger(save_dir=settings.logging_dir)
-    raise ValueError(f"Expected logger 'csv', 'tensorboard' or 'wandb', found {name!r}.")

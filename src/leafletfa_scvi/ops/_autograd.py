@@ -93,7 +93,11 @@ def _log_likelihood_in_blocks(
     psi: torch.Tensor,
     concentration: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The reference on blocks of cells, recomputed in the backward pass to bound the memory."""
+    """The reference on blocks of cells, recomputed in the backward pass to bound the memory.
+
+    In float64: differences of lgamma lose all digits of float32 at a large concentration.
+    """
+    phi, psi, concentration = _widened(phi, psi, concentration)
     parts = [
         checkpoint(
             _reference.log_likelihood, part, phi[cells], psi, concentration, use_reentrant=False
@@ -109,16 +113,33 @@ def _expected_counts_in_blocks(
     psi: torch.Tensor,
     concentration: torch.Tensor | None,
 ) -> ExpectedCounts:
+    dtype = torch.promote_types(phi.dtype, psi.dtype)
+    phi, psi, concentration = _widened(phi, psi, concentration)
     parts = [
         _reference.expected_counts(part, phi[cells], psi, concentration)
         for cells, part in entries.blocks(_TORCH_BLOCK)
     ]
     if not parts:
-        return _reference.expected_counts(entries, phi, psi, concentration)
+        parts = [_reference.expected_counts(entries, phi, psi, concentration)]
     value, activity, *summed = zip(*parts, strict=True)
+    inclusion, exclusion, grad = (torch.stack(s).sum(0) for s in summed)
     return ExpectedCounts(
-        torch.cat(value), torch.cat(activity), *(torch.stack(s).sum(0) for s in summed)
+        torch.cat(value),
+        torch.cat(activity).to(dtype),
+        inclusion.to(dtype),
+        exclusion.to(dtype),
+        grad,
     )
+
+
+def _widened(
+    phi: torch.Tensor, psi: torch.Tensor, concentration: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """The same in float64, on devices that have it."""
+    if phi.device.type == "mps":
+        return phi, psi, concentration
+    kappa = None if concentration is None else concentration.double()
+    return phi.double(), psi.double(), kappa
 
 
 def log_likelihood(
@@ -146,8 +167,7 @@ def log_likelihood(
 
     Returns
     -------
-    ``(B,)`` tensor with the binomial coefficients: float64 from the numba backend, whose sums over
-    entries are made in it, else in the dtype of phi and psi.
+    ``(B,)`` float64 tensor with the binomial coefficients (float32 on devices without float64).
     """
     if choose_backend(entries.device, backend) == "torch":
         return _log_likelihood_in_blocks(entries, phi, psi, concentration)
@@ -165,7 +185,7 @@ def expected_counts(
 ) -> ExpectedCounts:
     """Expected table counts for the EM; arguments as in :func:`log_likelihood`.
 
-    The log-likelihood per cell in the result is float64 from the numba backend.
+    The log-likelihood per cell in the result is float64, as there.
     """
     if choose_backend(entries.device, backend) == "torch":
         return _expected_counts_in_blocks(entries, phi, psi, concentration)

@@ -44,7 +44,7 @@ def _rising(a, m):
     """Log and derivative in a of a (a + 1) .. (a + m - 1)."""
     numerator = 0.0
     product = 1.0
-    if m <= 16.0:
+    if m <= 16.0 and a < 1e15:  # beyond, the product of 16 factors overflows
         for _ in range(int(m)):
             numerator = numerator * a + product
             product *= a
@@ -187,11 +187,12 @@ def _launch(kernel: Callable[..., Any], *args: Any) -> None:
         logger.info("Preparing CPU kernels; compiled once per machine, about 20 seconds.")
         _announced = True
     with _lock:
-        n_threads = torch.get_num_threads()
+        n_threads, numba_threads = torch.get_num_threads(), numba.get_num_threads()
         numba.set_num_threads(max(1, min(n_threads, numba.config.NUMBA_NUM_THREADS)))
         try:
             kernel(*args)
         finally:
+            numba.set_num_threads(numba_threads)
             if torch.get_num_threads() != n_threads:
                 torch.set_num_threads(n_threads)
 

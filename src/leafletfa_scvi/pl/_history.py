@@ -61,7 +61,7 @@ def history(
     """
     record: Mapping[str, pd.DataFrame] | None = getattr(model, "history", model)
     if not record:
-        raise ValueError("The model has no history: call model.train() first.")
+        raise ValueError("The model has no history: call model.train() with at least one epoch.")
     if train_key not in record:
         raise KeyError(f"The history has no {train_key!r}. Found: {', '.join(record)}.")
     ax = new_axes(5.5, 3.5) if ax is None else ax

@@ -1,0 +1,59 @@
+"""Bringing a data set to given junctions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
+    """New AnnData with the junctions ``names``, in that order.
+
+    Junctions that ``adata`` lacks have no reads, which is not observed; those not among ``names``
+    are dropped. Sparse layers stay sparse.
+
+    Parameters
+    ----------
+    adata
+        Cells x junctions; not changed.
+    names
+        ``(P,)`` unique junction names.
+
+    Returns
+    -------
+    AnnData
+        With ``obs``, ``obsm``, ``uns`` and the columns of ``var`` of ``adata``, ``var`` missing
+        where a junction was added.
+    """
+    target = pd.Index(names)
+    place = target.get_indexer(adata.var_names)
+    layers = {name: _spread(layer, place, len(target)) for name, layer in adata.layers.items()}
+    return AnnData(
+        None if adata.X is None else _spread(adata.X, place, len(target)),
+        obs=adata.obs.copy(),
+        var=adata.var.reindex(target),
+        layers=layers,
+        obsm={key: value.copy() for key, value in adata.obsm.items()},
+        uns={key: value for key, value in adata.uns.items() if not key.startswith("_scvi")},
+    )
+
+
+def _spread(matrix: Any, place: np.ndarray, n_columns: int) -> Any:
+    """Move column i to ``place[i]``, dropping it where that is negative; other columns are 0."""
+    if sp.issparse(matrix):
+        entries = sp.coo_array(matrix)
+        column = place[entries.col]
+        kept = column >= 0
+        coordinates = (entries.row[kept], column[kept])
+        return sp.csr_matrix((entries.data[kept], coordinates), (matrix.shape[0], n_columns))
+    values = np.asarray(matrix)
+    out = np.zeros((values.shape[0], n_columns), values.dtype)
+    out[:, place[place >= 0]] = values[:, place >= 0]
+    return out

@@ -1,0 +1,92 @@
+"""Arguments of ``train``, checked before the long work begins."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import Logger
+from scvi.model._utils import parse_device_args
+from scvi.train import Trainer
+from scvi.train._logger import SimpleLogger
+
+if TYPE_CHECKING:
+    import torch
+
+_RUNNER_ARGUMENTS = {"ckpt_path", "trainer_config"}
+
+
+def check_whole(name: str, value: Any, least: int) -> int:
+    """``value`` as an int of at least ``least``, else a ValueError that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"Expected {name} to be a whole number from {least}, found {value!r}.")
+    return int(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """``value`` as a number above 0, maybe infinite, else a ValueError that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
+        raise ValueError(f"Expected {name} to be a number above 0, found {value!r}.")
+    return float(value)
+
+
+def check_learning_rate(lr: Any) -> float:
+    """``lr`` as a finite number above 0."""
+    if not math.isfinite(check_positive("lr", lr)):
+        raise ValueError(f"Expected a finite lr, found {lr!r}.")
+    return float(lr)
+
+
+def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that neither scvi's nor Lightning's trainer has."""
+    known = set(_RUNNER_ARGUMENTS)
+    for trainer in (Trainer, pl.Trainer):
+        known |= set(inspect.signature(trainer.__init__).parameters)
+    unknown = sorted(set(arguments) - known)
+    if unknown:
+        raise TypeError(f"train() has no argument {unknown[0]!r}, nor has the trainer.")
+
+
+def training_device(accelerator: str, device: int | str) -> torch.device:
+    """The one device to train on.
+
+    Raises
+    ------
+    ValueError
+        Several devices are asked for: activities live in one process.
+    """
+    kind, devices, target = parse_device_args(accelerator, device, return_device="torch")
+    several = len(devices) > 1 if isinstance(devices, Sequence) else kind == "cpu" and devices != 1
+    if several and devices != "auto":
+        raise ValueError(
+            f"Expected one device, found accelerator={accelerator!r} with device={device!r}. "
+            "Training runs in one process; leave device out on the CPU."
+        )
+    return target
+
+
+def resolve_loggers(logger: str | bool | Logger | Sequence[Logger] | None) -> list[Logger]:
+    """Scvi's own logger, which fills ``model.history``, and those the user asks for."""
+    ours: list[Logger] = [SimpleLogger()]
+    if logger is None or isinstance(logger, bool):
+        return ours
+    if isinstance(logger, str):
+        return [*ours, _named_logger(logger)]
+    return [*ours, *([logger] if isinstance(logger, Logger) else logger)]
+
+
+def _named_logger(name: str) -> Logger:
+    from lightning.pytorch import loggers
+    from scvi import settings
+
+    if name == "csv":
+        return loggers.CSVLogger(settings.logging_dir)
+    if name == "tensorboard":
+        return loggers.TensorBoardLogger(settings.logging_dir)
+    if name == "wandb":
+        return loggers.WandbLogger(save_dir=settings.logging_dir)
+    raise ValueError(f"Expected logger 'csv', 'tensorboard' or 'wandb', found {name!r}.")

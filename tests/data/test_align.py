@@ -1,0 +1,48 @@
+"""Bringing data to the junctions of a reference, without a dense array in between."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from leafletfa_scvi.data import align_junctions
+
+
+@pytest.mark.parametrize("layout", [sp.csr_matrix, sp.csc_matrix, sp.csr_array, "dense"])
+def test_values_follow_their_names(small, layout):
+    expected = small.to_df("cell_by_junction_matrix")
+    query = small[:, ::-2].copy()
+    for name in query.layers:
+        values = query.layers[name].toarray()
+        query.layers[name] = values if layout == "dense" else layout(values)
+    names = small.var_names
+    out = align_junctions(query, names)
+    expected.loc[:, ~names.isin(query.var_names)] = 0
+    np.testing.assert_array_equal(out.to_df("cell_by_junction_matrix"), expected)
+    assert list(out.var_names) == list(names)
+    assert list(out.obs_names) == list(small.obs_names)
+    assert query.n_vars < small.n_vars
+
+
+def test_unknown_junctions_are_dropped_and_X_may_be_missing(small):
+    query = small.copy()
+    del query.X
+    out = align_junctions(query, ["elsewhere", small.var_names[3]])
+    assert out.X is None
+    layer = out.layers["cell_by_cluster_matrix"].toarray()
+    assert not layer[:, 0].any()
+    np.testing.assert_array_equal(
+        layer[:, 1], small.layers["cell_by_cluster_matrix"].toarray()[:, 3]
+    )
+
+
+def test_memory_is_that_of_the_entries(small):
+    names = [*small.var_names, *(f"more_{i}" for i in range(200_000))]
+    tracemalloc.start()
+    align_junctions(small, names)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * small.n_obs * len(names)  # bytes; a dense layer alone takes 4 per value

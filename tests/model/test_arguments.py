@@ -1,0 +1,178 @@
+"""Arguments are refused before the long work, and a failed run leaves the model as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi import inference
+
+QUICK = {"max_epochs": 4, "em_iterations": 5, "enable_progress_bar": False}
+
+
+@pytest.fixture
+def model(small):
+    lfa.LeafletFAModel.setup_anndata(small)
+    return lfa.LeafletFAModel(small, n_programs=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"max_epochs": 2.5}, ValueError, "max_epochs"),
+        ({"max_epochs": -1}, ValueError, "max_epochs"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"n_restarts": True}, ValueError, "n_restarts"),
+        ({"em_iterations": 0, "n_restarts": 2}, ValueError, "em_iterations"),
+        ({"lr": float("inf")}, ValueError, "finite lr"),
+        ({"lr": "fast"}, ValueError, "lr"),
+        ({"logger": "paper"}, ValueError, "'paper'"),
+        ({"max_epoch": 3}, TypeError, "'max_epoch'"),
+        ({"device": 7, "accelerator": "cpu"}, ValueError, "one device"),
+    ],
+)
+def test_refused_before_anything_is_fitted(model, monkeypatch, arguments, error, message):
+    def fail(*args, **kwargs):
+        raise AssertionError("work had begun")
+
+    monkeypatch.setattr(inference, "waypoints", fail)
+    with pytest.raises(error, match=message):
+        model.train(**{**QUICK, **arguments})
+    assert not model.is_trained_
+
+
+def test_numpy_integers_and_no_logger_are_fine(model):
+    model.train(**{**QUICK, "max_epochs": np.int64(2), "logger": False})
+    assert len(model.history["elbo_train"]) == 2
+
+
+@pytest.mark.parametrize("value", ["a", True, 0, -1.0, float("nan")])
+def test_concentration_must_be_a_positive_number(small, value):
+    lfa.LeafletFAModel.setup_anndata(small)
+    with pytest.raises(ValueError, match="concentration"):
+        lfa.LeafletFAModel(small, n_programs=2, concentration=value)
+
+
+@pytest.mark.parametrize("value", [1e15, 1e20, 1e30])
+def test_huge_concentrations_are_finite(small, value):
+    lfa.LeafletFAModel.setup_anndata(small)
+    huge = lfa.LeafletFAModel(small, n_programs=2, concentration=value)
+    huge.train(**QUICK)
+    assert np.isfinite(huge.get_log_likelihood()).all()
+
+
+def test_init_must_be_a_pair(model):
+    with pytest.raises(ValueError, match="NoneType"):
+        model.train(**QUICK, init=None)
+
+
+def test_diverged_second_run_leaves_the_first(model):
+    model.train(**QUICK)
+    before = model.get_splicing_programs(), model.get_cell_activities()
+    with pytest.raises(FloatingPointError, match="learning rate"):
+        model.train(**{**QUICK, "max_epochs": 30, "lr": 1e6})
+    assert model.is_trained_
+    assert before[0].equals(model.get_splicing_programs())
+    assert before[1].equals(model.get_cell_activities())
+    assert len(model.history["elbo_train"]) == 4
+    model.train(**QUICK)
+
+
+class _Interrupt(Callback):
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_interrupt_is_an_interrupt(model):
+    state = {k: v.clone() for k, v in model.module.state_dict().items()}
+    with pytest.raises(KeyboardInterrupt):
+        model.train(**QUICK, callbacks=[_Interrupt()])
+    assert not model.is_trained_
+    for name, value in model.module.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_hiding_without_labels_warns(small):
+    lfa.LeafletFAModel.setup_anndata(small, atse_key=None)
+    unlabelled = lfa.LeafletFAModel(small, n_programs=3)
+    with pytest.warns(UserWarning, match="too favourable"):
+        unlabelled.train(**QUICK, validation_size=0.1)
+
+
+def test_a_second_run_hides_the_same_pairs(model, monkeypatch):
+    hidden = []
+    original = model._split
+
+    def spy(*args):
+        hidden.append(original(*args)[1])
+        return original(*args)
+
+    monkeypatch.setattr(model, "_split", spy)
+    model.train(**QUICK, validation_size=0.2)
+    model.train(**QUICK, validation_size=0.2)
+    assert torch.equal(hidden[0].indptr, hidden[1].indptr)
+    assert torch.equal(hidden[0].column, hidden[1].column)
+
+
+@pytest.mark.parametrize("n_particles", [0, -1, 1.5])
+def test_elbo_needs_particles(model, n_particles):
+    model.train(**QUICK)
+    with pytest.raises(ValueError, match="n_particles"):
+        model.get_elbo(n_particles=n_particles)
+
+
+@pytest.fixture
+def labelled(model):
+    model.train(**QUICK)
+    model.adata.obs["half"] = np.arange(model.adata.n_obs) % 2
+    model.adata.obs["none"] = np.nan
+    model.adata.obs["one"] = "a"
+    return model
+
+
+def test_groups_may_be_numbers(labelled):
+    one = labelled.differential_splicing(groupby="half", group1=1, group2=0, n_samples=5)
+    assert set(one["comparison"]) == {"1 vs 0"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"groupby": "half", "group1": []},
+        {"groupby": "none"},
+        {"groupby": "one", "group2": "a"},
+        {"groupby": "half", "idx2": [0]},
+        {"idx1": [0], "group1": 1},
+    ],
+)
+def test_groups_that_cannot_be_compared(labelled, arguments):
+    with pytest.raises(ValueError, match=r"group|idx"):
+        labelled.differential_splicing(**arguments, n_samples=5)
+
+
+def test_no_programs_chosen(labelled):
+    with pytest.raises(ValueError, match="empty list"):
+        labelled.program_markers(programs=[])
+
+
+def test_save_replaces_stale_data_and_refuses_files(labelled, tmp_path):
+    labelled.save(tmp_path / "m", save_anndata=True)
+    labelled.save(tmp_path / "m", overwrite=True)
+    assert [f.name for f in (tmp_path / "m").iterdir()] == ["model.pt"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="is a file"):
+        labelled.save(tmp_path / "file", overwrite=True)
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(TypeError, match="True"):
+        lfa.LeafletFAModel.load(tmp_path / "m", adata=True)
+
+
+def test_query_without_a_shared_junction(labelled):
+    other = labelled.adata.copy()
+    other.var_names = [f"other_{i}" for i in range(other.n_vars)]
+    with pytest.raises(ValueError, match="none of the reference's"):
+        lfa.LeafletFAModel.prepare_query_anndata(other, labelled)
