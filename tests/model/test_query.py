@@ -246,10 +246,13 @@ class TestPrepare:
             assert list(names) == list(reference.junction_names)
 
     def test_without_x(self, reference, new, partial):
-        part = partial[0]
+        part, _ = partial
+        want = LeafletFAModel.prepare_query_anndata(part, reference, inplace=False)
         part.X = None
-        with pytest.raises(ValueError, match=r"adata\.X is None"):
-            LeafletFAModel.prepare_query_anndata(part, reference)
+        LeafletFAModel.prepare_query_anndata(part, reference)
+        assert part.X is None
+        for name in LAYERS:
+            assert (part.layers[name] != want.layers[name]).nnz == 0
         shuffled = new[:4, ::-1].copy()
         shuffled.X = None
         LeafletFAModel.prepare_query_anndata(shuffled, reference)
