@@ -7,6 +7,7 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
+from scipy.special import betaln, digamma, gammaln
 from scipy.stats import beta, betabinom, binom, dirichlet, gamma, lognorm
 
 import leafletfa_scvi as lfa
@@ -138,6 +139,78 @@ class TestDensity:
         module = make(entries)
         module.guide(torch.arange(entries.n_cells), entries)
         assert list(pyro.get_param_store().keys()) == []
+
+
+def kl_gamma(m, s, a, b):
+    """KL of LogNormal(m, s) from Gamma(a, b)."""
+    entropy = m + np.log(s) + 0.5 * np.log(2 * np.pi * np.e)
+    density = a * np.log(b) - gammaln(a) + (a - 1) * m - b * np.exp(m + s**2 / 2)
+    return np.sum(-entropy - density)
+
+
+def kl_lognormal(m, s, loc, scale):
+    """KL of LogNormal(m, s) from LogNormal(loc, scale)."""
+    return np.log(scale / s) + (s**2 + (m - loc) ** 2) / (2 * scale**2) - 0.5
+
+
+def kl_dirichlet(x, y):
+    """KL of Dirichlet(x) from Dirichlet(y)."""
+    value = gammaln(x.sum(-1)) - gammaln(x).sum(-1) - gammaln(y.sum(-1)) + gammaln(y).sum(-1)
+    return np.sum(value + ((x - y) * (digamma(x) - digamma(x.sum(-1))[..., None])).sum(-1))
+
+
+def kl_beta(a, b, c, d):
+    """KL of Beta(a, b) from Beta(c, d)."""
+    value = betaln(c, d) - betaln(a, b) + (a - c) * digamma(a) + (b - d) * digamma(b)
+    return np.sum(value + (c - a + d - b) * digamma(a + b))
+
+
+class TestElbo:
+    @pytest.mark.parametrize("cells", [torch.arange(23), torch.tensor([4, 20, 9])])
+    @pytest.mark.parametrize("name", ["default", "published", "binomial", "fixed", "global"])
+    def test_is_the_likelihood_minus_the_divergence_of_every_site(self, entries, name, cells):
+        """At one draw of the guide, in float64 and by formulas written here."""
+        module, part = make(entries, **VARIANTS[name]), entries.select(cells)
+        guide, scale = module.guide, 23 / len(cells)
+        torch.manual_seed(3)
+        with torch.no_grad():
+            found = -ClosedFormELBO().loss(module.model, guide, cells, part)
+        torch.manual_seed(3)
+        v = {
+            key: value.double().numpy()
+            for key, value in values_of(poutine.trace(guide).get_trace(cells, part)).items()
+        }
+        q = {key: value.double().numpy() for key, value in module.state_dict().items()}
+
+        def site(key):
+            return q[f"_guide.{key}.loc"], np.exp(q[f"_guide.{key}.log_scale"])
+
+        kappa, delta = v.get("kappa", 4.0), v.get("delta", 0.6)
+        divergence = sum(kl_gamma(*site(f"scalars.{key}"), 1.0, 1.0) for key in POSITIVE)
+        if name != "fixed":
+            divergence += kl_gamma(*site("scalars.delta"), 2.0, 2.0)
+        if name in ("default", "global"):
+            divergence += kl_lognormal(*site("scalars.kappa"), np.log(10), 2.0)
+        if name == "published":
+            divergence += kl_gamma(*site("scalars.kappa"), 10.0, 10.0)
+        for key in ("a", "b"):
+            divergence += kl_gamma(*site(key), v[f"{key}_shape"], v[f"{key}_rate"])
+        divergence += kl_dirichlet(np.exp(q["_guide.pi_log"]), np.full(3, v["alpha_pi"] / 3))
+        sides = (np.exp(q[f"_guide.psi_log_{side}"]) for side in ("inclusion", "exclusion"))
+        divergence += kl_beta(*sides, v["a"] + 1e-3, v["b"] + 1e-3)
+        prior = np.maximum(v["pi"] * delta, 1e-3)
+        phi = np.exp(q["_guide.phi_log"])[cells.numpy()]
+        divergence += scale * kl_dirichlet(phi, np.broadcast_to(prior, phi.shape))
+
+        mean = (v["phi"][part.rows().numpy()] * v["psi"][part.column.numpy()]).sum(1)
+        p, r = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
+        y, n = part.count.numpy(), part.total.numpy()
+        if name == "binomial":
+            reads = binom.logpmf(y, n, p).sum()
+        else:
+            reads = betabinom.logpmf(y, n, kappa * p, kappa * r).sum()
+        # The least divergence of a site is some tenths of a nat.
+        assert found == pytest.approx(scale * reads - divergence, abs=0.05)
 
 
 class TestMinibatches:

@@ -1,4 +1,4 @@
-"""Where inference starts: clusters of cells in the space of PSI residuals."""
+"""Where inference starts: clusters of cells in the space of centred PSI."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 _OVERDISPERSION = 0.1
 _COMPONENTS_PER_PROGRAM = 1.5
-_LONGEST = 0.95
 _OWN_SHARE = 0.7
 _PSEUDO_READS = 2.0
-_MIN_VARIANCE = 0.01
 
 
 class Start(NamedTuple):
@@ -56,12 +54,10 @@ def _precision(entries: ObservedEntries) -> torch.Tensor:
 def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
     """Start from K groups of cells with like splicing.
 
-    Pearson residuals of PSI, (y / n - m) over its beta-binomial standard deviation around the
-    junction's mean m, are 0 where nothing was observed. Their leading singular vectors give each
-    cell a direction; k-means of the directions (not of the scores, where a few outlying cells
-    would take a group each) gives the groups, and their pooled reads the programs. A cell weighs
-    by the squared length of its scores, up to their 95 % quantile: near the mean a direction is
-    noise.
+    Centred PSI, (y / n - mean of the junction) times the root of its beta-binomial precision, is
+    0 where nothing was observed. Its leading singular vectors, half as many again as programs,
+    give each cell a direction; k-means of the directions (not of the scores, where a few outlying
+    cells would take a group each) gives the groups, and their pooled reads the programs.
 
     Parameters
     ----------
@@ -76,8 +72,7 @@ def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
     entries = entries.to("cpu")
     mean = junction_usage(entries)
     centred = entries.count / entries.total - mean[entries.column.long()]
-    variance = (mean * (1.0 - mean)).clamp(min=_MIN_VARIANCE)[entries.column.long()]
-    values = (centred * (_precision(entries) / variance).sqrt()).numpy()
+    values = (centred * _precision(entries).sqrt()).numpy()
     shape = (entries.n_cells, entries.n_junctions)
     matrix = sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
     n_components = min(max(ceil(_COMPONENTS_PER_PROGRAM * n_programs), 2), *shape)
@@ -91,9 +86,8 @@ def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
         n_groups = min(n_programs, len(np.unique(directions.round(6), axis=0)))
         group = np.full(entries.n_cells, -1)
         if n_groups:
-            reach = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST))
-            means = KMeans(n_groups, n_init=10, random_state=seed)
-            group[placed] = means.fit(directions, sample_weight=reach**2).labels_
+            means = KMeans(n_groups, n_init=10, random_state=seed).fit(directions)
+            group[placed] = means.labels_
     return _from_groups(entries, torch.from_numpy(group), mean, n_programs)
 
 
