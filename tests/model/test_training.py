@@ -249,10 +249,25 @@ class TestStart:
             return result
 
         monkeypatch.setattr(inference, "fit_em", fake)
-        model.train(n_restarts=3, em_iterations=2, **STILL, **QUIET)
+        model.train(init="random", n_restarts=3, em_iterations=2, **STILL, **QUIET)
         psi = model.get_splicing_programs().to_numpy()
         seen = psi.std(axis=1) < 1e-3
         np.testing.assert_allclose(np.median(psi[seen]), 0.1 * (best + 1), atol=0.05)
+
+    def test_waypoints_of_both_residuals_are_compared(self, model, monkeypatch):
+        starts = spy(monkeypatch, inference, "waypoints")
+        fits = spy(monkeypatch, inference, "fit_em")
+        kept = spy(monkeypatch, LeafletFAModule, "start_from")
+        model.train(em_iterations=6, **STILL, **QUIET)
+        assert len(starts) == len(fits) == 2
+        assert not torch.equal(starts[0][2].phi, starts[1][2].phi)
+        last = [result.objective[-1] for _, _, result in fits]
+        assert kept[0][0][1] is fits[int(np.argmax(last))][2]
+
+    def test_waypoints_without_em_are_those_of_centred_psi(self, model, monkeypatch):
+        starts = spy(monkeypatch, inference, "waypoints")
+        model.train(em_iterations=0, **STILL, **QUIET)
+        assert len(starts) == 1
 
     @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, pd.DataFrame])
     def test_from_arrays(self, model, monkeypatch, kind):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _OVERDISPERSION = 0.1
 _COMPONENTS_PER_PROGRAM = 1.5
+_MIN_VARIANCE = 0.01
+_LONGEST = 0.95
+
+Residuals = Literal["centred", "pearson"]
 _OWN_SHARE = 0.7
 _PSEUDO_READS = 2.0
 
@@ -51,13 +55,19 @@ def _precision(entries: ObservedEntries) -> torch.Tensor:
     return n / (1.0 + _OVERDISPERSION * (n - 1.0))
 
 
-def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
+def waypoints(
+    entries: ObservedEntries, n_programs: int, seed: int, residuals: Residuals = "centred"
+) -> Start:
     """Start from K groups of cells with like splicing.
 
     Centred PSI, (y / n - mean of the junction) times the root of its beta-binomial precision, is
     0 where nothing was observed. Its leading singular vectors, half as many again as programs,
     give each cell a direction; k-means of the directions (not of the scores, where a few outlying
     cells would take a group each) gives the groups, and their pooled reads the programs.
+
+    Pearson residuals are also divided by the standard deviation sqrt(m (1 - m)) of their junction,
+    and k-means then weighs a cell by the squared length of its scores, at most their 95 %
+    quantile. Either finds programs that the other misses: try both.
 
     Parameters
     ----------
@@ -68,11 +78,17 @@ def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
         the junction means.
     seed
         Seed of the SVD and of k-means.
+    residuals
+        ``"centred"`` or ``"pearson"``.
     """
     entries = entries.to("cpu")
     mean = junction_usage(entries)
     centred = entries.count / entries.total - mean[entries.column.long()]
-    values = (centred * _precision(entries).sqrt()).numpy()
+    precision = _precision(entries)
+    if residuals == "pearson":
+        variance = (mean * (1.0 - mean)).clamp(min=_MIN_VARIANCE)
+        precision = precision / variance[entries.column.long()]
+    values = (centred * precision.sqrt()).numpy()
     shape = (entries.n_cells, entries.n_junctions)
     matrix = sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
     n_components = min(max(ceil(_COMPONENTS_PER_PROGRAM * n_programs), 2), *shape)
@@ -86,8 +102,10 @@ def waypoints(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
         n_groups = min(n_programs, len(np.unique(directions.round(6), axis=0)))
         group = np.full(entries.n_cells, -1)
         if n_groups:
-            means = KMeans(n_groups, n_init=10, random_state=seed).fit(directions)
-            group[placed] = means.labels_
+            reach = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST))
+            weight = reach**2 if residuals == "pearson" else None
+            means = KMeans(n_groups, n_init=10, random_state=seed)
+            group[placed] = means.fit(directions, sample_weight=weight).labels_
     return _from_groups(entries, torch.from_numpy(group), mean, n_programs)
 
 

@@ -84,8 +84,9 @@ class TrainingMixin(SplicingModelBase):
         batch_size
             Cells in a minibatch; None for the full batch, which is fastest where it fits.
         init
-            ``"waypoints"`` (groups of cells alike in their PSI), ``"random"``, or a pair of
-            arrays: activities ``(C, K)`` and programs ``(P, K)``. Ignored by a second call.
+            ``"waypoints"`` (groups of cells alike in their PSI; with EM the better of two such
+            starts), ``"random"``, or a pair of arrays: activities ``(C, K)`` and programs
+            ``(P, K)``. Ignored by a second call.
         n_restarts
             Starts from different seeds; the best after EM is kept. Needs ``em_iterations > 0``.
         em_iterations
@@ -234,34 +235,42 @@ class TrainingMixin(SplicingModelBase):
         on_device = entries.to(target)
         for restart in range(n_restarts):
             seed = self._seed()
-            start = self._first(entries, init, seed)
-            fit = inference.fit_em(
-                on_device,
-                start,
-                a,
-                b,
-                concentration=kappa,
-                learn_concentration=fixed.concentration is None,
-                activity_concentration=delta,
-                n_iterations=em_iterations,
-                seed=seed,
-            )
-            if n_restarts > 1:
-                log.info("Start %d: EM objective %.1f", restart + 1, fit.objective[-1])
-            if best is None or fit.objective[-1] > best.objective[-1]:
-                best = fit
+            for start in self._starts(entries, init, seed, compare=em_iterations > 0):
+                fit = inference.fit_em(
+                    on_device,
+                    start,
+                    a,
+                    b,
+                    concentration=kappa,
+                    learn_concentration=fixed.concentration is None,
+                    activity_concentration=delta,
+                    n_iterations=em_iterations,
+                    seed=seed,
+                )
+                value = fit.objective[-1] if fit.objective else -math.inf
+                log.info("Start %d: EM objective %.1f", restart + 1, value)
+                if best is None or value > best.objective[-1]:
+                    best = fit
         assert best is not None
         self.module.start_from(best, entries, a, b, delta)
 
-    def _first(self, entries: ObservedEntries, init: Any, seed: int) -> inference.Start:
+    def _starts(
+        self, entries: ObservedEntries, init: Any, seed: int, compare: bool
+    ) -> Iterator[inference.Start]:
+        """Starts to try from one seed; several only where EM can ``compare`` them."""
         if isinstance(init, str):
-            starts = {"waypoints": inference.waypoints, "random": inference.random_start}
-            if init not in starts:
+            if init == "waypoints":
+                yield inference.waypoints(entries, self.n_programs, seed)
+                if compare:
+                    yield inference.waypoints(entries, self.n_programs, seed, "pearson")
+            elif init == "random":
+                yield inference.random_start(entries, self.n_programs, seed)
+            else:
                 raise ValueError(
                     "Expected init 'waypoints', 'random' or (activities, programs), "
                     f"found {init!r}."
                 )
-            return starts[init](entries, self.n_programs, seed)
+            return
         if not isinstance(init, (tuple, list)) or len(init) != 2:
             raise ValueError(
                 "Expected init 'waypoints', 'random' or (activities, programs), "
@@ -276,7 +285,7 @@ class TrainingMixin(SplicingModelBase):
             )
         if not (bool((phi >= 0).all()) and bool(((psi >= 0) & (psi <= 1)).all())):
             raise ValueError("Expected init activities of at least 0 and programs in [0, 1].")
-        return inference.Start(phi, psi)
+        yield inference.Start(phi, psi)
 
     @torch.no_grad()
     def _finish(self, entries: ObservedEntries) -> None:
