@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 
 from leafletfa_scvi.model._cells import Indices, positions
@@ -306,8 +307,6 @@ def _checked(
 
 def _pooled_psi(entries: Any, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pooled y / n and number of cells with n > 0, ``(groups, P)`` each."""
-    import scipy.sparse as sp
-
     shape = (entries.n_cells, entries.n_junctions)
     layout = (entries.column.numpy(), entries.indptr.numpy())
     sums = [

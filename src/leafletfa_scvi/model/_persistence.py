@@ -89,6 +89,8 @@ class PersistenceMixin(CellsMixin):
         ValueError
             There is no model in the folder, or ``adata`` does not hold the cells and junctions
             that it was trained on.
+        TypeError
+            ``adata`` is True.
         """
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")

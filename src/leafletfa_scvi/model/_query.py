@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -50,12 +50,7 @@ class QueryMixin(CellsMixin):
         ValueError
             The junctions differ, the data break the contract, or the reference is not trained.
         """
-        if isinstance(reference_model, cls):
-            reference = reference_model
-        else:
-            reference = cls.load(
-                reference_model, adata=False, accelerator=accelerator, device=device
-            )
+        reference = cls._reference(reference_model, accelerator=accelerator, device=device)
         reference._require_trained()
         reference._check_junctions(adata)
         registry = deepcopy(reference.registry_)
@@ -73,8 +68,14 @@ class QueryMixin(CellsMixin):
         model._freeze_programs()
         return model
 
-    @staticmethod
+    @classmethod
+    def _reference(cls, model: str | LeafletFAModel, **where: Any) -> LeafletFAModel:
+        """A reference model, loaded without data if a folder is given."""
+        return model if isinstance(model, cls) else cls.load(model, adata=False, **where)
+
+    @classmethod
     def prepare_query_anndata(
+        cls,
         adata: AnnData,
         reference_model: str | LeafletFAModel,
         return_reference_var_names: bool = False,
@@ -101,13 +102,7 @@ class QueryMixin(CellsMixin):
         ValueError
             ``adata`` has none of the junctions of the reference.
         """
-        if isinstance(reference_model, QueryMixin):
-            reference = reference_model
-        else:
-            from leafletfa_scvi.model._model import LeafletFAModel
-
-            reference = LeafletFAModel.load(reference_model, adata=False)
-        names = pd.Index(reference.junction_names)
+        names = pd.Index(cls._reference(reference_model).junction_names)
         if return_reference_var_names:
             return names
         if not names.isin(adata.var_names).any():

@@ -184,7 +184,7 @@ def _launch(kernel: Callable[..., Any], *args: Any) -> None:
     """Run a kernel on torch's number of threads and leave torch's setting as it was."""
     global _announced
     if not _announced and not kernel.signatures:  # type: ignore[attr-defined]
-        logger.info("Preparing CPU kernels; compiled once per machine, about 20 seconds.")
+        logger.info("Preparing CPU kernels; they are compiled once per machine.")
         _announced = True
     with _lock:
         n_threads, numba_threads = torch.get_num_threads(), numba.get_num_threads()
