@@ -5,6 +5,11 @@ Needs torch and numpy; numba makes it fast on the CPU.
 
 from leafletfa_scvi.ops._autograd import choose_backend, expected_counts, log_likelihood
 from leafletfa_scvi.ops._entries import ObservedEntries
+from leafletfa_scvi.ops._multinomial import (
+    MultinomialEntries,
+    implicit_junctions,
+    multinomial_entries,
+)
 from leafletfa_scvi.ops._reference import (
     LEAK,
     ExpectedCounts,
@@ -15,10 +20,13 @@ from leafletfa_scvi.ops._reference import (
 __all__ = [
     "LEAK",
     "ExpectedCounts",
+    "MultinomialEntries",
     "ObservedEntries",
     "choose_backend",
     "entry_log_likelihood",
     "entry_probability",
     "expected_counts",
+    "implicit_junctions",
     "log_likelihood",
+    "multinomial_entries",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _BLOCK = 1 << 22
 """Entries handled at a time where float64 temporaries are made."""
@@ -27,9 +27,9 @@ class ObservedEntries:
     column
         ``(nnz,)`` int32, 0-based junction of each entry, ascending within a cell.
     count
-        ``(nnz,)`` float32 or int32, junction counts y, whole numbers with 0 <= y <= n.
+        ``(nnz,)`` uint8, int16, int32 or float32, junction counts y, whole numbers, 0 <= y <= n.
     total
-        ``(nnz,)`` same dtype as ``count``, ATSE totals n > 0.
+        ``(nnz,)`` same dtype as ``count``, ATSE totals n > 0, below 2**24.
     n_junctions
         Number of junctions P, the columns of the data set.
     """
@@ -39,7 +39,7 @@ class ObservedEntries:
     count: torch.Tensor
     total: torch.Tensor
     n_junctions: int
-    _log_coefficient: torch.Tensor | None = field(default=None, repr=False, compare=False)
+    _cache: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n_cells(self) -> int:
@@ -62,35 +62,54 @@ class ObservedEntries:
             torch.arange(self.n_cells, device=self.device), self.indptr.diff()
         )
 
+    def max_total(self) -> int:
+        """Largest ATSE total, 0 where nothing is observed; looked up once."""
+        if "max_total" not in self._cache:
+            largest = self.total.max() if self.n_entries else torch.tensor(0)
+            self._cache["max_total"] = largest.to(torch.int64)
+        return int(self._cache["max_total"])
+
+    def narrowed(self) -> ObservedEntries:
+        """The same entries with counts in the narrowest dtype that holds the largest total."""
+        dtype = narrowest(self.max_total())
+        if self.count.dtype == self.total.dtype == dtype:
+            return self
+        count, total = self.count.to(dtype), self.total.to(dtype)
+        return ObservedEntries(
+            self.indptr, self.column, count, total, self.n_junctions, dict(self._cache)
+        )
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ObservedEntries:
         """The same entries on ``device``; itself where they already are there."""
         if torch.device(device) == self.device:
             return self
         names = ("indptr", "column", "count", "total")
-        moved = {k: getattr(self, k).to(device, non_blocking=non_blocking) for k in names}
-        coefficient = self._log_coefficient
-        if coefficient is not None:
-            coefficient = coefficient.to(device, non_blocking=non_blocking)
-        return ObservedEntries(**moved, n_junctions=self.n_junctions, _log_coefficient=coefficient)
+        moved = [getattr(self, k).to(device, non_blocking=non_blocking) for k in names]
+        cache = {k: v.to(device, non_blocking=non_blocking) for k, v in self._cache.items()}
+        return ObservedEntries(*moved, self.n_junctions, cache)
 
     def log_coefficient(self) -> torch.Tensor:
         """Sum of log binomial coefficients log C(n, y) of each cell, ``(B,)`` float64.
 
         Computed at the first call and kept, for this block and those selected from it.
         """
-        if self._log_coefficient is None:
+        return self._cached_sum("log_coefficient", lambda f, y, n: f[n] - f[y] - f[n - y])
+
+    def log_factorial(self) -> torch.Tensor:
+        """Sum of log y! of each cell, ``(B,)`` float64; kept likewise."""
+        return self._cached_sum("log_factorial", lambda f, y, n: f[y])
+
+    def _cached_sum(self, name: str, value: Callable[..., torch.Tensor]) -> torch.Tensor:
+        """Sum over each cell of a function of log factorials, counts and totals."""
+        if name not in self._cache:
             out = torch.zeros(self.n_cells, dtype=torch.float64, device=self.device)
-            largest = int(self.total.max()) if self.n_entries else 0
-            rows = self.rows()
-            steps = torch.arange(largest + 2, dtype=torch.float64, device=self.device)
+            steps = torch.arange(self.max_total() + 2, dtype=torch.float64, device=self.device)
             log_factorial = torch.lgamma(steps + 1.0)
-            for i in range(0, self.n_entries, _BLOCK):
-                y, n = self.count[i : i + _BLOCK].long(), self.total[i : i + _BLOCK].long()
-                value = log_factorial[n] - log_factorial[y] - log_factorial[n - y]
-                out.index_add_(0, rows[i : i + _BLOCK], value)
-            object.__setattr__(self, "_log_coefficient", out)
-        assert self._log_coefficient is not None
-        return self._log_coefficient
+            for cells, block in self.blocks(_BLOCK):
+                y, n = block.count.long(), block.total.long()
+                out[cells].index_add_(0, block.rows(), value(log_factorial, y, n))
+            self._cache[name] = out
+        return self._cache[name]
 
     def select(self, cells: torch.Tensor) -> ObservedEntries:
         """Entries of the given cells, in the given order.
@@ -106,15 +125,17 @@ class ObservedEntries:
         torch.cumsum(length, 0, out=indptr[1:])
         shift = torch.repeat_interleave(start - indptr[:-1], length)
         take = shift + torch.arange(int(indptr[-1]), device=self.device)
-        coefficient = self._log_coefficient
         return ObservedEntries(
             indptr,
             self.column[take],
             self.count[take],
             self.total[take],
             self.n_junctions,
-            None if coefficient is None else coefficient[cells],
+            self._cache_of(cells),
         )
+
+    def _cache_of(self, cells: torch.Tensor | slice) -> dict[str, torch.Tensor]:
+        return {k: v[cells] for k, v in self._cache.items() if v.ndim}
 
     def keep(self, mask: torch.Tensor) -> ObservedEntries:
         """The entries where ``mask`` (``(nnz,)`` bool) is true; cells stay, maybe empty."""
@@ -126,6 +147,18 @@ class ObservedEntries:
             self.count[mask],
             self.total[mask],
             self.n_junctions,
+        )
+
+    def slice_cells(self, cells: slice) -> ObservedEntries:
+        """Entries of the cells ``cells.start:cells.stop``, as views."""
+        first, last = int(self.indptr[cells.start]), int(self.indptr[cells.stop])
+        return ObservedEntries(
+            self.indptr[cells.start : cells.stop + 1] - first,
+            self.column[first:last],
+            self.count[first:last],
+            self.total[first:last],
+            self.n_junctions,
+            self._cache_of(cells),
         )
 
     def blocks(self, max_entries: int = _BLOCK) -> Iterator[tuple[slice, ObservedEntries]]:
@@ -140,17 +173,31 @@ class ObservedEntries:
             goal = int(self.indptr[start]) + max_entries
             stop = int(torch.searchsorted(self.indptr, goal, right=True)) - 1
             stop = min(max(stop, start + 1), self.n_cells)
-            first, last = int(self.indptr[start]), int(self.indptr[stop])
-            coefficient = self._log_coefficient
-            yield (
-                slice(start, stop),
-                ObservedEntries(
-                    self.indptr[start : stop + 1] - first,
-                    self.column[first:last],
-                    self.count[first:last],
-                    self.total[first:last],
-                    self.n_junctions,
-                    None if coefficient is None else coefficient[start:stop],
-                ),
-            )
+            cells = slice(start, stop)
+            yield cells, self.slice_cells(cells)
             start = stop
+
+    @staticmethod
+    def join(
+        parts: list[ObservedEntries],
+        n_junctions: int,
+        device: torch.device | str = "cpu",
+    ) -> ObservedEntries:
+        """Entries of consecutive runs of cells as one; none where there are no parts."""
+        if not parts:
+            empty = torch.zeros(0, dtype=torch.uint8, device=device)
+            indptr = torch.zeros(1, dtype=torch.int64, device=device)
+            return ObservedEntries(indptr, empty.to(torch.int32), empty, empty, n_junctions)
+        length = torch.cat([part.indptr.diff() for part in parts])
+        indptr = torch.zeros(len(length) + 1, dtype=torch.int64, device=device)
+        torch.cumsum(length, 0, out=indptr[1:])
+        columns = (torch.cat([getattr(p, k) for p in parts]) for k in ("column", "count", "total"))
+        return ObservedEntries(indptr, *columns, n_junctions)
+
+
+def narrowest(largest: int) -> torch.dtype:
+    """Narrowest of uint8, int16 and int32 that holds the whole numbers up to ``largest``."""
+    for dtype in (torch.uint8, torch.int16):
+        if largest <= torch.iinfo(dtype).max:
+            return dtype
+    return torch.int32

@@ -1,25 +1,33 @@
 """The numerical core in plain torch: the specification that every other backend must equal.
 
-For an observed entry (c, j) with count y, total n, activities phi_c and programs psi_j,
+For an entry (c, j) with count y, total n, activities phi_c and programs psi_j,
 
     p = LEAK + (1 - 2 LEAK) m,   q = LEAK + (1 - 2 LEAK) (1 - m),   m = sum_k phi_ck psi_jk
 
-so that p + q = 1 and neither is ever 0: a share ``LEAK`` of reads is taken to be misassigned. The
-likelihood is beta-binomial with parameters (kappa p, kappa q), or binomial where no concentration
-kappa is given. Memory is O(entries x K): for tests, for devices without a kernel of their own, and
-in blocks of cells.
+so that p + q = 1 and neither is ever 0: a share ``LEAK`` of reads is taken to be misassigned.
+
+- :class:`ObservedEntries`: y given n is beta-binomial with parameters (kappa p, kappa q), or
+  binomial where no concentration kappa is given.
+- :class:`MultinomialEntries`: the counts of an ATSE are Dirichlet-multinomial with parameters
+  kappa p_j, or multinomial. Only y > 0 is swept; the rest is a constant of n and kappa for each
+  cell and ATSE. psi_k sums to 1 within an ATSE (p to 1 up to LEAK times its number of junctions).
+
+Memory is O(entries x K): for tests, for devices without a kernel of their own, and in blocks of
+cells.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 
-if TYPE_CHECKING:
-    from leafletfa_scvi.ops._entries import ObservedEntries
+from leafletfa_scvi.ops._entries import ObservedEntries
+from leafletfa_scvi.ops._multinomial import MultinomialEntries
 
 LEAK = 1e-6
+
+Entries: TypeAlias = ObservedEntries | MultinomialEntries
 
 
 class ExpectedCounts(NamedTuple):
@@ -31,10 +39,13 @@ class ExpectedCounts(NamedTuple):
         ``(B,)`` log-likelihood of each cell.
     activity
         ``(B, K)`` expected tables of each cell that belong to each program.
-    inclusion, exclusion
-        ``(P, K)`` expected tables for and against each junction under each program.
+    inclusion
+        ``(P, K)`` expected tables for each junction under each program.
+    exclusion
+        ``(P, K)`` expected tables against each junction; zeros for the Dirichlet-multinomial,
+        where they are those for the other junctions of the ATSE.
     concentration_grad
-        Derivative of the summed log-likelihood for kappa, shaped like kappa; 0 for the binomial.
+        Derivative of the summed log-likelihood for kappa, shaped like kappa; 0 without one.
     """
 
     log_likelihood: torch.Tensor
@@ -44,27 +55,50 @@ class ExpectedCounts(NamedTuple):
     concentration_grad: torch.Tensor
 
 
+def swept(entries: Entries) -> ObservedEntries:
+    """The entries that a sweep visits: all observed ones, or those with reads."""
+    return entries.reads if isinstance(entries, MultinomialEntries) else entries
+
+
+def column_concentration(entries: Entries, concentration: torch.Tensor) -> torch.Tensor:
+    """Kappa of each column ``(P,)`` (kappa is per junction, or per ATSE), or the scalar."""
+    if concentration.ndim and isinstance(entries, MultinomialEntries):
+        return concentration[entries.atse]
+    return concentration
+
+
 def entry_probability(
-    entries: ObservedEntries, phi: torch.Tensor, psi: torch.Tensor
+    entries: Entries, phi: torch.Tensor, psi: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probability p of each observed entry and its complement q, both ``(nnz,)``.
+    """Probability p of each swept entry and its complement q, both ``(nnz,)``.
 
     Parameters
     ----------
     entries
-        Observed entries of B cells and P junctions.
+        Entries of B cells and P columns.
     phi
         ``(B, K)`` activities, rows on the simplex.
     psi
         ``(P, K)`` programs in [0, 1].
     """
-    mean = (phi[entries.rows()] * psi[entries.column.long()]).sum(-1)
+    visited = swept(entries)
+    mean = (phi[visited.rows()] * psi[visited.column.long()]).sum(-1)
     scale = 1.0 - 2.0 * LEAK
     return LEAK + scale * mean, LEAK + scale * (1.0 - mean)
 
 
-def _entry_concentration(entries: ObservedEntries, concentration: torch.Tensor) -> torch.Tensor:
-    return concentration[entries.column.long()] if concentration.ndim else concentration
+def _entry_concentration(entries: Entries, concentration: torch.Tensor) -> torch.Tensor:
+    kappa = column_concentration(entries, concentration)
+    return kappa[swept(entries).column.long()] if kappa.ndim else kappa
+
+
+def _rising(a: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+    """Log of the rising factorial a (a + 1) .. (a + m - 1)."""
+    return torch.lgamma(a + m) - torch.lgamma(a)
+
+
+def _rising_rate(a: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+    return torch.digamma(a + m) - torch.digamma(a)
 
 
 def entry_log_likelihood(
@@ -78,7 +112,7 @@ def entry_log_likelihood(
     Parameters
     ----------
     entries, phi, psi
-        As in :func:`entry_probability`.
+        As in :func:`entry_probability`; ATSE by ATSE, entries have no likelihood of their own.
     concentration
         kappa, a scalar tensor or one value per junction ``(P,)``; None for the binomial.
     """
@@ -88,50 +122,76 @@ def entry_log_likelihood(
     if concentration is None:
         return value + y * p.log() + (n - y) * q.log()
     kappa = _entry_concentration(entries, concentration)
-    a, b = kappa * p, kappa * q
-    return (
-        value
-        + (torch.lgamma(a + y) - torch.lgamma(a))
-        + (torch.lgamma(b + (n - y)) - torch.lgamma(b))
-        - (torch.lgamma(kappa + n) - torch.lgamma(kappa))
-    )
+    return value + _rising(kappa * p, y) + _rising(kappa * q, n - y) - _rising(kappa, n)
 
 
-def log_likelihood(
-    entries: ObservedEntries,
-    phi: torch.Tensor,
-    psi: torch.Tensor,
-    concentration: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Log-likelihood of each cell, ``(B,)``; differentiable by torch."""
-    value = entry_log_likelihood(entries, phi, psi, concentration)
+def _sum_by_cell(entries: ObservedEntries, value: torch.Tensor) -> torch.Tensor:
     out = torch.zeros(entries.n_cells, dtype=value.dtype, device=value.device)
     return out.index_add(0, entries.rows(), value)
 
 
+def _multinomial_log_likelihood(
+    entries: MultinomialEntries,
+    phi: torch.Tensor,
+    psi: torch.Tensor,
+    concentration: torch.Tensor | None,
+) -> torch.Tensor:
+    p, _ = entry_probability(entries, phi, psi)
+    y = entries.reads.count.to(p.dtype)
+    coefficient = entries.log_coefficient().to(p.dtype)
+    if concentration is None:
+        return coefficient + _sum_by_cell(entries.reads, y * p.log())
+    share = _rising(_entry_concentration(entries, concentration) * p, y)
+    totals = entries.totals
+    kappa = concentration[totals.column.long()] if concentration.ndim else concentration
+    whole = _rising(kappa, totals.total.to(p.dtype))
+    return coefficient + _sum_by_cell(entries.reads, share) - _sum_by_cell(totals, whole)
+
+
+def log_likelihood(
+    entries: Entries,
+    phi: torch.Tensor,
+    psi: torch.Tensor,
+    concentration: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Log-likelihood of each cell, ``(B,)``; differentiable by torch.
+
+    Parameters
+    ----------
+    entries, phi, psi
+        As in :func:`entry_probability`.
+    concentration
+        kappa, a scalar tensor, one value per junction ``(P,)`` of :class:`ObservedEntries`, or one
+        per ATSE of :class:`MultinomialEntries`; None for the binomial and the multinomial.
+    """
+    if isinstance(entries, MultinomialEntries):
+        return _multinomial_log_likelihood(entries, phi, psi, concentration)
+    return _sum_by_cell(entries, entry_log_likelihood(entries, phi, psi, concentration))
+
+
 def table_rates(
-    entries: ObservedEntries,
+    entries: Entries,
     p: torch.Tensor,
     q: torch.Tensor,
     concentration: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Derivatives g1 = dL/dp and g0 = dL/dq of each entry, p and q taken as free, ``(nnz,)`` each.
+    """Derivatives g1 = dL/dp and g0 = dL/dq of each swept entry, p and q taken as free.
 
     p g1 and q g0 are the expected table counts of the beta-binomial
-    (kappa p [digamma(y + kappa p) - digamma(kappa p)]), and y and n - y for the binomial.
+    (kappa p [digamma(y + kappa p) - digamma(kappa p)]), and y and n - y for the binomial. g0 is 0
+    for the Dirichlet-multinomial.
     """
-    y, n = entries.count.to(p.dtype), entries.total.to(p.dtype)
+    visited = swept(entries)
+    y, n = visited.count.to(p.dtype), visited.total.to(p.dtype)
+    rest = torch.zeros_like(n) if isinstance(entries, MultinomialEntries) else n - y
     if concentration is None:
-        return y / p, (n - y) / q
+        return y / p, rest / q
     kappa = _entry_concentration(entries, concentration)
-    a, b = kappa * p, kappa * q
-    g1 = kappa * (torch.digamma(a + y) - torch.digamma(a))
-    g0 = kappa * (torch.digamma(b + (n - y)) - torch.digamma(b))
-    return g1, g0
+    return kappa * _rising_rate(kappa * p, y), kappa * _rising_rate(kappa * q, rest)
 
 
 def expected_counts(
-    entries: ObservedEntries,
+    entries: Entries,
     phi: torch.Tensor,
     psi: torch.Tensor,
     concentration: torch.Tensor | None = None,
@@ -140,7 +200,8 @@ def expected_counts(
 
     The mixture has K programs and the leak; what the leak explains is given to no program.
     """
-    rows, column = entries.rows(), entries.column.long()
+    visited = swept(entries)
+    rows, column = visited.rows(), visited.column.long()
     p, q = entry_probability(entries, phi, psi)
     g1, g0 = (g * (1.0 - 2.0 * LEAK) for g in table_rates(entries, p, q, concentration))
     f, s = phi[rows], psi[column]
