@@ -12,7 +12,7 @@ from leafletfa_scvi.ops import _reference
 from leafletfa_scvi.ops._reference import ExpectedCounts
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.ops._entries import ObservedEntries
+    from leafletfa_scvi.ops._reference import Entries
 
 Backend = Literal["numba", "torch"]
 
@@ -20,7 +20,9 @@ _TORCH_BLOCK = 1 << 20
 """Entries handled at a time where an array of entries x K is made."""
 
 
-def choose_backend(device: torch.device, backend: str | None = None) -> Backend:
+def choose_backend(
+    device: torch.device, backend: str | None = None, dtype: torch.dtype = torch.float32
+) -> Backend:
     """Backend for tensors on ``device``: numba on the CPU where it is installed, else torch.
 
     Parameters
@@ -29,6 +31,9 @@ def choose_backend(device: torch.device, backend: str | None = None) -> Backend:
         Where the entries are.
     backend
         A choice that overrides this one, ``"numba"`` or ``"torch"``.
+    dtype
+        Dtype of phi and psi. The kernels compute in float32, so float64 goes to torch unless
+        ``backend`` says otherwise.
 
     Raises
     ------
@@ -39,7 +44,8 @@ def choose_backend(device: torch.device, backend: str | None = None) -> Backend:
     """
     has_numba = importlib.util.find_spec("numba") is not None
     if backend is None:
-        return "numba" if device.type == "cpu" and has_numba else "torch"
+        fits = device.type == "cpu" and has_numba and dtype != torch.float64
+        return "numba" if fits else "torch"
     if backend == "torch":
         return "torch"
     if backend != "numba":
@@ -88,7 +94,7 @@ class _FusedLogLikelihood(torch.autograd.Function):
 
 
 def _log_likelihood_in_blocks(
-    entries: ObservedEntries,
+    entries: Entries,
     phi: torch.Tensor,
     psi: torch.Tensor,
     concentration: torch.Tensor | None,
@@ -108,7 +114,7 @@ def _log_likelihood_in_blocks(
 
 
 def _expected_counts_in_blocks(
-    entries: ObservedEntries,
+    entries: Entries,
     phi: torch.Tensor,
     psi: torch.Tensor,
     concentration: torch.Tensor | None,
@@ -143,7 +149,7 @@ def _widened(
 
 
 def log_likelihood(
-    entries: ObservedEntries,
+    entries: Entries,
     phi: torch.Tensor,
     psi: torch.Tensor,
     concentration: torch.Tensor | None = None,
@@ -155,28 +161,31 @@ def log_likelihood(
     Parameters
     ----------
     entries
-        Observed entries of B cells and P junctions.
+        Observed entries of B cells and P junctions (beta-binomial or binomial), or the same ATSE
+        by ATSE (Dirichlet-multinomial or multinomial).
     phi
         ``(B, K)`` activities, rows on the simplex.
     psi
         ``(P, K)`` programs in [0, 1].
     concentration
-        kappa > 0, a scalar tensor or ``(P,)``; None for the binomial likelihood.
+        kappa > 0: a scalar tensor, ``(P,)`` for observed entries, or one value per ATSE; None for
+        the binomial or multinomial likelihood.
     backend
-        ``"numba"`` or ``"torch"``; chosen by device where None.
+        ``"numba"`` or ``"torch"``; None chooses by device and dtype. numba computes in float32.
 
     Returns
     -------
     ``(B,)`` float64 tensor with the binomial coefficients (float32 on devices without float64).
     """
-    if choose_backend(entries.device, backend) == "torch":
+    dtype = torch.promote_types(phi.dtype, psi.dtype)
+    if choose_backend(entries.device, backend, dtype) == "torch":
         return _log_likelihood_in_blocks(entries, phi, psi, concentration)
     return _FusedLogLikelihood.apply(phi, psi, concentration, entries)
 
 
 @torch.no_grad()
 def expected_counts(
-    entries: ObservedEntries,
+    entries: Entries,
     phi: torch.Tensor,
     psi: torch.Tensor,
     concentration: torch.Tensor | None = None,
@@ -187,7 +196,8 @@ def expected_counts(
 
     The log-likelihood per cell in the result is float64, as there.
     """
-    if choose_backend(entries.device, backend) == "torch":
+    dtype = torch.promote_types(phi.dtype, psi.dtype)
+    if choose_backend(entries.device, backend, dtype) == "torch":
         return _expected_counts_in_blocks(entries, phi, psi, concentration)
     from leafletfa_scvi.ops import _cpu
 

@@ -1,174 +1,31 @@
-"""Fused numba kernels: one pass over the observed entries, no array of entries x K.
+"""Log-likelihood, gradients and expected counts from the numba kernels, in float32.
 
-Cells are cut into a number of blocks that depends on the data alone. Each block has its own
-gradient of psi and kappa, and the blocks are added in order, so results repeat bitwise for any
-number of threads. Sums over cells are made in the dtype of psi, everything per entry in float64.
-
-Counts are small integers, so lgamma(a + m) - lgamma(a) is the log of the product
-a (a + 1) .. (a + m - 1) and its derivative the sum of reciprocals, kept as one rational number
-until the end; above 16 factors the asymptotic series of both ends takes over.
+Cells are cut into a number of blocks that depends on the data alone, and the gradients of the
+blocks are added in order, so results repeat bitwise for any number of threads.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-from math import log, log1p
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 import torch
-from numba import njit, prange
 
-from leafletfa_scvi.ops._reference import LEAK, ExpectedCounts
+from leafletfa_scvi.ops._lanes import LANES
+from leafletfa_scvi.ops._multinomial import MultinomialEntries
+from leafletfa_scvi.ops._reference import ExpectedCounts, column_concentration, swept
+from leafletfa_scvi.ops._rising import rising_table
+from leafletfa_scvi.ops._sweep import subtract_totals, sweep
+from leafletfa_scvi.ops._threads import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from leafletfa_scvi.ops._entries import ObservedEntries
+    from leafletfa_scvi.ops._reference import Entries
 
-logger = logging.getLogger(__name__)
-
-_FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+MAX_CONCENTRATION = 1e9
 _GRADIENT_BYTES = 64 << 20
-_TABLE = 4096
-_SCALE = 1.0 - 2.0 * LEAK
-# One kernel at a time: concurrent calls abort under numba's workqueue layer.
-_lock = threading.Lock()
-_announced = False
-
-
-@njit(fastmath=_FASTMATH, inline="always")
-def _rising(a, m):
-    """Log and derivative in a of a (a + 1) .. (a + m - 1)."""
-    numerator = 0.0
-    product = 1.0
-    if m <= 16.0 and a < 1e15:  # beyond, the product of 16 factors overflows
-        for _ in range(int(m)):
-            numerator = numerator * a + product
-            product *= a
-            a += 1.0
-        return log(product), numerator / product
-    while a < 10.0:
-        numerator = numerator * a + product
-        product *= a
-        a += 1.0
-        m -= 1.0
-    b = a + m
-    growth = log1p(m / a)
-    ra, rb = 1.0 / a, 1.0 / b
-    ra2, rb2 = ra * ra, rb * rb
-    stirling_a = ra * (1.0 / 12 - ra2 * (1.0 / 360 - ra2 * (1.0 / 1260 - ra2 / 1680)))
-    stirling_b = rb * (1.0 / 12 - rb2 * (1.0 / 360 - rb2 * (1.0 / 1260 - rb2 / 1680)))
-    value = m * log(b) + (a - 0.5) * growth - m + stirling_b - stirling_a
-    psi_a = 0.5 * ra + ra2 * (1.0 / 12 - ra2 * (1.0 / 120 - ra2 * (1.0 / 252 - ra2 / 240)))
-    psi_b = 0.5 * rb + rb2 * (1.0 / 12 - rb2 * (1.0 / 120 - rb2 * (1.0 / 252 - rb2 / 240)))
-    return value + log(product), growth + psi_a - psi_b + numerator / product
-
-
-@njit(fastmath=_FASTMATH, inline="always")
-def _entry(mean, y, n, kappa, table):
-    """Log-likelihood without coefficient, dL/dp, dL/dq (p, q free) and dL/dkappa of one entry."""
-    p = LEAK + _SCALE * mean
-    q = LEAK + _SCALE * (1.0 - mean)
-    if kappa == np.inf:
-        return y * log(p) + (n - y) * log(q), y / p, (n - y) / q, 0.0
-    value1, rate1 = _rising(kappa * p, y)
-    value0, rate0 = _rising(kappa * q, n - y)
-    if n < table.shape[0]:
-        value, rate = table[int(n), 0], table[int(n), 1]
-    else:
-        value, rate = _rising(kappa, n)
-    return value1 + value0 - value, kappa * rate1, kappa * rate0, p * rate1 + q * rate0 - rate
-
-
-@njit(cache=True)
-def _rising_table(kappa, size):
-    out = np.empty((size, 2))
-    for m in range(size):
-        out[m, 0], out[m, 1] = _rising(kappa, float(m))
-    return out
-
-
-@njit(parallel=True, fastmath=_FASTMATH, cache=True)
-def _value_kernel(blocks, indptr, column, count, total, phi, psi, kappa, table, value):
-    n_programs = phi.shape[1]
-    stride = 1 if kappa.shape[0] > 1 else 0
-    for b in prange(blocks.shape[0] - 1):
-        for c in range(blocks[b], blocks[b + 1]):
-            cell_value = 0.0
-            for e in range(indptr[c], indptr[c + 1]):
-                j = column[e]
-                mean = psi.dtype.type(0.0)
-                for k in range(n_programs):
-                    mean += phi[c, k] * psi[j, k]
-                v, _, _, _ = _entry(
-                    float(mean), float(count[e]), float(total[e]), kappa[j * stride], table
-                )
-                cell_value += v
-            value[c] = cell_value
-
-
-@njit(parallel=True, fastmath=_FASTMATH, cache=True)
-def _gradient_kernel(
-    blocks, indptr, column, count, total, phi, psi, kappa, table, weight, value, dphi, dpsi, dkappa
-):
-    n_programs = phi.shape[1]
-    stride = 1 if kappa.shape[0] > 1 else 0
-    weighted = weight.shape[0] > 0
-    for b in prange(blocks.shape[0] - 1):
-        for c in range(blocks[b], blocks[b + 1]):
-            cell_value = 0.0
-            w = weight[c] if weighted else 1.0
-            for e in range(indptr[c], indptr[c + 1]):
-                j = column[e]
-                mean = psi.dtype.type(0.0)
-                for k in range(n_programs):
-                    mean += phi[c, k] * psi[j, k]
-                v, g1, g0, gk = _entry(
-                    float(mean), float(count[e]), float(total[e]), kappa[j * stride], table
-                )
-                cell_value += v
-                dkappa[b, j * stride] += w * gk
-                g = psi.dtype.type(w * _SCALE * (g1 - g0))
-                for k in range(n_programs):
-                    dphi[c, k] += g * psi[j, k]
-                    dpsi[b, j, k] += g * phi[c, k]
-            value[c] = cell_value
-
-
-@njit(parallel=True, fastmath=_FASTMATH, cache=True)
-def _counts_kernel(
-    blocks, indptr, column, count, total, phi, psi, kappa, table, value, activity, rate, dkappa
-):
-    n_programs = phi.shape[1]
-    stride = 1 if kappa.shape[0] > 1 else 0
-    for b in prange(blocks.shape[0] - 1):
-        for c in range(blocks[b], blocks[b + 1]):
-            cell_value = 0.0
-            cell_rate = 0.0
-            for e in range(indptr[c], indptr[c + 1]):
-                j = column[e]
-                mean = psi.dtype.type(0.0)
-                for k in range(n_programs):
-                    mean += phi[c, k] * psi[j, k]
-                v, g1, g0, gk = _entry(
-                    float(mean), float(count[e]), float(total[e]), kappa[j * stride], table
-                )
-                cell_value += v
-                cell_rate += _SCALE * g0
-                dkappa[b, j * stride] += gk
-                r1 = psi.dtype.type(_SCALE * g1)
-                r0 = psi.dtype.type(_SCALE * g0)
-                d = r1 - r0
-                for k in range(n_programs):
-                    activity[c, k] += d * psi[j, k]
-                    rate[b, 0, j, k] += r1 * phi[c, k]
-                    rate[b, 1, j, k] += r0 * phi[c, k]
-            value[c] = cell_value
-            for k in range(n_programs):
-                activity[c, k] = phi[c, k] * (activity[c, k] + cell_rate)
+_TILE_BYTES = 1 << 19
+_TABLE = 1 << 16
 
 
 def _blocks(indptr: np.ndarray, bytes_per_block: int) -> np.ndarray:
@@ -180,82 +37,131 @@ def _blocks(indptr: np.ndarray, bytes_per_block: int) -> np.ndarray:
     return bounds.astype(np.int64)
 
 
-def _launch(kernel: Callable[..., Any], *args: Any) -> None:
-    """Run a kernel on torch's number of threads and leave torch's setting as it was."""
-    global _announced
-    if not _announced and not kernel.signatures:  # type: ignore[attr-defined]
-        logger.info("Preparing CPU kernels; they are compiled once per machine.")
-        _announced = True
-    with _lock:
-        n_threads, numba_threads = torch.get_num_threads(), numba.get_num_threads()
-        numba.set_num_threads(max(1, min(n_threads, numba.config.NUMBA_NUM_THREADS)))
-        try:
-            kernel(*args)
-        finally:
-            numba.set_num_threads(numba_threads)
-            if torch.get_num_threads() != n_threads:
-                torch.set_num_threads(n_threads)
+def _padded(tensor: torch.Tensor) -> np.ndarray:
+    """Float32 copy whose rows are a whole number of vectors, filled up with zeros."""
+    rows, width = tensor.shape
+    out = np.zeros((rows, -(-max(width, 1) // LANES) * LANES), dtype=np.float32)
+    out[:, :width] = tensor.detach().numpy()
+    return out
 
 
-def _array(tensor: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
-    return np.asarray(tensor.detach().to(dtype).contiguous().numpy())
+def _kappa(concentration: torch.Tensor | None) -> np.ndarray:
+    """Kappa as ``(1,)`` or ``(n,)`` float32; one infinite value for the binomial."""
+    if concentration is None or (concentration.ndim == 0 and concentration.isinf()):
+        return np.array([np.inf], dtype=np.float32)
+    kappa = concentration.detach().reshape(-1).double().clamp(max=MAX_CONCENTRATION)
+    return np.asarray(kappa.float().numpy())
 
 
-class _Arguments:
-    """Inputs of a kernel as contiguous arrays, and the table of the terms that hold only n."""
+class _Sweep:
+    """One run of the kernels: padded inputs, and sums over cells, columns and kappa.
+
+    ``planes`` is 0 for values only, 1 for gradients and 2 for g1 and -g0 apart.
+    """
 
     def __init__(
         self,
-        entries: ObservedEntries,
+        entries: Entries,
         phi: torch.Tensor,
         psi: torch.Tensor,
         concentration: torch.Tensor | None,
-        psi_buffers: int,
+        planes: int,
+        weight: torch.Tensor | None = None,
     ) -> None:
-        dtype = torch.promote_types(phi.dtype, psi.dtype)
-        self.phi, self.psi = _array(phi, dtype), _array(psi, dtype)
+        visited, shared = swept(entries), isinstance(entries, MultinomialEntries)
+        self.entries, self.n_programs = entries, phi.shape[1]
+        self.concentration = concentration
+        phi_rows, psi_rows = _padded(phi), _padded(psi)
+        row_bytes = psi_rows.shape[1] * 4 * (1 + planes)
+        tile = max(_TILE_BYTES // row_bytes, 64)
         if concentration is None:
-            self.kappa = np.array([np.inf])
+            kappa = _kappa(None)
         else:
-            self.kappa = _array(concentration.reshape(-1), torch.float64)
-        if self.kappa.shape[0] == 1 and np.isfinite(self.kappa[0]):
-            self.table = _rising_table(self.kappa[0], _TABLE)
-        else:
-            self.table = np.empty((0, 2))
-        indptr = entries.indptr.numpy()
-        self.blocks = _blocks(indptr, psi_buffers * self.psi.nbytes)
-        self.n_blocks = self.blocks.shape[0] - 1
-        self.value = np.empty(entries.n_cells)
-        self.inputs = (
-            self.blocks,
-            indptr,
-            entries.column.numpy(),
-            entries.count.numpy(),
-            entries.total.numpy(),
-            self.phi,
-            self.psi,
-            self.kappa,
-            self.table,
+            kappa = _kappa(column_concentration(entries, concentration))
+        weights = np.empty(0) if weight is None else weight.detach().double().numpy()
+        blocks = _blocks(visited.indptr.numpy(), planes * psi_rows.nbytes)
+        n_blocks = blocks.shape[0] - 1
+        table = self._table(visited.max_total(), kappa)
+        self.value = np.zeros(entries.n_cells)
+        self.against = np.zeros(entries.n_cells if planes == 2 else 0)
+        self.dphi = np.zeros(phi_rows.shape if planes else (0, 0), dtype=np.float32)
+        self.rates = np.zeros((n_blocks, planes, *psi_rows.shape), dtype=np.float32)
+        self.dkappa = np.zeros((n_blocks, kappa.shape[0]))
+        launch(
+            sweep,
+            blocks,
+            *_arrays(visited),
+            phi_rows,
+            psi_rows,
+            kappa,
+            table,
+            weights,
+            shared,
+            tile,
+            self.value,
+            self.against,
+            self.dphi,
+            self.rates,
+            self.dkappa,
         )
+        self.concentration_grad = torch.from_numpy(self.dkappa.sum(0))
+        if isinstance(entries, MultinomialEntries) and np.isfinite(kappa[0]):
+            self._subtract_totals(entries, table, weights)
 
-    def result(self, entries: ObservedEntries) -> torch.Tensor:
-        return torch.from_numpy(self.value) + entries.log_coefficient()
+    @staticmethod
+    def _table(max_total: int, kappa: np.ndarray) -> np.ndarray:
+        if kappa.shape[0] > 1 or not np.isfinite(kappa[0]) or max_total >= _TABLE:
+            return np.empty((0, 2), dtype=np.float32)
+        return rising_table(float(kappa[0]), max_total + 1)
+
+    def _subtract_totals(
+        self, entries: MultinomialEntries, table: np.ndarray, weights: np.ndarray
+    ) -> None:
+        """Terms of whole ATSEs; the gradient of columns becomes one of ATSEs."""
+        kappa = _kappa(self.concentration)
+        indptr, atse, _, total = _arrays(entries.totals)
+        blocks = _blocks(indptr, 8 * kappa.shape[0])
+        dkappa = np.zeros((blocks.shape[0] - 1, kappa.shape[0]))
+        launch(
+            subtract_totals, blocks, indptr, atse, total, kappa, table, weights, self.value, dkappa
+        )
+        grad = torch.from_numpy(dkappa.sum(0))
+        if kappa.shape[0] == 1:
+            grad += self.concentration_grad
+        else:
+            grad.index_add_(0, entries.atse, self.concentration_grad)
+        self.concentration_grad = grad
+
+    def log_likelihood(self) -> torch.Tensor:
+        """``(B,)`` float64, coefficients included."""
+        return torch.from_numpy(self.value) + self.entries.log_coefficient()
+
+    def activity_sum(self) -> torch.Tensor:
+        """``(B, K)`` sum of (g1 - g0) psi."""
+        return torch.from_numpy(self.dphi[:, : self.n_programs])
+
+    def program_sum(self, plane: int = 0) -> torch.Tensor:
+        """``(P, K)`` sum over the blocks, in order."""
+        return torch.from_numpy(self.rates[:, plane].sum(0)[:, : self.n_programs])
+
+
+def _arrays(entries: ObservedEntries) -> tuple[np.ndarray, ...]:
+    names = ("indptr", "column", "count", "total")
+    return tuple(getattr(entries, name).numpy() for name in names)
 
 
 def log_likelihood(
-    entries: ObservedEntries,
+    entries: Entries,
     phi: torch.Tensor,
     psi: torch.Tensor,
     concentration: torch.Tensor | None,
 ) -> torch.Tensor:
     """Log-likelihood of each cell, ``(B,)`` float64; as in the reference, without autograd."""
-    args = _Arguments(entries, phi, psi, concentration, 0)
-    _launch(_value_kernel, *args.inputs, args.value)
-    return args.result(entries)
+    return _Sweep(entries, phi, psi, concentration, 0).log_likelihood()
 
 
 def gradients(
-    entries: ObservedEntries,
+    entries: Entries,
     phi: torch.Tensor,
     psi: torch.Tensor,
     concentration: torch.Tensor | None,
@@ -263,41 +169,28 @@ def gradients(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Log-likelihood of each cell and gradients of its ``weight``-ed sum for phi, psi and kappa.
 
-    ``weight`` is ``(B,)``; None stands for ones. The gradient of kappa is ``(1,)`` or ``(P,)``.
+    ``weight`` is ``(B,)``; None stands for ones. The gradient of kappa is one-dimensional.
     """
-    args = _Arguments(entries, phi, psi, concentration, 1)
-    weights = np.empty(0) if weight is None else _array(weight, torch.float64)
-    dphi = np.zeros_like(args.phi)
-    dpsi = np.zeros((args.n_blocks, *args.psi.shape), dtype=args.psi.dtype)
-    dkappa = np.zeros((args.n_blocks, args.kappa.shape[0]))
-    _launch(_gradient_kernel, *args.inputs, weights, args.value, dphi, dpsi, dkappa)
-    return (
-        args.result(entries),
-        torch.from_numpy(dphi),
-        torch.from_numpy(dpsi.sum(0)),
-        torch.from_numpy(dkappa.sum(0)),
-    )
+    run = _Sweep(entries, phi, psi, concentration, 1, weight)
+    return run.log_likelihood(), run.activity_sum(), run.program_sum(), run.concentration_grad
 
 
 def expected_counts(
-    entries: ObservedEntries,
+    entries: Entries,
     phi: torch.Tensor,
     psi: torch.Tensor,
     concentration: torch.Tensor | None = None,
 ) -> ExpectedCounts:
     """Expected table counts of the EM, as in the reference; values per cell in float64."""
-    args = _Arguments(entries, phi, psi, concentration, 2)
-    activity = np.zeros_like(args.phi)
-    rate = np.zeros((args.n_blocks, 2, *args.psi.shape), dtype=args.psi.dtype)
-    dkappa = np.zeros((args.n_blocks, args.kappa.shape[0]))
-    _launch(_counts_kernel, *args.inputs, args.value, activity, rate, dkappa)
-    rates = torch.from_numpy(rate.sum(0))
+    shared = isinstance(entries, MultinomialEntries)
+    run = _Sweep(entries, phi, psi, concentration, 1 if shared else 2)
+    activity, inclusion = run.activity_sum(), psi * run.program_sum()
+    if shared:
+        exclusion = torch.zeros_like(psi)
+    else:
+        activity = activity + torch.from_numpy(run.against)[:, None]
+        exclusion = (psi - 1.0) * run.program_sum(1)
     shape = () if concentration is None else concentration.shape
-    program = torch.from_numpy(args.psi)
-    return ExpectedCounts(
-        args.result(entries),
-        torch.from_numpy(activity),
-        program * rates[0],
-        (1.0 - program) * rates[1],
-        torch.from_numpy(dkappa.sum(0)).reshape(shape),
-    )
+    grad = run.concentration_grad.reshape(shape)
+    counts = (phi * activity).to(phi.dtype), inclusion.to(psi.dtype), exclusion.to(psi.dtype)
+    return ExpectedCounts(run.log_likelihood(), *counts, grad)

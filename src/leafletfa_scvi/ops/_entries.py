@@ -83,10 +83,14 @@ class ObservedEntries:
         """The same entries on ``device``; itself where they already are there."""
         if torch.device(device) == self.device:
             return self
-        names = ("indptr", "column", "count", "total")
-        moved = [getattr(self, k).to(device, non_blocking=non_blocking) for k in names]
-        cache = {k: v.to(device, non_blocking=non_blocking) for k, v in self._cache.items()}
-        return ObservedEntries(*moved, self.n_junctions, cache)
+        return ObservedEntries(
+            self.indptr.to(device, non_blocking=non_blocking),
+            self.column.to(device, non_blocking=non_blocking),
+            self.count.to(device, non_blocking=non_blocking),
+            self.total.to(device, non_blocking=non_blocking),
+            self.n_junctions,
+            {k: v.to(device, non_blocking=non_blocking) for k, v in self._cache.items()},
+        )
 
     def log_coefficient(self) -> torch.Tensor:
         """Sum of log binomial coefficients log C(n, y) of each cell, ``(B,)`` float64.
@@ -191,8 +195,13 @@ class ObservedEntries:
         length = torch.cat([part.indptr.diff() for part in parts])
         indptr = torch.zeros(len(length) + 1, dtype=torch.int64, device=device)
         torch.cumsum(length, 0, out=indptr[1:])
-        columns = (torch.cat([getattr(p, k) for p in parts]) for k in ("column", "count", "total"))
-        return ObservedEntries(indptr, *columns, n_junctions)
+        return ObservedEntries(
+            indptr,
+            torch.cat([part.column for part in parts]),
+            torch.cat([part.count for part in parts]),
+            torch.cat([part.total for part in parts]),
+            n_junctions,
+        )
 
 
 def narrowest(largest: int) -> torch.dtype:

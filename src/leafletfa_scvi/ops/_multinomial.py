@@ -28,7 +28,7 @@ class MultinomialEntries:
         Entries with a junction count above zero, over P junctions and R implicit ones. Within a
         cell and ATSE the counts sum to the total.
     totals
-        The observed (cell, ATSE) pairs: a column is an ATSE, ``count`` and ``total`` are its total.
+        The observed (cell, ATSE) pairs: a column is an ATSE, ``count`` and ``total`` its total.
     atse
         ``(P + R,)`` int64, 0-based ATSE of each column of ``reads``.
     """
@@ -70,8 +70,11 @@ class MultinomialEntries:
         """The same entries on ``device``; itself where they already are there."""
         if torch.device(device) == self.device:
             return self
-        parts = (part.to(device, non_blocking) for part in (self.reads, self.totals))
-        return MultinomialEntries(*parts, self.atse.to(device, non_blocking=non_blocking))
+        return MultinomialEntries(
+            self.reads.to(device, non_blocking),
+            self.totals.to(device, non_blocking),
+            self.atse.to(device, non_blocking=non_blocking),
+        )
 
     def log_coefficient(self) -> torch.Tensor:
         """Sum of log multinomial coefficients, log n! - sum log y!, of each cell, ``(B,)``."""

@@ -1,0 +1,53 @@
+"""Running numba kernels beside torch: one at a time, on torch's number of threads."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numba
+import torch
+from numba.core import event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger("leafletfa_scvi")
+
+# One kernel at a time: concurrent calls abort under numba's workqueue layer.
+_lock = threading.Lock()
+
+
+class _Announce(event.Listener):
+    """Says once in a process that a kernel is compiled, as that takes seconds."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def on_start(self, event: event.Event) -> None:
+        if not self.done:
+            logger.warning(
+                "Compiling the CPU kernels of leafletfa-scvi: some ten seconds, once per machine."
+            )
+        self.done = True
+
+    def on_end(self, event: event.Event) -> None:
+        """Nothing to say."""
+
+
+_announce = _Announce()
+
+
+def launch(kernel: Callable[..., Any], *args: Any) -> None:
+    """Run a kernel on torch's number of threads and leave torch's setting as it was."""
+    with _lock, event.install_listener("numba:compile", _announce):
+        n_threads, numba_threads = torch.get_num_threads(), numba.get_num_threads()
+        numba.set_num_threads(max(1, min(n_threads, numba.config.NUMBA_NUM_THREADS)))
+        try:
+            kernel(*args)
+        finally:
+            numba.set_num_threads(numba_threads)
+            # The first OpenMP kernel of numba resets the thread count of torch.
+            if torch.get_num_threads() != n_threads:
+                torch.set_num_threads(n_threads)
