@@ -126,10 +126,9 @@ class _Sweep:
             subtract_totals, blocks, indptr, atse, total, kappa, table, weights, self.value, dkappa
         )
         grad = torch.from_numpy(dkappa.sum(0))
-        if kappa.shape[0] == 1:
-            grad += self.concentration_grad
-        else:
-            grad.index_add_(0, entries.atse, self.concentration_grad)
+        columns = self.concentration_grad
+        per_column = entries.atse if columns.shape[0] > 1 else torch.zeros(1, dtype=torch.int64)
+        grad.index_add_(0, per_column, columns)
         self.concentration_grad = grad
 
     def log_likelihood(self) -> torch.Tensor:

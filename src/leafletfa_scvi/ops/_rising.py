@@ -46,7 +46,7 @@ def log(x):
 
 @njit(inline="always", **VECTOR)
 def rising(a, m, inverse_scale):
-    """``value`` and ``rate`` of the module's docstring, float32; both exactly 0 where m = 0.
+    """``value`` and ``rate`` of the module's docstring, float32; the rate is exactly 0 where m = 0.
 
     a in [1e-8, 1e9] and m up to 2^24 keep every product within float32.
     """
@@ -70,7 +70,7 @@ def rising(a, m, inverse_scale):
     value = m * log(b4 * inverse_scale) + ((a4 - _f(0.5)) * growth - m) + (end_b - end_a)
     rate_a = _f(0.5) * ra + ra2 * (_f(1 / 12) - ra2 * (_f(1 / 120) - ra2 * _f(1 / 252)))
     rate_b = _f(0.5) * rb + rb2 * (_f(1 / 12) - rb2 * (_f(1 / 120) - rb2 * _f(1 / 252)))
-    return value + log(ratio), steps + growth + (rate_a - rate_b)
+    return value + log(ratio), steps + growth + (rate_a - rate_b) * min(m, _f(1))
 
 
 def rising_table(kappa: float, size: int) -> np.ndarray:
