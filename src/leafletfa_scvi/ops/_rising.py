@@ -46,7 +46,7 @@ def log(x):
 
 @njit(inline="always", **VECTOR)
 def rising(a, m, inverse_scale):
-    """``value`` and ``rate`` of the module's docstring, float32; the rate is exactly 0 where m = 0.
+    """``value`` and ``rate`` as the module has them, float32; the rate is exactly 0 where m = 0.
 
     a in [1e-8, 1e9] and m up to 2^24 keep every product within float32.
     """
