@@ -28,9 +28,14 @@ _TILE_BYTES = 1 << 19
 _TABLE = 1 << 16
 
 
-def _blocks(indptr: np.ndarray, bytes_per_block: int) -> np.ndarray:
-    """Boundaries of cell blocks with about equal numbers of entries; a function of the data."""
-    n_blocks = int(np.clip(_GRADIENT_BYTES // max(bytes_per_block, 1), 2, 16))
+def _blocks(indptr: np.ndarray, n_gradient: int) -> np.ndarray:
+    """Boundaries of cell blocks with about equal numbers of entries; a function of the data.
+
+    Each has a gradient of ``n_gradient`` floats: as many as fit and are quickly added up.
+    """
+    fitting = _GRADIENT_BYTES // max(4 * n_gradient, 1)
+    cheap = indptr[-1] // max(2 * n_gradient, 1)
+    n_blocks = int(np.clip(min(fitting, cheap), 4, 64))
     goal = np.linspace(0, indptr[-1], n_blocks + 1)
     bounds = np.searchsorted(indptr, goal)
     bounds[0], bounds[-1] = 0, indptr.shape[0] - 1
@@ -79,7 +84,7 @@ class _Sweep:
         else:
             kappa = _kappa(column_concentration(entries, concentration))
         weights = np.empty(0) if weight is None else weight.detach().double().numpy()
-        blocks = _blocks(visited.indptr.numpy(), planes * psi_rows.nbytes)
+        blocks = _blocks(visited.indptr.numpy(), planes * psi_rows.size)
         n_blocks = blocks.shape[0] - 1
         table = self._table(visited.max_total(), kappa)
         self.value = np.zeros(entries.n_cells)
@@ -120,7 +125,7 @@ class _Sweep:
         """Terms of whole ATSEs; the gradient of columns becomes one of ATSEs."""
         kappa = _kappa(self.concentration)
         indptr, atse, _, total = _arrays(entries.totals)
-        blocks = _blocks(indptr, 8 * kappa.shape[0])
+        blocks = _blocks(indptr, 2 * kappa.shape[0])
         dkappa = np.zeros((blocks.shape[0] - 1, kappa.shape[0]))
         launch(
             subtract_totals, blocks, indptr, atse, total, kappa, table, weights, self.value, dkappa
