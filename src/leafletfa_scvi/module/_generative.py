@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from leafletfa_scvi import ops
+from leafletfa_scvi.module._distributions import Beta, Dirichlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,11 +121,11 @@ class SplicingGenerativeModel(nn.Module):
             a = pyro.sample("a", dist.Gamma(scalars["a_shape"], scalars["a_rate"]).expand([1, 1]))
             b = pyro.sample("b", dist.Gamma(scalars["b_shape"], scalars["b_rate"]).expand([1, 1]))
         with pyro.plate("junctions", self.n_junctions, dim=-2), pyro.plate("programs", k, dim=-1):
-            psi = pyro.sample("psi", dist.Beta(a + EPS, b + EPS))
+            psi = pyro.sample("psi", Beta(a + EPS, b + EPS))
         kappa, delta = self._site(scalars, "kappa"), self._site(scalars, "delta")
         assert delta is not None
         with pyro.plate("cells", self.n_obs, subsample=cells, dim=-1):
-            phi = pyro.sample("phi", dist.Dirichlet(activity_prior(pi, delta)))
+            phi = pyro.sample("phi", Dirichlet(activity_prior(pi, delta)))
             pyro.factor("reads", ops.log_likelihood(entries, phi, psi, kappa))
 
 

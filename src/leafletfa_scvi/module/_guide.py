@@ -14,6 +14,8 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from leafletfa_scvi.module._distributions import Beta, Dirichlet
+
 if TYPE_CHECKING:
     from leafletfa_scvi.module._generative import SplicingGenerativeModel
 
@@ -64,14 +66,14 @@ class SplicingGuide(nn.Module):
         self.psi_log_exclusion = nn.Parameter(torch.zeros(shape))
         self.phi_log = nn.Parameter(torch.zeros(generative.n_obs, n_programs))
 
-    def psi(self) -> dist.Beta:
+    def psi(self) -> Beta:
         """Posterior of the programs, ``(P, K)``."""
         inclusion, exclusion = self.psi_log_inclusion, self.psi_log_exclusion
-        return dist.Beta(_bounded_exp(inclusion), _bounded_exp(exclusion))
+        return Beta(_bounded_exp(inclusion), _bounded_exp(exclusion))
 
-    def phi(self, cells: torch.Tensor | slice = slice(None)) -> dist.Dirichlet:
+    def phi(self, cells: torch.Tensor | slice = slice(None)) -> Dirichlet:
         """Posterior of the activities of ``cells``, ``(B,)`` with K components."""
-        return dist.Dirichlet(_bounded_exp(self.phi_log[cells]))
+        return Dirichlet(_bounded_exp(self.phi_log[cells]))
 
     def pi(self) -> dist.Dirichlet:
         """Posterior of the prevalence, K components."""

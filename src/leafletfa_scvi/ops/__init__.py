@@ -4,6 +4,12 @@ Needs torch and numpy; numba makes it fast on the CPU.
 """
 
 from leafletfa_scvi.ops._autograd import choose_backend, expected_counts, log_likelihood
+from leafletfa_scvi.ops._beta_dirichlet import (
+    beta_divergence,
+    dirichlet_divergence,
+    draw_beta,
+    draw_dirichlet,
+)
 from leafletfa_scvi.ops._entries import ObservedEntries
 from leafletfa_scvi.ops._multinomial import (
     MultinomialEntries,
@@ -22,7 +28,11 @@ __all__ = [
     "ExpectedCounts",
     "MultinomialEntries",
     "ObservedEntries",
+    "beta_divergence",
     "choose_backend",
+    "dirichlet_divergence",
+    "draw_beta",
+    "draw_dirichlet",
     "entry_log_likelihood",
     "entry_probability",
     "expected_counts",
