@@ -12,6 +12,7 @@ from leafletfa_scvi import ops
 from leafletfa_scvi.ops import _beta_dirichlet
 
 _gamma = pytest.importorskip("leafletfa_scvi.ops._gamma")
+_elementary = pytest.importorskip("leafletfa_scvi.ops._elementary")
 
 TINY = torch.finfo(torch.float32).tiny
 SHAPES = [0.01, 0.1, 1.0, 30.0, 1e4]
@@ -19,6 +20,12 @@ SHAPES = [0.01, 0.1, 1.0, 30.0, 1e4]
 
 def _tensor(*shape, value, grad=False):
     return torch.full(shape, value, dtype=torch.float32, requires_grad=grad)
+
+
+def _log_derivatives(shape, log_x):
+    out = np.empty_like(log_x)
+    _gamma._log_derivatives(np.full_like(log_x, shape), log_x, out)
+    return out
 
 
 def _p_value(draws, beta):
@@ -37,6 +44,25 @@ def _p_value(draws, beta):
         p.append(stats.kstest((beta.cdf(inside) - start) / (end - start), "uniform").pvalue)
     assert sum(np.array(shares)[~keep]) < 30
     return min(p)
+
+
+def test_elementary_functions_are_exact():
+    x = np.concatenate([10 ** np.linspace(-307, 308, 4001), np.linspace(0.5, 2.0, 1001)])
+    np.testing.assert_allclose([_elementary.log(v) for v in x], np.log(x), rtol=1e-15, atol=1e-16)
+    x = np.linspace(-708, 708, 4001)
+    np.testing.assert_allclose([_elementary.exp(v) for v in x], np.exp(x), rtol=1e-13)
+    assert 0 < _elementary.exp(-1e9) < 1e-300
+    x = np.linspace(-np.pi / 2, np.pi / 2, 1001)
+    np.testing.assert_allclose([_elementary.sine(v) for v in x], np.sin(x), rtol=1e-14)
+
+
+def test_uniform_numbers():
+    n = 200_000
+    u = np.array([_gamma._uniform(np.uint64(7), np.uint64(i)) for i in range(n)])
+    assert 0 < u.min() < u.max() < 1
+    assert stats.kstest(u, "uniform").pvalue > 1e-3
+    for lag in (1, 3, 12):
+        assert abs(np.corrcoef(u[lag:], u[:-lag])[0, 1]) < 4 / np.sqrt(n)
 
 
 @pytest.mark.parametrize("a", SHAPES)
@@ -82,7 +108,7 @@ def test_derivative_of_gamma_variates_is_that_of_the_quantile(shape):
     upper = sum(w * special.gammaincc(shape + s, x) for s, w in zip(steps, weights, strict=True))
     slope = np.where(q < 0.5, -lower, upper)
     expected = slope / stats.gamma.pdf(x, shape) / x
-    ours = [_gamma._log_derivative(shape, np.log(v)) for v in x]
+    ours = _log_derivatives(shape, np.log(x))
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
     torchs = torch._standard_gamma_grad(torch.full(x.shape, shape).double(), torch.tensor(x))
     np.testing.assert_allclose(ours * x, torchs, rtol=3e-3)  # torch is the less exact
@@ -91,9 +117,9 @@ def test_derivative_of_gamma_variates_is_that_of_the_quantile(shape):
 @pytest.mark.parametrize("shape", [0.01, 0.3, 3.0])
 def test_derivative_where_the_variate_underflows(shape):
     """For x to 0, F = x^a / Gamma(a + 1), so d log x / da = (digamma(a + 1) - log x) / a."""
-    for log_x in (-100.0, -1e4):
-        expected = (special.digamma(shape + 1) - log_x) / shape
-        assert _gamma._log_derivative(shape, log_x) == pytest.approx(expected, rel=1e-12)
+    log_x = np.array([-100.0, -1e4])
+    expected = (special.digamma(shape + 1) - log_x) / shape
+    np.testing.assert_allclose(_log_derivatives(shape, log_x), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("a", [0.05, 0.6, 4.0, 200.0])
@@ -147,6 +173,20 @@ def test_extreme_concentrations(value):
     for leaf in (a, b, alpha):
         assert leaf.grad.isfinite().all()
         assert leaf.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_gives_nan(value):
+    a, good = torch.tensor([[2.0, value, 0.5]]), torch.ones(1, 3)
+    for x in (ops.draw_beta(a, good), ops.beta_divergence(a, good, good[:, :1], good[:, :1])):
+        assert x.isnan().tolist() == [[False, True, False]]
+    assert ops.draw_dirichlet(a).isnan().any()
+    assert ops.dirichlet_divergence(a, good[0]).isnan().all()
+
+
+def test_attempts_end_whatever_the_shape():
+    a = torch.tensor([[-5.0, 0.0, 1e38]])
+    assert ops.draw_beta(a, a).shape == ops.draw_dirichlet(a).shape == (1, 3)
 
 
 def _all_draws(seed, grad=True):

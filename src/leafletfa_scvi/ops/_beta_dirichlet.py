@@ -44,9 +44,14 @@ class _BetaDraw(torch.autograd.Function):
         derivative = any(ctx.needs_input_grad)
         value = torch.empty(inclusion.shape)
         slopes = [torch.empty(inclusion.shape if derivative else (1, 1)) for _ in range(2)]
-        outputs = [_rows(out) for out in (value, *slopes)]
-        inputs = _rows(inclusion), _rows(exclusion)
-        _launch(_gamma.beta_kernel, _seed(), *inputs, derivative, *outputs)
+        inputs, outputs = (inclusion, exclusion), (value, *slopes)
+        _launch(
+            _gamma.beta_kernel,
+            _seed(),
+            *(_rows(t).reshape(-1) for t in inputs),
+            derivative,
+            *(_rows(t).reshape(-1) for t in outputs),
+        )
         ctx.save_for_backward(*slopes)
         return value
 

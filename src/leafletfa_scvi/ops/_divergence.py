@@ -10,28 +10,30 @@ With B the multivariate beta function and the sums s of the concentrations a (of
 
 from __future__ import annotations
 
-from math import log, pi
-
 import numpy as np
 from numba import njit, prange
 
+from leafletfa_scvi.ops._elementary import log
+
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-_ASYMPTOTIC_FROM = 8.0
-_HALF_LOG_2PI = 0.5 * log(2.0 * pi)
+_SHIFT = 8
+_HALF_LOG_2PI = 0.9189385332046727
 
 
 @njit(error_model="numpy", fastmath=_FASTMATH, inline="always")
 def _log_gamma(x):
-    """Log-gamma of x, digamma and trigamma: the recurrence up to 8, then Stirling's series."""
+    """Log-gamma of x, digamma and trigamma, by Stirling's series eight steps up."""
+    # The product x (x + 1) .. (x + 7) with its first derivative and half its second.
     product = 1.0
-    first = 0.0
-    second = 0.0
-    while x < _ASYMPTOTIC_FROM:
-        inverse = 1.0 / x
-        first += inverse
-        second += inverse * inverse
+    slope = 0.0
+    bend = 0.0
+    for _ in range(_SHIFT):
+        bend = bend * x + slope
+        slope = slope * x + product
         product *= x
         x += 1.0
+    first = slope / product
+    second = first * first - 2.0 * bend / product
     s = 1.0 / x
     s2 = s * s
     log_x = log(x)

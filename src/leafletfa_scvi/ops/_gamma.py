@@ -25,26 +25,32 @@ Every element has random numbers of its own, so draws do not depend on the numbe
 from __future__ import annotations
 
 from fractions import Fraction
-from math import cos, exp, factorial, log, pi, sqrt
+from math import factorial, pi
 
 import numpy as np
 from numba import njit, prange
+
+from leafletfa_scvi.ops._elementary import exp, log, sine
 
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 _ORDERS = 6
 _TERMS = 12
 _EXPAND_FROM = 12.0
+_MAX_STEPS = 12
 _MIN_RATIO = -2.2
 _BERNOULLI = {1: Fraction(1, 2), 2: Fraction(1, 12), 4: Fraction(-1, 120), 6: Fraction(1, 252)}
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_STREAM = np.uint64(1 << 12)
-_UNIT = 2.0**-53
+_STREAM, _ATTEMPT = np.uint64(1 << 12), np.uint64(3)
+_ATTEMPT_ANGLE, _ATTEMPT_UNIFORM = np.uint64(1), np.uint64(2)
+_ONE, _BELOW_ONE = np.uint64(0x3FF << 52), 1.0 - 2.0**-53
+_SMALLEST = 1e-300
+_BLOCK = 512
 
 _TINY = np.float32(np.finfo(np.float32).tiny)
-_BELOW_ONE = np.float32(1.0 - 2.0**-24)
+_LARGEST = np.float32(1.0 - 2.0**-24)
 
 
 def _expansion() -> np.ndarray:
@@ -70,109 +76,134 @@ def _expansion() -> np.ndarray:
 _R = _expansion()
 
 
-@njit(error_model="numpy", inline="always")
+@njit(inline="always")
 def _uniform(key, counter):
     """Number in (0, 1): SplitMix64 (Steele, Lea and Flood 2014) at a position of its sequence."""
     bits = key + counter * _GOLDEN
     bits = (bits ^ (bits >> np.uint64(30))) * _MIX_1
     bits = (bits ^ (bits >> np.uint64(27))) * _MIX_2
     bits = bits ^ (bits >> np.uint64(31))
-    return (float(bits >> np.uint64(11)) + 0.5) * _UNIT
+    return np.uint64((bits >> np.uint64(12)) | _ONE).view(np.float64) - _BELOW_ONE
 
 
 @njit(error_model="numpy", fastmath=_FASTMATH, inline="always")
-def _log_gamma_variate(shape, key, element):
-    """Log of a gamma variate by the method of Marsaglia and Tsang (2000).
+def _proposal(shape, key, counter):
+    """One attempt of Marsaglia and Tsang (2000) at a gamma variate: its log, or inf if refused.
+
+    The normal number is that of Box and Muller, with the sine of a uniform angle.
+    """
+    d = shape - 1.0 / 3.0
+    radius = np.sqrt(-2.0 * log(_uniform(key, counter)))
+    z = radius * sine(pi * (_uniform(key, counter + _ATTEMPT_ANGLE) - 0.5))
+    u = _uniform(key, counter + _ATTEMPT_UNIFORM)
+    root = 1.0 + z / np.sqrt(9.0 * d)
+    log_v = 3.0 * log(max(root, _SMALLEST))
+    bound = 0.5 * z * z + d * (1.0 - root * root * root + log_v)
+    refused = (root <= 0.0) | (log(u) >= bound)  # not so where the shape is NaN: no endless loop
+    return np.inf if refused else log(d) + log_v
+
+
+@njit(error_model="numpy", fastmath=_FASTMATH)
+def _log_variates(shape, key, first, log_x):
+    """Logs of gamma variates of elements ``first``, ``first + 1``, ...
 
     Shapes below one draw at shape + 1 and multiply by a uniform to the power 1 / shape.
     """
-    counter = element * _STREAM
-    boost = 0.0
-    d = shape - 1.0 / 3.0
-    if shape < 1.0:
-        boost = log(_uniform(key, counter)) / shape
-        d += 1.0
-    c = 1.0 / sqrt(9.0 * d)
-    while True:
-        radius = sqrt(-2.0 * log(_uniform(key, counter + np.uint64(1))))
-        z = radius * cos(2.0 * pi * _uniform(key, counter + np.uint64(2)))
-        u = _uniform(key, counter + np.uint64(3))
-        counter += np.uint64(3)
-        v = 1.0 + c * z
-        if v <= 0.0:
-            continue
-        v = v * v * v
-        z2 = z * z
-        if u < 1.0 - 0.0331 * z2 * z2 or log(u) < 0.5 * z2 + d * (1.0 - v + log(v)):
-            return log(d * v) + boost
+    for i in range(shape.shape[0]):
+        counter = (first + np.uint64(i)) * _STREAM
+        a = shape[i]
+        boosted = a + 1.0 if a < 1.0 else a
+        log_x[i] = _proposal(boosted, key, counter + _ATTEMPT)
+    for i in range(shape.shape[0]):
+        counter = (first + np.uint64(i)) * _STREAM + _ATTEMPT
+        while log_x[i] == np.inf:
+            counter += _ATTEMPT
+            boosted = shape[i] + 1.0 if shape[i] < 1.0 else shape[i]
+            log_x[i] = _proposal(boosted, key, counter)
+    for i in range(shape.shape[0]):
+        counter = (first + np.uint64(i)) * _STREAM
+        boost = log(_uniform(key, counter)) / shape[i]
+        log_x[i] += boost if shape[i] < 1.0 else 0.0
 
 
-@njit(error_model="numpy", fastmath=_FASTMATH, inline="always")
-def _log_derivative(shape, log_x):
-    """r(shape, x): the derivative of log x in the shape at a fixed quantile."""
-    top = shape
-    steps = 0
-    while top < _EXPAND_FROM:
-        top += 1.0
-        steps += 1
-    ratio = log_x - log(top)
-    s = 1.0 / top
-    # What is left of the clipped value after the steps down is below rounding.
-    t = max(ratio, _MIN_RATIO)
-    r = 0.0
-    for k in range(_ORDERS - 1, -1, -1):
-        series = 0.0
-        for i in range(_TERMS - 1, -1, -1):
-            series = series * t + _R[k, i]
-        r = (r + series) * s
-    if steps > 0:
-        x = exp(log_x)
+@njit(error_model="numpy", fastmath=_FASTMATH)
+def _log_derivatives(shape, log_x, r):
+    """r(shape, x): derivatives of log x in the shape at a fixed quantile."""
+    for i in range(shape.shape[0]):
+        steps = max(np.ceil(_EXPAND_FROM - shape[i]), 0.0)
+        top = shape[i] + steps
+        ratio = log_x[i] - log(top)
+        s = 1.0 / top
         s2 = s * s
+        # What is lost by the bound is below rounding after the steps down.
+        t = max(ratio, _MIN_RATIO)
+        value = 0.0
+        for k in range(_ORDERS - 1, -1, -1):
+            series = 0.0
+            for n in range(_TERMS - 1, -1, -1):
+                series = series * t + _R[k, n]
+            value = (value + series) * s
+        x = exp(log_x[i])
         gap = -ratio - s * 0.5 - s2 * (1.0 / 12 - s2 * (1.0 / 120 - s2 / 252))
-        for _ in range(steps):
-            top -= 1.0
-            inverse = 1.0 / top
-            r = (x * r + gap) * inverse
+        for n in range(_MAX_STEPS):
+            active = steps > n
+            inverse = 1.0 / (top - (n + 1.0)) if active else 0.0
+            value = (x * value + gap) * inverse if active else value
             gap -= inverse
-    return r
+        r[i] = value
 
 
 @njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
-def beta_kernel(seed, inclusion, exclusion, derivative, value, d_inclusion, d_exclusion):
-    """Beta draws as the share of one gamma variate in two; derivatives where asked for."""
-    n_rows, n_columns = inclusion.shape
-    for i in prange(n_rows):
-        for k in range(n_columns):
-            element = np.uint64(2) * np.uint64(i * n_columns + k)
-            a, b = np.float64(inclusion[i, k]), np.float64(exclusion[i, k])
-            log_x = _log_gamma_variate(a, seed, element)
-            log_y = _log_gamma_variate(b, seed, element + np.uint64(1))
-            odds = exp(-abs(log_x - log_y))
-            minor = odds / (1.0 + odds)
-            share = minor if log_x < log_y else 1.0 - minor
-            value[i, k] = min(max(np.float32(share), _TINY), _BELOW_ONE)
-            if derivative:
-                spread = odds / ((1.0 + odds) * (1.0 + odds))
-                d_inclusion[i, k] = spread * _log_derivative(a, log_x)
-                d_exclusion[i, k] = -spread * _log_derivative(b, log_y)
+def beta_kernel(key, inclusion, exclusion, derivative, value, d_inclusion, d_exclusion):
+    """Beta draws as the share of one gamma variate in two; derivatives where asked for.
+
+    All arrays are (N,).
+    """
+    n_elements = inclusion.shape[0]
+    for block in prange((n_elements + _BLOCK - 1) // _BLOCK):
+        start = block * _BLOCK
+        stop = min(start + _BLOCK, n_elements)
+        size = stop - start
+        a, b = inclusion[start:stop].astype(np.float64), exclusion[start:stop].astype(np.float64)
+        log_x, log_y, r = np.empty(size), np.empty(size), np.empty(size)
+        first = np.uint64(2) * np.uint64(start)
+        _log_variates(a, key, first, log_x)
+        _log_variates(b, key, first + np.uint64(size), log_y)
+        odds = np.empty(size)
+        for i in range(size):
+            odds[i] = exp(-abs(log_x[i] - log_y[i]))
+            minor = odds[i] / (1.0 + odds[i])
+            share = minor if log_x[i] < log_y[i] else 1.0 - minor
+            value[start + i] = min(max(np.float32(share), _TINY), _LARGEST)
+        if derivative:
+            _log_derivatives(a, log_x, r)
+            for i in range(size):
+                d_inclusion[start + i] = odds[i] / ((1.0 + odds[i]) * (1.0 + odds[i])) * r[i]
+            _log_derivatives(b, log_y, r)
+            for i in range(size):
+                d_exclusion[start + i] = -odds[i] / ((1.0 + odds[i]) * (1.0 + odds[i])) * r[i]
 
 
 @njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
-def dirichlet_kernel(seed, concentration, derivative, value, d_log):
-    """Dirichlet draws x as shares of gamma variates; d_log is x times r of its variate."""
+def dirichlet_kernel(key, concentration, derivative, value, d_log):
+    """Dirichlet draws x as shares of gamma variates; d_log is x times r of its variate.
+
+    All arrays are (N, K).
+    """
     n_rows, n_columns = concentration.shape
-    for i in prange(n_rows):
-        log_x = np.empty(n_columns)
-        most = -np.inf
-        for k in range(n_columns):
-            element = np.uint64(i * n_columns + k)
-            log_x[k] = _log_gamma_variate(np.float64(concentration[i, k]), seed, element)
-            most = max(most, log_x[k])
+    for row in prange(n_rows):
+        a = concentration[row].astype(np.float64)
+        log_x, share, r = np.empty(n_columns), np.empty(n_columns), np.empty(n_columns)
+        _log_variates(a, key, np.uint64(row) * np.uint64(n_columns), log_x)
+        most = log_x.max()
         total = 0.0
         for k in range(n_columns):
-            total += exp(log_x[k] - most)
+            share[k] = exp(log_x[k] - most)
+            total += share[k]
         for k in range(n_columns):
-            share = exp(log_x[k] - most) / total
-            value[i, k] = max(np.float32(share), _TINY)
-            if derivative:
-                d_log[i, k] = share * _log_derivative(np.float64(concentration[i, k]), log_x[k])
+            share[k] /= total
+            value[row, k] = max(np.float32(share[k]), _TINY)
+        if derivative:
+            _log_derivatives(a, log_x, r)
+            for k in range(n_columns):
+                d_log[row, k] = share[k] * r[k]
