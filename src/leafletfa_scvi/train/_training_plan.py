@@ -104,7 +104,10 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam over what is not frozen, with exponential decay over all steps."""
         trained = [p for p in self.module.parameters() if p.requires_grad]
-        optimizer = self.optim(trained, **self.optim_kwargs)
+        options = dict(self.optim_kwargs)
+        if self.optim is torch.optim.Adam and not {"fused", "foreach"} & options.keys():
+            options["fused"] = self.module.device.type in ("cpu", "cuda")
+        optimizer = self.optim(trained, **options)
         gamma = self.lr_decay ** (1.0 / self.n_steps)
         scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
         return {
