@@ -89,6 +89,12 @@ def test_the_learning_rate_decays_by_the_step(small):
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize(("chosen", "fused"), [({}, True), ({"foreach": True}, None)])
+def test_adam_is_fused_on_the_cpu_unless_told_otherwise(chosen, fused):
+    plan = SplicingTrainingPlan(LeafletFAModule(5, 4, 2), n_steps=3, optim_kwargs=chosen)
+    assert plan.configure_optimizers()["optimizer"].defaults["fused"] is fused
+
+
 def test_what_is_frozen_is_not_optimised():
     module = LeafletFAModule(4, 5, 2)
     module.guide.psi_log_inclusion.requires_grad_(False)

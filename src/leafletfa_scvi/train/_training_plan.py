@@ -106,7 +106,7 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
         trained = [p for p in self.module.parameters() if p.requires_grad]
         options = dict(self.optim_kwargs)
         if self.optim is torch.optim.Adam and not {"fused", "foreach"} & options.keys():
-            options["fused"] = self.module.device.type in ("cpu", "cuda")
+            options["fused"] = self.module.device.type == "cpu"
         optimizer = self.optim(trained, **options)
         gamma = self.lr_decay ** (1.0 / self.n_steps)
         scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
