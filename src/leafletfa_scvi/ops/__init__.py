@@ -1,6 +1,6 @@
 """The numerical core: likelihoods over observed entries and their derivatives.
 
-Needs torch and numpy; numba makes it fast on the CPU.
+Needs torch and numpy; numba makes it fast on the CPU, triton on CUDA devices.
 """
 
 from leafletfa_scvi.ops._autograd import choose_backend, expected_counts, log_likelihood

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any, Literal
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -12,9 +14,13 @@ from leafletfa_scvi.ops import _reference
 from leafletfa_scvi.ops._reference import ExpectedCounts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from leafletfa_scvi.ops._reference import Entries
 
-Backend = Literal["numba", "torch"]
+Backend = Literal["numba", "torch", "triton"]
+
+_NATIVE: dict[str, Backend] = {"cpu": "numba", "cuda": "triton"}
 
 _TORCH_BLOCK = 1 << 20
 """Entries handled at a time where an array of entries x K is made."""
@@ -23,14 +29,16 @@ _TORCH_BLOCK = 1 << 20
 def choose_backend(
     device: torch.device, backend: str | None = None, dtype: torch.dtype = torch.float32
 ) -> Backend:
-    """Backend for tensors on ``device``: numba on the CPU where it is installed, else torch.
+    """Backend for tensors on ``device``.
+
+    That is numba on the CPU and triton on CUDA devices, where they are installed, else torch.
 
     Parameters
     ----------
     device
         Where the entries are.
     backend
-        A choice that overrides this one, ``"numba"`` or ``"torch"``.
+        A choice that overrides this one, ``"numba"``, ``"torch"`` or ``"triton"``.
     dtype
         Dtype of phi and psi. The kernels compute in float32, so float64 goes to torch unless
         ``backend`` says otherwise.
@@ -38,23 +46,62 @@ def choose_backend(
     Raises
     ------
     ValueError
-        ``backend`` is unknown, or ``"numba"`` on a device that is not the CPU.
+        ``backend`` is unknown, ``"numba"`` on a device that is not the CPU, or ``"triton"`` on one
+        that is not CUDA (the CPU will do where ``TRITON_INTERPRET=1`` is set).
     ImportError
-        ``"numba"`` was asked for and is not installed.
+        The package of the chosen ``backend`` is not installed.
     """
-    has_numba = importlib.util.find_spec("numba") is not None
+    native = _NATIVE.get(device.type, "torch")
     if backend is None:
-        fits = device.type == "cpu" and has_numba and dtype != torch.float64
-        return "numba" if fits else "torch"
+        return native if dtype != torch.float64 and _installed(native) else "torch"
     if backend == "torch":
         return "torch"
-    if backend != "numba":
-        raise ValueError(f"Expected backend 'numba' or 'torch', found {backend!r}.")
-    if device.type != "cpu":
-        raise ValueError(f"Backend 'numba' runs on the CPU, found entries on {device}.")
-    if not has_numba:
-        raise ImportError("Backend 'numba' needs the package numba: pip install numba")
-    return "numba"
+    if backend == "numba":
+        if native != "numba":
+            raise ValueError(f"Backend 'numba' runs on the CPU, found entries on {device}.")
+        if not _installed("numba"):
+            raise ImportError("Backend 'numba' needs the package numba: pip install numba")
+        return "numba"
+    if backend != "triton":
+        raise ValueError(f"Expected backend 'numba', 'torch' or 'triton', found {backend!r}.")
+    interpreted = native == "numba" and os.environ.get("TRITON_INTERPRET") == "1"
+    if native != "triton" and not interpreted:
+        raise ValueError(
+            f"Backend 'triton' runs on CUDA devices, found entries on {device}; on the CPU set "
+            "TRITON_INTERPRET=1 before triton is imported, for tests."
+        )
+    if not _installed("triton"):
+        raise ImportError("Backend 'triton' needs triton 3.2 or later: pip install triton")
+    return "triton"
+
+
+def _installed(package: str) -> bool:
+    """Whether a package is there; of triton, a version that has ``tl.gather``."""
+    if importlib.util.find_spec(package) is None:
+        return False
+    return package != "triton" or hasattr(importlib.import_module("triton.language"), "gather")
+
+
+class _Kernels(NamedTuple):
+    """What a backend of fused kernels offers."""
+
+    log_likelihood: Callable[..., torch.Tensor]
+    gradients: Callable[..., tuple[torch.Tensor, ...]]
+    expected_counts: Callable[..., ExpectedCounts]
+
+
+def _kernels(backend: Backend, deterministic: bool | None) -> _Kernels:
+    if backend == "numba":
+        from leafletfa_scvi.ops import _cpu
+
+        return _Kernels(_cpu.log_likelihood, _cpu.gradients, _cpu.expected_counts)
+    from leafletfa_scvi.ops import _triton
+
+    return _Kernels(
+        _triton.log_likelihood,
+        partial(_triton.gradients, deterministic=deterministic),
+        partial(_triton.expected_counts, deterministic=deterministic),
+    )
 
 
 class _FusedLogLikelihood(torch.autograd.Function):
@@ -65,32 +112,32 @@ class _FusedLogLikelihood(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, phi: Any, psi: Any, concentration: Any, entries: Any) -> torch.Tensor:
-        from leafletfa_scvi.ops import _cpu
-
-        ctx.entries = entries
+    def forward(
+        ctx: Any, phi: Any, psi: Any, concentration: Any, entries: Entries, kernels: _Kernels
+    ) -> torch.Tensor:
+        ctx.entries, ctx.kernels = entries, kernels
         ctx.has_concentration = concentration is not None
         if not any(ctx.needs_input_grad[:3]):
-            return _cpu.log_likelihood(entries, phi, psi, concentration)
-        value, *gradients = _cpu.gradients(entries, phi, psi, concentration)
+            return kernels.log_likelihood(entries, phi, psi, concentration)
+        value, *gradients = kernels.gradients(entries, phi, psi, concentration)
         saved = [phi, psi, *gradients] + ([concentration] if ctx.has_concentration else [])
         ctx.save_for_backward(*saved)
         return value
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        from leafletfa_scvi.ops import _cpu
-
         phi, psi, dphi, dpsi, dkappa, *rest = ctx.saved_tensors
         concentration = rest[0] if rest else None
         if grad.numel() and bool((grad == grad[0]).all()):
             scale = grad[0]
             dphi, dpsi, dkappa = dphi * scale, dpsi * scale, dkappa * scale
         elif grad.numel():
-            _, dphi, dpsi, dkappa = _cpu.gradients(ctx.entries, phi, psi, concentration, grad)
+            _, dphi, dpsi, dkappa = ctx.kernels.gradients(
+                ctx.entries, phi, psi, concentration, grad
+            )
         if concentration is not None:
             dkappa = dkappa.reshape(concentration.shape).to(concentration.dtype)
-        return dphi.to(phi.dtype), dpsi.to(psi.dtype), dkappa if rest else None, None
+        return dphi.to(phi.dtype), dpsi.to(psi.dtype), dkappa if rest else None, None, None
 
 
 def _log_likelihood_in_blocks(
@@ -155,6 +202,7 @@ def log_likelihood(
     concentration: torch.Tensor | None = None,
     *,
     backend: str | None = None,
+    deterministic: bool | None = None,
 ) -> torch.Tensor:
     """Log-likelihood of each cell, differentiable for phi, psi and kappa.
 
@@ -171,16 +219,24 @@ def log_likelihood(
         kappa > 0: a scalar tensor, ``(P,)`` for observed entries, or one value per ATSE; None for
         the binomial or multinomial likelihood.
     backend
-        ``"numba"`` or ``"torch"``; None chooses by device and dtype. numba computes in float32.
+        ``"numba"``, ``"triton"`` or ``"torch"``; None chooses by device and dtype. numba and
+        triton compute in float32.
+    deterministic
+        Of triton: True sums over junctions in a fixed order, so that gradients repeat bitwise;
+        False by atomic additions; None chooses the first where
+        :func:`torch.use_deterministic_algorithms` asks for it, or where the same entries are used
+        a second time and an index of their columns pays. Results of numba always repeat, those of
+        torch do on the CPU.
 
     Returns
     -------
     ``(B,)`` float64 tensor with the binomial coefficients (float32 on devices without float64).
     """
-    dtype = torch.promote_types(phi.dtype, psi.dtype)
-    if choose_backend(entries.device, backend, dtype) == "torch":
+    chosen = choose_backend(entries.device, backend, torch.promote_types(phi.dtype, psi.dtype))
+    if chosen == "torch":
         return _log_likelihood_in_blocks(entries, phi, psi, concentration)
-    return _FusedLogLikelihood.apply(phi, psi, concentration, entries)
+    kernels = _kernels(chosen, deterministic)
+    return _FusedLogLikelihood.apply(phi, psi, concentration, entries, kernels)
 
 
 @torch.no_grad()
@@ -191,14 +247,13 @@ def expected_counts(
     concentration: torch.Tensor | None = None,
     *,
     backend: str | None = None,
+    deterministic: bool | None = None,
 ) -> ExpectedCounts:
     """Expected table counts for the EM; arguments as in :func:`log_likelihood`.
 
     The log-likelihood per cell in the result is float64, as there.
     """
-    dtype = torch.promote_types(phi.dtype, psi.dtype)
-    if choose_backend(entries.device, backend, dtype) == "torch":
+    chosen = choose_backend(entries.device, backend, torch.promote_types(phi.dtype, psi.dtype))
+    if chosen == "torch":
         return _expected_counts_in_blocks(entries, phi, psi, concentration)
-    from leafletfa_scvi.ops import _cpu
-
-    return _cpu.expected_counts(entries, phi, psi, concentration)
+    return _kernels(chosen, deterministic).expected_counts(entries, phi, psi, concentration)

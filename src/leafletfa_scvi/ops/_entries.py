@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+T = TypeVar("T")
+
 _BLOCK = 1 << 22
 """Entries handled at a time where float64 temporaries are made."""
+
+
+class ColumnOrder(NamedTuple):
+    """Entries column by column (CSC).
+
+    Attributes
+    ----------
+    indptr
+        ``(P + 1,)`` int64; entries of column j are ``indptr[j]:indptr[j + 1]`` in this order.
+    row
+        ``(nnz,)`` int32, cell of each entry, ascending within a column.
+    order
+        ``(nnz,)`` position of each entry among those row by row, in the narrowest of int32 and
+        int64.
+    """
+
+    indptr: torch.Tensor
+    row: torch.Tensor
+    order: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,7 @@ class ObservedEntries:
     total: torch.Tensor
     n_junctions: int
     _cache: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n_cells(self) -> int:
@@ -61,6 +83,26 @@ class ObservedEntries:
         return torch.repeat_interleave(
             torch.arange(self.n_cells, device=self.device), self.indptr.diff()
         )
+
+    def derived(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` returns, made once: indices that hold for this block and no other."""
+        if name not in self._derived:
+            self._derived[name] = make()
+        return self._derived[name]
+
+    def by_column(self) -> ColumnOrder:
+        """The order of the entries by column, sorted at the first call and kept."""
+
+        def make() -> ColumnOrder:
+            column, order = self.column.sort(stable=True)
+            edges = torch.arange(self.n_junctions + 1, dtype=torch.int32, device=self.device)
+            indptr = torch.searchsorted(column, edges)
+            row = self.rows().to(torch.int32)[order]
+            return ColumnOrder(
+                indptr, row, order.to(torch.int32) if len(order) < 1 << 31 else order
+            )
+
+        return self.derived("by_column", make)
 
     def max_total(self) -> int:
         """Largest ATSE total, 0 where nothing is observed; looked up once."""
