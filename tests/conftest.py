@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anndata
 import pytest
+import torch
 
 from leafletfa_scvi.datasets import simulate_splicing
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leafletfa_scvi import LeafletFAModel
+
+if not torch.cuda.is_available():
+    # Triton reads this when it is imported, and from then on interprets its kernels.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,11 @@ def source(kernel: Any, args: tuple, constants: dict[str, Any]) -> ASTSource:
 
 
 def resources(compiled: Any, arch: int) -> dict[str, int]:
-    """Registers of a thread, spilled bytes and shared memory, as ptxas counts them."""
+    """Registers of a thread and spilled bytes, as ptxas counts them; shared memory.
+
+    And how many logarithms are taken in the layout of sums over a tile's rows, where several
+    threads hold the same entry and all would take them.
+    """
     ptx = compiled.asm["ptx"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
@@ -74,6 +78,7 @@ def resources(compiled: Any, arch: int) -> dict[str, int]:
         "registers": int(re.search(r"Used (\d+) registers", report)[1]),
         "spills": sum(map(int, spills)),
         "shared": compiled.metadata.shared,
+        "repeated_logs": len(re.findall(r"math\.log .*#ttg\.slice", compiled.asm["ttgir"])),
     }
 
 
@@ -110,7 +115,7 @@ def compiled_launches(arch: int, n_programs: int, only: str = "") -> dict[str, d
         found[f"{kernel.__name__}: {name}"] = resources(compiled, arch)
 
     _triton._launch = launch
-    for name, call in sweeps(n_programs):  # noqa: B007
+    for name, call in sweeps(n_programs):
         if only in name:
             call()
     return found

@@ -253,7 +253,7 @@ def _column_sums(
 ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
     """Sums over columns of factors times rows of phi, ``n_factors`` arrays; and of dL/dkappa."""
     index = visited.by_column()
-    segments = visited.derived("column_segments", lambda: _segments(index.indptr, index.row))
+    segments = visited.derived("column_segments", lambda: _segments(index.indptr, len(index.row)))
     stride = 4 if phi is None else phi.shape[1]
     width = rates.shape[1]
     part = torch.empty(segments.n, n_factors * stride, device=rates.device)
@@ -347,7 +347,7 @@ def _sum_segments(
     n_rows, width = len(first) - 1, part.shape[1:].numel()
     out = torch.empty(n_rows, *part.shape[1:], dtype=dtype or part.dtype, device=part.device)
     block = next_power_of_2(width)
-    rows = max(1, 1024 // block)
+    rows = max(1, 512 // block)
     _launch(
         kernels.sum_kernel,
         cdiv(n_rows, rows),
@@ -368,17 +368,17 @@ def _table(kappa: torch.Tensor, entries: ObservedEntries) -> torch.Tensor | None
     if size is None:
         return None
     table = torch.empty(size, 2, device=kappa.device)
-    _launch(kernels.table_kernel, cdiv(size, 128), kappa, table, SIZE=size, BLOCK=128)
+    _launch(kernels.table_kernel, cdiv(size, 1024), kappa, table, SIZE=size, BLOCK=1024)
     return table
 
 
 def _row_segments(entries: ObservedEntries) -> _Segments:
-    return entries.derived("row_segments", lambda: _segments(entries.indptr, entries.column))
+    return entries.derived("row_segments", lambda: _segments(entries.indptr, entries.n_entries))
 
 
-def _segments(indptr: torch.Tensor, entries: torch.Tensor) -> _Segments:
+def _segments(indptr: torch.Tensor, n_entries: int) -> _Segments:
     """Cut rows into segments of about equal length without waiting for the device."""
-    n_rows, n_entries = len(indptr) - 1, len(entries)
+    n_rows = len(indptr) - 1
     length = max(_SHORTEST, cdiv(n_entries, _SEGMENTS))
     first = torch.zeros_like(indptr)
     torch.cumsum((indptr.diff() + length - 1) // length, 0, out=first[1:])

@@ -1,12 +1,17 @@
 """Block sizes of the Triton kernels, by pass and padded number of programs.
 
-The numbers were chosen from the registers and instructions of the compiled kernels, so that
-nothing spills; they have not been timed on a GPU. :func:`tune` times others on one.
+They were chosen from what the compiler reports for sm_80 and sm_90: no spilled registers at 20
+programs, 16 warps or more on a multiprocessor, and a warp whose threads all work on entries of
+their own. None has been timed on a GPU; :func:`tune` does that on one.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Config(NamedTuple):
@@ -18,28 +23,48 @@ class Config(NamedTuple):
 
 
 CONFIGS: dict[str, dict[int, Config]] = {
-    "rows": {
-        4: Config(32, 1, 1),
-        8: Config(32, 1, 1),
-        16: Config(32, 1, 1),
-        32: Config(32, 1, 1),
-        64: Config(32, 1, 1),
-        128: Config(16, 1, 1),
-    },
+    "rows": dict.fromkeys((4, 8, 16, 32, 64, 128), Config(32, 1, 1)),
     "columns": {
-        4: Config(32, 1, 1),
-        8: Config(32, 1, 1),
-        16: Config(32, 1, 1),
-        32: Config(32, 1, 1),
-        64: Config(32, 1, 1),
+        **dict.fromkeys((4, 8, 16, 32, 64), Config(32, 1, 1)),
         128: Config(16, 1, 1),
     },
     "totals": {1: Config(128, 1, 1)},
 }
-"""One table: of a pass, by the power of 2 that holds the programs."""
+"""Of each pass, by the power of 2 that holds the programs."""
+
+
+def padded(name: str, n_programs: int) -> int:
+    """The key of a pass that holds ``n_programs``, or the largest there is."""
+    keys = sorted(CONFIGS[name])
+    return next((k for k in keys if k >= n_programs), keys[-1])
 
 
 def config(name: str, n_programs: int) -> Config:
-    """The entry of the table that fits ``n_programs``, the largest there is above 128."""
-    table = CONFIGS[name]
-    return next((table[k] for k in sorted(table) if k >= n_programs), table[max(table)])
+    """Block sizes of a pass for ``n_programs``."""
+    return CONFIGS[name][padded(name, n_programs)]
+
+
+def tune(sweep: Callable[[], object], n_programs: int) -> None:
+    """Time block sizes on this GPU, keep the fastest in ``CONFIGS`` and print them.
+
+    Parameters
+    ----------
+    sweep
+        What to time, for example
+        ``lambda: gradients(entries, phi, psi, kappa, deterministic=True)`` of
+        :mod:`leafletfa_scvi.ops._triton`, on entries that are many times the cache.
+    n_programs
+        Number of programs in it.
+    """
+    from triton.testing import do_bench
+
+    for name in ("rows", "columns"):
+        key = padded(name, n_programs)
+        milliseconds = {}
+        for entries, warps, stages in product((16, 32, 64, 128), (1, 2, 4), (1, 2, 3)):
+            if entries <= 32 * warps or warps == 1:
+                CONFIGS[name][key] = Config(entries, warps, stages)
+                milliseconds[CONFIGS[name][key]] = do_bench(sweep)
+        best = min(milliseconds, key=milliseconds.__getitem__)
+        CONFIGS[name][key] = best
+        print(f"{name} {key}: {best}, {milliseconds[best]:.3f} ms")

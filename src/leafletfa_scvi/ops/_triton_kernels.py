@@ -186,7 +186,7 @@ def row_kernel(
         factor = tl.load(weight + cell)
     value_sum = tl.zeros([BLOCK_E], tl.float32)
     grad_sum = tl.zeros([BLOCK_E], tl.float32)
-    row_sum = tl.zeros([BLOCK_E, BLOCK_K], tl.float32)
+    row_sum = tl.zeros([BLOCK_K], tl.float32)
     for at in tl.range(0, n_entries, BLOCK_E, num_stages=STAGES):
         i = at + tl.arange(0, BLOCK_E)
         inside = i < n_entries
@@ -212,9 +212,9 @@ def row_kernel(
             g0 *= factor * _SCALE
             if N_FACTORS == 1:
                 g1 -= g0
-                row_sum += g1[:, None] * s
+                row_sum += tl.sum(g1[:, None] * s, axis=0)
             else:
-                row_sum += g1[:, None] * s + g0[:, None] * (1.0 - s)
+                row_sum += tl.sum(g1[:, None] * s + g0[:, None] * (1.0 - s), axis=0)
             width: tl.constexpr = N_FACTORS + PER_COLUMN
             if rates is not None:
                 tl.store(rates + entry * width, g1, mask=inside)
@@ -237,7 +237,7 @@ def row_kernel(
                     tl.atomic_add(kappa_by_column + j, gk, mask=inside, sem="relaxed")
     tl.store(value + segment, tl.sum(value_sum, axis=0))
     if N_FACTORS > 0:
-        tl.store(by_row + segment * STRIDE + k, tl.sum(row_sum, axis=0), mask=k < STRIDE)
+        tl.store(by_row + segment * STRIDE + k, row_sum, mask=k < STRIDE)
         if kappa_sum is not None:
             tl.store(kappa_sum + segment, tl.sum(grad_sum, axis=0))
 
