@@ -99,7 +99,7 @@ def test_ops_needs_torch_alone():
     """With everything but torch and numpy refused, ops imports and computes."""
     script = """
 import sys
-for name in "scvi pyro anndata scanpy numba pandas lightning scipy sklearn".split():
+for name in "scvi pyro anndata scanpy numba triton pandas lightning scipy sklearn".split():
     sys.modules[name] = None
 import torch
 from leafletfa_scvi import ops

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.ops import _autograd, _reference, _triton
+from leafletfa_scvi.ops import _autograd, _reference, _triton, _triton_config
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 F64 = torch.float64
@@ -307,3 +307,25 @@ def test_choice_of_triton(monkeypatch):
     assert ops.choose_backend(cuda) == "torch"
     with pytest.raises(ImportError, match="pip install triton"):
         ops.choose_backend(cuda, "triton")
+
+
+def test_tuning_keeps_the_fastest(monkeypatch, capsys):
+    configs = {name: dict(table) for name, table in _triton_config.CONFIGS.items()}
+    monkeypatch.setattr(_triton_config, "CONFIGS", configs)
+    monkeypatch.setattr("triton.testing.do_bench", lambda sweep: sweep())
+    fast = _triton_config.Config(64, 2, 1)
+    _triton_config.tune(lambda: 3.0 - sum(table.get(32) == fast for table in configs.values()), 20)
+    assert configs["rows"][32] == configs["columns"][32] == fast
+    assert "columns 32: Config(entries=64, warps=2, stages=1), 1.000 ms" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", [(16, 1, 1), (64, 2, 1), (128, 4, 2)])
+def test_results_do_not_depend_on_block_sizes(config, monkeypatch):
+    entries, _ = random_entries(3, 75, 0.9, 60, 1, torch.uint8)
+    phi, psi = (x.to(DEVICE) for x in random_factors(entries, 5, 1))
+    entries = entries.to(DEVICE)
+    usual = _triton.gradients(entries, phi, psi, None, deterministic=True)
+    for name in ("rows", "columns"):
+        monkeypatch.setitem(_triton_config.CONFIGS[name], 8, _triton_config.Config(*config))
+    found = _triton.gradients(entries, phi, psi, None, deterministic=True)
+    torch.testing.assert_close(found, usual, rtol=1e-5, atol=1e-4)

@@ -62,9 +62,10 @@ def tune(sweep: Callable[[], object], n_programs: int) -> None:
         key = padded(name, n_programs)
         milliseconds = {}
         for entries, warps, stages in product((16, 32, 64, 128), (1, 2, 4), (1, 2, 3)):
-            if entries <= 32 * warps or warps == 1:
-                CONFIGS[name][key] = Config(entries, warps, stages)
-                milliseconds[CONFIGS[name][key]] = do_bench(sweep)
+            filled = entries >= 32 * warps or warps == 1
+            if filled and entries * key <= 4096 * warps:
+                chosen = CONFIGS[name][key] = Config(entries, warps, stages)
+                milliseconds[chosen] = do_bench(sweep)
         best = min(milliseconds, key=milliseconds.__getitem__)
         CONFIGS[name][key] = best
         print(f"{name} {key}: {best}, {milliseconds[best]:.3f} ms")
