@@ -39,13 +39,13 @@ class _BetaDraw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inclusion: torch.Tensor, exclusion: torch.Tensor) -> torch.Tensor:
         from leafletfa_scvi.ops import _gamma
-        from leafletfa_scvi.ops._cpu import _launch
+        from leafletfa_scvi.ops._threads import launch
 
         derivative = any(ctx.needs_input_grad)
         value = torch.empty(inclusion.shape)
         slopes = [torch.empty(inclusion.shape if derivative else (1, 1)) for _ in range(2)]
         inputs, outputs = (inclusion, exclusion), (value, *slopes)
-        _launch(
+        launch(
             _gamma.beta_kernel,
             _seed(),
             *(_rows(t).reshape(-1) for t in inputs),
@@ -65,13 +65,13 @@ class _DirichletDraw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, concentration: torch.Tensor) -> torch.Tensor:
         from leafletfa_scvi.ops import _gamma
-        from leafletfa_scvi.ops._cpu import _launch
+        from leafletfa_scvi.ops._threads import launch
 
         derivative = any(ctx.needs_input_grad)
         value = torch.empty(concentration.shape)
         slope = torch.empty(concentration.shape if derivative else (1, 1))
         outputs = _rows(value), _rows(slope)
-        _launch(_gamma.dirichlet_kernel, _seed(), _rows(concentration), derivative, *outputs)
+        launch(_gamma.dirichlet_kernel, _seed(), _rows(concentration), derivative, *outputs)
         ctx.save_for_backward(value, slope)
         return value
 
@@ -86,12 +86,12 @@ class _BetaDivergence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *concentrations: torch.Tensor) -> torch.Tensor:
         from leafletfa_scvi.ops import _divergence
-        from leafletfa_scvi.ops._cpu import _launch
+        from leafletfa_scvi.ops._threads import launch
 
         shape = concentrations[0].shape
         value, *slopes = (torch.empty(shape) for _ in range(5))
         arrays = [_rows(t) for t in (*concentrations, value, *slopes)]
-        _launch(_divergence.beta_kernel, *arrays)
+        launch(_divergence.beta_kernel, *arrays)
         ctx.save_for_backward(*slopes)
         return value
 
@@ -106,11 +106,11 @@ class _DirichletDivergence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         from leafletfa_scvi.ops import _divergence
-        from leafletfa_scvi.ops._cpu import _launch
+        from leafletfa_scvi.ops._threads import launch
 
         value, d_a, d_b = torch.empty(a.shape[:-1]), torch.empty(a.shape), torch.empty(a.shape)
         arrays = _rows(a), _rows(b), value.reshape(-1).numpy(), _rows(d_a), _rows(d_b)
-        _launch(_divergence.dirichlet_kernel, *arrays)
+        launch(_divergence.dirichlet_kernel, *arrays)
         ctx.save_for_backward(d_a, d_b)
         return value
 

@@ -13,7 +13,12 @@ import torch
 
 from leafletfa_scvi.ops._lanes import LANES
 from leafletfa_scvi.ops._multinomial import MultinomialEntries
-from leafletfa_scvi.ops._reference import ExpectedCounts, column_concentration, swept
+from leafletfa_scvi.ops._reference import (
+    MAX_CONCENTRATION,
+    ExpectedCounts,
+    column_concentration,
+    swept,
+)
 from leafletfa_scvi.ops._rising import rising_table
 from leafletfa_scvi.ops._sweep import subtract_totals, sweep
 from leafletfa_scvi.ops._threads import launch
@@ -22,7 +27,6 @@ if TYPE_CHECKING:
     from leafletfa_scvi.ops._entries import ObservedEntries
     from leafletfa_scvi.ops._reference import Entries
 
-MAX_CONCENTRATION = 1e9
 _GRADIENT_BYTES = 64 << 20
 _TILE_BYTES = 1 << 19
 _TABLE = 1 << 16

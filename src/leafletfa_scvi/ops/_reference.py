@@ -27,6 +27,9 @@ from leafletfa_scvi.ops._multinomial import MultinomialEntries
 
 LEAK = 1e-6
 
+MAX_CONCENTRATION = 1e9
+"""What float32 kernels take a larger kappa of a junction or ATSE for."""
+
 Entries: TypeAlias = ObservedEntries | MultinomialEntries
 
 

@@ -14,9 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from leafletfa_scvi.ops._reference import LEAK
-
-MAX_CONCENTRATION = 1e9
+from leafletfa_scvi.ops._reference import LEAK, MAX_CONCENTRATION
 
 _LEAK = tl.constexpr(LEAK)
 _SCALE = tl.constexpr(1.0 - 2.0 * LEAK)
