@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.distributions import Dirichlet, kl_divergence
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
@@ -103,14 +102,13 @@ def _fit_block(
     scheduler = torch.optim.lr_scheduler.ExponentialLR(
         optimizer, _DECAY ** (1.0 / max(n_steps, 1))
     )
-    prior = Dirichlet(alpha)
     for _ in range(n_steps):
         optimizer.zero_grad()
-        posterior = Dirichlet(log_concentration.exp())
+        posterior = log_concentration.exp()
         with torch.no_grad():
             programs = draw_psi()
-        value = ops.log_likelihood(entries, posterior.rsample(), programs, kappa).sum()
-        loss = kl_divergence(posterior, prior).sum() - value
+        value = ops.log_likelihood(entries, ops.draw_dirichlet(posterior), programs, kappa).sum()
+        loss = ops.dirichlet_divergence(posterior, alpha).sum() - value
         loss.backward()
         optimizer.step()
         scheduler.step()
