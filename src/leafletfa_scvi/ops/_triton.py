@@ -1,14 +1,14 @@
 """Triton kernels launched: the contract of :mod:`leafletfa_scvi.ops._cpu` on a CUDA device.
 
-Computed in float32, sums over cells and segments in float64. No cells x junctions array is made,
-nor one of entries x K.
+Computed in float32; log-likelihoods and derivatives for kappa are summed over segments in float64.
+No cells x junctions array is made, nor one of entries x K.
 
 Work is cut into segments of consecutive entries, by a rule that knows the data alone, so that a
 few cells or junctions with many entries keep a whole device busy. Sums over columns are made in
 one of two ways:
 
-- in column order, where the sweep keeps one or two floats of each entry and a second pass gathers
-  them and rows of phi column by column: no atomics, the same bits at each call;
+- in column order, where the sweep keeps one to three floats of each entry and a second pass
+  gathers them and rows of phi column by column: no atomics, the same bits at each call;
 - with atomic additions of float32, whose order is left to the device.
 
 The first needs an index of the columns, sorted once and kept with the entries. It pays where
