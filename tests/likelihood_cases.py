@@ -113,7 +113,7 @@ def reference(entries, phi, psi, kappa, weight):
         if kappa is not None:
             k = at[column] if at.ndim and not shared else at
             k = at[entries.atse][column] if at.ndim and shared else k
-            each = (rate1 * p + rate0 * q) / k + torch.digamma(k + total) - torch.digamma(k)
+            each = (rate1 * p + rate0) / k + torch.digamma(k + total) - torch.digamma(k)
             each = each * abs(weight)[rows]
             size = torch.zeros_like(at)
             where = entries.atse[column] if shared else column
