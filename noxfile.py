@@ -87,6 +87,11 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Time the numerical core; arguments after ``--`` go to benchmarks/ops.py."""
+    """Time the numerical core; arguments after ``--`` go to benchmarks/ops.py.
+
+    Another script of that folder is run by its name: ``nox -s benchmarks -- step.py --steps 20``.
+    """
     install(session)
-    session.run("python", "benchmarks/ops.py", *session.posargs)
+    named = session.posargs and session.posargs[0].endswith(".py")
+    script, *arguments = session.posargs if named else ["ops.py", *session.posargs]
+    session.run("python", f"benchmarks/{script}", *arguments)
