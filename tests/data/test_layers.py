@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from leafletfa_scvi.data import _blocks, observed_entries
 
 JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
+WHOLE = (torch.uint8, torch.int16, torch.int32)
 
 
 def random_counts(rng, shape=(13, 17), high=9):
@@ -29,11 +30,13 @@ def assert_entries(entries, y, n):
     row, column = np.nonzero(n > 0)
     indptr = np.concatenate([[0], np.cumsum((n > 0).sum(axis=1))])
     assert entries.n_junctions == n.shape[1]
+    largest = n.max()
+    whole = next(t for t in WHOLE if largest <= torch.iinfo(t).max)
     for name, wanted, dtype in (
         ("indptr", indptr, torch.int64),
         ("column", column, torch.int32),
-        ("count", y[row, column], torch.float32),
-        ("total", n[row, column], torch.float32),
+        ("count", y[row, column], whole),
+        ("total", n[row, column], whole),
     ):
         found = getattr(entries, name)
         assert found.dtype == dtype
@@ -177,6 +180,21 @@ def test_counts_of_a_million_are_exact_and_larger_than_float32_refused():
     n[0, 1] += 1
     with pytest.raises(ValueError, match=r"cell_by_cluster_matrix.* 16777217.*16,777,216"):
         observed_entries(data_set(y, n))
+
+
+@pytest.mark.parametrize("largest", [255, 256, 32_767, 32_768, 1 << 24])
+@pytest.mark.parametrize("layout", ["csr_matrix", "dense_c", "stored_zeros"])
+def test_counts_take_the_narrowest_dtype(monkeypatch, largest, layout):
+    """Also where a large total comes after many small ones, and where zeros are stored."""
+    monkeypatch.setattr(_blocks, "BLOCK", 1)
+    rng = np.random.default_rng(8)
+    y, n = random_counts(rng)
+    n[7, 3] = y[7, 3] = 200
+    n[11, 16], y[11, 16] = largest, largest - 1
+    layers = LAYOUTS[layout](y, rng), LAYOUTS[layout](n, rng)
+    entries = observed_entries(data_set(*layers))
+    assert_entries(entries, y, n)
+    assert entries.narrowed() is entries
 
 
 def test_no_cells_x_junctions_array_is_formed():

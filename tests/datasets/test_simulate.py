@@ -17,7 +17,7 @@ def flat(adata):
     row, column = entries.rows().numpy(), entries.column.numpy()
     phi, psi = adata.obsm["phi_true"], adata.varm["psi_true"]
     p = np.einsum("ik,ik->i", phi[row], psi[column])
-    return row, column, entries.count.numpy(), entries.total.numpy(), p
+    return row, column, entries.count.double().numpy(), entries.total.double().numpy(), p
 
 
 def per_pair(adata, key="atse_id"):

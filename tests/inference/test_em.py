@@ -36,7 +36,7 @@ def by_hand(entries, phi, psi, kappa, alpha, a, b):
     row, column = entries.rows().numpy(), entries.column.numpy()
     mean = (phi[row] * psi[column]).sum(1)
     p, q = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
-    y, n = entries.count.numpy(), entries.total.numpy()
+    y, n = entries.count.double().numpy(), entries.total.double().numpy()
     value = (
         binom.logpmf(y, n, p) if kappa is None else betabinom.logpmf(y, n, kappa * p, kappa * q)
     )

@@ -174,3 +174,18 @@ class TestRandomStart:
         assert torch.equal(first.psi, again.psi)
         assert not torch.equal(first.phi, other.phi)
         assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("residuals", ["centred", "pearson"])
+def test_blocks_and_narrow_counts_change_nothing(monkeypatch, residuals):
+    y, n, _, _ = grouped()
+    n[5] = y[5] = 0
+    entries = entries_of(y, n)
+    whole = junction_usage(entries), *waypoints(entries, 3, 0, residuals)
+    blocks = ObservedEntries.blocks
+    monkeypatch.setattr(ObservedEntries, "blocks", lambda self: blocks(self, 50))
+    narrow = entries.narrowed()
+    assert narrow.count.dtype == torch.uint8
+    parts = junction_usage(narrow), *waypoints(narrow, 3, 0, residuals)
+    for found, wanted in zip(parts, whole, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)

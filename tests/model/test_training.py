@@ -89,7 +89,7 @@ class TestValidation:
         row, column = hidden.rows().numpy(), hidden.column.numpy()
         p = (phi[row] * psi[column]).sum(1)
         kappa = model.posterior_summary().loc["kappa", "mean"]
-        y, n = hidden.count.numpy(), hidden.total.numpy()
+        y, n = hidden.count.double().numpy(), hidden.total.double().numpy()
         seen_column = np.isin(column, seen["training"].column.numpy())
         assert seen_column.all()
         want = -betabinom.logpmf(y, n, kappa * p, kappa * (1 - p)).mean()

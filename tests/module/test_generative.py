@@ -100,7 +100,7 @@ class TestDensity:
 
         mean = (phi[entries.rows().numpy()] * v["psi"][entries.column.numpy()]).sum(1)
         p, q = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
-        y, n = entries.count.numpy(), entries.total.numpy()
+        y, n = entries.count.double().numpy(), entries.total.double().numpy()
         if name == "binomial":
             want += binom.logpmf(y, n, p).sum()
         else:
@@ -204,7 +204,7 @@ class TestElbo:
 
         mean = (v["phi"][part.rows().numpy()] * v["psi"][part.column.numpy()]).sum(1)
         p, r = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
-        y, n = part.count.numpy(), part.total.numpy()
+        y, n = part.count.double().numpy(), part.total.double().numpy()
         if name == "binomial":
             reads = binom.logpmf(y, n, p).sum()
         else:

@@ -12,6 +12,7 @@ import torch
 from scipy.special import gammaln
 
 from leafletfa_scvi import ops
+from leafletfa_scvi.ops import _entries
 
 
 @pytest.fixture
@@ -48,16 +49,30 @@ def test_select_takes_cells_in_order_with_repeats(dense):
     part = entries_of(*dense).select(torch.tensor(cells))
     for found, whole in zip(to_dense(part), dense, strict=True):
         np.testing.assert_array_equal(found, whole[cells])
+    nothing = entries_of(*dense).select(torch.tensor([], dtype=torch.int64))
+    assert nothing.n_cells == nothing.n_entries == 0
 
 
-def test_keep_drops_entries_not_cells(dense):
-    entries = entries_of(*dense)
+@pytest.mark.parametrize("block", [1, 10, 1000])
+def test_keep_drops_entries_not_cells(dense, block, monkeypatch):
+    monkeypatch.setattr(_entries, "_BLOCK", block)
+    entries = entries_of(*dense).narrowed()
     mask = torch.arange(entries.n_entries) % 3 == 0
     part = entries.keep(mask)
+    assert part.count.dtype == part.total.dtype == torch.uint8
     kept = np.zeros(dense[1].shape, bool)
     kept[entries.rows()[mask], entries.column[mask].long()] = True
     for found, whole in zip(to_dense(part), dense, strict=True):
         np.testing.assert_array_equal(found, whole * kept)
+    assert entries.keep(torch.zeros_like(mask)).indptr.tolist() == [0] * 10
+
+
+def test_seen_junctions_and_bytes(dense):
+    entries = entries_of(*dense)
+    part = entries.keep(entries.column != 2)
+    assert part.seen_junctions().tolist() == [j != 2 for j in range(7)]
+    assert entries.nbytes() == 10 * 8 + 12 * entries.n_entries
+    assert entries.narrowed().nbytes() == 10 * 8 + 6 * entries.n_entries
 
 
 @pytest.mark.parametrize("limit", [1, 5, 1000])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
 import leafletfa_scvi as lfa
+from leafletfa_scvi.module import ClosedFormELBO, LeafletFAModule
 from leafletfa_scvi.train import SplicingDataSplitter
 
 
@@ -56,13 +60,35 @@ def test_hidden_entries_come_in_order(entries):
     assert SplicingDataSplitter(entries).val_dataloader() == []
 
 
-def test_the_full_batch_is_moved_once(entries):
-    splitter = SplicingDataSplitter(entries)
-    (batch,) = splitter.train_dataloader()
-    device = torch.device("meta")
-    first = splitter.transfer_batch_to_device(batch, device, 0)
-    assert first["entries"].device == device
-    assert splitter.transfer_batch_to_device(batch, device, 0) is first
-    (part, *_) = SplicingDataSplitter(entries, None, 30).train_dataloader()
-    moved = [splitter.transfer_batch_to_device(part, device, 0) for _ in range(2)]
-    assert moved[0] is not moved[1]
+def test_entries_move_to_the_device_of_the_trainer_once(entries):
+    hidden = entries.keep(torch.arange(entries.n_entries) % 5 == 0)
+    splitter = SplicingDataSplitter(entries, hidden)
+    splitter.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    for loader in (splitter.train_dataloader, splitter.val_dataloader):
+        (first,), (second,) = loader(), loader()
+        assert first["entries"].device.type == "meta"
+        assert first["entries"] is second["entries"]
+    splitter.trainer.strategy.root_device = torch.device("cpu")
+    (batch,) = SplicingDataSplitter(entries).train_dataloader()
+    assert batch["entries"] is entries
+
+
+@pytest.mark.parametrize("batch_size", [80, 27, 1])
+def test_losses_of_a_pass_average_to_that_of_the_full_batch(entries, batch_size):
+    """Weighted by their cells, with draws of phi so narrow that they are its mean."""
+    torch.manual_seed(0)
+    module = LeafletFAModule(entries.n_cells, entries.n_junctions, 3)
+    with torch.no_grad():
+        module.guide.phi_log.copy_(13.0 + torch.rand_like(module.guide.phi_log))
+
+    def loss(cells, part):
+        torch.manual_seed(1)  # the same draws of psi and kappa, which come first
+        return ClosedFormELBO().loss(module.model, module.guide, cells, part)
+
+    full = loss(torch.arange(80), entries)
+    loader = SplicingDataSplitter(entries, None, batch_size).train_dataloader()
+    values = [(len(b["cells"]), loss(b["cells"], b["entries"])) for b in loader]
+    assert sum(n for n, _ in values) == 80
+    assert sum(n * x for n, x in values) / 80 == pytest.approx(full, rel=1e-4)
+    if batch_size == 1:
+        assert np.std([x for _, x in values]) > 1e-2 * abs(full)

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BLOCK = 1 << 22
+BLOCK = 1 << 21
 """Values handled at a time."""
 
 
@@ -21,7 +21,7 @@ def row_blocks(running: np.ndarray, limit: int | None = None) -> Iterator[tuple[
     running
         ``(rows + 1,)`` values before each row, as a CSR ``indptr``; starts at 0.
     limit
-        Values in a run; 4,194,304 by default.
+        Values in a run; 2,097,152 by default.
 
     Yields
     ------

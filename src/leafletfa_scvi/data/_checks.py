@@ -11,7 +11,12 @@ from mudata import MuData
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
-from leafletfa_scvi.data._layers import collect_entries, get_layer, read_blocks
+from leafletfa_scvi.data._layers import (
+    collect_entries,
+    count_stored,
+    get_layer,
+    read_blocks,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +90,7 @@ def splicing_data(
     check = _BlockChecks(adata, junction_layer, cluster_layer, resolve_atse_key(adata, atse_key))
     junction, cluster = get_layer(adata, junction_layer), get_layer(adata, cluster_layer)
     checked = map(check, read_blocks(junction, cluster))
-    entries = collect_entries(checked, adata.n_vars, cluster_layer)
+    entries = collect_entries(checked, adata.shape, count_stored(cluster), cluster_layer)
     if entries.n_entries == 0:
         raise ValueError(
             f"Layer {cluster_layer!r} holds zeros only: nothing is observed in any cell. "
@@ -242,9 +247,7 @@ def _warn(entries: ObservedEntries) -> None:
     total = entries.total.numpy()
     n_cells, n_junctions = entries.n_cells, entries.n_junctions
     empty_cells = int((entries.indptr.diff() == 0).sum())
-    seen = np.zeros(n_junctions, bool)
-    seen[entries.column.numpy()] = True
-    empty_junctions = n_junctions - int(seen.sum())
+    empty_junctions = n_junctions - int(entries.seen_junctions().sum())
     messages = []
     if empty_cells:
         messages.append(

@@ -12,6 +12,7 @@ import torch
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.data._blocks import row_blocks
 from leafletfa_scvi.ops import ObservedEntries
+from leafletfa_scvi.ops._entries import narrowest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -148,48 +149,76 @@ def read_blocks(junction: Any, cluster: Any) -> Iterator[LayerBlock]:
         yield LayerBlock(start, stop - start, n_junctions, *values)
 
 
+def count_stored(layer: Any) -> int:
+    """Stored values of a sparse layer, values other than zero of a dense one."""
+    if sp.issparse(layer):
+        return int(layer.nnz)
+    running = np.arange(layer.shape[0] + 1) * layer.shape[1]
+    return sum(int(np.count_nonzero(layer[i:j])) for i, j in row_blocks(running))
+
+
 def collect_entries(
-    blocks: Iterable[LayerBlock], n_junctions: int, cluster_layer: str = CLUSTER_LAYER
+    blocks: Iterable[LayerBlock],
+    shape: tuple[int, int],
+    capacity: int,
+    cluster_layer: str = CLUSTER_LAYER,
 ) -> ObservedEntries:
     """Join blocks, given in order from the first cell on, into observed entries.
+
+    They are written straight to their place, as the narrowest whole numbers that hold the totals:
+    6 bytes for an entry where no total exceeds 255.
+
+    Parameters
+    ----------
+    blocks
+        Both layers in runs of cells.
+    shape
+        Cells and junctions.
+    capacity
+        At least the number of observed entries.
+    cluster_layer
+        Name of the layer of totals, for messages.
 
     Raises
     ------
     ValueError
         A total is above 16,777,216, beyond which float32 skips whole numbers.
     """
-    per_cell = [np.zeros(1, np.int64)]
-    column, count, total = [], [], []
+    n_cells, n_junctions = shape
+    indptr = torch.zeros(n_cells + 1, dtype=torch.int64)
+    column = torch.empty(capacity, dtype=torch.int32)
+    count, total = torch.empty(2, capacity, dtype=torch.uint8)
+    end = 0
     for block in blocks:
         y, _ = block.aligned_count()
         key, n = block.cluster.key, block.cluster.value
         observed = n > 0
         if not observed.all():
             key, y, n = key[observed], y[observed], n[observed]
-        if len(n) and n.max() > MAX_COUNT:
+        largest = int(n.max(initial=0))
+        if largest > MAX_COUNT:
             raise ValueError(
-                f"Layer {cluster_layer!r} holds {n.max():.0f}: totals beyond {MAX_COUNT:,} "
+                f"Layer {cluster_layer!r} holds {largest}: totals beyond {MAX_COUNT:,} "
                 "cannot be represented. These are not reads of single cells; check the units."
             )
+        if largest > torch.iinfo(total.dtype).max:
+            count, total = (_widened(x, end, narrowest(largest)) for x in (count, total))
         row, junction = np.divmod(key, n_junctions)
-        per_cell.append(np.bincount(row, minlength=block.n_cells))
-        column.append(junction.astype(np.int32))
-        count.append(y.astype(np.float32))
-        total.append(n.astype(np.float32))
-    return ObservedEntries(
-        torch.from_numpy(np.cumsum(np.concatenate(per_cell))),
-        _join(column, np.int32),
-        _join(count, np.float32),
-        _join(total, np.float32),
-        n_junctions,
-    )
+        cells = slice(block.first_cell + 1, block.first_cell + block.n_cells + 1)
+        indptr[cells] = torch.from_numpy(np.bincount(row, minlength=block.n_cells))
+        new = slice(end, end + len(n))
+        for into, values in ((column, junction), (count, y), (total, n)):
+            into[new] = torch.from_numpy(values)
+        end = new.stop
+    indptr = indptr.cumsum(0)
+    return ObservedEntries(indptr, column[:end], count[:end], total[:end], n_junctions)
 
 
-def _join(parts: list[np.ndarray], dtype: type) -> torch.Tensor:
-    """Concatenate, and free the parts."""
-    joined = np.concatenate(parts) if parts else np.empty(0, dtype)
-    parts.clear()
-    return torch.from_numpy(joined)
+def _widened(values: torch.Tensor, n_filled: int, dtype: torch.dtype) -> torch.Tensor:
+    """Room for as many values of ``dtype``, with those filled so far."""
+    out = torch.empty(len(values), dtype=dtype)
+    out[:n_filled] = values[:n_filled]
+    return out
 
 
 def observed_entries(
@@ -215,7 +244,7 @@ def observed_entries(
     -------
     ObservedEntries
         ``indptr`` int64, ``column`` int32 (0-based, ascending in a cell), ``count`` and ``total``
-        float32, on the CPU.
+        in the narrowest of uint8, int16 and int32 that holds every total, on the CPU.
 
     Raises
     ------
@@ -224,5 +253,6 @@ def observed_entries(
     ValueError
         A layer is not a numeric matrix of the shape of ``adata``, or a total is above 16,777,216.
     """
-    layers = get_layer(adata, junction_layer), get_layer(adata, cluster_layer)
-    return collect_entries(read_blocks(*layers), adata.n_vars, cluster_layer)
+    junction, cluster = get_layer(adata, junction_layer), get_layer(adata, cluster_layer)
+    blocks, capacity = read_blocks(junction, cluster), count_stored(cluster)
+    return collect_entries(blocks, adata.shape, capacity, cluster_layer)

@@ -55,7 +55,7 @@ def cell_loader(
     Parameters
     ----------
     entries
-        Observed entries of all cells, on the CPU.
+        Observed entries of all cells; batches are on their device.
     batch_size
         Cells in a batch; None, or at least as many as there are, for one batch of all cells. The
         last batch may be smaller, down to one cell.

@@ -22,6 +22,8 @@ from leafletfa_scvi.ops import ObservedEntries, entry_probability
 _MIN_PRECISION, _MAX_PRECISION = 3.0, 300.0
 _MAX_PROGRAM_PRECISION = 400.0
 _PSI_OFFSET = 0.1
+_GATHERED = 1 << 22
+"""Values of gathered rows of psi at a time, about."""
 
 
 class Information(NamedTuple):
@@ -50,7 +52,9 @@ def information(
     activity = np.empty(phi.shape, dtype=np.float64)
     program = np.zeros(psi.shape, dtype=np.float64)
     psi_np, phi_np = psi.double().numpy(), phi.double().numpy()
-    for cells, block in entries.blocks(1 << 20):
+    # Rows of psi are gathered; in smaller blocks, adding to ``program`` would cost more than that.
+    block_size = max(_GATHERED // psi.shape[1], 4 * psi.shape[0])
+    for cells, block in entries.blocks(block_size):
         p, q = (v.double().numpy() for v in entry_probability(block, phi[cells], psi))
         n = block.total.double().numpy()
         dispersion = 1.0 if concentration is None else (concentration + 1) / (concentration + n)

@@ -39,12 +39,11 @@ def junction_usage(entries: ObservedEntries, pseudo_reads: float = _PSEUDO_READS
     mean is shrunk by ``pseudo_reads`` towards the mean of all junctions, which a junction without
     any observed entry is given.
     """
-    weight = _precision(entries)
-    psi = entries.count / entries.total
-    size = (entries.n_junctions,)
-    column = entries.column.long()
-    used = torch.zeros(size, device=weight.device).index_add_(0, column, weight * psi)
-    seen = torch.zeros(size, device=weight.device).index_add_(0, column, weight)
+    used, seen = torch.zeros(2, entries.n_junctions, device=entries.device)
+    for _, block in entries.blocks():
+        column, weight = block.column.long(), _precision(block)
+        used.index_add_(0, column, weight * (block.count / block.total))
+        seen.index_add_(0, column, weight)
     overall = used.sum() / seen.sum().clamp(min=1e-12)
     mean = (used + pseudo_reads * overall) / (seen + pseudo_reads)
     return mean.clamp(1e-4, 1.0 - 1e-4)
@@ -53,6 +52,21 @@ def junction_usage(entries: ObservedEntries, pseudo_reads: float = _PSEUDO_READS
 def _precision(entries: ObservedEntries) -> torch.Tensor:
     n = entries.total.float()
     return n / (1.0 + _OVERDISPERSION * (n - 1.0))
+
+
+def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) -> sp.csr_matrix:
+    """Weighted residuals of :func:`waypoints`, ``(B, P)`` float32."""
+    values = np.empty(entries.n_entries, np.float32)
+    for cells, block in entries.blocks():
+        m = mean[block.column.long()]
+        precision = _precision(block)
+        if kind == "pearson":
+            precision = precision / (m * (1.0 - m)).clamp(min=_MIN_VARIANCE)
+        first = int(entries.indptr[cells.start])
+        centred = block.count / block.total - m
+        values[first : first + block.n_entries] = (centred * precision.sqrt()).numpy()
+    shape = (entries.n_cells, entries.n_junctions)
+    return sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
 
 
 def waypoints(
@@ -83,15 +97,8 @@ def waypoints(
     """
     entries = entries.to("cpu")
     mean = junction_usage(entries)
-    centred = entries.count / entries.total - mean[entries.column.long()]
-    precision = _precision(entries)
-    if residuals == "pearson":
-        variance = (mean * (1.0 - mean)).clamp(min=_MIN_VARIANCE)
-        precision = precision / variance[entries.column.long()]
-    values = (centred * precision.sqrt()).numpy()
-    shape = (entries.n_cells, entries.n_junctions)
-    matrix = sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
-    n_components = min(max(ceil(_COMPONENTS_PER_PROGRAM * n_programs), 2), *shape)
+    matrix = _residuals(entries, mean, residuals)
+    n_components = min(max(ceil(_COMPONENTS_PER_PROGRAM * n_programs), 2), *matrix.shape)
     with threadpool_limits(1):
         u, s, _ = randomized_svd(matrix, n_components, random_state=seed, n_iter=5)
         scores = u * s
@@ -117,14 +124,15 @@ def _from_groups(
     member = group >= 0
     phi[member, group[member]] += _OWN_SHARE
     phi[~member] = 1.0 / n_programs
-    owner = group.repeat_interleave(entries.indptr.diff())
-    inside = owner >= 0
-    weight = _precision(entries)[inside]
-    psi_entry = (entries.count / entries.total)[inside]
-    flat = entries.column[inside].long() * n_programs + owner[inside]
-    size = entries.n_junctions * n_programs
-    used = torch.zeros(size).index_add_(0, flat, weight * psi_entry).view(-1, n_programs)
-    seen = torch.zeros(size).index_add_(0, flat, weight).view(-1, n_programs)
+    used, seen = torch.zeros(2, entries.n_junctions * n_programs)
+    for cells, block in entries.blocks():
+        owner = group[cells].repeat_interleave(block.indptr.diff())
+        inside = owner >= 0
+        weight = _precision(block)[inside]
+        flat = (block.column.long() * n_programs + owner)[inside]
+        used.index_add_(0, flat, weight * (block.count / block.total)[inside])
+        seen.index_add_(0, flat, weight)
+    used, seen = used.view(-1, n_programs), seen.view(-1, n_programs)
     psi = (used + _PSEUDO_READS * mean[:, None]) / (seen + _PSEUDO_READS)
     return Start(phi, psi)
 

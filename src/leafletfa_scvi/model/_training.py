@@ -293,9 +293,7 @@ class TrainingMixin(SplicingModelBase):
         module, guide = self.module, self.module.guide
         if not self.frozen_programs_:
             guide.order(guide.pi().mean.argsort(descending=True))
-            seen = torch.zeros(entries.n_junctions, dtype=torch.bool)
-            seen[entries.column.long()] = True
-            unseen = (~seen).to(module.device)
+            unseen = (~entries.seen_junctions()).to(module.device)
             a, b = module.unseen_junction_prior()
             guide.psi_log_inclusion[unseen] = a.log()
             guide.psi_log_exclusion[unseen] = b.log()

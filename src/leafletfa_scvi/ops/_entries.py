@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
 """Entries handled at a time where float64 temporaries are made."""
 
 
@@ -169,31 +170,50 @@ class ObservedEntries:
         start, length = self.indptr[cells], self.indptr.diff()[cells]
         indptr = torch.zeros(cells.shape[0] + 1, dtype=torch.int64, device=self.device)
         torch.cumsum(length, 0, out=indptr[1:])
-        shift = torch.repeat_interleave(start - indptr[:-1], length)
-        take = shift + torch.arange(int(indptr[-1]), device=self.device)
-        return ObservedEntries(
-            indptr,
-            self.column[take],
-            self.count[take],
-            self.total[take],
-            self.n_junctions,
-            self._cache_of(cells),
-        )
+        if self.device.type == "cpu" and len(cells):  # runs are copied whole, several times faster
+            runs = list(map(slice, start.tolist(), (start + length).tolist()))
+            column, count, total = (
+                torch.from_numpy(np.concatenate([values[run] for run in runs]))
+                for values in (self.column.numpy(), self.count.numpy(), self.total.numpy())
+            )
+        else:
+            shift = torch.repeat_interleave(start - indptr[:-1], length)
+            take = shift + torch.arange(len(shift), device=self.device)
+            column, count, total = self.column[take], self.count[take], self.total[take]
+        kept = self._cache_of(cells)
+        return ObservedEntries(indptr, column, count, total, self.n_junctions, kept)
 
     def _cache_of(self, cells: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         return {k: v[cells] for k, v in self._cache.items() if v.ndim}
 
     def keep(self, mask: torch.Tensor) -> ObservedEntries:
         """The entries where ``mask`` (``(nnz,)`` bool) is true; cells stay, maybe empty."""
-        running = torch.zeros(self.n_entries + 1, dtype=torch.int64, device=self.device)
-        torch.cumsum(mask, 0, out=running[1:])
-        return ObservedEntries(
-            running[self.indptr],
-            self.column[mask],
-            self.count[mask],
-            self.total[mask],
-            self.n_junctions,
-        )
+        indptr = torch.zeros_like(self.indptr)
+        size = int(mask.sum())
+        column, count, total = (x.new_empty(size) for x in (self.column, self.count, self.total))
+        for cells, block in self.blocks(_BLOCK):
+            first = int(self.indptr[cells.start])
+            kept = mask[first : first + block.n_entries]
+            running = torch.zeros(len(kept) + 1, dtype=torch.int64, device=self.device)
+            torch.cumsum(kept, 0, out=running[1:])
+            begin = int(indptr[cells.start])
+            indptr[cells.start + 1 : cells.stop + 1] = begin + running[block.indptr[1:]]
+            into = slice(begin, begin + int(running[-1]))
+            column[into], count[into] = block.column[kept], block.count[kept]
+            total[into] = block.total[kept]
+        return ObservedEntries(indptr, column, count, total, self.n_junctions)
+
+    def seen_junctions(self) -> torch.Tensor:
+        """Whether each junction is observed in some cell, ``(P,)`` bool."""
+        seen = torch.zeros(self.n_junctions, dtype=torch.bool, device=self.device)
+        for _, block in self.blocks(_BLOCK):
+            seen[block.column.long()] = True
+        return seen
+
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        arrays = (self.indptr, self.column, self.count, self.total)
+        return sum(x.numel() * x.element_size() for x in arrays)
 
     def slice_cells(self, cells: slice) -> ObservedEntries:
         """Entries of the cells ``cells.start:cells.stop``, as views."""

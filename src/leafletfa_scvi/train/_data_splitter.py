@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 
 from leafletfa_scvi.data import cell_loader
 
 if TYPE_CHECKING:
-    import torch
     from torch.utils.data import DataLoader
 
     from leafletfa_scvi.ops import ObservedEntries
@@ -29,7 +29,12 @@ class SplicingDataSplitter(pl.LightningDataModule):
     hidden
         Observed entries to validate on, of the same cells; None for no validation.
     batch_size
-        Cells in a minibatch; None for the full batch, which stays on the device once moved.
+        Cells in a minibatch; None for the full batch.
+
+    Notes
+    -----
+    Entries are moved to the trainer's device once and stay there, where they take at most half of
+    its free memory; minibatches are then selected on the device. Else each batch is moved.
     """
 
     def __init__(
@@ -44,24 +49,31 @@ class SplicingDataSplitter(pl.LightningDataModule):
         self.batch_size = batch_size
         self.n_train = training.n_cells
         self.train_idx = np.arange(training.n_cells)
-        self._moved: dict[int, Any] = {}
+        self._kept: dict[int, ObservedEntries] = {}
 
     def train_dataloader(self) -> DataLoader:
         """Minibatches in random order, or the one full batch."""
-        return cell_loader(self.training, self.batch_size, shuffle=True)
+        return cell_loader(self._on_device(self.training), self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader | list:
         """The hidden entries in order; empty where nothing is hidden."""
-        return [] if self.hidden is None else cell_loader(self.hidden, self.batch_size)
+        if self.hidden is None:
+            return []
+        return cell_loader(self._on_device(self.hidden), self.batch_size)
 
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Move a batch, once only if it is the full one."""
-        whole = batch["entries"] is self.training or batch["entries"] is self.hidden
-        if not whole:
-            return super().transfer_batch_to_device(batch, device, dataloader_idx)
-        key = id(batch["entries"])
-        if key not in self._moved:
-            self._moved[key] = super().transfer_batch_to_device(batch, device, dataloader_idx)
-        return self._moved[key]
+    def _on_device(self, entries: ObservedEntries) -> ObservedEntries:
+        """Entries where batches are wanted; as they are without a trainer or without room."""
+        device = None if self.trainer is None else self.trainer.strategy.root_device
+        if device is None or device.type == "cpu":
+            return entries
+        key = id(entries)
+        if key not in self._kept:
+            self._kept[key] = entries.to(device) if _has_room(device, entries) else entries
+        return self._kept[key]
+
+
+def _has_room(device: torch.device, entries: ObservedEntries) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return entries.nbytes() <= free // 2
