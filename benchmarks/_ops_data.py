@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from leafletfa_scvi import ops
+from leafletfa_scvi.ops._entries import narrowest
 
 ATSE_SIZE = 4
 MAX_TOTAL = 30
@@ -84,39 +85,36 @@ def random_entries(
     """ATSEs of four adjacent junctions, each observed in a cell with probability ``coverage``.
 
     Totals are 1 to ``max_total`` reads alike, shared among the junctions in unequal parts, so that
-    many counts are 0; counts of an ATSE sum to its total. Made block by block: temporaries are
-    bounded.
+    many counts are 0; counts of an ATSE sum to its total. Written block by block to their place:
+    temporaries are bounded.
     """
     generator = torch.Generator().manual_seed(seed)
     n_atses = n_junctions // ATSE_SIZE
+    expected = n_cells * n_atses * coverage  # ten standard deviations are not exceeded
+    capacity = int(expected + 10 * expected**0.5 + 10) * ATSE_SIZE
+    column = torch.empty(capacity, dtype=torch.int32)
+    count, totals = torch.empty(2, capacity, dtype=narrowest(max_total))
+    indptr = torch.zeros(n_cells + 1, dtype=torch.int64)
     within = torch.arange(ATSE_SIZE, dtype=torch.int32)
     step = max(1, 4_000_000 // n_atses)
-    lengths, parts = [], []
+    end = 0
     for first in range(0, n_cells, step):
         shape = (min(step, n_cells - first), n_atses)
         seen = torch.rand(shape, generator=generator) < coverage
-        lengths.append(seen.sum(1) * ATSE_SIZE)
+        indptr[first + 1 : first + 1 + shape[0]] = seen.sum(1) * ATSE_SIZE
         atse = seen.nonzero()[:, 1].to(torch.int32)
         total = torch.randint(1, max_total + 1, (len(atse), 1), generator=generator)
         share = torch.rand((len(atse), ATSE_SIZE), generator=generator) ** 4
         edge = (share.cumsum(1) / share.sum(1, keepdim=True) * total).round().to(total.dtype)
         edge[:, -1:] = total
-        count = edge.diff(dim=1, prepend=torch.zeros_like(total))
-        parts.append(
-            ops.ObservedEntries(
-                torch.zeros(1, dtype=torch.int64),
-                (atse[:, None] * ATSE_SIZE + within).reshape(-1),
-                count.reshape(-1).to(torch.int32),
-                total.expand_as(count).reshape(-1).to(torch.int32),
-                n_junctions,
-            ).narrowed()
-        )
-    indptr = torch.zeros(n_cells + 1, dtype=torch.int64)
-    torch.cumsum(torch.cat(lengths), 0, out=indptr[1:])
-    joined = {
-        name: torch.cat([getattr(p, name) for p in parts]) for name in ("column", "count", "total")
-    }
-    return ops.ObservedEntries(indptr, **joined, n_junctions=n_junctions).narrowed()
+        new = slice(end, end + len(atse) * ATSE_SIZE)
+        column[new] = (atse[:, None] * ATSE_SIZE + within).reshape(-1)
+        count[new] = edge.diff(dim=1, prepend=torch.zeros_like(total)).reshape(-1)
+        totals[new] = total.expand_as(edge).reshape(-1)
+        end = new.stop
+    return ops.ObservedEntries(
+        indptr.cumsum(0), column[:end], count[:end], totals[:end], n_junctions
+    )
 
 
 def atse_of(n_junctions: int) -> torch.Tensor:

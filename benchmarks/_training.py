@@ -93,10 +93,11 @@ def train_steps(
 
 
 def batches(
-    entries: ops.ObservedEntries, device: torch.device, batch_size: int | None, n_batches: int
+    model: LeafletFAModel, device: torch.device, batch_size: int | None, n_batches: int
 ) -> tuple[float, Any]:
-    """Least seconds to load and move one batch as training does, and the last batch."""
-    splitter = SplicingDataSplitter(entries, None, batch_size)
+    """Least seconds to load and move one batch as training did, and the last batch."""
+    splitter = SplicingDataSplitter(model._training_entries(), None, batch_size)
+    splitter.trainer = model.trainer
     best, batch = float("inf"), None
     passed = 0
     while passed < n_batches:

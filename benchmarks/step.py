@@ -79,10 +79,8 @@ def add(
 ) -> None:
     """One row."""
     times = train_steps(model, device, batch_size or None, n_steps)
-    entries = model._entries
-    assert entries is not None
     model.module.to(device)
-    data, batch = batches(entries, device, batch_size or None, n_steps)
+    data, batch = batches(model, device, batch_size or None, n_steps)
     likelihood, _ = shortest(likelihood_call(model, batch), device, n_steps)
     row = {
         "size": size,
