@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leafletfa_scvi.ops import ObservedEntries
 
 
@@ -19,7 +21,7 @@ class CellBatch(TypedDict):
 
 
 class _Cells(Dataset):
-    """Cells by lists of positions."""
+    """Cells by their positions, ``(B,)`` int64."""
 
     def __init__(self, entries: ObservedEntries) -> None:
         self.entries = entries
@@ -27,9 +29,22 @@ class _Cells(Dataset):
     def __len__(self) -> int:
         return self.entries.n_cells
 
-    def __getitem__(self, cells: list[int]) -> CellBatch:
-        positions = torch.as_tensor(cells, dtype=torch.int64)
-        return CellBatch(cells=positions, entries=self.entries.select(positions))
+    def __getitem__(self, cells: torch.Tensor) -> CellBatch:
+        return CellBatch(cells=cells, entries=self.entries.select(cells))
+
+
+class _Batches(Sampler):
+    """Positions of the cells of each batch as one tensor, not number by number."""
+
+    def __init__(self, n_cells: int, batch_size: int, shuffle: bool) -> None:
+        self.n_cells, self.batch_size, self.shuffle = n_cells, batch_size, shuffle
+
+    def __len__(self) -> int:
+        return -(-self.n_cells // self.batch_size)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        cells = torch.randperm(self.n_cells) if self.shuffle else torch.arange(self.n_cells)
+        return iter(cells.split(self.batch_size))
 
 
 class _Whole(Dataset):
@@ -64,7 +79,5 @@ def cell_loader(
     """
     if batch_size is None or batch_size >= entries.n_cells:
         return DataLoader(_Whole(entries), batch_size=None, sampler=SequentialSampler(range(1)))
-    cells = _Cells(entries)
-    sampler = RandomSampler(cells) if shuffle else SequentialSampler(cells)
-    batches = BatchSampler(sampler, batch_size, drop_last=False)
-    return DataLoader(cells, batch_size=None, sampler=batches)
+    batches = _Batches(entries.n_cells, batch_size, shuffle)
+    return DataLoader(_Cells(entries), batch_size=None, sampler=batches)
