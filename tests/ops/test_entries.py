@@ -44,12 +44,19 @@ def to_dense(entries):
     )
 
 
-def test_select_takes_cells_in_order_with_repeats(dense):
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("has_numba", [True, False])
+def test_select_takes_cells_in_order_with_repeats(dense, has_numba, narrow, monkeypatch):
+    if not has_numba:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    entries = entries_of(*dense)
+    entries = entries.narrowed() if narrow else entries
     cells = [8, 4, 0, 0, 3]
-    part = entries_of(*dense).select(torch.tensor(cells))
+    part = entries.select(torch.tensor(cells))
+    assert part.count.dtype == part.total.dtype == entries.count.dtype
     for found, whole in zip(to_dense(part), dense, strict=True):
         np.testing.assert_array_equal(found, whole[cells])
-    nothing = entries_of(*dense).select(torch.tensor([], dtype=torch.int64))
+    nothing = entries.select(torch.tensor([], dtype=torch.int64))
     assert nothing.n_cells == nothing.n_entries == 0
 
 

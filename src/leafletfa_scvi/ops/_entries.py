@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -170,16 +170,18 @@ class ObservedEntries:
         start, length = self.indptr[cells], self.indptr.diff()[cells]
         indptr = torch.zeros(cells.shape[0] + 1, dtype=torch.int64, device=self.device)
         torch.cumsum(length, 0, out=indptr[1:])
-        if self.device.type == "cpu" and len(cells):  # runs are copied whole, several times faster
-            runs = list(map(slice, start.tolist(), (start + length).tolist()))
-            column, count, total = (
-                torch.from_numpy(np.concatenate([values[run] for run in runs]))
-                for values in (self.column.numpy(), self.count.numpy(), self.total.numpy())
-            )
+        arrays = self.column, self.count, self.total
+        if self.device.type == "cpu" and importlib.util.find_spec("numba") is not None:
+            from leafletfa_scvi.ops._copy import copy_runs
+            from leafletfa_scvi.ops._threads import launch
+
+            column, count, total = (x.new_empty(int(indptr[-1])) for x in arrays)
+            given = start, indptr, *arrays, column, count, total
+            launch(copy_runs, *(x.numpy() for x in given))
         else:
             shift = torch.repeat_interleave(start - indptr[:-1], length)
             take = shift + torch.arange(len(shift), device=self.device)
-            column, count, total = self.column[take], self.count[take], self.total[take]
+            column, count, total = (x[take] for x in arrays)
         kept = self._cache_of(cells)
         return ObservedEntries(indptr, column, count, total, self.n_junctions, kept)
 
