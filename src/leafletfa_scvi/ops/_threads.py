@@ -28,7 +28,7 @@ class _Announce(event.Listener):
     def on_start(self, event: event.Event) -> None:
         if not self.done:
             logger.warning(
-                "Compiling the CPU kernels of leafletfa-scvi: some ten seconds, once per machine."
+                "Compiling the CPU kernels of leafletfa-scvi: half a minute, once per machine."
             )
         self.done = True
 
