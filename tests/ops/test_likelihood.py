@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numba
 import numpy as np
 import pytest
@@ -268,6 +270,27 @@ def test_choice_of_backend(monkeypatch):
     assert ops.choose_backend(cpu) == "torch"
     with pytest.raises(ImportError, match="pip install numba"):
         ops.choose_backend(cpu, "numba")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("function", [ops.log_likelihood, ops.expected_counts])
+def test_shapes_that_do_not_fit_are_refused(shared, function):
+    entries = random_case(shared, 6, 9, 0.8, 30, 2)
+    phi, psi = random_factors(entries, 3, 2, torch.float32)
+    found = f"expected ({len(psi)}, 3), junctions x programs"
+    with pytest.raises(ValueError, match=re.escape(found)):
+        function(entries, phi, psi[1:])
+    with pytest.raises(ValueError, match=r"phi has shape \(5, 3\): expected \(6, 3\)"):
+        function(entries, phi[1:], psi)
+    with pytest.raises(ValueError, match=r"phi has shape \(6, 2\): expected \(6, 3\)"):
+        function(entries, phi[:, 1:], psi)
+    with pytest.raises(ValueError, match="psi has shape"):
+        function(entries, phi, psi[:, 0])
+    one_for_each = "one value for each ATSE" if shared else "one value for each junction"
+    with pytest.raises(ValueError, match=one_for_each):
+        function(entries, phi, psi, torch.ones(2))
+    with pytest.raises(ValueError, match="psi is on meta, the entries on cpu"):
+        function(entries, phi, psi.to("meta"))
 
 
 @pytest.mark.gpu

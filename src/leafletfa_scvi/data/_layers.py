@@ -11,8 +11,7 @@ import torch
 
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.data._blocks import row_blocks
-from leafletfa_scvi.ops import ObservedEntries
-from leafletfa_scvi.ops._entries import narrowest
+from leafletfa_scvi.ops import ObservedEntries, narrowest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,10 +19,10 @@ _OVERDISPERSION = 0.1
 _COMPONENTS_PER_PROGRAM = 1.5
 _MIN_VARIANCE = 0.01
 _LONGEST = 0.95
-
-Residuals = Literal["centred", "pearson"]
 _OWN_SHARE = 0.7
 _PSEUDO_READS = 2.0
+
+Residuals = Literal["centred", "pearson"]
 
 
 class Start(NamedTuple):

@@ -10,7 +10,7 @@ from leafletfa_scvi.ops._beta_dirichlet import (
     draw_beta,
     draw_dirichlet,
 )
-from leafletfa_scvi.ops._entries import ObservedEntries
+from leafletfa_scvi.ops._entries import ObservedEntries, narrowest
 from leafletfa_scvi.ops._multinomial import (
     MultinomialEntries,
     implicit_junctions,
@@ -39,4 +39,5 @@ __all__ = [
     "implicit_junctions",
     "log_likelihood",
     "multinomial_entries",
+    "narrowest",
 ]

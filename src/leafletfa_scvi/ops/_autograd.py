@@ -11,6 +11,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from leafletfa_scvi.ops import _reference
+from leafletfa_scvi.ops._multinomial import MultinomialEntries
 from leafletfa_scvi.ops._reference import ExpectedCounts
 
 if TYPE_CHECKING:
@@ -140,6 +141,35 @@ class _FusedLogLikelihood(torch.autograd.Function):
         return dphi.to(phi.dtype), dpsi.to(psi.dtype), dkappa if rest else None, None, None
 
 
+def _check(
+    entries: Entries, phi: torch.Tensor, psi: torch.Tensor, concentration: torch.Tensor | None
+) -> None:
+    """Shapes and devices; the kernels read where they are told, within an array or not."""
+    k = psi.shape[1] if psi.ndim == 2 else phi.shape[-1]
+    for name, found, expected, what in (
+        ("psi", psi, (entries.n_junctions, k), "junctions x programs"),
+        ("phi", phi, (entries.n_cells, k), "cells x programs"),
+    ):
+        if tuple(found.shape) != expected:
+            raise ValueError(
+                f"{name} has shape {tuple(found.shape)}: expected {expected}, {what} of these "
+                "entries."
+            )
+        if found.device.type != entries.device.type:
+            raise ValueError(
+                f"{name} is on {found.device}, the entries on {entries.device}: move one of them."
+            )
+    if concentration is not None and concentration.ndim:
+        n, what = entries.n_junctions, "junction"
+        if isinstance(entries, MultinomialEntries):
+            n, what = entries.n_atses, "ATSE"
+        if tuple(concentration.shape) != (n,):
+            raise ValueError(
+                f"concentration has shape {tuple(concentration.shape)}: expected a scalar, or "
+                f"({n},), one value for each {what}."
+            )
+
+
 def _log_likelihood_in_blocks(
     entries: Entries,
     phi: torch.Tensor,
@@ -231,7 +261,15 @@ def log_likelihood(
     Returns
     -------
     ``(B,)`` float64 tensor with the binomial coefficients (float32 on devices without float64).
+
+    Raises
+    ------
+    ValueError
+        A shape or a device does not fit the entries, or the backend does not fit the device.
+    ImportError
+        The package of the chosen backend is not installed.
     """
+    _check(entries, phi, psi, concentration)
     chosen = choose_backend(entries.device, backend, torch.promote_types(phi.dtype, psi.dtype))
     if chosen == "torch":
         return _log_likelihood_in_blocks(entries, phi, psi, concentration)
@@ -253,6 +291,7 @@ def expected_counts(
 
     The log-likelihood per cell in the result is float64, as there.
     """
+    _check(entries, phi, psi, concentration)
     chosen = choose_backend(entries.device, backend, torch.promote_types(phi.dtype, psi.dtype))
     if chosen == "torch":
         return _expected_counts_in_blocks(entries, phi, psi, concentration)

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from leafletfa_scvi.ops._entries import ObservedEntries
+from leafletfa_scvi.ops._entries import _BLOCK, ObservedEntries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
