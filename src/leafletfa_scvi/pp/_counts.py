@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._layers import MAX_COUNT, LayerValues, lookup
+from leafletfa_scvi.data._expand import expand_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,18 +73,9 @@ def splicing_from_counts(
 
     codes, names = pd.factorize(labels)
     var[ATSE_KEY] = pd.Categorical.from_codes(codes, names)
-    positions = (np.arange(len(codes)), codes)
-    member = sp.csr_array((np.ones(len(codes)), positions), shape=(len(codes), len(names)))
-    totals = (matrix @ member) @ member.T  # cells x junctions, positive wherever it is stored
-    totals.sort_indices()
-    if totals.nnz and totals.data.max() > MAX_COUNT:
-        raise ValueError(
-            f"An ATSE total is {totals.data.max():,.0f}: totals beyond {MAX_COUNT:,} cannot be "
-            "represented. These are not reads of single cells; check the units."
-        )
-    count, _ = lookup(LayerValues(_keys(matrix), matrix.data), _keys(totals))
+    indptr, column, count, total = expand_counts(matrix, codes)
     source = "splicing_from_counts"
-    return splicing_anndata(totals.indptr, totals.indices, count, totals.data, obs, var, source)
+    return splicing_anndata(indptr, column, count, total, obs, var, source)
 
 
 def _as_csr(counts: Any) -> sp.csr_array:
@@ -176,9 +167,3 @@ def _check_counts(matrix: sp.csr_array, cells: pd.Index, junctions: pd.Index) ->
                 f"counts holds the {kind} value {value[i]:g} for cell {cell!r} and junction "
                 f"{junctions[matrix.indices[i]]!r}. Pass raw read counts."
             )
-
-
-def _keys(matrix: sp.csr_array) -> np.ndarray:
-    """Position of each stored value in the flattened matrix, int64."""
-    row_start = np.arange(matrix.shape[0], dtype=np.int64) * matrix.shape[1]
-    return np.repeat(row_start, np.diff(matrix.indptr)) + matrix.indices

@@ -1,0 +1,203 @@
+"""Which files to read: paths, folders, lists and tables of files, each with the name of its cell."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import pandas as pd
+from natsort import natsorted
+
+from leafletfa_scvi.pp._formats import cell_name, detect_format
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Format = Literal["bam", "regtools", "junc", "star", "starsolo"]
+Inputs = "str | os.PathLike[str] | pd.DataFrame | Iterable[str | os.PathLike[str]]"
+
+FORMATS: Final = ("bam", "regtools", "junc", "star", "starsolo")
+_TABLES: Final = (".tsv", ".csv", ".txt")
+_ENDINGS: Final = (".bam", ".cram", ".bed", ".bed.gz", ".junc", ".junc.gz", "SJ.out.tab")
+_ENDINGS_GZ: Final = (*_ENDINGS, "SJ.out.tab.gz")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input file.
+
+    Attributes
+    ----------
+    path
+        Absolute path of a file, or of a STARsolo folder.
+    format
+        One of ``FORMATS``.
+    cell
+        Name of the cell, if the file holds one cell.
+    sample
+        Name of the sample, where the user gave one.
+    """
+
+    path: str
+    format: Format
+    cell: str
+    sample: str | None = None
+
+
+def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> SourceList:
+    """List the input files.
+
+    Parameters
+    ----------
+    inputs
+        A file; a folder (its files of known endings, or a STARsolo folder); a pattern such as
+        ``"cells/*.bam"``; a table of files: a DataFrame, or a ``.tsv``, ``.csv`` or ``.txt`` file,
+        with the columns ``path`` and, if wanted, ``cell``, ``sample`` and further columns for
+        ``obs``, or without a header the path and, if wanted, the cell; or a list of any of these
+        but DataFrames. Paths in a table file are relative to its folder.
+    format
+        Format of all files; found out from name and content by default.
+
+    Raises
+    ------
+    FileNotFoundError
+        A path or pattern matches nothing.
+    ValueError
+        A format is unknown, a file is named twice, or two files are the same cell.
+    """
+    if format not in ("auto", *FORMATS):
+        raise ValueError(f"format={format!r}: expected 'auto' or one of {FORMATS}.")
+    if isinstance(inputs, pd.DataFrame):
+        table = _from_table(inputs, Path.cwd(), "the table of files")
+    else:
+        many = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+        tables = [_expand(os.fspath(one), format) for one in many]
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"path": []})
+    if table.empty:
+        raise FileNotFoundError("There is no input file: name files, folders or a table of files.")
+    table["path"] = [os.path.abspath(path) for path in table["path"]]
+    _check_distinct(table)
+    return SourceList.of(table, format)
+
+
+@dataclass(frozen=True)
+class SourceList:
+    """Input files in their order, with what a table of files says of each.
+
+    Attributes
+    ----------
+    sources
+        The files.
+    annotation
+        One row for each file: further columns of the table of files.
+    """
+
+    sources: tuple[Source, ...]
+    annotation: pd.DataFrame
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, format: str) -> SourceList:
+        """Files of a table with absolute paths."""
+        sources = []
+        for row in table.to_dict("records"):
+            path = row["path"]
+            if not os.path.exists(path):
+                raise FileNotFoundError(f"There is no file {path}.")
+            kind = detect_format(path) if format == "auto" else format
+            given = {
+                key: str(row[key])
+                for key in ("cell", "sample")
+                if key in row and not pd.isna(row[key])
+            }
+            cell = given.get("cell", cell_name(path))
+            sources.append(Source(path, kind, cell, given.get("sample")))
+        more = table.drop(columns=["path", "cell", "sample"], errors="ignore")
+        return cls(tuple(sources), more.reset_index(drop=True))
+
+
+def _expand(name: str, format: str) -> pd.DataFrame:
+    """Table of the files that one input names."""
+    path = Path(name)
+    if not path.exists():
+        found = natsorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
+        if not found:
+            raise FileNotFoundError(f"There is no file or folder {name}.")
+        return pd.DataFrame({"path": found})
+    if path.is_dir():
+        if format == "starsolo" or _is_solo(path):
+            return pd.DataFrame({"path": [name]})
+        found = natsorted(str(file) for file in path.iterdir() if str(file).endswith(_ENDINGS_GZ))
+        if not found:
+            raise FileNotFoundError(
+                f"The folder {name} holds no file that ends with any of "
+                f"{', '.join(_ENDINGS)} and is no STARsolo folder."
+            )
+        return pd.DataFrame({"path": found})
+    if path.suffix in _TABLES and (table := _read_table(path)) is not None:
+        return table
+    return pd.DataFrame({"path": [name]})
+
+
+def _is_solo(path: Path) -> bool:
+    """Whether the folder is STARsolo's output for splice junctions, or the folder above it."""
+    places = (path, path / "raw", path / "SJ" / "raw", path / "Solo.out" / "SJ" / "raw")
+    return any((place / f"matrix.mtx{gz}").is_file() for place in places for gz in ("", ".gz"))
+
+
+def _read_table(path: Path) -> pd.DataFrame | None:
+    """The table of files, or None where the file is none: its first field names no file."""
+    separator = "," if path.suffix == ".csv" else "\t"
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError:
+        return None
+    first = next((line for line in lines if line.strip()), "").split(separator)
+    if "path" in first:
+        table = pd.read_csv(path, sep=separator, dtype=str, comment=None)
+    elif first[0] and (path.parent / first[0]).exists():
+        table = pd.read_csv(path, sep=separator, dtype=str, header=None)
+        names = ["path", "cell", *(f"column_{i + 1}" for i in range(2, table.shape[1]))]
+        table.columns = names[: table.shape[1]]
+    else:
+        return None
+    return _from_table(table, path.parent, str(path))
+
+
+def _from_table(table: pd.DataFrame, folder: Path, what: str) -> pd.DataFrame:
+    """A copy with paths that do not depend on the folder of the table."""
+    if "path" not in table:
+        raise ValueError(f"{what} has the columns {list(table.columns)}: expected 'path'.")
+    missing = table.index[table["path"].isna()]
+    if len(missing):
+        raise ValueError(f"{what} names no path in row {missing[0]}.")
+    return table.assign(path=[str(folder / os.fspath(path)) for path in table["path"]])
+
+
+def _check_distinct(table: pd.DataFrame) -> None:
+    """No file twice."""
+    repeated = table["path"][table["path"].map(os.path.realpath).duplicated()]
+    if len(repeated):
+        raise ValueError(f"The file {repeated.iloc[0]} is named more than once.")
+
+
+def check_cells(sources: Sequence[Source]) -> None:
+    """No two files of the same cell, unless a table of files gives both the same sample.
+
+    Raises
+    ------
+    ValueError
+        Names both files.
+    """
+    seen: dict[tuple[str, str | None], Source] = {}
+    for source in sources:
+        earlier = seen.setdefault((source.cell, source.sample), source)
+        if earlier is not source and source.sample is None:
+            raise ValueError(
+                f"{earlier.path} and {source.path} would both be the cell {source.cell!r}. Name "
+                "cells in a table of files with the columns path and cell; files of one cell that "
+                "belong together need the same cell and sample there."
+            )
