@@ -262,7 +262,6 @@ def test_bad_option_values_are_refused(data, refused, tmp_path, options, named):
 
 def test_missing_arguments_and_commands_are_refused(refused, data):
     assert "DATA" in refused("fit")
-    assert "--output" in refused("fit", data)
     assert "fitt" in refused("fitt")
 
 

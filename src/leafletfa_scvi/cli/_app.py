@@ -11,6 +11,7 @@ import typer
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
+from leafletfa_scvi.cli._make_options import make_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,15 +73,22 @@ def _options(
     """Splicing programs in single cells, from splice-junction counts."""
 
 
+app.command("make-dataset")(make_dataset)
+
+
 @app.command()
 def fit(
     data: Annotated[
         Path, typer.Argument(help="Splicing data set (.h5ad), cells x junctions.", metavar="DATA")
     ],
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Where to write the data with the results (.h5ad)."),
-    ],
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write the data with the results; by default DATA.fitted.h5ad.",
+        ),
+    ] = None,
     n_programs: Annotated[
         int, typer.Option("--n-programs", "-k", min=1, help="Number of splicing programs K.")
     ] = 10,
@@ -118,7 +126,8 @@ def fit(
     from leafletfa_scvi.cli._outputs import check_input, check_model_dir, check_output
 
     check_input(data)
-    check_output(output, data, overwrite)
+    output = data.with_suffix(".fitted.h5ad") if output is None else output
+    check_output(output, [data], overwrite)
     if save_model is not None:
         check_model_dir(save_model, (data, output), overwrite)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from leafletfa_scvi.cli._console import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MODEL_FILE = "model.pt"
 
@@ -36,16 +36,18 @@ def check_input(path: Path) -> None:
         raise UserError(f"{path} is not an .h5ad (HDF5) file.")
 
 
-def check_output(path: Path, source: Path, overwrite: bool) -> None:
+def check_output(
+    path: Path, sources: Iterable[Path], overwrite: bool, what: str = "The output"
+) -> None:
     """Refuse an output file that cannot, or should not, be written."""
-    if path.exists() and path.samefile(source):
-        raise UserError(f"The output {path} is the input; choose another name.")
+    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
+        raise UserError(f"{what} {path} is the input; choose another name.")
     if path.is_dir():
-        raise UserError(f"The output {path} is a directory; expected a file name.")
+        raise UserError(f"{what} {path} is a directory; expected a file name.")
     if path.exists() and not path.is_file():
-        raise UserError(f"The output {path} is not a regular file; choose another name.")
+        raise UserError(f"{what} {path} is not a regular file; choose another name.")
     if path.exists() and not overwrite:
-        raise UserError(f"The output {path} exists; pass --overwrite to replace it.")
+        raise UserError(f"{what} {path} exists; pass --overwrite to replace it.")
     _check_parent(path)
 
 

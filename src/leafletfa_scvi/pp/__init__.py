@@ -9,16 +9,86 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from leafletfa_scvi.pp._annotate import annotate_junctions
+    from leafletfa_scvi.pp._annotation import Annotation, read_annotation
+    from leafletfa_scvi.pp._atse import find_atses
+    from leafletfa_scvi.pp._concat import concat_splicing
     from leafletfa_scvi.pp._counts import splicing_from_counts
+    from leafletfa_scvi.pp._dataset import make_splicing_dataset
+    from leafletfa_scvi.pp._events import classify_events
+    from leafletfa_scvi.pp._filter_atses import filter_atses
+    from leafletfa_scvi.pp._filter_junctions import filter_junctions
+    from leafletfa_scvi.pp._pseudobulk import metacells, pseudobulk
+    from leafletfa_scvi.pp._qc_metrics import qc_metrics
+    from leafletfa_scvi.pp._readers import (
+        read_bam,
+        read_junc,
+        read_junctions,
+        read_regtools,
+        read_star,
+        read_starsolo,
+    )
+    from leafletfa_scvi.pp._strand import resolve_strands, splice_motifs
+    from leafletfa_scvi.pp._usage import filter_usage, splice_site_usage
+    from leafletfa_scvi.pp._variable_atses import select_variable_atses
 
-_HOMES = {"splicing_from_counts": "_counts"}
+_HOMES = {
+    "_annotate": ("annotate_junctions",),
+    "_annotation": ("Annotation", "read_annotation"),
+    "_atse": ("find_atses",),
+    "_concat": ("concat_splicing",),
+    "_counts": ("splicing_from_counts",),
+    "_dataset": ("make_splicing_dataset",),
+    "_events": ("classify_events",),
+    "_filter_atses": ("filter_atses",),
+    "_filter_junctions": ("filter_junctions",),
+    "_pseudobulk": ("metacells", "pseudobulk"),
+    "_qc_metrics": ("qc_metrics",),
+    "_readers": (
+        "read_bam",
+        "read_junc",
+        "read_junctions",
+        "read_regtools",
+        "read_star",
+        "read_starsolo",
+    ),
+    "_strand": ("resolve_strands", "splice_motifs"),
+    "_usage": ("filter_usage", "splice_site_usage"),
+    "_variable_atses": ("select_variable_atses",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["splicing_from_counts"]
+__all__ = [
+    "Annotation",
+    "annotate_junctions",
+    "classify_events",
+    "concat_splicing",
+    "filter_atses",
+    "filter_junctions",
+    "filter_usage",
+    "find_atses",
+    "make_splicing_dataset",
+    "metacells",
+    "pseudobulk",
+    "qc_metrics",
+    "read_annotation",
+    "read_bam",
+    "read_junc",
+    "read_junctions",
+    "read_regtools",
+    "read_star",
+    "read_starsolo",
+    "resolve_strands",
+    "select_variable_atses",
+    "splice_motifs",
+    "splice_site_usage",
+    "splicing_from_counts",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,19 +6,18 @@ import dataclasses
 import hashlib
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from leafletfa_scvi.pp._part import PART_VERSION, JunctionPart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from leafletfa_scvi.pp._sources import Source
 
-Progress = "Callable[[int, int], None]"
 READ_ERRORS: Final = (ValueError, OSError, EOFError)
-"""What a reader raises for a file that cannot be read; anything else is a fault of this package."""
+"""What a reader raises for a file that cannot be read; anything else is a fault of ours."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,7 @@ def make_parts(
     n_jobs: int = 1,
     client: Any = None,
     on_error: Literal["raise", "skip"] = "raise",
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Path | None], list[Failure]]:
     """Read every file into a part of its own in ``folder``; parts that are there are kept.
 

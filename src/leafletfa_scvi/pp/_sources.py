@@ -1,4 +1,4 @@
-"""Which files to read: paths, folders, lists and tables of files, each with the name of its cell."""
+"""Which files to read, and the cell of each: paths, folders, lists and tables of files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import pandas as pd
 from natsort import natsorted
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Format = Literal["bam", "regtools", "junc", "star", "starsolo"]
-Inputs = "str | os.PathLike[str] | pd.DataFrame | Iterable[str | os.PathLike[str]]"
+Inputs: TypeAlias = str | os.PathLike[str] | pd.DataFrame | Iterable[str | os.PathLike[str]]
 
 FORMATS: Final = ("bam", "regtools", "junc", "star", "starsolo")
 _TABLES: Final = (".tsv", ".csv", ".txt")

@@ -1,0 +1,161 @@
+"""What ``leafletfa make-dataset`` says about the data set it made: on the screen and in a file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from rich import box
+from rich.table import Table
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, DATASET_SLOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+    from matplotlib.figure import Figure
+
+STEPS = {
+    "reading": "Reading",
+    "strand": "Strands",
+    "annotation": "Annotation",
+    "junction_qc": "Junction filters",
+    "splice_site_usage": "Splice-site usage",
+    "atses": "ATSEs",
+}
+"""Sections of ``uns["splicing"]`` by their titles, in the order of the work."""
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+       color: #222; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
+table { border-collapse: collapse; } td { padding: .15rem 1.2rem .15rem 0; vertical-align: top;
+       border-bottom: 1px solid #eee; } td + td { text-align: right;
+       font-variant-numeric: tabular-nums; } img { width: 100%; }
+.steps { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr));
+         gap: 0 2rem; }
+"""
+
+
+def overview(adata: AnnData) -> dict[str, str]:
+    """The data set in a few numbers, by their names."""
+    totals = adata.layers[CLUSTER_LAYER]
+    in_cell = np.diff(totals.indptr)
+    size = adata.n_obs * adata.n_vars
+    n_atses = adata.var[ATSE_KEY].nunique()
+    rows = {
+        "Cells": f"{adata.n_obs:,}",
+        "Cells without any ATSE": f"{int((in_cell == 0).sum()):,}",
+        "Junctions": f"{adata.n_vars:,}",
+        "ATSEs": f"{n_atses:,}",
+        "Observed entries": f"{totals.nnz:,} ({totals.nnz / max(size, 1):.1%})",
+        "Junction reads": f"{int(adata.X.sum(dtype=np.float64)):,}",
+        "Junction reads per cell, median": f"{np.median(adata.X.sum(axis=1)):,.0f}",
+    }
+    if "gene_id" in adata.var:
+        genes = adata.var["gene_id"].astype(str)
+        rows["Genes"] = f"{genes[genes != ''].nunique():,}"
+    return rows
+
+
+def events(adata: AnnData) -> dict[str, str]:
+    """ATSEs of each event type, the most frequent first."""
+    types = adata.var.drop_duplicates(ATSE_KEY)["event_type"].value_counts()
+    return {str(name).replace("_", " "): f"{n:,}" for name, n in types.items() if n}
+
+
+def steps(adata: AnnData) -> dict[str, dict[str, str]]:
+    """What every step read, kept and dropped, by title; zeros are left out."""
+    record = adata.uns[DATASET_SLOT]
+    found = {}
+    for key, title in STEPS.items():
+        rows = {
+            name.replace("_", " "): f"{int(value):,}"
+            for name, value in record.get(key, {}).items()
+            if isinstance(value, Integral) and value
+        }
+        if rows:
+            found[title] = rows
+    giants = record.get("atses", {}).get("largest_giant_atses", {})
+    if giants:
+        found["Largest ATSEs, junctions"] = {str(k): f"{int(v):,}" for k, v in giants.items()}
+    return found
+
+
+def summary_tables(adata: AnnData, seconds: float) -> list[Table]:
+    """Tables for the terminal."""
+    numbers = {**overview(adata), "Time": f"{seconds:.0f} s"}
+    return [_table("Data set", numbers), _table("ATSEs by event type", events(adata))]
+
+
+def write_report(adata: AnnData, path: Path) -> None:
+    """Write the figure (.png), or a page with figure and numbers that needs no other file."""
+    figure = _figure(adata)
+    try:
+        if path.suffix == ".png":
+            figure.savefig(path, dpi=150, bbox_inches="tight")
+        else:
+            path.write_text(_page(adata, figure), encoding="utf-8")
+    finally:
+        plt.close(figure)
+
+
+def _figure(adata: AnnData) -> Figure:
+    plt.switch_backend("Agg")
+    return lfa.pl.dataset_qc(adata)
+
+
+def _page(adata: AnnData, figure: Figure) -> str:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=130, bbox_inches="tight")
+    encoded = base64.b64encode(picture.getvalue()).decode()
+    record = adata.uns[DATASET_SLOT]
+    sections = {"Data set": overview(adata), "ATSEs by event type": events(adata), **steps(adata)}
+    options = {str(k).replace("_", " "): str(v) for k, v in record.get("parameters", {}).items()}
+    sections["Options"] = options
+    failed = record.get("failed_files", [])
+    if len(failed):
+        sections["Files that could not be read"] = {str(name): "" for name in failed}
+    tables = "\n".join(
+        f"<section><h2>{html.escape(title)}</h2>\n{_rows(rows)}</section>"
+        for title, rows in sections.items()
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Splicing data set</title>
+<style>{_STYLE}</style></head>
+<body><h1>Splicing data set</h1>
+<p>{html.escape(str(record.get("source")))}, leafletfa-scvi {html.escape(_version(record))};
+coordinates: {html.escape(str(record.get("coordinates", "1-based inclusive intron")))}.</p>
+<img alt="Reads and ATSEs of cells and junctions" src="data:image/png;base64,{encoded}">
+<div class="steps">
+{tables}
+</div></body></html>
+"""
+
+
+def _version(record: Any) -> str:
+    return str(record.get("version", ""))
+
+
+def _rows(rows: dict[str, str]) -> str:
+    cells = (
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>"
+        for name, value in rows.items()
+    )
+    return "<table>" + "".join(cells) + "</table>"
+
+
+def _table(title: str, rows: dict[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, title=title, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

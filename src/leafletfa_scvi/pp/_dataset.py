@@ -1,0 +1,254 @@
+"""From files of alignments or junctions to a splicing data set, in one call."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+
+from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
+from leafletfa_scvi.data._assemble import splicing_anndata
+from leafletfa_scvi.data._expand import expand_counts
+from leafletfa_scvi.pp._annotate import annotate_junctions
+from leafletfa_scvi.pp._annotation import Annotation, read_annotation
+from leafletfa_scvi.pp._atse import find_atses
+from leafletfa_scvi.pp._events import classify_events
+from leafletfa_scvi.pp._filter_junctions import filter_junctions
+from leafletfa_scvi.pp._qc_metrics import qc_metrics
+from leafletfa_scvi.pp._readers import read_junctions
+from leafletfa_scvi.pp._strand import resolve_strands
+from leafletfa_scvi.pp._usage import filter_usage, splice_site_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Unpack
+
+    from leafletfa_scvi.pp._readers import ReadArguments
+    from leafletfa_scvi.pp._sources import Inputs
+
+
+def make_splicing_dataset(
+    inputs: Inputs | AnnData,
+    *,
+    gtf: str | os.PathLike[str] | Annotation | None = None,
+    genome: str | os.PathLike[str] | None = None,
+    min_reads: int = 10,
+    min_cells: int = 2,
+    min_samples: int = 1,
+    min_intron: int = 70,
+    max_intron: int = 500_000,
+    canonical_only: bool = False,
+    annotation_status: Literal["any", "either", "both"] = "any",
+    min_usage: float = 0.01,
+    multi_gene: Literal["drop", "keep"] = "drop",
+    no_gene: Literal["drop", "keep"] = "drop",
+    unstranded: Literal["drop", "keep"] = "drop",
+    max_junctions: int | None = None,
+    stage: Callable[[str], None] | None = None,
+    **reading: Unpack[ReadArguments],
+) -> AnnData:
+    """Make a splicing data set from alignments or junction files.
+
+    Reads the files, finds the strands of junctions that have none, annotates, drops junctions by
+    the criteria below, joins those that share splice sites to ATSEs, names their events, and sums
+    their totals. ``uns["splicing"]`` counts what every step kept and dropped.
+
+    Parameters
+    ----------
+    inputs
+        Files, as in :func:`read_junctions`; or an AnnData of junction counts that one of the
+        readers returned, which is not changed.
+    gtf
+        Annotation, GTF or GFF3 (gzip too), or what :func:`read_annotation` returned. ATSEs are
+        then formed within genes; without it within strands of chromosomes.
+    genome
+        FASTA file of the genome: gives splice motifs, and strands to junctions without one.
+    min_reads, min_cells, min_samples
+        Reads, cells and samples (``obs["sample"]``) in which a junction must be seen, at least.
+    min_intron, max_intron
+        Shortest and longest intron, in bases.
+    canonical_only
+        Keep GT-AG, GC-AG and AT-AC introns only; needs ``genome``, or motifs from STAR.
+    annotation_status
+        ``"both"`` or ``"either"`` of a junction's splice sites must be annotated; needs ``gtf``.
+    min_usage
+        Least share of the reads at both of its splice sites that a junction must have.
+    multi_gene, no_gene, unstranded
+        Whether junctions of several genes, of no gene, and of unknown strand are dropped or kept;
+        see :func:`find_atses`. The first two need ``gtf``.
+    max_junctions
+        Split ATSEs with more junctions, by usage; by default they are only reported.
+    stage
+        Called with a line of text before each step.
+    reading
+        What the readers take: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
+        ``progress``, ``star_reads``, ``barcodes`` (see :func:`read_junctions`); ``cell_tag``,
+        ``umi_tag``, ``strand``, ``strand_tag``, ``min_anchor``, ``min_mapq``,
+        ``skip_duplicates``, ``regtools``, ``reference`` (see :func:`read_bam`).
+
+    Returns
+    -------
+    AnnData
+        Cells x junctions of ATSEs, in genomic order. Layers ``cell_by_junction_matrix`` and
+        ``cell_by_cluster_matrix``, int32 CSR on the pattern of observed entries; ``X`` the first
+        as float32. ``var``: ``chrom``, ``start``, ``end`` (1-based, inclusive introns),
+        ``strand``, ``atse_id``, ``event_type``, usage at both splice sites, and with ``gtf``
+        genes and what is annotated. ``obs`` and ``var`` hold the measures of :func:`qc_metrics`.
+
+    Raises
+    ------
+    FileNotFoundError
+        A path or pattern matches nothing.
+    ValueError
+        A file is malformed, an argument is out of its range, or no ATSE is left; the message says
+        at which step junctions were lost.
+
+    Examples
+    --------
+    >>> adata = make_splicing_dataset("bams/*.bam", gtf="genes.gtf.gz")  # doctest: +SKIP
+    """
+    say = stage or (lambda text: None)
+    criteria: dict[str, Any] = {
+        "min_reads": min_reads,
+        "min_cells": min_cells,
+        "min_samples": min_samples,
+        "min_length": min_intron,
+        "max_length": max_intron,
+        "canonical_only": canonical_only,
+        "annotation_status": annotation_status,
+    }
+    grouping: dict[str, Any] = {
+        "multi_gene": multi_gene,
+        "no_gene": no_gene,
+        "unstranded": unstranded,
+        "max_junctions": max_junctions,
+    }
+    _check(criteria, grouping, min_usage, gtf, inputs, reading)
+    if gtf is None or isinstance(gtf, Annotation):
+        annotation = gtf
+    else:
+        say(f"Reading the annotation {os.fspath(gtf)}")
+        annotation = read_annotation(gtf)
+    if isinstance(inputs, AnnData):
+        junctions = inputs
+    else:
+        say("Reading junctions")
+        lengths: ReadArguments = {"min_intron": min_intron, "max_intron": max_intron}
+        junctions = read_junctions(inputs, **{**lengths, **reading})
+    say(f"Annotating {junctions.n_vars:,} junctions of {junctions.n_obs:,} cells")
+    junctions = resolve_strands(junctions, annotation, genome)
+    if annotation is not None:
+        annotate_junctions(junctions, annotation)
+    everything = junctions.var[["chrom", "start", "end", "strand"]]
+    junctions = filter_junctions(junctions, **criteria)
+    say(f"Finding ATSEs among {junctions.n_vars:,} junctions")
+    var, record = _group(junctions, annotation is not None, min_usage, grouping)
+    names = {"gtf": gtf, "genome": genome}
+    record["parameters"] = {
+        **{key: value for key, value in {**criteria, **grouping}.items() if value is not None},
+        "min_usage": min_usage,
+        **{key: _name(value) for key, value in names.items() if value is not None},
+    }
+    if var.empty:
+        raise ValueError(_nothing_left(record, gtf, genome))
+    events = classify_events(var, var[ATSE_KEY], all_junctions=everything, annotation=annotation)
+    var["event_type"] = pd.Categorical(var[ATSE_KEY].astype(object).map(events))
+    say(f"Summing the totals of {len(events):,} ATSEs, {len(var):,} junctions")
+    adata = _assemble(junctions, var, record)
+    qc_metrics(adata)
+    return adata
+
+
+def _check(
+    criteria: dict[str, Any],
+    grouping: dict[str, Any],
+    min_usage: float,
+    gtf: Any,
+    inputs: Any,
+    reading: Any,
+) -> None:
+    """Refuse what cannot work before any file is read."""
+    status = criteria["annotation_status"]
+    if status not in ("any", "either", "both"):
+        raise ValueError(f"annotation_status={status!r}: expected 'any', 'either' or 'both'.")
+    if status != "any" and gtf is None:
+        raise ValueError(f"annotation_status={status!r} needs an annotation: pass gtf.")
+    for name in ("multi_gene", "no_gene", "unstranded"):
+        if grouping[name] not in ("drop", "keep"):
+            raise ValueError(f"{name}={grouping[name]!r}: expected 'drop' or 'keep'.")
+    if not 0 <= min_usage <= 1:
+        raise ValueError(f"min_usage={min_usage}: expected a share, from 0 to 1.")
+    most = grouping["max_junctions"]
+    if most is not None and most < 2:
+        raise ValueError(f"max_junctions={most}: expected at least 2.")
+    if criteria["min_length"] > criteria["max_length"]:
+        raise ValueError(
+            f"min_intron={criteria['min_length']} is above max_intron={criteria['max_length']}."
+        )
+    if isinstance(inputs, AnnData) and reading:
+        raise TypeError(
+            f"{sorted(reading)[0]!r} concerns the reading of files, but inputs is an AnnData."
+        )
+
+
+def _group(
+    junctions: AnnData, use_genes: bool, min_usage: float, grouping: dict[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Annotation of the junctions that are in ATSEs, and the record of the steps so far."""
+    reads = np.asarray(junctions.X.sum(axis=0), np.int64).ravel()
+    usage = splice_site_usage(junctions.var, reads)
+    used, usage_report = filter_usage(junctions.var, reads, min_usage)
+    labels, atse_report = find_atses(
+        junctions.var[used], use_genes=use_genes, reads=reads[used], **grouping
+    )
+    inside = labels.index[labels.notna()]
+    var = junctions.var.join(usage).loc[inside]
+    var[ATSE_KEY] = pd.Categorical(labels[inside])
+    record = {
+        **junctions.uns[DATASET_SLOT],
+        "splice_site_usage": usage_report,
+        "atses": atse_report,
+    }
+    return var, record
+
+
+def _assemble(junctions: AnnData, var: pd.DataFrame, record: dict[str, Any]) -> AnnData:
+    """Counts and totals of the junctions that are left."""
+    column = junctions.var_names.get_indexer(var.index)
+    counts = sp.csr_matrix(junctions.X[:, column])
+    counts.sort_indices()
+    atse = var[ATSE_KEY].cat.codes.to_numpy(np.int64)
+    indptr, columns, count, total = expand_counts(counts, atse)
+    del counts
+    record = {key: value for key, value in record.items() if key not in ("source", "version")}
+    source = "make_splicing_dataset"
+    obs = junctions.obs.copy()
+    return splicing_anndata(indptr, columns, count, total, obs, var, source, **record)
+
+
+def _name(value: Any) -> str:
+    """File name of an annotation or a genome; nothing about where it lies."""
+    return "Annotation" if isinstance(value, Annotation) else Path(os.fspath(value)).name
+
+
+def _nothing_left(record: dict[str, Any], gtf: Any, genome: Any) -> str:
+    """Where the junctions were lost, and what to do."""
+    steps = []
+    for step in ("junction_qc", "splice_site_usage", "atses"):
+        numbers = {
+            key: value
+            for key, value in record.get(step, {}).items()
+            if isinstance(value, int | np.integer) and value
+        }
+        steps.append(f"{step}: " + ", ".join(f"{k} {v:,}" for k, v in numbers.items()))
+    advice = "Lower min_reads and min_cells, or min_usage."
+    if record["atses"].get("junctions_unstranded_dropped"):
+        advice += " Strands are unknown"
+        advice += "" if gtf is not None or genome is not None else ": pass genome or gtf"
+        advice += ", or pass unstranded='keep'."
+    return f"No ATSE is left. {'; '.join(steps)}. {advice}"

@@ -1,0 +1,134 @@
+"""Junction counts of many files as one AnnData."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from leafletfa_scvi.pp._bam import count_bam
+from leafletfa_scvi.pp._bam_cells import read_barcodes
+from leafletfa_scvi.pp._bam_options import BamOptions
+from leafletfa_scvi.pp._bed import read_bed
+from leafletfa_scvi.pp._run import Failure, make_parts
+from leafletfa_scvi.pp._sources import Format, Inputs, Source, check_cells, find_sources
+from leafletfa_scvi.pp._star import read_sj
+from leafletfa_scvi.pp._starsolo import read_solo
+from leafletfa_scvi.pp._unite import unite_parts
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    from anndata import AnnData
+
+    from leafletfa_scvi.pp._part import JunctionPart
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """How files of any format are read; what does not concern a format is not used for it."""
+
+    bam: BamOptions = dataclasses.field(default_factory=BamOptions)
+    star_reads: Literal["unique", "all"] = "unique"
+    barcodes: tuple[str, ...] | None = None
+
+
+def read_source(source: Source, options: ReadOptions) -> JunctionPart:
+    """Read one file."""
+    if source.format == "bam":
+        return count_bam(source.path, source.cell, options.bam)
+    if source.format == "star":
+        return read_sj(source.path, source.cell, reads=options.star_reads)
+    if source.format == "starsolo":
+        return read_solo(source.path, barcodes=options.barcodes)
+    layout: Literal["regtools", "intron"] = "regtools" if source.format == "regtools" else "intron"
+    return read_bed(source.path, source.cell, layout=layout, barcodes=options.barcodes)
+
+
+def read_all(
+    inputs: Inputs,
+    options: ReadOptions,
+    format: Format | Literal["auto"] = "auto",
+    *,
+    n_jobs: int = 1,
+    client: Any = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> AnnData:
+    """Read files of any format; see :func:`read_junctions`."""
+    listed = find_sources(inputs, format)
+    check_cells(listed.sources)
+    with _folder(work_dir) as folder:
+        paths, failures = make_parts(
+            listed.sources,
+            functools.partial(read_source, options=options),
+            dataclasses.asdict(options),
+            folder,
+            n_jobs=n_jobs,
+            client=client,
+            on_error=on_error,
+            progress=progress,
+        )
+        kept = [i for i, path in enumerate(paths) if path is not None]
+        if not kept:
+            raise ValueError(f"No file could be read. The first: {failures[0].message}")
+        annotation = listed.annotation.iloc[kept].reset_index(drop=True)
+        adata = unite_parts(
+            [path for path in paths if path is not None],
+            [listed.sources[i] for i in kept],
+            annotation,
+        )
+    record = adata.uns["splicing"]["reading"]
+    record["files"], record["files_failed"] = len(listed.sources), len(failures)
+    _report(failures, record)
+    adata.uns["splicing"]["failed_files"] = [failure.path for failure in failures]
+    return adata
+
+
+def _report(failures: list[Failure], record: dict[str, int]) -> None:
+    """Warn of what a user should know before going on."""
+    if failures:
+        shown = "; ".join(failure.message for failure in failures[:3])
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        warnings.warn(
+            f"{len(failures)} of {record['files']} files could not be read and are left out: "
+            f"{shown}{more}.",
+            UserWarning,
+            stacklevel=4,
+        )
+    if record.get("reads_with_unused_barcode"):
+        warnings.warn(
+            "Reads carry cell barcodes (tag CB), but each file is counted as one cell. Pass "
+            "cell_tag='CB' to count cells by their barcodes.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+@contextmanager
+def _folder(work_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """The user's folder for parts, made if need be, or one that vanishes."""
+    if work_dir is not None:
+        path = Path(work_dir)
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="leafletfa-") as name:
+        yield Path(name)
+
+
+def barcode_names(
+    barcodes: Sequence[str] | str | os.PathLike[str] | None,
+) -> tuple[str, ...] | None:
+    """Barcodes as names: a list is taken as it is, a path is read."""
+    if barcodes is None:
+        return None
+    if isinstance(barcodes, str) or hasattr(barcodes, "__fspath__"):
+        return tuple(read_barcodes(barcodes))
+    return tuple(str(name) for name in barcodes)
