@@ -1,0 +1,269 @@
+"""Counts of introns in the spliced reads of a BAM or CRAM file."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from leafletfa_scvi.pp._bam_cells import MISSING, Cells, read_barcodes
+from leafletfa_scvi.pp._bam_distinct import ITSELF, STRAND_BITS, Distinct
+from leafletfa_scvi.pp._bam_file import open_alignments
+from leafletfa_scvi.pp._bam_options import BamOptions
+from leafletfa_scvi.pp._bam_regtools import count_as_regtools, introns_of, regtools_blocks
+from leafletfa_scvi.pp._bam_strand import strand_of_reads
+from leafletfa_scvi.pp._part import UNSTRANDED, JunctionPart, junction_part
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+
+    from pysam import AlignedSegment
+
+    _Introns = tuple[tuple[tuple[int, int], ...], tuple[int, int, int] | None]
+
+__all__ = ["BamOptions", "count_bam", "read_barcodes", "regtools_blocks"]
+
+PAIRED, SKIP, DUPLICATE = 0x1, 0x4 | 0x100 | 0x200 | 0x800, 0x400
+_REASONS: Final = {
+    "reads_unmapped": 0x4,
+    "reads_secondary": 0x100,
+    "reads_supplementary": 0x800,
+    "reads_qc_fail": 0x200,
+    "reads_duplicate": DUPLICATE,
+}
+_N_PEEKED: Final = 10_000
+_N_CIGARS: Final = 1 << 16
+
+
+class _OutOfOrder(Exception):
+    """A read lies before an earlier one, after fragments have been forgotten."""
+
+
+def count_bam(path: str | os.PathLike[str], cell: str, options: BamOptions) -> JunctionPart:
+    """Count the fragments, or the UMIs, of each cell that support each intron.
+
+    Secondary and supplementary alignments, reads that fail quality control and unmapped ones are
+    left out. A read supports the introns (N in its CIGAR) of the lengths asked for that have
+    anchors on both sides. The mates of a pair count once for an intron, and so, if UMIs are
+    counted, do all reads of a cell with the same UMI. Of these, one that tells the intron's strand
+    goes before one that does not. The records may be in any order; memory is bounded by the
+    output and the reads at one place where they are sorted by position, and else takes another
+    20 bytes for each intron of a read. Names and UMIs are told apart by 64-bit hashes.
+
+    Parameters
+    ----------
+    path
+        SAM, BAM or CRAM file; it needs no index.
+    cell
+        Name of the cell, where ``options.cell_tag`` is None.
+    options
+        What to count.
+
+    Returns
+    -------
+    JunctionPart
+        Cells are ``[cell]``, or the barcodes in the order of ``options.barcodes``, or all
+        barcodes of the reads with an intron to count, sorted. Strands are ``?`` where a read
+        does not tell. The report counts
+
+        - of all records ``reads``, and the first that applies of ``reads_unmapped``,
+          ``reads_secondary``, ``reads_supplementary``, ``reads_qc_fail`` and ``reads_duplicate``
+          (marked, left out or not);
+        - ``reads_spliced``, with an N in their CIGAR and not left out by their flag; of these,
+          those left out: the first that applies of ``reads_low_mapq``, ``reads_without_barcode``,
+          ``reads_other_barcode`` and ``reads_without_umi``;
+        - of the introns of the others, those left out: the first that applies of
+          ``introns_too_short``, ``introns_too_long`` and ``introns_short_anchor``; and then
+          ``mates_of_one_fragment`` or ``umi_copies``;
+        - what remains, ``introns_counted``, and of it ``introns_without_strand``;
+        - ``reads_with_unused_barcode``, the reads with a ``CB`` tag among the first 10,000, where
+          ``options.cell_tag`` is None and there are several barcodes.
+
+        Keys of things that do not occur may be missing. With ``options.regtools`` there are
+        ``reads``, ``reads_spliced``, ``reads_without_barcode``, ``reads_other_barcode``,
+        ``introns_too_short``, ``introns_too_long``, ``introns_short_anchor`` (of junctions left
+        out), ``introns_counted`` and ``introns_without_strand``.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is empty, truncated, damaged or in another format; its barcodes have a suffix
+        that those of ``options.barcodes`` have not, or the other way round.
+    """
+    if options.regtools:
+        return count_as_regtools(path, cell, options)
+    try:
+        return _Counting(path, options, in_order=True).part(cell)
+    except _OutOfOrder:
+        return _Counting(path, options, in_order=False).part(cell)
+
+
+class _Counting:
+    """One pass over a file."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], options: BamOptions, *, in_order: bool
+    ) -> None:
+        self.options = options
+        self.report: Counter[str] = Counter()
+        self.cells = Cells(options.barcodes)
+        self.distinct = Distinct()
+        with open_alignments(path, reference=options.reference, threads=options.threads) as file:
+            self.contigs = file.references
+            reads = file.fetch(until_eof=True)
+            if options.cell_tag is None:
+                reads = itertools.chain(self._peek(reads), reads)
+            self._count(reads, in_order)
+        self.cells.check_suffix(path)
+
+    def _peek(self, reads: Iterator[AlignedSegment]) -> Iterator[AlignedSegment]:
+        """The first reads, looked at for barcodes that are not asked for."""
+        n_reads, barcodes = 0, set()
+        for read in itertools.islice(reads, _N_PEEKED):
+            if read.has_tag("CB"):
+                n_reads += 1
+                barcodes.add(str(read.get_tag("CB")))
+            yield read
+        if len(barcodes) > 1:
+            self.report["reads_with_unused_barcode"] = n_reads
+
+    def _count(self, reads: Iterable[AlignedSegment], in_order: bool) -> None:
+        """Note the introns of all reads; a read that is not spliced costs next to nothing."""
+        options, cells, distinct = self.options, self.cells, self.distinct
+        skip = SKIP | (DUPLICATE if options.skip_duplicates else 0)
+        min_mapq, cell_tag, umi_tag = options.min_mapq, options.cell_tag, options.umi_tag
+        strand_of = strand_of_reads(options.strand, options.strand_tag, regtools=False)
+        add_key, add_cell = distinct.key.append, distinct.cell.append
+        add_identity, number = distinct.identity.append, distinct.number
+        known: dict[str, _Introns] = {}
+        flags = [0] * (1 << 16)
+        spliced = low_mapq = without_contig = without_umi = short = long = anchor = 0
+        cell: int | None = 0
+        last_contig = last_position = -1
+
+        for read in reads:
+            flag = read.flag
+            flags[flag] += 1
+            cigar = read.cigarstring
+            if cigar is None or "N" not in cigar or flag & skip:
+                continue
+            spliced += 1
+            contig, position = read.reference_id, read.reference_start
+            if contig < 0 or position < 0:
+                without_contig += 1
+                continue
+            if min_mapq and read.mapping_quality < min_mapq:
+                low_mapq += 1
+                continue
+            if cell_tag is not None:
+                cell = cells.of(read, cell_tag)
+                if cell is None:
+                    continue
+            if umi_tag is None:
+                identity = hash(read.query_name) if flag & PAIRED else ITSELF
+            else:
+                umi = read.get_tag(umi_tag) if read.has_tag(umi_tag) else ""
+                if umi in MISSING:
+                    without_umi += 1
+                    continue
+                identity = hash(umi)
+
+            if cigar not in known:
+                if len(known) >= _N_CIGARS:
+                    known.clear()
+                known[cigar] = _introns(read.cigartuples, options)
+            introns, left_out = known[cigar]
+            if left_out:
+                short, long, anchor = (
+                    short + left_out[0],
+                    long + left_out[1],
+                    anchor + left_out[2],
+                )
+            if not introns:
+                continue
+
+            if position < last_position and contig == last_contig or contig < last_contig:
+                if in_order and distinct.forgotten:
+                    raise _OutOfOrder
+                in_order = False
+            last_contig, last_position = contig, position
+            strand = strand_of(read, flag)
+            for start, end in introns:
+                add_key(number((contig, position + start, position + end)) << STRAND_BITS | strand)
+                add_cell(cell)
+                add_identity(identity)
+            if distinct.full:
+                distinct.condense((contig, position + 1) if in_order else None)
+
+        _count_flags(flags, self.report)
+        self.report.update(
+            reads_spliced=spliced,
+            reads_without_contig=without_contig,
+            reads_low_mapq=low_mapq,
+            reads_without_umi=without_umi,
+            introns_too_short=short,
+            introns_too_long=long,
+            introns_short_anchor=anchor,
+        )
+        cells.add_to(self.report)
+
+    def part(self, cell: str) -> JunctionPart:
+        """What was counted."""
+        distinct, report = self.distinct, self.report
+        intron, strand, cells, count = distinct.finish()
+        what = "mates_of_one_fragment" if self.options.umi_tag is None else "umi_copies"
+        report[what] = distinct.repeats
+        report["introns_counted"] = int(count.sum())
+        report["introns_without_strand"] = int(count[strand == UNSTRANDED].sum())
+        names: tuple[str, ...] = (cell,)
+        if self.options.cell_tag is not None:
+            names, cells = self.cells.sorted(cells)
+        contig, start, end = (
+            np.array(values, dtype=np.int32)
+            for values in (distinct.contig, distinct.start, distinct.end)
+        )
+        return junction_part(
+            self.contigs,
+            contig[intron],
+            start[intron],
+            end[intron],
+            strand,
+            names,
+            cells,
+            count,
+            report=report,
+        )
+
+
+def _introns(cigar: list[tuple[int, int]], options: BamOptions) -> _Introns:
+    """Introns to count, and how many are too short, too long, or with a short anchor.
+
+    Introns are first and last base, 1-based from the base before the read.
+    """
+    kept, left_out = [], [0, 0, 0]
+    for start, end, left, right in introns_of(cigar):
+        length = end - start + 1
+        if length < options.min_intron:
+            left_out[0] += 1
+        elif length > options.max_intron:
+            left_out[1] += 1
+        elif left < options.min_anchor or right < options.min_anchor:
+            left_out[2] += 1
+        else:
+            kept.append((start, end))
+    return tuple(kept), (left_out[0], left_out[1], left_out[2]) if any(left_out) else None
+
+
+def _count_flags(flags: list[int], report: Counter[str]) -> None:
+    """Reads in all, and those left out by the first reason that applies."""
+    report["reads"] = sum(flags)
+    for flag, count in enumerate(flags):
+        if count:
+            reason = next((name for name, bit in _REASONS.items() if flag & bit), None)
+            if reason is not None:
+                report[reason] += count

@@ -1,0 +1,93 @@
+"""Opening SAM, BAM and CRAM files, with errors that name the file and say what to do."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+import pysam
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# All fields but bases and qualities: with these a CRAM file is decoded without its reference.
+_CRAM_FIELDS: Final = [b"required_fields=0x19ff", b"decode_md=0"]
+
+
+@contextmanager
+def open_alignments(
+    path: str | os.PathLike[str], *, reference: str | None = None, threads: int = 1
+) -> Iterator[pysam.AlignmentFile]:
+    """Open for reading from first to last record; an index is not needed.
+
+    Parameters
+    ----------
+    path
+        SAM, BAM or CRAM file. Of CRAM, neither bases nor qualities are decoded, so that its
+        reference need not be at hand.
+    reference
+        FASTA file for CRAM.
+    threads
+        Threads that decompress.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is empty, in another format, without contigs, truncated or damaged, at the
+        start or while it is read in the ``with`` block; or the reference is missing.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no file {path}.")
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder: expected a BAM or CRAM file.")
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
+        raise ValueError(f"{path} is empty: expected a BAM or CRAM file. Was it copied in full?")
+    if reference is not None and not os.path.isfile(reference):
+        raise ValueError(
+            f"The reference {reference} for {path} is no file: pass the FASTA file that the CRAM "
+            "file was written with, or none, as counting does without."
+        )
+    verbosity = pysam.set_verbosity(0)
+    try:
+        file = _opened(path, reference, threads)
+        try:
+            yield file
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{path} cannot be read to its end ({error}): it is truncated or damaged. Copy or "
+                "make it anew, and check it with samtools quickcheck or samtools view."
+            ) from error
+        finally:
+            with suppress(OSError):  # after a damaged block closing fails too
+                file.close()
+    finally:
+        pysam.set_verbosity(verbosity)
+
+
+def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFile:
+    """The open file, of which the header could be read."""
+    try:
+        return pysam.AlignmentFile(
+            path,
+            "r",
+            reference_filename=reference,
+            threads=threads,
+            format_options=_CRAM_FIELDS,
+        )
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise
+        raise ValueError(
+            f"{path} cannot be opened as a BAM or CRAM file ({error}): it is truncated or "
+            "damaged. Copy or make it anew, and check it with samtools quickcheck."
+        ) from error
+    except ValueError as error:
+        if "no sequences" in str(error):
+            raise ValueError(
+                f"{path} names no contigs in its header: its reads are not aligned. Align them."
+            ) from error
+        raise ValueError(f"{path} is not a BAM or CRAM file ({error}).") from error

@@ -1,0 +1,109 @@
+"""How spliced reads are counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Strand = Literal["auto", "tag", "RF", "FR", "none"]
+_STRAND_RULES: Final = ("auto", "tag", "RF", "FR", "none")
+
+
+@dataclass(frozen=True)
+class BamOptions:
+    """How spliced reads of a BAM or CRAM file are counted.
+
+    Attributes
+    ----------
+    strand
+        Where the strand of an intron comes from. ``"auto"`` and ``"tag"``: the read's tag;
+        ``"RF"`` (dUTP, first-strand) and ``"FR"`` (second-strand, 10x 3'): the read's flag, by
+        the type of library; ``"none"``: nowhere. An intron without a strand has ``?``.
+    strand_tag
+        Tag with the strand; by default ``XS``, and ``ts`` where there is none. ``ts`` is taken
+        relative to the read, as minimap2 writes it.
+    min_anchor
+        Least number of aligned bases (M, =, X and D) of the read on both sides of the intron, up
+        to the next intron or the end of the read.
+    min_intron, max_intron
+        Least and greatest length of an intron in bases.
+    min_mapq
+        Least mapping quality of a read.
+    skip_duplicates
+        Whether reads marked as duplicates are left out.
+    cell_tag
+        Tag with the barcode of the cell, such as ``"CB"``; None where the file is one cell.
+    umi_tag
+        Tag with the UMI, such as ``"UB"``: reads of one cell, intron and UMI count once. None
+        counts reads, or rather fragments.
+    barcodes
+        Barcodes to count; None counts all that occur. See ``read_barcodes``.
+    regtools
+        Count as ``regtools junctions extract`` does: all reads whatever their flag, each mate by
+        itself, mapping quality and duplicates not looked at; a junction is kept if one read has
+        an anchor of ``min_anchor`` on its left, and one, maybe another, on its right.
+    reference
+        FASTA file for CRAM; not needed, as neither bases nor qualities are decoded.
+    threads
+        Threads that decompress.
+
+    Raises
+    ------
+    ValueError
+        An option is out of its range or contradicts another.
+    """
+
+    strand: Strand = "auto"
+    strand_tag: str | None = None
+    min_anchor: int = 8
+    min_intron: int = 70
+    max_intron: int = 500_000
+    min_mapq: int = 0
+    skip_duplicates: bool = False
+    cell_tag: str | None = None
+    umi_tag: str | None = None
+    barcodes: tuple[str, ...] | None = None
+    regtools: bool = False
+    reference: str | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.strand not in _STRAND_RULES:
+            raise ValueError(f"strand={self.strand!r}: expected one of {_STRAND_RULES}.")
+        for name in ("strand_tag", "cell_tag", "umi_tag"):
+            tag = getattr(self, name)
+            if tag is not None and len(tag) != 2:
+                raise ValueError(f"{name}={tag!r}: expected a tag of two characters, or None.")
+        least = {"min_anchor": 0, "min_intron": 1, "min_mapq": 0, "threads": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at least {bound}.")
+        if self.max_intron < self.min_intron:
+            raise ValueError(
+                f"max_intron={self.max_intron} is below min_intron={self.min_intron}."
+            )
+        if self.regtools and self.umi_tag is not None:
+            raise ValueError("regtools counts reads, not UMIs: pass umi_tag=None or not regtools.")
+        if self.barcodes is not None:
+            self._check_barcodes(self.barcodes)
+
+    def _check_barcodes(self, barcodes: Sequence[str]) -> None:
+        if isinstance(barcodes, str):
+            raise ValueError(
+                f"barcodes={barcodes!r}: expected names of cells; read a file of them with "
+                "read_barcodes."
+            )
+        if self.cell_tag is None:
+            raise ValueError("barcodes are given, but no cell_tag: pass cell_tag='CB'.")
+        names = tuple(barcodes)
+        if not names:
+            raise ValueError("barcodes is empty: pass None to count all that occur.")
+        seen: set[str] = set()
+        for name in names:
+            if name in seen:
+                raise ValueError(f"The barcode {name!r} is listed more than once.")
+            seen.add(name)
+        object.__setattr__(self, "barcodes", names)
