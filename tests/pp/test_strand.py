@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pysam
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leafletfa_scvi.pp import _strand
+from leafletfa_scvi.pp._annotation import read_annotation
+from leafletfa_scvi.pp._part import MOTIFS, STRANDS
+from leafletfa_scvi.pp._strand import resolve_strands, splice_motifs
+
+ENDS = {
+    "GT-AG": "+",
+    "GC-AG": "+",
+    "AT-AC": "+",
+    "CT-AC": "-",
+    "CT-GC": "-",
+    "GT-AT": "-",
+    "GT-AC": "?",
+    "CT-AG": "?",
+}
+OWN = {"CT-AC": "GT-AG", "CT-GC": "GC-AG", "GT-AT": "AT-AC"}
+
+
+def write_genome(path, contigs, width=17):
+    text = ""
+    for name, letters in contigs.items():
+        lines = [letters[i : i + width] for i in range(0, len(letters), width)]
+        text += f">{name} a contig\n" + "\n".join(lines) + "\n"
+    Path(path).write_text(text)
+    return path
+
+
+def with_introns(length, introns):
+    """``A`` everywhere, but for both ends of introns, 1-based and inclusive."""
+    letters = ["A"] * length
+    for start, end, ends in introns:
+        letters[start - 1 : start + 1] = ends[:2]
+        letters[end - 2 : end] = ends[3:]
+    return "".join(letters)
+
+
+def counts(rows, reads=None, **more):
+    """One cell for each row of ``reads`` over junctions ``(chrom, start, end, strand)``."""
+    var = pd.DataFrame(rows, columns=["chrom", "start", "end", "strand"])
+    var.index = [f"{c}:{s}-{e}:{sign}" for c, s, e, sign in rows]
+    reads = np.arange(1, 2 * len(rows) + 1).reshape(2, -1) if reads is None else np.array(reads)
+    return anndata.AnnData(sp.csr_matrix(reads.astype(np.int32)), var=var.assign(**more))
+
+
+def by_name(adata):
+    return dict(zip(adata.var_names, adata.X.toarray().T.tolist(), strict=True))
+
+
+@pytest.fixture
+def genome(tmp_path):
+    places = [(100 * i + 11, 100 * i + 90, ends) for i, ends in enumerate(ENDS)]
+    return write_genome(
+        tmp_path / "genome.fa",
+        {"chr1": with_introns(900, places), "chr2": with_introns(30, [(11, 20, "gt-aG")])},
+    )
+
+
+def all_ends(strand):
+    return counts([("chr1", 100 * i + 11, 100 * i + 90, strand) for i in range(len(ENDS))]).var
+
+
+@pytest.mark.parametrize("strand", STRANDS)
+def test_motifs_on_the_own_strand(genome, strand):
+    motif, implied = splice_motifs(all_ends(strand), genome)
+    assert motif.dtype == implied.dtype == np.int8
+    assert [STRANDS[code] for code in implied] == list(ENDS.values())
+    wanted = [
+        OWN.get(ends, ends) if right == (right if strand == "?" else strand) != "?" else None
+        for ends, right in ENDS.items()
+    ]
+    assert [MOTIFS[code] for code in motif] == [name or "non-canonical" for name in wanted]
+
+
+def test_case_unknown_bases_contigs_and_short_introns(tmp_path):
+    path = write_genome(tmp_path / "g.fa", {"1": "aacgtaaaagAAANTAAAAGgtaCc", "MT": "GTAAAG"})
+    table = counts(
+        [
+            ("chr1", 4, 10, "?"),  # lower case
+            ("chr1", 14, 20, "+"),  # N
+            ("ERCC", 4, 10, "+"),  # not in the genome
+            ("chrM", 1, 6, "-"),
+            ("chr1", 24, 25, "+"),  # the last bases
+            ("chr1", 1, 1, "+"),
+            ("chrM", 6, 6, "+"),
+        ]
+    ).var
+    motif, implied = splice_motifs(table, path)
+    names = [MOTIFS[code] for code in motif]
+    assert names == [
+        "GT-AG",
+        "unknown",
+        "unknown",
+        "non-canonical",
+        "non-canonical",
+        "unknown",
+        "unknown",
+    ]
+    assert [STRANDS[code] for code in implied] == ["+", "?", "?", "+", "?", "?", "?"]
+
+
+def test_an_intron_beyond_the_contig_is_named(genome):
+    with pytest.raises(ValueError, match=r"chr2:11-31:\+ ends beyond contig 'chr2'.*30 bases"):
+        splice_motifs(counts([("chr2", 11, 20, "+"), ("chr2", 11, 31, "+")]).var, genome)
+    assert splice_motifs(counts([("chr2", 11, 30, "+")]).var, genome)[0].tolist() == [1]
+    with pytest.raises(ValueError, match="No contig of the junctions"):
+        splice_motifs(counts([("scaffold", 11, 20, "+")]).var, genome)
+    with pytest.raises(FileNotFoundError, match="no genome at"):
+        splice_motifs(counts([("chr2", 11, 20, "+")]).var, genome.with_name("none.fa"))
+
+
+@pytest.mark.parametrize("kind", ["plain", "bgzip", "indexed", "read-only", "stale"])
+def test_the_folder_of_the_genome_stays_as_it_is(genome, kind):
+    folder = genome.parent
+    table = all_ends("?")
+    wanted = splice_motifs(table, genome)
+    if kind == "bgzip":
+        pysam.tabix_compress(str(genome), f"{genome}.gz")
+        genome = Path(f"{genome}.gz")
+    elif kind == "indexed":
+        pysam.FastaFile(str(genome)).close()
+    elif kind == "read-only":
+        folder.chmod(0o555)
+    elif kind == "stale":  # the index of another genome
+        Path(f"{genome}.fai").write_text("chr9\t10\t6\t17\t18\n")
+        os.utime(f"{genome}.fai", (1, 1))
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    try:
+        found = splice_motifs(table, genome)
+    finally:
+        folder.chmod(0o755)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_no_genome(tmp_path):
+    table = counts([("chr1", 1, 9, "+")]).var
+    path = tmp_path / "g.fa.gz"
+    for content in (gzip.compress(b">chr1\nACGT\n"), b"", b"chr1\t1\n", bytes(range(200))):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="g.fa.gz cannot be read as a genome"):
+            splice_motifs(table, path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.text("ACGTN", min_size=40, max_size=200),
+    st.lists(
+        st.tuples(st.integers(1, 36), st.integers(1, 160), st.sampled_from(STRANDS)),
+        min_size=1,
+        max_size=20,
+        unique=True,
+    ),
+    st.sampled_from([1, 7, 1 << 20]),
+)
+def test_motifs_as_slices_say(tmp_path_factory, letters, places, window):
+    places = [(s, min(s + n, len(letters)), sign) for s, n, sign in places]
+    path = write_genome(tmp_path_factory.mktemp("slices") / "g.fa", {"c": letters})
+    complement = str.maketrans("ACGTN", "TGCAN")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_strand, "_WINDOW", window)
+        motif, implied = splice_motifs(counts([("c", *place) for place in places]).var, path)
+    for i, (start, end, sign) in enumerate(places):
+        intron = letters[start - 1 : end]
+        back = intron.translate(complement)[::-1]
+        names = {"+": f"{intron[:2]}-{intron[-2:]}", "-": f"{back[:2]}-{back[-2:]}"}
+        right = [side for side in "+-" if names[side] in MOTIFS]
+        assert len(right) < 2
+        assert STRANDS[implied[i]] == (right[0] if right else "?")
+        side = sign if sign != "?" else STRANDS[implied[i]]
+        name = names.get(side, names["+"])
+        wanted = name if name in MOTIFS and side != "?" else "non-canonical"
+        assert MOTIFS[motif[i]] == ("unknown" if "N" in names["+"] else wanted)
+
+
+GTF = "".join(
+    f'chr1\t.\texon\t{start}\t{end}\t.\t{strand}\t.\tgene_id "{gene}"; transcript_id "{gene}";\n'
+    for gene, strand, start, end in [
+        ("A", "+", 1, 10), ("A", "+", 91, 110), ("A", "+", 191, 210), ("A", "+", 291, 300),
+        ("B", "-", 1, 10), ("B", "-", 91, 110), ("B", "-", 391, 410), ("B", "-", 491, 500),
+    ]
+)  # fmt: skip
+
+
+@pytest.fixture
+def annotation(tmp_path):
+    (tmp_path / "a.gtf").write_text(GTF)
+    return read_annotation(tmp_path / "a.gtf")
+
+
+def test_every_rule_and_its_report(annotation, genome):
+    rows = [
+        ("1", 311, 390, "?"),  # motif: CT-AC
+        ("1", 511, 590, "?"),  # annotated nowhere, motif GT-AT
+        ("1", 111, 190, "?"),  # annotated on + alone, a twin on -: the twin counts
+        ("1", 111, 190, "-"),
+        ("1", 211, 290, "?"),  # both twins: the annotation decides, +
+        ("1", 211, 290, "+"),
+        ("1", 211, 290, "-"),
+        ("1", 11, 90, "?"),  # annotated on both strands: the motif decides, +
+        ("1", 611, 690, "?"),  # no rule
+        ("1", 711, 790, "+"),  # was never without strand
+        ("1", 311, 390, "+"),
+        ("1", 411, 490, "?"),  # annotated on -, twin on -
+        ("1", 411, 490, "-"),
+        ("ERCC", 5, 9, "?"),
+    ]
+    rows[10] = ("1", 312, 390, "+")
+    adata = counts(rows)
+    before = adata.copy()
+    found = resolve_strands(adata, annotation, genome)
+    value = adata.X.toarray().sum(axis=0).tolist()
+    x = adata.X.toarray()
+    assert by_name(found) == {
+        "1:11-90:+": x[:, 7].tolist(),
+        "1:111-190:-": (x[:, 2] + x[:, 3]).tolist(),
+        "1:211-290:+": (x[:, 4] + x[:, 5]).tolist(),
+        "1:211-290:-": x[:, 6].tolist(),
+        "1:311-390:-": x[:, 0].tolist(),
+        "1:312-390:+": x[:, 10].tolist(),
+        "1:411-490:-": (x[:, 11] + x[:, 12]).tolist(),
+        "1:511-590:-": x[:, 1].tolist(),
+        "1:611-690:?": x[:, 8].tolist(),
+        "1:711-790:+": x[:, 9].tolist(),
+        "ERCC:5-9:?": x[:, 13].tolist(),
+    }
+    assert found.X.dtype == np.int32
+    assert isinstance(found.X, sp.csr_matrix)
+    assert list(found.var["motif"]) == [
+        "GT-AG", "non-canonical", "AT-AC", "non-canonical", "GT-AG", "non-canonical", "GC-AG",
+        "AT-AC", "non-canonical", "non-canonical", "unknown",
+    ]  # fmt: skip
+    assert found.uns["splicing"]["strand"] == {
+        "unstranded": 8,
+        "reads_unstranded": sum(value[i] for i in (0, 1, 2, 4, 7, 8, 11, 13)),
+        "merged_into_twin": 2,
+        "reads_merged_into_twin": value[2] + value[11],
+        "by_annotation": 1,
+        "reads_by_annotation": value[4],
+        "by_motif": 3,
+        "reads_by_motif": value[0] + value[1] + value[7],
+        "left_unstranded": 2,
+        "reads_left_unstranded": value[8] + value[13],
+        "strand_against_motif": 2,  # 111-190 and 211-290 on -, whose motifs are on +
+        "reads_strand_against_motif": value[2] + value[3] + value[6],
+        "annotation_unmatched_contigs": 1,
+        "genome_unmatched_contigs": 1,
+        "junctions_before": 14,
+        "junctions_after": 11,
+    }
+    pd.testing.assert_frame_equal(adata.var, before.var)
+    assert (adata.X != before.X).nnz == 0
+    assert adata.uns == {}
+
+
+def test_without_annotation_and_genome_only_twins_decide():
+    adata = counts([("2", 1, 9, "?"), ("10", 1, 9, "?"), ("2", 1, 9, "-"), ("2", 1, 8, "+")])
+    adata.uns["splicing"] = {"source": "x"}
+    adata.obsm["X_a"] = np.ones((2, 2))
+    adata.varm["w"] = np.arange(4)[:, None]
+    adata.layers["unique"] = adata.X.copy()
+    found = resolve_strands(adata)
+    assert by_name(found) == {"2:1-8:+": [4, 8], "2:1-9:-": [4, 12], "10:1-9:?": [2, 6]}
+    assert (found.layers["unique"] != found.X).nnz == 0
+    assert found.varm["w"].ravel().tolist() == [3, 2, 1]
+    assert "motif" not in found.var
+    assert found.uns["splicing"]["source"] == "x"
+    assert found.uns["splicing"]["strand"]["left_unstranded"] == 1
+    assert "strand" not in adata.uns["splicing"]
+
+
+def test_rows_of_one_name_are_summed_in_the_order_of_strands():
+    adata = counts([("c", 1, 9, "+"), ("c", 1, 9, "-"), ("c", 1, 9, "?"), ("c", 1, 9, "?")])
+    adata = adata[:, [3, 0, 2, 1]]  # a view
+    assert by_name(resolve_strands(adata)) == {
+        "c:1-9:?": [7, 15],
+        "c:1-9:+": [1, 5],
+        "c:1-9:-": [2, 6],
+    }
+    assert adata.is_view
+
+
+@pytest.mark.parametrize("kind", ["category", "object"])
+def test_motifs_of_readers_are_kept(genome, kind):
+    rows = [
+        ("chr1", 11, 90, "+"), ("chr1", 11, 90, "?"), ("chr1", 111, 190, "+"),
+        ("chr1", 211, 290, "?"),
+    ]  # fmt: skip
+    motifs = ["unknown", "GC-AG", "AT-AC", "unknown"]
+    adata = counts(rows, motif=motifs)
+    adata.var = adata.var.astype({"motif": kind, "strand": kind, "chrom": kind})
+    plain, read = resolve_strands(adata), resolve_strands(adata, genome=genome)
+    assert list(plain.var["motif"]) == ["GC-AG", "AT-AC", "unknown"]
+    assert list(plain.var["strand"]) == ["+", "+", "?"]
+    assert list(read.var["motif"]) == ["GC-AG", "AT-AC", "AT-AC"]
+    assert list(read.var["strand"]) == ["+", "+", "+"]
+    assert list(read.var_names) == ["chr1:11-90:+", "chr1:111-190:+", "chr1:211-290:+"]
+
+
+def test_a_strand_found_by_the_annotation_has_the_motif_of_that_strand(tmp_path, annotation):
+    path = write_genome(tmp_path / "g.fa", {"chr1": with_introns(900, [(411, 490, "GT-AG")])})
+    found = resolve_strands(counts([("chr1", 411, 490, "?")]), annotation, path)
+    assert list(found.var_names) == ["chr1:411-490:-"]
+    assert list(found.var["motif"]) == ["non-canonical"]
+    assert found.uns["splicing"]["strand"]["strand_against_motif"] == 1
+
+
+def test_errors_name_what_is_wrong(annotation):
+    adata = counts([("chr1", 1, 9, "?")])
+    adata.layers["cell_by_cluster_matrix"] = adata.X.copy()
+    with pytest.raises(ValueError, match="then make ATSEs"):
+        resolve_strands(adata)
+    with pytest.raises(ValueError, match="has motif 'GTAG'"):
+        resolve_strands(counts([("chr1", 1, 9, "?")], motif=["GTAG"]))
+    with pytest.raises(ValueError, match="No contig of the junctions"):
+        resolve_strands(counts([("scaffold", 1, 9, "?")]), annotation)
+    large = counts([("c", 1, 9, "?"), ("c", 1, 9, "+")], [[2**31 - 1, 1]])
+    with pytest.raises(ValueError, match="2,147,483,648, too much for int32"):
+        resolve_strands(large)
+    bare = counts([("chr1", 1, 9, "?")])
+    bare.X = None
+    with pytest.raises(ValueError, match="no X"):
+        resolve_strands(bare)
+
+
+def test_no_junctions_at_all(annotation, genome):
+    empty = counts([("chr1", 1, 9, "?")])[:, :0].copy()
+    found = resolve_strands(empty, annotation, genome)
+    assert found.shape == (2, 0)
+    assert found.uns["splicing"]["strand"]["unstranded"] == 0
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["chr1", "chr2", "chr10"]),
+        st.sampled_from([1, 11, 111]),
+        st.sampled_from([190, 290, 390]),
+        st.sampled_from(STRANDS),
+    ),
+    min_size=1,
+    max_size=20,
+    unique=True,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.randoms(use_true_random=False))
+def test_reads_are_kept_and_order_does_not_matter(tmp_path_factory, rows, rng):
+    path = tmp_path_factory.getbasetemp() / "strand.gtf"
+    path.write_text(GTF)
+    annotation = read_annotation(path)
+    rows = list(dict.fromkeys([*rows, ("chr1", 1, 8, "+")]))
+    adata = counts(rows)
+    found = resolve_strands(adata, annotation)
+    assert (found.X.sum(axis=1) == adata.X.sum(axis=1)).all()
+    assert found.var_names.is_unique
+    places = found.var[["chrom", "start", "end", "strand"]]
+    key = [
+        (int(c[3:]), s, e, STRANDS.index(sign))
+        for c, s, e, sign in places.itertuples(index=False, name=None)
+    ]
+    assert key == sorted(key)
+    order = rng.sample(range(len(rows)), len(rows))
+    again = resolve_strands(adata[:, order].copy(), annotation)
+    pd.testing.assert_frame_equal(again.var, found.var)
+    assert (again.X != found.X).nnz == 0
+    assert again.uns["splicing"]["strand"] == found.uns["splicing"]["strand"]
+    assert by_name(resolve_strands(found, annotation)) == by_name(found)
