@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from leafletfa_scvi._constants import ATSE_KEY
-from leafletfa_scvi.pp._introns import introns, read_numbers, splice_sites, whole_numbers
+from leafletfa_scvi.pp._introns import introns, name_of, read_numbers, splice_sites, whole_numbers
 from leafletfa_scvi.pp._part import STRANDS, UNSTRANDED
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _genes(junctions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     if wrong.any():
         i = int(wrong.argmax())
         raise ValueError(
-            f"Junction {junctions.index[i]!r} has gene_id {gene[i]!r} but n_genes {n_genes[i]}: "
+            f"Junction {name_of(junctions, i)} has gene_id {gene[i]!r} but n_genes {n_genes[i]}: "
             "expected as many ids, joined by commas."
         )
     return gene, n_genes

@@ -64,7 +64,7 @@ def introns(junctions: pd.DataFrame) -> Introns:
     if wrong.any():
         i = int(wrong.argmax())
         raise ValueError(
-            f"Junction {junctions.index[i]!r} is the intron {start[i]}-{end[i]}: expected its "
+            f"Junction {name_of(junctions, i)} is the intron {start[i]}-{end[i]}: expected its "
             "first and last base, 1-based, the first not after the last."
         )
     chrom, names = pd.factorize(junctions["chrom"].to_numpy(object))
@@ -75,7 +75,7 @@ def introns(junctions: pd.DataFrame) -> Introns:
         if (codes < 0).any():
             i = int((codes < 0).argmax())
             raise ValueError(
-                f"Junction {junctions.index[i]!r} has {column} {junctions[column].iloc[i]!r}: "
+                f"Junction {name_of(junctions, i)} has {column} {junctions[column].iloc[i]!r}: "
                 f"expected {'a name' if column == 'chrom' else 'one of +, - and ?'}."
             )
     chroms = natsorted(sorted(map(str, names)))
@@ -91,10 +91,15 @@ def whole_numbers(table: pd.DataFrame, column: str) -> np.ndarray:
     if wrong.any():
         i = int(wrong.argmax())
         raise ValueError(
-            f"Junction {table.index[i]!r} has {column} {table[column].iloc[i]!r}: expected a "
+            f"Junction {name_of(table, i)} has {column} {table[column].iloc[i]!r}: expected a "
             "whole number."
         )
     return values.astype(np.int64)
+
+
+def name_of(table: pd.DataFrame, i: int) -> str:
+    """Name of a row, for messages."""
+    return repr(table.index[i : i + 1].tolist()[0])
 
 
 def read_numbers(reads: ArrayLike, junctions: pd.DataFrame) -> np.ndarray:
@@ -117,7 +122,7 @@ def read_numbers(reads: ArrayLike, junctions: pd.DataFrame) -> np.ndarray:
     if wrong.any():
         i = int(wrong.argmax())
         raise ValueError(
-            f"Junction {junctions.index[i]!r} has {values[i]:g} reads: expected a count."
+            f"Junction {name_of(junctions, i)} has {values[i]:g} reads: expected a count."
         )
     return values
 

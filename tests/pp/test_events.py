@@ -1,0 +1,457 @@
+from __future__ import annotations
+
+import itertools
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leafletfa_scvi.pp._atse import find_atses
+from leafletfa_scvi.pp._events import EVENT_TYPES, classify_events
+
+CASSETTE, EXCLUSIVE, A5, A3, FIRST, LAST, MULTI, COMPLEX = EVENT_TYPES
+FLIPPED = {A5: A3, A3: A5, FIRST: LAST, LAST: FIRST}
+
+
+def table(introns, strand="+", chrom="1"):
+    introns = list(introns)
+    starts, ends = zip(*introns, strict=True) if introns else ((), ())
+    return pd.DataFrame(
+        {
+            "chrom": pd.Series([chrom] * len(introns), dtype=object),
+            "start": pd.Series(starts, dtype=int),
+            "end": pd.Series(ends, dtype=int),
+            "strand": pd.Series([strand] * len(introns), dtype=object),
+        }
+    )
+
+
+def introns_of(transcripts):
+    """Distinct introns of transcripts, each a list of exons (first base, last base)."""
+    return sorted(
+        {
+            (left + 1, right - 1)
+            for exons in map(sorted, transcripts)
+            for (_, left), (right, _) in itertools.pairwise(exons)
+        }
+    )
+
+
+def annotation_of(transcripts, strand="+", chrom="1"):
+    """What an annotation of these transcripts holds."""
+    flags = {}
+    for exons in map(sorted, transcripts):
+        inside = len(exons) - 1
+        for i, exon in enumerate(exons):
+            first, last = (i == 0, i == inside) if strand == "+" else (i == inside, i == 0)
+            old = flags.get(exon, (False, False))
+            flags[exon] = (old[0] or first, old[1] or last)
+    exons = table(flags, strand, chrom)
+    exons["first"] = [first for first, _ in flags.values()]
+    exons["last"] = [last for _, last in flags.values()]
+    return SimpleNamespace(introns=table(introns_of(transcripts), strand, chrom), exons=exons)
+
+
+def mirrored(transcripts, length=10_000):
+    """The same on the other strand, read from the other end."""
+    return [[(length - end, length - start) for start, end in exons] for exons in transcripts]
+
+
+def types_of(transcripts, strand="+", annotated=()):
+    """Types of all ATSEs that the introns of transcripts form, from left to right."""
+    junctions = table(introns_of(transcripts), strand)
+    labels, _ = find_atses(junctions, use_genes=False, unstranded="keep")
+    annotation = annotation_of(annotated, strand) if annotated else None
+    types = classify_events(junctions, labels, annotation=annotation)
+    return types.tolist()
+
+
+E = {name: (1000 * i, 1000 * i + 100) for i, name in enumerate("ABCDEFG", start=1)}
+
+
+def exons(names):
+    return [E[name] for name in names]
+
+
+# Transcripts by their exons on +; the same types on -, with all mirrored.
+PLANTED = {
+    "cassette": (["ABC", "AC"], [CASSETTE]),
+    "two cassettes apart": (["ABCDE", "ACDE", "ABCE"], [CASSETTE, CASSETTE]),
+    "two skipped": (["ABCD", "AD"], [MULTI]),
+    "three skipped": (["ABCDE", "AE"], [MULTI]),
+    "two skipped and one of them": (["ABCD", "AD", "ACD"], [MULTI]),
+    "two skipped, the second alone too": (["ABCD", "AD", "ABD"], [MULTI]),
+    "two skipped, each alone too": (["ABCD", "AD", "ABD", "ACD"], [MULTI]),
+    "two of three skipped, one within": (["ABCDE", "AE", "BD"], [MULTI, CASSETTE]),
+    "three skipped, also first two": (["ABCDE", "AE", "ADE"], [MULTI]),
+    "neighbours skipped, never both": (["ABCD", "ACD", "ABD"], [COMPLEX]),
+    "neighbours, one of them two exons": (["ABXCD", "ACD", "ABXD"], [MULTI]),
+    "exclusive": (["ABD", "ACD"], [EXCLUSIVE, EXCLUSIVE]),
+    "exclusive of two rows of exons": (["ABXDF", "AEF"], [A3, A5]),
+    "exclusive or none": (["ABD", "ACD", "AD"], [COMPLEX]),
+    "one of three": (["ABE", "ACE", "ADE"], [EXCLUSIVE, EXCLUSIVE]),
+    "one of three or another and a fourth": (["ABE", "ACE", "ADE", "ADF"], [A3, COMPLEX]),
+    "exclusive and a cassette before": (
+        ["ABCEF", "ACDF", "ABCDF"],
+        [CASSETTE, EXCLUSIVE, EXCLUSIVE],
+    ),
+    "constitutive": (["ABCDE"], []),
+}
+E["X"] = (2500, 2600)
+
+
+@pytest.mark.parametrize("strand", ["+", "-", "?"])
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_exons(name, strand):
+    texts, expected = PLANTED[name]
+    transcripts = [exons(text) for text in texts]
+    if strand == "-":
+        transcripts = mirrored(transcripts)
+    if strand == "?":  # nobody knows which site is which
+        expected = [COMPLEX if kind in (A3, A5) else kind for kind in expected]
+    assert sorted(types_of(transcripts, strand)) == sorted(expected)
+    assert sorted(types_of(transcripts, strand, transcripts)) == sorted(expected)
+
+
+# First and last exons carry the name; sites of an exon move by its end or its start.
+LONG_A = (1000, 1150)
+LATE_A = (1130, 1150)
+LONG_C = (2950, 3100)
+SITES = {
+    # name: transcripts on +, type without and with their annotation
+    "donor": ([[E["A"], E["C"]], [LONG_A, E["C"]]], A5, A5),
+    "acceptor": ([[E["A"], E["C"]], [E["A"], LONG_C]], A3, A3),
+    "first exon": ([[E["A"], E["C"]], [E["B"], E["C"]]], A5, FIRST),
+    "last exon": ([[E["A"], E["B"]], [E["A"], E["C"]]], A3, LAST),
+    "three first exons": ([exons("AD"), exons("BD"), exons("CD")], A5, FIRST),
+    "three last exons": ([exons("AB"), exons("AC"), exons("AD")], A3, LAST),
+    "two donors of a first exon, and another first exon": (
+        [[E["A"], E["C"]], [LONG_A, E["C"]], [E["B"], E["C"]]],
+        A5,
+        A5,
+    ),
+    "a first exon at the donor of an internal one": (
+        [[E["A"], E["D"]], [E["B"], E["C"], E["D"]]],
+        A5,
+        A5,
+    ),
+    "a last exon and an internal one": ([exons("AB"), exons("ACD")], A3, A3),
+    "first exons, one reading on into the other": (
+        [[E["A"], E["C"]], [E["B"], E["C"]], [(1000, 2100), E["C"]]],
+        A5,
+        FIRST,
+    ),
+    "a first exon that begins after the other donor": (
+        [[E["A"], E["C"]], [LATE_A, E["C"]]],
+        A5,
+        FIRST,
+    ),
+    "cassette with first exons": ([exons("ABC"), exons("AC"), exons("BC")], CASSETTE, CASSETTE),
+    "cassette with last exons": ([exons("ABC"), exons("AC"), exons("AB")], CASSETTE, CASSETTE),
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_planted_sites(name):
+    transcripts, bare, annotated = SITES[name]
+    turned = mirrored(transcripts)
+    assert types_of(transcripts) == [bare]
+    assert types_of(turned, "-") == [bare]
+    assert types_of(transcripts, "+", transcripts) == [annotated]
+    assert types_of(turned, "-", turned) == [annotated]
+    # Mirrored alone, or on the other strand alone, donors are acceptors.
+    assert types_of(turned, "+", turned) == [FLIPPED.get(annotated, annotated)]
+    assert types_of(transcripts, "-", transcripts) == [FLIPPED.get(annotated, annotated)]
+    # Without a strand nobody knows.
+    assert types_of(transcripts, "?", transcripts) == [bare if bare == CASSETTE else COMPLEX]
+    # An annotation of the other strand or of another chromosome tells nothing.
+    junctions = table(introns_of(transcripts))
+    labels, _ = find_atses(junctions, use_genes=False)
+    for elsewhere in (annotation_of(turned, "-"), annotation_of(transcripts, "+", "2")):
+        assert classify_events(junctions, labels, annotation=elsewhere).tolist() == [bare]
+
+
+@pytest.mark.parametrize("source", ["junctions", "all_junctions", "annotation"])
+def test_where_a_skipped_intron_is_known_from(source):
+    junctions = table([(11, 20), (91, 99), (11, 99)])
+    labels = ["a"] * 3
+
+    def type_with(intron, strand="+", chrom="1"):
+        more = table([intron], strand, chrom)
+        if source == "junctions":
+            return classify_events(pd.concat([junctions, more]), [*labels, None]).item()
+        if source == "all_junctions":
+            return classify_events(junctions, labels, all_junctions=more).item()
+        annotation = SimpleNamespace(introns=more, exons=table([]).assign(first=[], last=[]))
+        return classify_events(junctions, labels, annotation=annotation).item()
+
+    # The exon is 21 to 90.
+    assert type_with((22, 89)) == MULTI
+    assert type_with((40, 50)) == MULTI
+    for intron in [(21, 80), (30, 90), (20, 89), (5, 50), (50, 95), (100, 110), (12, 98)]:
+        assert type_with(intron) == CASSETTE
+    assert type_with((40, 50), "-") == CASSETTE
+    assert type_with((40, 50), "?") == CASSETTE
+    assert type_with((40, 50), "+", "2") == CASSETTE
+
+
+def test_an_exon_has_a_base():
+    def type_of(*introns):
+        return classify_events(table(introns), ["a"] * len(introns)).item()
+
+    assert type_of((10, 20), (22, 30), (10, 30)) == CASSETTE
+    assert type_of((10, 20), (21, 30), (10, 30)) == COMPLEX  # a site used again, not an exon
+    assert type_of((10, 20), (30, 90), (10, 50), (60, 90)) == EXCLUSIVE
+    assert type_of((10, 20), (22, 90), (10, 22), (24, 90)) == EXCLUSIVE
+    assert type_of((10, 20), (21, 90), (10, 50), (60, 90)) == COMPLEX
+    assert type_of((10, 20), (30, 90), (10, 59), (60, 90)) == COMPLEX
+    assert type_of((10, 20), (30, 90), (10, 29), (60, 90)) == COMPLEX  # one exon or the next bases
+    assert type_of((10, 10), (12, 12), (10, 12)) == CASSETTE
+
+
+# All small splice graphs, against types from exon-level templates of isoforms.
+
+POSITIONS = tuple(range(10, 70, 10))
+PAIRS = list(itertools.combinations(POSITIONS, 2))
+SUBSETS = [set_ for n in range(2, 6) for set_ in itertools.combinations(PAIRS, n)]
+
+
+def components(introns):
+    """Connected sets of introns: grown until nothing is added."""
+    left = set(introns)
+    while left:
+        part = {left.pop()}
+        while grown := {j for j in left if any(j[0] == i[0] or j[1] == i[1] for i in part)}:
+            part |= grown
+            left -= grown
+        yield frozenset(part)
+
+
+def transcript(*sites):
+    """Exons of a transcript from its splice sites: left and right ends of introns in turn."""
+    starts = [sites[0] - 5, *(end + 1 for end in sites[1::2])]
+    ends = [*(start - 1 for start in sites[::2]), sites[-1] + 5]
+    return list(zip(starts, ends, strict=True))
+
+
+def templates():
+    """Type of each connected set of introns on +, from the isoforms that make up an event."""
+    types = {}
+
+    def add(kind, *isoforms):
+        whole = frozenset(introns_of(isoforms))
+        if len(list(components(whole))) == 1:
+            assert types.setdefault(whole, kind) == kind
+
+    for a, b, c, d in itertools.combinations(POSITIONS, 4):
+        full = transcript(a, b, c, d)
+        add(CASSETTE, full, [full[0], full[2]])
+    for sites in itertools.combinations(POSITIONS, 6):
+        first, one, two, last = full = transcript(*sites)
+        for some in itertools.product([0, 1], repeat=2):
+            more = [
+                [first, exon, last] for exon, take in zip((one, two), some, strict=True) if take
+            ]
+            add(MULTI, full, [first, last], *more)
+    for site in POSITIONS:
+        for n in range(2, 6):
+            for others in itertools.combinations(POSITIONS, n):
+                if others[-1] < site:
+                    add(A5, *(transcript(other, site) for other in others))
+                if others[0] > site:
+                    add(A3, *(transcript(site, other) for other in others))
+    return types
+
+
+TEMPLATES = templates()
+# Introns of both isoforms; a single base between the exons is enough.
+EXCLUSIVES = [
+    introns_of([transcript(a, b, c, d), transcript(a, e, f, d)])
+    for n in (5, 6)
+    for a, b, c, *e, f, d in itertools.combinations(POSITIONS, n)
+    for e in (e or [c])
+]
+
+
+def test_the_templates_cover_every_type_that_junctions_show():
+    counts = pd.Series(TEMPLATES.values()).value_counts().to_dict()
+    # Four sites of six; six sites, with one or both of the exons alone; two to five of a site.
+    assert counts == {CASSETTE: 15, MULTI: 3, A5: 42, A3: 42}
+
+
+def many(graphs, strand):
+    """One table of all graphs, far from each other, and labels in the order of the graphs."""
+    rows = [
+        (1000 * i + start, 1000 * i + end, f"{i:06d}")
+        for i, graph in enumerate(graphs)
+        for start, end in graph
+    ]
+    junctions = pd.DataFrame(rows, columns=["start", "end", "atse"])
+    return junctions.assign(chrom="1", strand=strand)
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+def test_all_small_splice_graphs_in_all_orders(strand):
+    connected = [set_ for set_ in SUBSETS if len(list(components(set_))) == 1]
+    assert len(connected) > 1000
+    graphs = [
+        order
+        for set_ in connected
+        for order in (itertools.permutations(set_) if len(set_) < 5 else [set_])
+    ]
+    expected = [TEMPLATES.get(frozenset(graph), COMPLEX) for graph in graphs]
+    if strand == "-":
+        expected = [FLIPPED.get(kind, kind) for kind in expected]
+    junctions = many(graphs, strand)
+    types = classify_events(junctions, junctions["atse"])
+    assert types.tolist() == expected
+    shuffled = junctions.sample(frac=1, random_state=0)
+    pd.testing.assert_series_equal(classify_events(shuffled, shuffled["atse"]), types)
+
+
+def most_exons(introns, after, before):
+    """Most exons between two sites, on any path through introns that lie between."""
+    if before - after < 2:
+        return -99  # no exon fits
+    through = [
+        most_exons(introns, after, start) + most_exons(introns, end, before)
+        for start, end in introns
+        if after < start and end < before
+    ]
+    return max([1, *through])
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+def test_all_small_sets_of_junctions_from_graph_to_type(strand):
+    junctions = many(SUBSETS, strand)
+    labels, _ = find_atses(junctions, use_genes=False)
+    types = classify_events(junctions, labels)
+    assert types.index.is_monotonic_increasing
+    seen = set()
+    for _, rows in junctions.assign(label=labels).groupby("atse"):
+        shift = rows["start"].iloc[0] // 1000 * 1000
+        rows = rows.assign(pair=list(zip(rows["start"] - shift, rows["end"] - shift, strict=True)))
+        label_of = dict(zip(rows["pair"], rows["label"], strict=True))
+        for part in components(rows["pair"]):
+            label = label_of[min(part)]
+            if len(part) == 1:
+                assert label is None
+                continue
+            kind = TEMPLATES.get(part, COMPLEX)
+            if kind == CASSETTE:
+                (_, b), _, (c, _) = sorted(part)
+                kind = MULTI if most_exons(label_of, b, c) > 1 else CASSETTE
+            halves = [list(components(both)) for both in EXCLUSIVES if set(both) <= set(label_of)]
+            if any(part in pair and set(pair) <= set(components(label_of)) for pair in halves):
+                kind = EXCLUSIVE
+            seen.add(kind)
+            kind = FLIPPED.get(kind, kind) if strand == "-" else kind
+            assert types[label] == kind
+    assert seen == {CASSETTE, MULTI, EXCLUSIVE, A3, A5, COMPLEX}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.integers(2, 5))
+def test_mirrors_and_orders_of_random_genes(seed, n_exons, n_transcripts):
+    rng = np.random.default_rng(seed)
+    transcripts = []
+    for _ in range(n_transcripts):
+        take = np.flatnonzero(rng.random(n_exons) < 0.7)
+        shift = rng.choice([0, 0, 0, 7], (n_exons, 2))
+        transcripts.append([(100 * i + shift[i, 0], 100 * i + 50 + shift[i, 1]) for i in take])
+    introns = introns_of(transcripts)
+    turned = mirrored(transcripts)
+
+    def typed(transcripts, strand, order):
+        junctions = table(introns_of(transcripts), strand).iloc[order]
+        labels, _ = find_atses(junctions, use_genes=False)
+        kinds = classify_events(junctions, labels, annotation=annotation_of(transcripts, strand))
+        # None where there is no ATSE.
+        return dict(
+            zip(
+                zip(junctions["start"], junctions["end"], strict=True),
+                labels.map(kinds),
+                strict=True,
+            )
+        )
+
+    plain = typed(transcripts, "+", np.arange(len(introns)))
+    order = rng.permutation(len(introns))
+    assert (
+        pd.Series(typed(transcripts, "+", order))
+        .sort_index()
+        .equals(pd.Series(plain).sort_index())
+    )
+    reverse = typed(turned, "-", order)
+    other = typed(transcripts, "-", order)
+    for (start, end), kind in plain.items():
+        same = reverse[10_000 - end, 10_000 - start]
+        flipped = other[start, end]
+        if pd.isna(kind):
+            assert pd.isna(same)
+            assert pd.isna(flipped)
+        else:
+            assert kind in EVENT_TYPES
+            assert same == kind
+            assert flipped == FLIPPED.get(kind, kind)
+
+
+def test_labels_of_any_kind_and_any_order():
+    junctions = table([(11, 20), (31, 40), (11, 40), (51, 60), (51, 70), (81, 90)])
+    junctions.index = list("uvwxyz")
+    junctions = pd.concat([junctions, junctions.iloc[:1].rename({"u": "again"})])
+    labels = ["b", "b", "b", "a", "a", np.nan, "b"]
+    for given_ in (
+        labels,
+        np.array(labels, object),
+        pd.Categorical(labels),
+        pd.Series(labels, junctions.index),
+        pd.Series(labels, junctions.index, dtype="string"),
+        pd.Series(labels, junctions.index).sample(frac=1, random_state=1),
+    ):
+        types = classify_events(junctions, given_)
+        assert types.to_dict() == {"a": A3, "b": CASSETTE}
+        assert types.index.tolist() == ["a", "b"]
+    assert types.name == "event_type"
+    assert types.index.name == "atse_id"
+    categories = junctions.astype({"chrom": "category", "strand": "category"})
+    more = categories.assign(chrom=pd.Categorical(["2"] * 7))
+    assert classify_events(categories, labels, all_junctions=more).equals(types)
+
+
+def test_labels_that_are_no_atses():
+    several = pd.concat([table([(11, 20)]), table([(11, 30)], "-"), table([(11, 30)], "+", "2")])
+    assert classify_events(several.iloc[[0, 1]], ["a", "a"]).tolist() == [COMPLEX]
+    assert classify_events(several.iloc[[0, 2]], ["a", "a"]).tolist() == [COMPLEX]
+    assert classify_events(several.iloc[:1], ["a"]).tolist() == [COMPLEX]
+    assert classify_events(table([(11, 20), (31, 40)]), ["a", "a"]).tolist() == [COMPLEX]
+    assert classify_events(several, [None] * 3).empty
+    assert classify_events(several.iloc[:0], []).empty
+
+
+def test_errors():
+    junctions = table([(11, 20), (11, 30)])
+    with pytest.raises(ValueError, match=r"shape \(1,\) for 2 junctions"):
+        classify_events(junctions, ["a"])
+    with pytest.raises(ValueError, match="no entry for junction 1, 1 in all"):
+        classify_events(junctions, pd.Series("a", [0, 5]))
+    with pytest.raises(ValueError, match="atse_id has 0 in its index more than once"):
+        classify_events(junctions, pd.Series("a", [0, 0]))
+    with pytest.raises(ValueError, match="no column 'strand'"):
+        classify_events(junctions.drop(columns="strand"), ["a", "a"])
+    with pytest.raises(ValueError, match="no column 'strand'"):
+        classify_events(junctions, ["a", "a"], all_junctions=junctions[["chrom", "start", "end"]])
+
+
+def test_fifty_thousand_atses_take_seconds():
+    rng = np.random.default_rng(0)
+    graphs = [SUBSETS[i] for i in rng.integers(0, len(SUBSETS), 50_000)]
+    junctions = many(graphs, "+")
+    begin = time.perf_counter()
+    types = classify_events(junctions, junctions["atse"])
+    assert time.perf_counter() - begin < 5  # some 0.3 s on one free core
+    assert len(types) == 50_000
