@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leafletfa_scvi.pp._part import JunctionPart, junction_part
+from leafletfa_scvi.pp._run import make_parts
+from leafletfa_scvi.pp._sources import Source
+
+
+def read(source: Source) -> JunctionPart:
+    """A part whose one count is the number in the file; notes that the file was read."""
+    with open(f"{source.path}.log", "a") as log:
+        log.write("read\n")
+    text = Path(source.path).read_text()
+    if not text.strip().isdigit():
+        raise ValueError(f"{source.path}: {text!r} is no number.")
+    one = np.array([1])
+    return junction_part(
+        ["c"], one * 0, one, one + 99, one, [source.cell], one * 0, one * int(text)
+    )
+
+
+def times_read(source: Source) -> int:
+    log = Path(f"{source.path}.log")
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+@pytest.fixture
+def sources(tmp_path) -> list[Source]:
+    found = []
+    for i in range(5):
+        path = tmp_path / f"file{i}"
+        path.write_text(str(i + 1))
+        found.append(Source(str(path), "star", f"cell{i}"))
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    path = tmp_path / "parts"
+    path.mkdir()
+    return path
+
+
+def counts(paths) -> list:
+    return [None if path is None else JunctionPart.load(path).count.tolist() for path in paths]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_parts_come_in_the_order_of_the_files(sources, folder, n_jobs):
+    seen = []
+    paths, failures = make_parts(
+        sources, read, {}, folder, n_jobs=n_jobs, progress=lambda done, n: seen.append((done, n))
+    )
+    assert counts(paths) == [[1], [2], [3], [4], [5]]
+    assert failures == []
+    assert seen == [(i, 5) for i in range(6)]
+
+
+def test_a_dask_client_gives_the_same(sources, folder, tmp_path):
+    from distributed import Client
+
+    Path(sources[1].path).write_text("broken")
+    with Client(
+        processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
+    ) as client:
+        other = tmp_path / "other"
+        other.mkdir()
+        paths, failures = make_parts(sources, read, {}, folder, client=client, on_error="skip")
+        with pytest.raises(ValueError, match="'broken' is no number"):
+            make_parts(sources, read, {}, other, client=client)
+    assert counts(paths) == [[1], None, [3], [4], [5]]
+    assert [failure.path for failure in failures] == [sources[1].path]
+    assert [times_read(source) >= 1 for source in sources] == [True] * 5
+
+
+def test_files_that_are_done_are_not_read_again(sources, folder):
+    make_parts(sources[:3], read, {"a": 1}, folder)
+    paths, _ = make_parts(sources, read, {"a": 1}, folder)
+    assert counts(paths) == [[1], [2], [3], [4], [5]]
+    assert [times_read(source) for source in sources] == [1] * 5
+
+
+def test_a_changed_file_and_other_options_are_read_anew(sources, folder):
+    make_parts(sources, read, {"a": 1}, folder)
+    Path(sources[2].path).write_text("30")
+    paths, _ = make_parts(sources, read, {"a": 1}, folder)
+    assert counts(paths)[2] == [30]
+    assert [times_read(source) for source in sources] == [1, 1, 2, 1, 1]
+    make_parts(sources, read, {"a": 2}, folder)
+    assert [times_read(source) for source in sources] == [2, 2, 3, 2, 2]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_broken_file_is_named_and_the_others_stay_done(sources, folder, n_jobs):
+    Path(sources[4].path).write_text("broken")
+    with pytest.raises(ValueError, match=r"file4: 'broken' is no number"):
+        make_parts(sources, read, {}, folder, n_jobs=n_jobs)
+    Path(sources[4].path).write_text("5")
+    paths, _ = make_parts(sources, read, {}, folder, n_jobs=n_jobs)
+    assert counts(paths) == [[1], [2], [3], [4], [5]]
+    assert times_read(sources[0]) == 1
+
+
+def test_broken_files_are_left_out_on_request(sources, folder):
+    for i in (3, 1):
+        Path(sources[i].path).write_text("broken")
+    paths, failures = make_parts(sources, read, {}, folder, on_error="skip")
+    assert counts(paths) == [[1], None, [3], None, [5]]
+    assert [failure.path for failure in failures] == [sources[1].path, sources[3].path]
+    with pytest.raises(ValueError, match="on_error='ignore'"):
+        make_parts(sources, read, {}, folder, on_error="ignore")
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_bad_file(sources, folder):
+    def faulty(source):
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError, match="a bug"):
+        make_parts(sources, faulty, {}, folder, on_error="skip")
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import test_run
+from leafletfa_scvi.pp._run import make_parts
+from leafletfa_scvi.pp._sources import Source
+
+def slow(source):
+    part = test_run.read(source)
+    if source.cell == "cell3":
+        Path(source.path + ".started").touch()
+        time.sleep(600)
+    return part
+
+folder = Path(sys.argv[1])
+sources = [Source(str(folder / f"file{i}"), "star", f"cell{i}") for i in range(5)]
+make_parts(sources, slow, {}, folder / "parts")
+"""
+
+
+def test_a_killed_run_goes_on_where_it_stopped(sources, folder, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], env=env)
+    started = Path(f"{sources[3].path}.started")
+    deadline = time.monotonic() + 60
+    while not started.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(list(folder.iterdir())) == 3
+    paths, _ = make_parts(sources, read, {}, folder)
+    assert counts(paths) == [[1], [2], [3], [4], [5]]
+    assert [times_read(source) for source in sources] == [1, 1, 1, 2, 1]
