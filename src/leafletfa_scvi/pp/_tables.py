@@ -229,7 +229,8 @@ def parse_fields(
         return None
     if data.count(sep.encode()) != n * (len(columns) - 1):
         return None
-    dtypes = {"integer": np.int64, "text": "category", "string": object}
+    # Numbers have no dtype here: with one, pandas would take 1e2 for a whole number.
+    dtypes = {"text": "category", "string": object}
     used = {i: column for i, column in enumerate(columns) if column.kind != "skip"}
     try:
         table = pd.read_csv(
@@ -237,7 +238,7 @@ def parse_fields(
             sep=sep,
             header=None,
             usecols=list(used),
-            dtype={i: dtypes[column.kind] for i, column in used.items()},
+            dtype={i: dtypes[c.kind] for i, c in used.items() if c.kind in dtypes},
             na_filter=False,
             quoting=3,
             skip_blank_lines=False,
@@ -253,7 +254,7 @@ def parse_fields(
     for i, column in used.items():
         if column.kind == "integer":
             number = table[i].to_numpy()
-            if number.min() < column.low or number.max() > column.high:
+            if number.dtype != np.int64 or number.min() < column.low or number.max() > column.high:
                 return None
             values[column.name] = number
         elif column.kind == "text":
