@@ -298,7 +298,8 @@ def _solo_part(
         kept &= reads > 0
     report["reads"] = int(reads[kept].sum())
     here = kept[column] & (count > 0)
-    row, column, count = row[here], (np.cumsum(kept) - 1)[column[here]], count[here]
+    cell = (np.cumsum(kept) - 1).astype(np.int32)
+    row, column, count = row[here], cell[column[here]], count[here]
 
     n = features.report["rows"]
     used = np.flatnonzero(np.bincount(row, minlength=n))
