@@ -1,0 +1,131 @@
+"""Counts and totals of a data set as sparse matrices of cells x junctions and cells x ATSEs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from anndata import AnnData
+
+from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
+from leafletfa_scvi.data._layers import get_layer, observed_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def is_splicing(adata: AnnData) -> bool:
+    """Whether there are both layers; else ``adata`` holds junction counts only, in ``X``."""
+    return JUNCTION_LAYER in adata.layers and CLUSTER_LAYER in adata.layers
+
+
+def junction_counts(adata: AnnData) -> sp.csr_matrix:
+    """Junction counts of a splicing data set, or of junction counts in ``X``.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        ``(C, P)`` in canonical order without stored zeros; a copy of what ``adata`` holds.
+
+    Raises
+    ------
+    ValueError
+        A count is not finite, negative or fractional, or there are none.
+    """
+    if is_splicing(adata):
+        where, counts = f"adata.layers[{JUNCTION_LAYER!r}]", get_layer(adata, JUNCTION_LAYER)
+    else:
+        where, counts = "adata.X", adata.X
+    if counts is None:
+        raise ValueError(
+            f"adata has neither {JUNCTION_LAYER!r} and {CLUSTER_LAYER!r} in its layers nor "
+            "counts in X. Store the reads of each junction in adata.X."
+        )
+    if hasattr(counts, "to_memory"):
+        counts = counts.to_memory()
+    matrix = sp.csr_matrix(counts if sp.issparse(counts) else np.asarray(counts), copy=True)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    value = matrix.data
+    for kind, wrong in (
+        ("non-finite", ~np.isfinite(value)),
+        ("negative", value < 0),
+        ("fractional", value != np.rint(value)),
+    ):
+        if wrong.any():
+            i = int(wrong.argmax())
+            cell = adata.obs_names[np.searchsorted(matrix.indptr, i, side="right") - 1]
+            raise ValueError(
+                f"{where} holds the {kind} value {value[i]:g} for cell {cell!r} and junction "
+                f"{adata.var_names[matrix.indices[i]]!r}. Pass raw read counts."
+            )
+    return matrix
+
+
+def atse_totals(adata: AnnData, codes: np.ndarray, n_atses: int) -> sp.csr_matrix:
+    """ATSE totals, each once.
+
+    Parameters
+    ----------
+    adata
+        Splicing data set; totals are taken to be equal within each ATSE of a cell.
+    codes
+        ``(P,)`` ATSE of each junction, 0-based.
+    n_atses
+        Number A of ATSEs; each has a junction.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        ``(C, A)`` without stored zeros, sorted.
+    """
+    first = np.full(n_atses, -1)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    totals = sp.csr_matrix(get_layer(adata, CLUSTER_LAYER)[:, first])
+    totals.sum_duplicates()
+    totals.eliminate_zeros()
+    return totals
+
+
+def column_sums(matrix: sp.csr_matrix) -> np.ndarray:
+    """``(P,)`` int64 sums of the columns of counts."""
+    return np.bincount(matrix.indices, matrix.data, matrix.shape[1]).astype(np.int64)
+
+
+def row_sums(matrix: sp.csr_matrix) -> np.ndarray:
+    """``(C,)`` int64 sums of the rows of counts."""
+    return np.asarray(matrix.sum(axis=1, dtype=np.int64)).ravel()
+
+
+def with_one_pattern(adata: AnnData) -> AnnData:
+    """The data set itself, its layers put on the pattern of observed entries if they are not."""
+    y, n = (adata.layers[name] for name in (JUNCTION_LAYER, CLUSTER_LAYER))
+    if (
+        all(sp.issparse(m) and m.format == "csr" for m in (y, n))
+        and np.array_equal(y.indptr, n.indptr)
+        and np.array_equal(y.indices, n.indices)
+        and (n.data > 0).all()
+    ):
+        return adata
+    entries = observed_entries(adata)
+    pattern = (entries.column.numpy(), entries.indptr.numpy())
+    for name, values in ((JUNCTION_LAYER, entries.count), (CLUSTER_LAYER, entries.total)):
+        data = values.numpy().astype(np.int32)
+        adata.layers[name] = sp.csr_matrix((data, *pattern), shape=adata.shape, copy=True)
+    return adata
+
+
+def require_splicing(adata: AnnData) -> None:
+    """Fail unless ``adata`` has both layers."""
+    if not isinstance(adata, AnnData):
+        raise TypeError(f"Expected an AnnData, found a {type(adata).__name__}.")
+    for name in (JUNCTION_LAYER, CLUSTER_LAYER):
+        get_layer(adata, name)
+
+
+def require_columns(table: Any, slot: str, names: Iterable[str], remedy: str) -> None:
+    """Fail unless the table of annotation has the columns."""
+    for name in names:
+        if name not in table:
+            raise KeyError(f"adata.{slot} has no column {name!r}: found {list(table)}. {remedy}")

@@ -1,0 +1,229 @@
+"""How much the usage of an ATSE varies between cells, beyond the noise of counting reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leafletfa_scvi.data._blocks import row_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import scipy.sparse as sp
+
+
+@dataclass
+class Agreement:
+    """Sums over cells for each of A ATSEs, each ``(A,)`` float64; those of batches add up.
+
+    Two reads agree if they support the same junction. A cell with n reads counts 1/n for each of
+    its ordered pairs of reads, so n - 1 in all.
+
+    Attributes
+    ----------
+    n_cells
+        Cells with two reads or more.
+    excess
+        Weighted pairs of reads of a cell that agree, less those expected if the reads of the ATSE
+        were dealt to the cells at random.
+    possible
+        Largest value of ``excess``: all pairs of reads within cells agree.
+    null_variance
+        Exact variance of ``excess`` if reads were dealt at random.
+    null_mean
+        Mean, likewise, of ``excess`` counted from its smallest possible value on.
+    squared_error
+        Variance of ``excess - variability * possible``, estimated from the spread over cells.
+    """
+
+    n_cells: np.ndarray
+    excess: np.ndarray
+    possible: np.ndarray
+    null_variance: np.ndarray
+    null_mean: np.ndarray
+    squared_error: np.ndarray
+
+    def __add__(self, other: Agreement) -> Agreement:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Agreement(*(a + b for a, b in pairs))
+
+    @property
+    def variability(self) -> np.ndarray:
+        """``excess / possible``; 0 where nothing can vary."""
+        return _ratio(self.excess, self.possible)
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Of ``variability``; not below that without variation between cells."""
+        squared = np.maximum(self.squared_error, self.null_variance)
+        return _ratio(np.sqrt(squared), self.possible)
+
+    @property
+    def z(self) -> np.ndarray:
+        """``excess`` in standard deviations of the case without variation between cells."""
+        return _ratio(self.excess, np.sqrt(self.null_variance))
+
+    def p_value(self) -> np.ndarray:
+        """Chance of such an ``excess`` or more if reads were dealt at random.
+
+        By the gamma distribution of the same mean and variance; 1 where nothing can vary.
+        """
+        from scipy.stats import gamma
+
+        p = np.ones(len(self.excess))
+        ok = (self.null_variance > 0) & (self.null_mean > 0)
+        mean, variance = self.null_mean[ok], self.null_variance[ok]
+        value = np.maximum(self.excess[ok] + mean, 0)
+        p[ok] = gamma.sf(value, mean**2 / variance, scale=variance / mean)
+        return p
+
+
+def agreement(counts: sp.csr_matrix, codes: np.ndarray, n_atses: int) -> Agreement:
+    """Agreement of the reads of cells; see :class:`Agreement`.
+
+    With f the (weighted) chance that two reads of a cell agree, and h the chance that any two
+    reads of the ATSE do, the variability is (f - h) / (1 - h): F_ST of population genetics, or
+    the intra-class correlation of a Dirichlet-multinomial. Given all margins, h is what f is on
+    average if reads are dealt at random, so it is then 0 on average, whatever the depth. The
+    variance is that of Mantel's statistic under permutations (Cancer Res. 27:209, 1967).
+
+    Parameters
+    ----------
+    counts
+        ``(C, P)`` reads, in canonical order, without stored zeros.
+    codes
+        ``(P,)`` ATSE of each junction, 0-based.
+    n_atses
+        Number A of ATSEs.
+    """
+    used = np.bincount(counts.indices, counts.data, counts.shape[1])
+    n_reads = np.bincount(codes, used, n_atses)
+    usage = _ratio(used, n_reads[codes])
+
+    def by_atse(values: np.ndarray) -> np.ndarray:
+        return np.bincount(codes, values, n_atses)
+
+    # Sums over cells: pairs that agree; weights of pairs, their squares, those of their row sums.
+    cells, agree, weight, weight2, row2 = np.zeros((5, n_atses))
+    for pair in _pairs(counts, codes, n_atses):
+        for into, values in (
+            (cells, pair.reads >= 2),
+            (agree, pair.same / pair.reads),
+            (weight, pair.reads - 1),
+            (weight2, (pair.reads - 1) / pair.reads),
+            (row2, (pair.reads - 1) ** 2 / pair.reads),
+        ):
+            into += np.bincount(pair.atse, values, n_atses)
+    n_pairs = n_reads * (n_reads - 1)
+    same = by_atse(used * (used - 1))
+    h = _ratio(same, n_pairs)
+    variance = _mantel_variance(
+        n_reads, (weight, weight2, row2), (same, same, by_atse(used * (used - 1) ** 2))
+    )
+    excess, possible = agree - weight * h, weight * (1 - h)
+    # The sum over cells of |y - n p|^2 / n, which is never negative, is that of agreeing pairs
+    # plus the number of cells, n_reads - weight, less the sum of squares of used over n_reads.
+    null_mean = weight * h + n_reads - weight - _ratio(by_atse(used.astype(float) ** 2), n_reads)
+
+    f, rho = _ratio(agree, weight), _ratio(excess, possible)
+    squared = np.zeros(n_atses)
+    slope = weight * (1 - rho)  # of excess - rho * possible in h, with the sign turned
+    for pair in _pairs(counts, codes, n_atses, usage):
+        a, n = pair.atse, pair.reads
+        own = pair.same / n - f[a] * (n - 1)
+        shared = 2 * (pair.usage - n * h[a]) * _ratio(slope, n_reads)[a]
+        squared += np.bincount(a, (own - shared) ** 2, n_atses)
+    can_vary = (possible > 1e-9 * np.maximum(weight, 1)) & (variance > 0)
+    values = (cells, excess, possible, variance, null_mean, squared)
+    return Agreement(cells, *(np.where(can_vary, x, 0.0) for x in values[1:]))
+
+
+@dataclass
+class _Pairs:
+    """Observed (cell, ATSE) pairs of a run of cells."""
+
+    atse: np.ndarray
+    reads: np.ndarray
+    same: np.ndarray
+    usage: np.ndarray
+
+
+def _pairs(
+    counts: sp.csr_matrix, codes: np.ndarray, n_atses: int, usage: np.ndarray | None = None
+) -> Iterator[_Pairs]:
+    """ATSE, reads, ordered pairs of reads that agree and mean pooled usage times reads."""
+    for start, stop in row_blocks(counts.indptr):
+        stored = slice(counts.indptr[start], counts.indptr[stop])
+        column, count = counts.indices[stored], counts.data[stored].astype(np.float64)
+        if not len(column):
+            continue
+        length = np.diff(counts.indptr[start : stop + 1])
+        key = np.repeat(np.arange(stop - start, dtype=np.int64) * n_atses, length) + codes[column]
+        if not (key[1:] >= key[:-1]).all():
+            order = np.argsort(key, kind="stable")
+            key, column, count = key[order], column[order], count[order]
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        weighted = count if usage is None else count * usage[column]
+        yield _Pairs(
+            key[first] % n_atses,
+            np.add.reduceat(count, first),
+            np.add.reduceat(count * (count - 1), first),
+            np.add.reduceat(weighted, first),
+        )
+
+
+def _mantel_variance(
+    n: np.ndarray,
+    a: tuple[np.ndarray, np.ndarray, np.ndarray],
+    b: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Variance of ``sum_{u != v} a_uv b_uv`` when the n items of b are permuted.
+
+    Each of ``a`` and ``b`` is given by its sum over ordered pairs, that of its squares, and that
+    of the squares of its row sums; both are centred first.
+    """
+    pairs, triples = n * (n - 1), n * (n - 1) * (n - 2)
+    quadruples = triples * (n - 3)
+    squares, chains, rests = [], [], []
+    for total, squared, rows in (a, b):
+        two = np.maximum(squared - _ratio(total**2, pairs), 0)
+        three = np.maximum(rows - _ratio(total**2, n), 0) - two
+        squares.append(two)
+        chains.append(three)
+        rests.append(-2 * two - 4 * three)
+    variance = (
+        2 * _ratio(squares[0] * squares[1], pairs)
+        + 4 * _ratio(chains[0] * chains[1], triples)
+        + _ratio(rests[0] * rests[1], quadruples)
+    )
+    scale = _ratio(2 * squares[0] * squares[1], pairs)
+    return np.where(variance > 1e-9 * scale, variance, 0.0)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Quotient, 0 where the denominator is not positive."""
+    return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
+
+
+def shrink(value: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Posterior means of values with known errors under a normal distribution of their truth.
+
+    Its mean and variance are those of DerSimonian and Laird (Control. Clin. Trials 7:177, 1986).
+
+    Parameters
+    ----------
+    value, error
+        ``(N,)`` estimates and their standard errors, above 0.
+    """
+    if not len(value):
+        return value.copy()
+    weight = 1 / error**2
+    mean = np.average(value, weights=weight)
+    spread = (weight * (value - mean) ** 2).sum() - (len(value) - 1)
+    scale = weight.sum() - (weight**2).sum() / weight.sum()
+    variance = max(spread / scale, 0.0) if scale > 0 else 0.0
+    mean = np.average(value, weights=1 / (error**2 + variance))
+    return mean + (value - mean) * variance / (variance + error**2)

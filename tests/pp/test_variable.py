@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from leafletfa_scvi.data import check_splicing
+from leafletfa_scvi.datasets import simulate_splicing
+from leafletfa_scvi.pp._counts import splicing_from_counts
+from leafletfa_scvi.pp._variability import agreement, shrink
+from leafletfa_scvi.pp._variable_atses import VARIABILITY_COLUMNS, select_variable_atses
+
+
+def per_atse(adata):
+    return adata.var.drop_duplicates("atse_id")
+
+
+def auc(score, truth):
+    rank = pd.Series(score).rank().to_numpy()
+    n = truth.sum()
+    return (rank[truth].sum() - n * (n + 1) / 2) / (n * (~truth).sum())
+
+
+def direct(counts):
+    """Excess and largest excess of one ATSE, read by read."""
+    cell, junction = (
+        np.repeat(x, counts.ravel()) for x in np.indices(counts.shape).reshape(2, -1)
+    )
+    n = counts.sum(1)
+    weight = (cell[:, None] == cell) / n[cell]
+    same = (junction[:, None] == junction).astype(float)
+    np.fill_diagonal(weight, 0)
+    np.fill_diagonal(same, 0)
+    h = same.sum() / (len(cell) * (len(cell) - 1))
+    return (weight * (same - h)).sum(), weight.sum() * (1 - h), cell, junction, weight
+
+
+def test_known_answers():
+    def of(counts):
+        counts = np.array(counts)
+        return agreement(sp.csr_matrix(counts), np.zeros(counts.shape[1], int), 1)
+
+    apart = of([[4, 0], [0, 4], [3, 0], [0, 3]])
+    assert apart.variability[0] == pytest.approx(1)
+    constitutive = of([[4, 0], [7, 0]])
+    assert constitutive.variability[0] == constitutive.z[0] == constitutive.standard_error[0] == 0
+    assert constitutive.p_value()[0] == 1
+    single = of([[1, 0], [0, 1], [1, 0]])
+    assert single.n_cells[0] == single.variability[0] == 0
+    assert of([[0, 0]]).variability[0] == 0
+
+
+def test_sums_equal_those_over_pairs_of_reads():
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial([0, 1, 1, 2, 3, 5, 5, 9], rng.dirichlet([1, 1, 1], 8))
+    measured = agreement(sp.csr_matrix(counts), np.zeros(3, int), 1)
+    excess, possible, cell, junction, weight = direct(counts)
+    assert measured.excess[0] == pytest.approx(excess)
+    assert measured.possible[0] == pytest.approx(possible)
+    dealt = []
+    for _ in range(20_000):
+        j = rng.permutation(junction)
+        dealt.append((weight * (j[:, None] == j)).sum())
+    assert np.var(dealt) == pytest.approx(measured.null_variance[0], rel=0.05)
+
+
+def test_order_of_junctions_does_not_matter():
+    rng = np.random.default_rng(1)
+    counts, codes = rng.poisson(1.0, (30, 12)), np.repeat(np.arange(4), 3)
+    order = rng.permutation(12)
+    a = agreement(sp.csr_matrix(counts), codes, 4)
+    b = agreement(sp.csr_matrix(counts[:, order]), codes[order], 4)
+    for x, y in zip(vars(a).values(), vars(b).values(), strict=True):
+        np.testing.assert_allclose(x, y)
+
+
+@pytest.mark.parametrize("mean_depth", [2.0, 30.0])
+def test_nothing_varies_under_multinomial_noise(mean_depth):
+    adata = simulate_splicing(
+        300, 600, differing=0, concentration=np.inf, mean_depth=mean_depth, seed=3
+    )
+    select_variable_atses(adata)
+    table = per_atse(adata).dropna(subset="atse_variability_z")
+    z = table["atse_variability_z"]
+    assert len(table) > 400
+    assert abs(z.mean()) < 4 / len(z) ** 0.5
+    assert z.std() == pytest.approx(1, abs=0.12)
+    assert table["variable_atse"].mean() <= 0.01
+    reads = np.asarray(adata.layers["cell_by_cluster_matrix"].sum(0)).ravel()
+    reads = pd.Series(reads, adata.var_names)[table.index]
+    for name in ("atse_variability", "atse_variability_z", "atse_score"):
+        assert abs(table[name].corr(reads, method="spearman")) < 4 / len(z) ** 0.5
+
+
+def test_false_discoveries_are_few_at_low_depth():
+    rates = []
+    for seed in range(3):
+        adata = simulate_splicing(
+            40, 500, differing=0, concentration=np.inf, coverage=0.5, mean_depth=4, seed=seed
+        )
+        counts = adata.layers["cell_by_junction_matrix"].copy()
+        counts.eliminate_zeros()
+        codes = pd.factorize(adata.var["atse_id"])[0]
+        measured = agreement(counts, codes, 500)
+        p = measured.p_value()[measured.n_cells >= 10]
+        rates.append([(p < level).mean() for level in (0.05, 0.01)])
+    at_5, at_1 = np.mean(rates, axis=0)
+    assert 0.02 < at_5 < 0.07
+    assert at_1 < 0.018
+
+
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [({}, 0.94), ({"mean_depth": 4.0}, 0.84), ({"coverage": 0.05}, 0.86)],
+)
+def test_planted_differences_come_first(options, least):
+    adata = simulate_splicing(400, 400, **options, seed=1)
+    assert select_variable_atses(adata, 80) is None
+    table = per_atse(adata)
+    assert adata.var.groupby("atse_id", observed=True)["variable_atse"].nunique().max() == 1
+    assert table["variable_atse"].sum() == 80
+    scored = table.dropna(subset="atse_score")
+    assert auc(scored["atse_score"], scored["differs"].to_numpy()) > least
+    worst = table.loc[table["variable_atse"], "atse_score"].min()
+    assert (table.loc[~table["variable_atse"], "atse_score"].dropna() <= worst).all()
+
+
+def test_variability_is_that_of_the_dirichlet_multinomial():
+    for concentration in (4.0, 19.0):
+        adata = simulate_splicing(
+            400, 200, differing=0, concentration=concentration, coverage=0.5, seed=0
+        )
+        select_variable_atses(adata)
+        found = per_atse(adata)["atse_variability"].median()
+        assert found == pytest.approx(1 / (1 + concentration), rel=0.15)
+
+
+def test_standard_errors_cover():
+    inside = []
+    for seed in range(4):
+        adata = simulate_splicing(
+            300,
+            100,
+            differing=0,
+            concentration=9,
+            coverage=0.6,
+            junctions_per_atse=(2, 2),
+            seed=seed,
+        )
+        select_variable_atses(adata)
+        table = per_atse(adata)
+        inside += list(
+            (table["atse_variability"] - 0.1).abs() < 1.96 * table["atse_variability_se"]
+        )
+    assert 0.85 < np.mean(inside) < 0.99
+
+
+def test_differences_between_batches_do_not_count():
+    rng = np.random.default_rng(0)
+    batch = np.repeat(["a", "b"], 100)
+    n = rng.integers(2, 20, 200)
+    by_batch = rng.binomial(n, np.where(batch == "a", 0.1, 0.9))
+    by_cell = rng.binomial(n, rng.choice([0.1, 0.9], 200))
+    counts = np.column_stack([by_batch, n - by_batch, by_cell, n - by_cell])
+    obs = pd.DataFrame({"donor": batch}, index=[f"c{i}" for i in range(200)])
+    adata = splicing_from_counts(counts, ["x", "x", "y", "y"], obs=obs)
+    select_variable_atses(adata)
+    assert adata.var["atse_variability"].min() > 0.5
+    assert adata.var["variable_atse"].all()
+    select_variable_atses(adata, batch_key="donor")
+    of_batch, _, of_cell, _ = adata.var["atse_variability"]
+    assert abs(of_batch) < 0.03
+    assert of_cell > 0.5
+    assert adata.var["variable_atse"].tolist() == [False, False, True, True]
+
+
+def test_annotation_weight():
+    counts = np.random.default_rng(0).permuted(np.tile([5, 0], (40, 2)).reshape(80, 2), axis=1)
+    counts = np.hstack([counts, counts, counts[:, ::-1] * [3, 2]])
+    var = pd.DataFrame(
+        {"known_junction": [True, True, False, False, True, True]}, index=list("abcdef")
+    )
+    adata = splicing_from_counts(counts, list("xxyyzz"), var=var)
+    select_variable_atses(adata, 1, annotation_weight=0.5)
+    score = adata.var["atse_score"]
+    assert score["c"] == pytest.approx(score["a"] / 2)
+    del adata.var["known_junction"]
+    with pytest.raises(KeyError, match="known_junction"):
+        select_variable_atses(adata, annotation_weight=0.5)
+
+
+def test_slots_subset_and_counts(small, tmp_path):
+    before = small.copy()
+    select_variable_atses(small, fraction=0.25, min_cells=5)
+    assert set(VARIABILITY_COLUMNS) <= set(small.var)
+    record = small.uns["splicing"]["variable_atses"]
+    assert record["atses_variable"] == round(0.25 * record["atses_scored"])
+    assert record["fraction"] == 0.25
+    assert small.uns["splicing"]["source"] == "simulate_splicing"
+    for layer in before.layers:
+        assert (small.layers[layer] != before.layers[layer]).nnz == 0
+    marked = small.var_names[small.var["variable_atse"]]
+    select_variable_atses(small, fraction=0.25, min_cells=5, subset=True)
+    assert small.var_names.equals(marked)
+    small.write_h5ad(tmp_path / "a.h5ad")
+    with pytest.warns(UserWarning, match="have enough cells"):
+        select_variable_atses(before, 1000, min_cells=5)
+    check_splicing(before[:, before.var["variable_atse"]].copy())
+
+
+def test_errors(small):
+    with pytest.raises(ValueError, match="choose one"):
+        select_variable_atses(small, 5, fraction=0.1)
+    with pytest.raises(ValueError, match="n_top=0"):
+        select_variable_atses(small, 0)
+    with pytest.raises(ValueError, match="fraction=1.5"):
+        select_variable_atses(small, fraction=1.5)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        select_variable_atses(small, annotation_weight=2)
+    with pytest.raises(ValueError, match="No ATSE has 1000 cells"):
+        select_variable_atses(small, min_cells=1000)
+    with pytest.raises(KeyError, match="'donor'"):
+        select_variable_atses(small, batch_key="donor")
+    assert not set(VARIABILITY_COLUMNS) & set(small.var)
+    del small.layers["cell_by_cluster_matrix"]
+    with pytest.raises(KeyError, match="cell_by_cluster_matrix"):
+        select_variable_atses(small)
+
+
+def test_shrinkage():
+    value = np.array([0.0, 0.2, 0.4, 0.4])
+    error = np.array([0.01, 0.01, 0.01, 0.3])
+    shrunk = shrink(value, error)
+    assert shrunk[3] < shrunk[2]
+    assert np.ptp(shrink(np.array([0.1, 0.11]), np.array([0.5, 0.5]))) == 0
+    assert len(shrink(value[:0], error[:0])) == 0
+    assert shrink(value[:1], error[:1])[0] == 0
