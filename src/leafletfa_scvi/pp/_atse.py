@@ -161,17 +161,19 @@ def find_atses(
 
     names = _names(component, group, prefixes, table, edge)
     labels = np.full(len(junctions), None, object)
-    labels[rows] = np.append(names, None)[component[junction]]
+    code = component[junction]
+    labels[rows] = np.where(code < 0, None, names[code]) if len(names) else None
 
-    report["junctions_dropped_by_splitting"] = int((component[junction] < 0).sum())
-    report["junctions_in_atses"] = int((np.append(sizes, 0)[component[junction]] > 1).sum())
-    report["junctions_alone"] = int((np.append(sizes, 0)[component[junction]] == 1).sum())
+    in_component = sizes[code[code >= 0]]
+    report["junctions_dropped_by_splitting"] = int((code < 0).sum())
+    report["junctions_in_atses"] = int((in_component > 1).sum())
+    report["junctions_alone"] = int((in_component == 1).sum())
     report["atses"] = int((sizes > 1).sum())
     report["largest_atse_junctions"] = int(sizes[sizes > 1].max(initial=0))
-    giants = np.flatnonzero((sizes >= giant) & (sizes > 1))
+    giants = {names[i]: int(sizes[i]) for i in np.flatnonzero(sizes >= max(giant, 2))}
     report["giant_atses"] = len(giants)
-    giants = sorted(giants, key=lambda code: (-sizes[code], names[code]))
-    report["largest_giant_atses"] = {names[code]: int(sizes[code]) for code in giants[:LISTED]}
+    largest = sorted(giants, key=lambda name: (-giants[name], name))[:LISTED]
+    report["largest_giant_atses"] = {name: giants[name] for name in largest}
     return pd.Series(labels, index=junctions.index, name=ATSE_KEY, dtype=object), report
 
 
