@@ -115,7 +115,7 @@ def test_mates_and_marks_change_counts(simulated: SimulatedAlignments) -> None:
         slow_counts(simulated, lambda read, mate=mate: read.is_read2 == mate).sum()
         for mate in (False, True)
     )
-    assert each > 1.05 * simulated.junctions.X.sum()
+    assert each > simulated.junctions.X.sum() + 30  # both mates of these have the junction
 
 
 def test_reads_fit_the_genome_and_their_mates(simulated: SimulatedAlignments) -> None:
@@ -247,7 +247,7 @@ def test_events(simulated: SimulatedAlignments) -> None:
         "cassette_exon": {3},
         "mutually_exclusive_exons": {4},
         "multi_exon_skip": {4, 5},
-        "complex": {6},
+        "complex": {5},
     }
     for name, event in events.iterrows():
         rows = var.loc[list(event["junctions"])]
@@ -328,7 +328,7 @@ def test_types_use_transcripts_as_planted(tmp_path: Path) -> None:
             cells = (truth.obs["cell_type"] == name).to_numpy()
             reads = truth[cells, list(event.junctions)].X.sum(0)
             total = np.asarray(reads).sum()
-            assert total > 30
+            assert total > 20
             error = abs(np.asarray(reads).flat[0] / total - wanted)
             assert error < 5 * np.sqrt(wanted * (1 - wanted) / total)
 

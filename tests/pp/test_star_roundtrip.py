@@ -7,11 +7,14 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from leafletfa_scvi.datasets._alignments import SimulatedAlignments, simulate_alignments
 from leafletfa_scvi.pp._bam import BamOptions, count_bam
+from leafletfa_scvi.pp._dataset import make_splicing_dataset
+from leafletfa_scvi.pp._events import EVENT_TYPES
 from leafletfa_scvi.pp._part import MOTIFS, STRANDS
 from leafletfa_scvi.pp._star import read_sj
 
@@ -151,3 +154,20 @@ def test_alignments_of_star_are_counted_as_planted(aligned: Aligned) -> None:
         itself = series(read_sj(junctions, f"cell_{i}"))
         known = var.index[var["known_junction"]].intersection(itself.index)
         assert found[known].to_dict() == itself[known].to_dict()
+
+
+def test_events_of_star_are_the_planted_ones(aligned: Aligned) -> None:
+    simulated = aligned.planted[8]
+    adata = make_splicing_dataset(
+        aligned.junctions, gtf=simulated.gtf, min_reads=3, min_cells=1, annotation_status="either"
+    )
+    truth = simulated.junctions.var.assign(reads=np.ravel(simulated.junctions.X.sum(axis=0)))
+    planted = truth[truth["atse"] != ""]
+    # Of other events a junction may not be seen, which makes them other ones or none.
+    seen = planted["reads"].groupby(planted["atse"]).transform("min") >= 10
+    assert seen.mean() > 0.6
+    assert adata.var_names.isin(planted.index).all()
+    names = planted.index[seen]
+    assert list(adata.var.loc[names, "atse_id"]) == list(planted.loc[names, "atse"])
+    assert list(adata.var.loc[names, "event_type"]) == list(planted.loc[names, "event_type"])
+    assert set(planted.loc[names, "event_type"]) == set(EVENT_TYPES)

@@ -33,6 +33,8 @@ _GAP: Final = 400
 """Fewest bases before, between and after genes that do not overlap."""
 _GENELESS: Final = 2000
 """Length of a contig without genes."""
+_SPARE: Final = 60
+"""Bases added to introns of which an exon may take some."""
 _COMPLEMENT: Final = str.maketrans("ACGT", "TGCA")
 
 Span = tuple[int, int]
@@ -192,27 +194,24 @@ def _draw_isoforms(rng: np.random.Generator, kind: str) -> list[list[Span]]:
     if kind == "alternative_last_exon":
         exons = draw(5)
         return [exons[:4], [*exons[:3], exons[4]]]
-    if kind in ("alternative_5ss", "alternative_3ss"):
+    if kind in ("alternative_5ss", "alternative_3ss", "complex"):
         exons = draw(5)
-        shift = int(rng.integers(15, 60))
-        start, end = exons[2]
-        # The longer form takes its bases from the intron next to it.
-        if kind == "alternative_5ss":
-            longer = (start, end + shift)
-            exons = exons[:3] + [(a + shift, b + shift) for a, b in exons[3:]]
-        else:
-            longer = (start, end + shift)
-            start += shift
-            end += shift
-            exons = [*exons[:2], (start, end), *((a + shift, b + shift) for a, b in exons[3:])]
-        return [[*exons[:2], longer, *exons[3:]], exons]
+        which = 3 if kind == "complex" else 2
+        exons[which:] = [(start + _SPARE, end + _SPARE) for start, end in exons[which:]]
+        (start, end), shift = exons[which], int(rng.integers(15, _SPARE))
+        # The longer form takes its bases from the intron before or after it.
+        longer = (start, end + shift) if kind == "alternative_5ss" else (start - shift, end)
+        exons[which + 1 :] = [(start + _SPARE, end + _SPARE) for start, end in exons[which + 1 :]]
+        others = [*exons[:which], longer, *exons[which + 1 :]]
+        if kind != "complex":
+            return [others, exons]
+        return [exons, others, *([*form[:2], *form[3:]] for form in (exons, others))]
     if kind == CONSTITUTIVE:
         return [draw(5)]
     middle = {
         "cassette_exon": ((2,), ()),
         "mutually_exclusive_exons": ((2,), (3,)),
         "multi_exon_skip": ((2, 3, 4)[: int(rng.integers(2, 4))], ()),
-        "complex": ((2, 3), (2,), (3,), ()),
     }[kind]
     inside = max(max(part, default=0) for part in middle)
     exons = draw(inside + 3)
