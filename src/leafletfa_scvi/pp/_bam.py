@@ -6,10 +6,8 @@ import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from leafletfa_scvi.pp._bam_cells import MISSING, Cells, read_barcodes
-from leafletfa_scvi.pp._bam_distinct import ITSELF, STRAND_BITS, Distinct
+from leafletfa_scvi.pp._bam_distinct import ITSELF, PLACE_BITS, STRAND_BITS, Distinct
 from leafletfa_scvi.pp._bam_file import open_alignments
 from leafletfa_scvi.pp._bam_options import BamOptions
 from leafletfa_scvi.pp._bam_regtools import count_as_regtools, introns_of, regtools_blocks
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
     from pysam import AlignedSegment
 
-    _Introns = tuple[tuple[tuple[int, int], ...], tuple[int, int, int] | None]
-
 __all__ = ["BamOptions", "count_bam", "read_barcodes", "regtools_blocks"]
 
 PAIRED, SKIP, DUPLICATE = 0x1, 0x4 | 0x100 | 0x200 | 0x800, 0x400
@@ -35,7 +31,8 @@ _REASONS: Final = {
     "reads_duplicate": DUPLICATE,
 }
 _N_PEEKED: Final = 10_000
-_N_CIGARS: Final = 1 << 16
+_MATCH: Final = 0  # code of M in a CIGAR
+_N_READS: Final = 1 << 17
 
 
 class _OutOfOrder(Exception):
@@ -51,7 +48,7 @@ def count_bam(path: str | os.PathLike[str], cell: str, options: BamOptions) -> J
     counted, do all reads of a cell with the same UMI. Of these, one that tells the intron's strand
     goes before one that does not. The records may be in any order; memory is bounded by the
     output and the reads at one place where they are sorted by position, and else takes another
-    20 bytes for each intron of a read. Names and UMIs are told apart by 64-bit hashes.
+    24 bytes for each intron of a read. Names and UMIs are told apart by 64-bit hashes.
 
     Parameters
     ----------
@@ -116,9 +113,8 @@ class _Counting:
         with open_alignments(path, reference=options.reference, threads=options.threads) as file:
             self.contigs = file.references
             reads = file.fetch(until_eof=True)
-            if options.cell_tag is None:
-                reads = itertools.chain(self._peek(reads), reads)
-            self._count(reads, in_order)
+            peeked = self._peek(reads) if options.cell_tag is None else iter(())
+            self._count((peeked, reads), in_order)
         self.cells.check_suffix(path)
 
     def _peek(self, reads: Iterator[AlignedSegment]) -> Iterator[AlignedSegment]:
@@ -132,73 +128,87 @@ class _Counting:
         if len(barcodes) > 1:
             self.report["reads_with_unused_barcode"] = n_reads
 
-    def _count(self, reads: Iterable[AlignedSegment], in_order: bool) -> None:
+    def _count(self, parts: Iterable[Iterator[AlignedSegment]], in_order: bool) -> None:
         """Note the introns of all reads; a read that is not spliced costs next to nothing."""
         options, cells, distinct = self.options, self.cells, self.distinct
         skip = SKIP | (DUPLICATE if options.skip_duplicates else 0)
         min_mapq, cell_tag, umi_tag = options.min_mapq, options.cell_tag, options.umi_tag
         strand_of = strand_of_reads(options.strand, options.strand_tag, regtools=False)
-        add_key, add_cell = distinct.key.append, distinct.cell.append
-        add_identity, number = distinct.identity.append, distinct.number
-        known: dict[str, _Introns] = {}
+        add_start, add_length = distinct.start.append, distinct.length.append
+        add_identity = distinct.identity.append
         flags = [0] * (1 << 16)
-        spliced = low_mapq = without_contig = without_umi = short = long = anchor = 0
+        spliced = low_mapq = without_contig = without_umi = 0
+        left_out = [0, 0, 0]
+        min_anchor, min_intron, max_intron = (
+            options.min_anchor,
+            options.min_intron,
+            options.max_intron,
+        )
         cell: int | None = 0
-        last_contig = last_position = -1
+        last_contig = last_position = last_place = -1
+        condense_at = _N_READS
 
-        for read in reads:
-            flag = read.flag
-            flags[flag] += 1
-            cigar = read.cigarstring
-            if cigar is None or "N" not in cigar or flag & skip:
-                continue
-            spliced += 1
-            contig, position = read.reference_id, read.reference_start
-            if contig < 0 or position < 0:
-                without_contig += 1
-                continue
-            if min_mapq and read.mapping_quality < min_mapq:
-                low_mapq += 1
-                continue
-            if cell_tag is not None:
-                cell = cells.of(read, cell_tag)
-                if cell is None:
+        for reads in parts:
+            for read in reads:
+                flag = read.flag
+                flags[flag] += 1
+                cigar = read.cigarstring
+                if cigar is None or "N" not in cigar or flag & skip:
                     continue
-            if umi_tag is None:
-                identity = hash(read.query_name) if flag & PAIRED else ITSELF
-            else:
-                umi = read.get_tag(umi_tag) if read.has_tag(umi_tag) else ""
-                if umi in MISSING:
-                    without_umi += 1
+                spliced += 1
+                contig, position = read.reference_id, read.reference_start
+                if contig < 0 or position < 0:
+                    without_contig += 1
                     continue
-                identity = hash(umi)
+                if min_mapq and read.mapping_quality < min_mapq:
+                    low_mapq += 1
+                    continue
+                if cell_tag is not None:
+                    cell = cells.of(read, cell_tag)
+                    if cell is None:
+                        continue
+                if umi_tag is None:
+                    identity = hash(read.query_name) if flag & PAIRED else ITSELF
+                else:
+                    umi = read.get_tag(umi_tag) if read.has_tag(umi_tag) else ""
+                    if umi in MISSING:
+                        without_umi += 1
+                        continue
+                    identity = hash(umi)
 
-            if cigar not in known:
-                if len(known) >= _N_CIGARS:
-                    known.clear()
-                known[cigar] = _introns(read.cigartuples, options)
-            introns, left_out = known[cigar]
-            if left_out:
-                short, long, anchor = (
-                    short + left_out[0],
-                    long + left_out[1],
-                    anchor + left_out[2],
-                )
-            if not introns:
-                continue
+                place = contig if cell_tag is None else cell << PLACE_BITS | contig
+                if place != last_place:
+                    distinct.move(place)
+                    last_place = place
+                if position < last_position or contig != last_contig:
+                    if contig <= last_contig:
+                        if in_order and distinct.forgotten:
+                            raise _OutOfOrder
+                        in_order = False
+                    last_contig = contig
+                last_position = position
+                if spliced > condense_at:
+                    kept = distinct.condense((contig, position + 1) if in_order else None)
+                    condense_at = spliced + max(_N_READS, kept)
 
-            if position < last_position and contig == last_contig or contig < last_contig:
-                if in_order and distinct.forgotten:
-                    raise _OutOfOrder
-                in_order = False
-            last_contig, last_position = contig, position
-            strand = strand_of(read, flag)
-            for start, end in introns:
-                add_key(number((contig, position + start, position + end)) << STRAND_BITS | strand)
-                add_cell(cell)
-                add_identity(identity)
-            if distinct.full:
-                distinct.condense((contig, position + 1) if in_order else None)
+                operations = read.cigartuples
+                if len(operations) == 3:  # most spliced reads are of the form aMbNcM
+                    (before, left), (_, length), (after, right) = operations
+                    if (
+                        before == after == _MATCH
+                        and left >= min_anchor <= right
+                        and min_intron <= length <= max_intron
+                    ):
+                        add_start(position + left + 1)
+                        add_length(length << STRAND_BITS | strand_of(read, flag))
+                        add_identity(identity)
+                        continue
+                introns = _introns(operations, options, left_out)
+                strand = strand_of(read, flag) if introns else UNSTRANDED
+                for start, length in introns:
+                    add_start(position + start)
+                    add_length(length << STRAND_BITS | strand)
+                    add_identity(identity)
 
         _count_flags(flags, self.report)
         self.report.update(
@@ -206,46 +216,45 @@ class _Counting:
             reads_without_contig=without_contig,
             reads_low_mapq=low_mapq,
             reads_without_umi=without_umi,
-            introns_too_short=short,
-            introns_too_long=long,
-            introns_short_anchor=anchor,
+            introns_too_short=left_out[0],
+            introns_too_long=left_out[1],
+            introns_short_anchor=left_out[2],
         )
         cells.add_to(self.report)
 
     def part(self, cell: str) -> JunctionPart:
         """What was counted."""
         distinct, report = self.distinct, self.report
-        intron, strand, cells, count = distinct.finish()
+        found = distinct.finish()
         what = "mates_of_one_fragment" if self.options.umi_tag is None else "umi_copies"
         report[what] = distinct.repeats
-        report["introns_counted"] = int(count.sum())
-        report["introns_without_strand"] = int(count[strand == UNSTRANDED].sum())
+        report["introns_counted"] = int(found.count.sum())
+        report["introns_without_strand"] = int(found.count[found.strand == UNSTRANDED].sum())
         names: tuple[str, ...] = (cell,)
+        cells = found.cell
         if self.options.cell_tag is not None:
             names, cells = self.cells.sorted(cells)
-        contig, start, end = (
-            np.array(values, dtype=np.int32)
-            for values in (distinct.contig, distinct.start, distinct.end)
-        )
         return junction_part(
             self.contigs,
-            contig[intron],
-            start[intron],
-            end[intron],
-            strand,
+            found.contig,
+            found.start,
+            found.end,
+            found.strand,
             names,
             cells,
-            count,
+            found.count,
             report=report,
         )
 
 
-def _introns(cigar: list[tuple[int, int]], options: BamOptions) -> _Introns:
-    """Introns to count, and how many are too short, too long, or with a short anchor.
+def _introns(
+    cigar: list[tuple[int, int]], options: BamOptions, left_out: list[int]
+) -> list[tuple[int, int]]:
+    """Introns to count; adds to those that are too short, too long, or with a short anchor.
 
-    Introns are first and last base, 1-based from the base before the read.
+    Introns are their first base, counted from 1 at the read's first aligned base, and length.
     """
-    kept, left_out = [], [0, 0, 0]
+    kept = []
     for start, end, left, right in introns_of(cigar):
         length = end - start + 1
         if length < options.min_intron:
@@ -255,8 +264,8 @@ def _introns(cigar: list[tuple[int, int]], options: BamOptions) -> _Introns:
         elif left < options.min_anchor or right < options.min_anchor:
             left_out[2] += 1
         else:
-            kept.append((start, end))
-    return tuple(kept), (left_out[0], left_out[1], left_out[2]) if any(left_out) else None
+            kept.append((start, length))
+    return kept
 
 
 def _count_flags(flags: list[int], report: Counter[str]) -> None:
