@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # All fields but bases and qualities: with these a CRAM file is decoded without its reference.
 _CRAM_FIELDS: Final = [b"required_fields=0x19ff", b"decode_md=0"]
+_CRAM_END: Final = b"\xe0EOF"  # its place, 4,542,278, as the CRAM formats have it
+_CRAM_END_BYTES: Final = 38
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def open_alignments(
 def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFile:
     """The open file, of which the header could be read."""
     try:
-        return pysam.AlignmentFile(
+        file = pysam.AlignmentFile(
             path,
             "r",
             reference_filename=reference,
@@ -91,3 +93,17 @@ def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFi
                 f"{path} names no contigs in its header: its reads are not aligned. Align them."
             ) from error
         raise ValueError(f"{path} is not a BAM or CRAM file ({error}).") from error
+    if file.is_cram and (2, 1) <= file.version < (4, 0) and not _ends_as_cram(path):
+        file.close()
+        raise ValueError(
+            f"{path} has no end-of-file container: it is truncated. Copy or make it anew, and "
+            "check it with samtools quickcheck."
+        )
+    return file
+
+
+def _ends_as_cram(path: str) -> bool:
+    """Whether the last container is that of the end, which pysam looks for in BAM files only."""
+    with open(path, "rb") as file:
+        file.seek(max(os.path.getsize(path) - _CRAM_END_BYTES, 0))
+        return _CRAM_END in file.read()
