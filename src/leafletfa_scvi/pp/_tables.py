@@ -217,7 +217,9 @@ def parse_block(
     if found is None:
         raise _first_error(block.path, numbers, lines, columns, expected, sep)
     skipped = block.data.count(b"\n") - len(lines)
-    return Rows(block.path, block.first, len(lines), *found, np.array(numbers), skipped)
+    return Rows(
+        block.path, block.first, len(lines), found[0], found[1], np.array(numbers), skipped
+    )
 
 
 def parse_fields(
