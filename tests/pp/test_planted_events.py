@@ -67,7 +67,9 @@ def test_steps_recover_what_is_planted(tmp_path: Path, seed: int) -> None:
 def test_dataset_holds_the_planted_events(
     tmp_path: Path, options: dict[str, Any], reading: dict[str, Any], with_genome: bool
 ) -> None:
-    simulated = simulate_alignments(tmp_path, n_cells=6, fragments_per_cell=4000, **options)
+    simulated = simulate_alignments(
+        tmp_path, n_cells=6, n_genes=18, fragments_per_cell=4000, **options
+    )
     adata = make_splicing_dataset(
         simulated.bams,
         gtf=simulated.gtf,
@@ -95,7 +97,7 @@ def test_dataset_holds_the_planted_events(
 
 def test_without_annotation_or_genome(tmp_path: Path) -> None:
     # Components of a strand of a chromosome are those of genes, as these share no splice site.
-    simulated = simulate_alignments(tmp_path, n_cells=4, fragments_per_cell=4000)
+    simulated = simulate_alignments(tmp_path, n_cells=4, n_genes=18, fragments_per_cell=4000)
     adata = make_splicing_dataset(simulated.bams, min_reads=1, min_cells=1, min_usage=0)
     truth = simulated.junctions.var[simulated.junctions.var["atse"] != ""]
     assert list(adata.var_names) == list(truth.index)

@@ -55,7 +55,7 @@ def star(*arguments: object) -> None:
 def aligned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
     folder = tmp_path_factory.mktemp(request.param)
     # Marks are the aligner's to give.
-    options: dict[str, Any] = {"n_cells": 2, "fragments_per_cell": 8000, "marked": 0}
+    options: dict[str, Any] = {"n_cells": 2, "fragments_per_cell": 10_000, "marked": 0}
     planted = {
         anchor: simulate_alignments(
             folder / f"anchor_{anchor}",
@@ -159,13 +159,13 @@ def test_alignments_of_star_are_counted_as_planted(aligned: Aligned) -> None:
 def test_events_of_star_are_the_planted_ones(aligned: Aligned) -> None:
     simulated = aligned.planted[8]
     adata = make_splicing_dataset(
-        aligned.junctions, gtf=simulated.gtf, min_reads=3, min_cells=1, annotation_status="either"
+        aligned.junctions, gtf=simulated.gtf, min_reads=2, min_cells=1, annotation_status="either"
     )
     truth = simulated.junctions.var.assign(reads=np.ravel(simulated.junctions.X.sum(axis=0)))
     planted = truth[truth["atse"] != ""]
     # Of other events a junction may not be seen, which makes them other ones or none.
-    seen = planted["reads"].groupby(planted["atse"]).transform("min") >= 10
-    assert seen.mean() > 0.6
+    seen = planted["reads"].groupby(planted["atse"]).transform("min") >= 5
+    assert seen.mean() > 0.8
     assert adata.var_names.isin(planted.index).all()
     names = planted.index[seen]
     assert list(adata.var.loc[names, "atse_id"]) == list(planted.loc[names, "atse"])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.datasets._genome import Gene
 
-_DOMINANT: Final = 0.8
+_DOMINANT: Final = 0.7
 """Share of the transcript that a cell type uses most."""
 _EXPRESSION_SPREAD: Final = 0.4
 """Standard deviation of the logarithm of gene expression."""
@@ -356,12 +356,12 @@ def _count(
     n_junctions: int,
 ) -> list[np.ndarray]:
     """Units that support each junction: all, without duplicates, of good mapping quality."""
-    fragment, junction = np.asarray(fragment, np.int64), np.asarray(junction, np.int64)
-    mark = np.asarray(MARKS, object)[mark[fragment]]
-    counted = (mark != "qc_fail") & (mark != "no_barcode")
+    fragments, junctions = np.asarray(fragment, np.int64), np.asarray(junction, np.int64)
+    marks = np.asarray(MARKS, object)[mark[fragments]]
+    counted = (marks != "qc_fail") & (marks != "no_barcode")
     counts = []
-    for keep in (counted, counted & (mark != "duplicate"), counted & (mark != "low_quality")):
-        pairs = np.unique(unit[fragment[keep]] * n_junctions + junction[keep])
+    for keep in (counted, counted & (marks != "duplicate"), counted & (marks != "low_quality")):
+        pairs = np.unique(unit[fragments[keep]] * n_junctions + junctions[keep])
         counts.append(np.bincount(pairs % n_junctions, minlength=n_junctions))
     return counts
 
