@@ -52,6 +52,8 @@ TRANSCRIPTS = [
     ("chr1", "-", "B", "b1", [(150, 200), (301, 500), (701, 1000)]),
     ("chr1", "+", "C", "c1", [(550, 600), (901, 990)]),
     ("chr1", "+", "D", "d1", [(610, 650), (751, 800)]),
+    ("chr3", "-", "E", "e1", [(1, 10), (21, 30), (41, 50)]),
+    ("chr3", "-", "F", "f1", [(5, 10), (41, 45)]),
     ("chrM", "+", "M", "m1", [(1, 50), (61, 90)]),
 ]
 
@@ -69,6 +71,7 @@ def annotation(tmp_path_factory):
         (("chr1", 201, 300, "?"), "A,B", True, "both"),
         (("chr1", 601, 900, "+"), "A,C", True, "both"),  # an intron of two genes, not of D
         (("chr1", 651, 750, "+"), "D", True, "both"),  # within an intron of A
+        (("chr3", 11, 40, "-"), "F", True, "both"),  # E has both sites, not the intron
         (("chr1", 401, 900, "+"), "A", False, "both"),  # sites of A, of which C has one
         (("chr1", 651, 900, "+"), "A,C,D", False, "both"),  # no gene has both
         (("chr1", 601, 750, "+"), "A,C,D", False, "both"),

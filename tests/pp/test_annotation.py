@@ -185,6 +185,21 @@ def test_several_parents_and_escapes_in_gff3(tmp_path):
     assert annotation.report["introns"] == 3
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_line_of_the_gene_names_it(tmp_path, turn):
+    lines = [
+        gtf("gene", "c", 1, 90, "+", gene_id="g", gene_name="B", gene_type="b"),
+        exon("c", 1, 10, "+", "g", "t", gene_name="A", gene_type="a"),
+        exon("c", 1, 10, "+", "g", "u", gene_name="C", gene_type="c"),
+        exon("c", 1, 10, "+", "h", "v", gene_name="E"),
+        exon("c", 1, 10, "+", "h", "w", gene_name="D"),
+        gtf("exon", "c", 1, 10, "+", gene_id="h", transcript_id="x", gene="A"),
+    ]
+    genes = read(tmp_path, lines[::turn]).genes
+    assert genes["gene_name"].to_dict() == {"g": "B", "h": "D"}
+    assert genes["gene_type"].to_dict() == {"g": "b", "h": ""}
+
+
 def test_parents_in_a_circle_end(tmp_path):
     lines = [
         gff("mRNA", "c", 1, 9, "+", ID="a", Parent="b"),

@@ -53,6 +53,8 @@ def test_two_contigs_are_never_one():
         match_contigs(["1", "chr1"], ["chr1"], "the reads")
     with pytest.raises(ValueError, match="both match 'MT'"):
         match_contigs(["M", "chrM"], ["MT"])
+    with pytest.raises(ValueError, match="both match 'chrM'"):
+        match_contigs(["M", "chrM"], ["chrM"])
 
 
 def test_the_second_mitochondrion_of_hg19_is_left():

@@ -62,7 +62,7 @@ def match_contigs(
             continue
         if found not in sources:
             matched[name], sources[found] = found, name
-        elif sources[found] == found and _is_mitochondrial(found) and _is_mitochondrial(name):
+        elif sources[found] == found and _is_second_mitochondrion(name, found):
             warnings.warn(
                 f"{what_data} have contigs {name!r} and {found!r}, {what_reference} only "
                 f"{found!r}: {name!r} is left unmatched.",
@@ -98,11 +98,13 @@ def _other_names(name: str) -> list[str]:
     return [other for other in names if other != name]
 
 
-def _is_mitochondrial(name: str) -> bool:
-    return name.removeprefix("chr").removeprefix("Chr") in _MITOCHONDRIAL
+def _is_second_mitochondrion(name: str, other: str) -> bool:
+    """Whether both name a mitochondrion, and not the same one with and without prefix."""
+    bare = [text[3:] if text.startswith(_PREFIXES) else text for text in (name, other)]
+    return bare[0] != bare[1] and set(bare) <= set(_MITOCHONDRIAL)
 
 
 def _examples(names: Iterable[str], n: int = 4) -> str:
-    names = natsorted(sorted(names))
-    shown = ", ".join(map(repr, names[:n])) or "it has none"
-    return f"{shown}, ... {len(names)} in all" if len(names) > n else shown
+    ordered = natsorted(sorted(names))
+    shown = ", ".join(map(repr, ordered[:n])) or "it has none"
+    return f"{shown}, ... {len(ordered)} in all" if len(ordered) > n else shown

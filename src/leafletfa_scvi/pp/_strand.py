@@ -125,7 +125,7 @@ def _read_ends(
     for codes, known in ((forward, _FORWARD_ENDS), (reverse, _REVERSE_ENDS)):
         for motif, code in known.items():
             codes[text == motif] = code
-    is_read = np.isin(letters, list(b"ACGT")).all(axis=1)
+    is_read = np.all(np.isin(letters, list(b"ACGT")), axis=1)
     return _Ends(forward, reverse, is_read, len(names) - len(matched))
 
 
