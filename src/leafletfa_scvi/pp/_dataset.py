@@ -144,10 +144,9 @@ def make_splicing_dataset(
     junctions = resolve_strands(junctions, annotation, genome)
     if annotation is not None:
         annotate_junctions(junctions, annotation)
-    everything = junctions.var[["chrom", "start", "end", "strand"]]
     junctions = filter_junctions(junctions, **criteria)
     say(f"Finding ATSEs among {junctions.n_vars:,} junctions")
-    var, record = _group(junctions, annotation is not None, min_usage, grouping)
+    var, seen, record = _group(junctions, annotation is not None, min_usage, grouping)
     names = {"gtf": gtf, "genome": genome}
     record["parameters"] = {
         **{key: value for key, value in {**criteria, **grouping}.items() if value is not None},
@@ -156,7 +155,7 @@ def make_splicing_dataset(
     }
     if var.empty:
         raise ValueError(_nothing_left(record, gtf, genome))
-    events = classify_events(var, var[ATSE_KEY], all_junctions=everything, annotation=annotation)
+    events = classify_events(var, var[ATSE_KEY], all_junctions=seen, annotation=annotation)
     var["event_type"] = pd.Categorical(var[ATSE_KEY].astype(object).map(events))
     say(f"Summing the totals of {len(events):,} ATSEs, {len(var):,} junctions")
     adata = _assemble(junctions, var, record)
@@ -198,8 +197,8 @@ def _check(
 
 def _group(
     junctions: AnnData, use_genes: bool, min_usage: float, grouping: dict[str, Any]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Annotation of the junctions that are in ATSEs, and the record of the steps so far."""
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Annotation of the junctions that are in ATSEs, of all in use, and the record so far."""
     reads = np.asarray(junctions.X.sum(axis=0), np.int64).ravel()
     usage = splice_site_usage(junctions.var, reads)
     used, usage_report = filter_usage(junctions.var, reads, min_usage)
@@ -214,7 +213,9 @@ def _group(
         "splice_site_usage": usage_report,
         "atses": atse_report,
     }
-    return var, record
+    for name in var.select_dtypes("category"):
+        var[name] = var[name].cat.remove_unused_categories()
+    return var, junctions.var[used], record
 
 
 def _assemble(junctions: AnnData, var: pd.DataFrame, record: dict[str, Any]) -> AnnData:

@@ -78,8 +78,6 @@ class JunctionPart:
         try:
             with open(temporary, "wb") as file:
                 np.savez(file, names=np.frombuffer(names.encode(), np.uint8), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -45,7 +45,8 @@ def read_source(source: Source, options: ReadOptions) -> JunctionPart:
     if source.format == "star":
         return read_sj(source.path, source.cell, reads=options.star_reads)
     if source.format == "starsolo":
-        return read_solo(source.path, barcodes=options.barcodes)
+        every = options.barcodes is not None
+        return read_solo(source.path, barcodes=options.barcodes, drop_empty=not every)
     layout: Literal["regtools", "intron"] = "regtools" if source.format == "regtools" else "intron"
     return read_bed(source.path, source.cell, layout=layout, barcodes=options.barcodes)
 

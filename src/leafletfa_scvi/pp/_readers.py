@@ -328,6 +328,8 @@ def read_starsolo(
 ) -> AnnData:
     """Read the splice junctions of STARsolo: folders ``Solo.out/SJ/raw``.
 
+    Barcodes without any junction read are left out, unless they are listed.
+
     Parameters
     ----------
     inputs

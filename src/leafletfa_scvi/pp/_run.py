@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any, Final, Literal
+from zipfile import is_zipfile
 
 from leafletfa_scvi.pp._part import PART_VERSION, JunctionPart
 
@@ -80,7 +81,7 @@ def make_parts(
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
     paths: list[Path | None] = [folder / _part_name(source, signature) for source in sources]
-    missing = [i for i, path in enumerate(paths) if path is not None and not path.is_file()]
+    missing = [i for i, path in enumerate(paths) if path is not None and not is_zipfile(path)]
     failures = []
     done = len(sources) - len(missing)
     if progress is not None:

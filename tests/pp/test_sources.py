@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+
+import pandas as pd
+import pytest
+
+from leafletfa_scvi.pp._sources import check_cells, find_sources
+
+STAR = "chr1\t100\t200\t1\t1\t1\t5\t0\t20\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten STAR files, c1 to c10, and something else."""
+    for i in range(1, 11):
+        (tmp_path / f"c{i}.SJ.out.tab").write_text(STAR)
+    (tmp_path / "README").write_text("not an input")
+    (tmp_path / "c1.Log.final.out").write_text("nor this")
+    return tmp_path
+
+
+def cells(inputs, format="auto"):
+    return [source.cell for source in find_sources(inputs, format).sources]
+
+
+def test_a_folder_gives_its_files_in_natural_order(folder):
+    assert cells(folder) == [f"c{i}" for i in range(1, 11)]
+    assert {source.format for source in find_sources(folder).sources} == {"star"}
+
+
+def test_a_pattern_a_list_and_a_file(folder):
+    assert cells(f"{folder}/c1*.SJ.out.tab") == ["c1", "c10"]
+    assert cells([folder / "c3.SJ.out.tab", f"{folder}/c2*"]) == ["c3", "c2"]
+    assert cells(str(folder / "c3.SJ.out.tab")) == ["c3"]
+
+
+def test_a_table_names_cells_samples_and_more(folder):
+    text = "path\tcell\tsample\tage\nc2.SJ.out.tab\tB\ts\t3\nc1.SJ.out.tab\tA\ts\t4\n"
+    (folder / "cells.tsv").write_text(text)
+    listed = find_sources(folder / "cells.tsv")
+    assert [(s.cell, s.sample) for s in listed.sources] == [("B", "s"), ("A", "s")]
+    assert listed.annotation.to_dict("list") == {"age": ["3", "4"]}
+    frame = pd.DataFrame({"path": [folder / "c5.SJ.out.tab"], "cell": ["five"]})
+    assert cells(frame) == ["five"]
+    (folder / "cells.csv").write_text("path,cell\nc2.SJ.out.tab,B\n")
+    assert cells(folder / "cells.csv") == ["B"]
+
+
+def test_a_table_without_header_has_paths_and_cells(folder):
+    (folder / "cells.tsv").write_text("./c2.SJ.out.tab\tB\nc1.SJ.out.tab\tA\n")
+    assert cells(folder / "cells.tsv") == ["B", "A"]
+    (folder / "list.txt").write_text("c2.SJ.out.tab\nc9.SJ.out.tab\n")
+    assert cells(folder / "list.txt") == ["c2", "c9"]
+
+
+def test_missing_cells_in_a_table_are_named_after_their_files(folder):
+    (folder / "cells.tsv").write_text("path\tcell\nc2.SJ.out.tab\tB\nc1.SJ.out.tab\t\n")
+    assert cells(folder / "cells.tsv") == ["B", "c1"]
+
+
+def test_real_table_of_cells(data_dir):
+    names = cells(data_dir / "brie_ss2" / "cell_table.tsv")
+    assert len(names) == 130
+    assert names[:2] == ["E6.5_c100", "E6.5_c21"]
+
+
+def test_what_is_not_there_is_named(folder):
+    for missing in (folder / "no.bam", f"{folder}/*.bam", [folder / "c1.SJ.out.tab", "nowhere"]):
+        with pytest.raises(FileNotFoundError, match="There is no file or folder"):
+            find_sources(missing)
+    with pytest.raises(FileNotFoundError, match="There is no input file"):
+        find_sources([])
+    (folder / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"holds no file that ends with any of .*\.bam"):
+        find_sources(folder / "empty")
+    (folder / "cells.tsv").write_text("path\tcell\nc2.SJ.out.tab\tB\ngone.SJ.out.tab\tA\n")
+    with pytest.raises(FileNotFoundError, match=r"gone\.SJ\.out\.tab"):
+        find_sources(folder / "cells.tsv")
+
+
+def test_tables_without_paths_are_refused(folder):
+    with pytest.raises(ValueError, match=r"has the columns \['file'\]: expected 'path'"):
+        find_sources(pd.DataFrame({"file": ["x"]}))
+    with pytest.raises(ValueError, match="names no path in row 1"):
+        find_sources(pd.DataFrame({"path": [str(folder / "c1.SJ.out.tab"), None]}))
+
+
+def test_a_file_named_twice_is_refused(folder):
+    with pytest.raises(ValueError, match=r"c1\.SJ\.out\.tab is named more than once"):
+        find_sources([folder, folder / "c1.SJ.out.tab"])
+    os.symlink(folder / "c1.SJ.out.tab", folder / "d1.SJ.out.tab")
+    with pytest.raises(ValueError, match="is named more than once"):
+        find_sources(folder)
+
+
+def test_two_files_of_one_name_are_no_cell(folder):
+    (folder / "b").mkdir()
+    (folder / "b" / "c1.SJ.out.tab").write_text(STAR)
+    both = [folder / "c1.SJ.out.tab", folder / "b" / "c1.SJ.out.tab"]
+    with pytest.raises(ValueError, match="would both be the cell 'c1'"):
+        check_cells(find_sources(both).sources)
+    lanes = pd.DataFrame({"path": both, "cell": "c1", "sample": "mouse"})
+    check_cells(find_sources(lanes).sources)
+
+
+def test_bare_names_of_star_are_named_after_their_folders(tmp_path):
+    for name in ("cellA", "cellB"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "SJ.out.tab").write_text(STAR)
+    assert cells(f"{tmp_path}/*/SJ.out.tab") == ["cellA", "cellB"]
+
+
+def test_unknown_formats_are_refused(folder):
+    with pytest.raises(ValueError, match="format='sam'"):
+        find_sources(folder, "sam")
