@@ -1,5 +1,6 @@
-"""Data sets with a known truth."""
+"""Simulated data with the truth inside."""
 
+from leafletfa_scvi.datasets._alignments import SimulatedAlignments, simulate_alignments
 from leafletfa_scvi.datasets._simulate import simulate_splicing
 
-__all__ = ["simulate_splicing"]
+__all__ = ["SimulatedAlignments", "simulate_alignments", "simulate_splicing"]
