@@ -30,19 +30,31 @@ COLUMNS = {"stage": 24, "files": 7, "s": 7, "ms per file": 12, "CPU ms per file"
 
 
 def intron_pool(size: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Distinct introns in the order of the genome, in the columns of SJ.out.tab before counts."""
-    start = rng.choice(200_000_000, size, replace=False) + 1
-    motif = rng.choice(7, size, p=[0.01, 0.485, 0.485, 0.005, 0.005, 0.005, 0.005])
+    """Distinct introns in the order of the genome, in the columns of SJ.out.tab before counts.
+
+    Nearly half of them are of cassette exons: both introns beside an exon, and the one around.
+    """
+    n_events = 3 * size // 20
+    start = rng.choice(200_000_000, size - 2 * n_events, replace=False) + 1
+    contig = rng.integers(1, 23, len(start))
+    motif = rng.choice(7, len(start), p=[0.01, 0.485, 0.485, 0.005, 0.005, 0.005, 0.005])
+    length = rng.geometric(1 / 5000, (3, len(start))) + 69
+    left, exon, right = length[:, :n_events]
+    first = start[:n_events]
+    last = first + left + exon + right
     table = pd.DataFrame(
         {
-            "contig": rng.integers(1, 23, size),
-            "start": start,
-            "end": start + rng.geometric(1 / 5000, size) + 69,
-            "strand": np.where(motif == 0, 0, 2 - motif % 2),
-            "motif": motif,
+            "contig": np.concatenate([contig[:n_events]] * 3 + [contig[n_events:]]),
+            "start": np.concatenate([first, first + left + exon, first, start[n_events:]]),
+            "end": np.concatenate(
+                [first + left - 1, last, last, start[n_events:] + length[0, n_events:]]
+            ),
+            "motif": np.concatenate([motif[:n_events]] * 3 + [motif[n_events:]]),
             "annotated": rng.integers(0, 2, size),
         }
-    ).sort_values(["contig", "start"])
+    )
+    table.insert(3, "strand", np.where(table["motif"] == 0, 0, 2 - table["motif"] % 2))
+    table = table.drop_duplicates(["contig", "start", "end"]).sort_values(["contig", "start"])
     table["contig"] = "chr" + table["contig"].astype(str)
     return table
 
@@ -64,6 +76,7 @@ def make_files(
     rng = np.random.default_rng(seed)
     table = intron_pool(pool, rng)
     head = table.astype(str).agg("\t".join, axis=1).to_numpy()
+    pool = len(head)
     weight = 1 / np.arange(20, 20 + pool) ** 0.7
     rng.shuffle(weight)
     paths = [folder / f"cell_{i}.SJ.out.tab" for i in range(n_files)]
