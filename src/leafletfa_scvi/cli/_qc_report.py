@@ -57,7 +57,7 @@ def overview(adata: AnnData) -> dict[str, str]:
         "ATSEs": f"{n_atses:,}",
         "Observed entries": f"{totals.nnz:,} ({totals.nnz / max(size, 1):.1%})",
         "Junction reads": f"{int(adata.X.sum(dtype=np.float64)):,}",
-        "Junction reads per cell, median": f"{np.median(adata.X.sum(axis=1)):,.0f}",
+        "Junction reads per cell, median": f"{np.median(np.asarray(adata.X.sum(axis=1))):,.0f}",
     }
     if "gene_id" in adata.var:
         genes = adata.var["gene_id"].astype(str)

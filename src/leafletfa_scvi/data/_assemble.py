@@ -27,6 +27,8 @@ def splicing_anndata(
 ) -> AnnData:
     """AnnData with both layers and ``X`` on one CSR pattern, that of the observed entries.
 
+    Arrays that have the right type become those of a layer, so the caller gives them up.
+
     Parameters
     ----------
     indptr
@@ -51,11 +53,13 @@ def splicing_anndata(
         no array is shared between them.
     """
     shape = (len(obs), len(var))
+    counts = sp.csr_matrix((count.astype(np.int32, copy=False), column, indptr), shape=shape)
 
     def matrix(values: np.ndarray, dtype: type) -> sp.csr_matrix:
-        return sp.csr_matrix((values.astype(dtype), column, indptr), shape=shape, copy=True)
+        places = counts.indices.copy(), counts.indptr.copy()
+        return sp.csr_matrix((values.astype(dtype, copy=False), *places), shape=shape)
 
-    layers = {JUNCTION_LAYER: matrix(count, np.int32), CLUSTER_LAYER: matrix(total, np.int32)}
+    layers = {JUNCTION_LAYER: counts, CLUSTER_LAYER: matrix(total, np.int32)}
     adata = AnnData(matrix(count, np.float32), obs=obs, var=var, layers=layers)
     adata.uns[DATASET_SLOT] = {"source": source, "version": _version(), **record}
     return adata

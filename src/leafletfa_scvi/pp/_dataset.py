@@ -158,7 +158,10 @@ def make_splicing_dataset(
     events = classify_events(var, var[ATSE_KEY], all_junctions=seen, annotation=annotation)
     var["event_type"] = pd.Categorical(var[ATSE_KEY].astype(object).map(events))
     say(f"Summing the totals of {len(events):,} ATSEs, {len(var):,} junctions")
-    adata = _assemble(junctions, var, record)
+    counts = sp.csr_matrix(junctions.X[:, junctions.var_names.get_indexer(var.index)])
+    obs = junctions.obs.copy()
+    del junctions  # the counts of all junctions, which are not needed beside the totals
+    adata = _assemble(counts, obs, var, record)
     qc_metrics(adata)
     return adata
 
@@ -218,18 +221,17 @@ def _group(
     return var, junctions.var[used], record
 
 
-def _assemble(junctions: AnnData, var: pd.DataFrame, record: dict[str, Any]) -> AnnData:
-    """Counts and totals of the junctions that are left."""
-    column = junctions.var_names.get_indexer(var.index)
-    counts = sp.csr_matrix(junctions.X[:, column])
+def _assemble(
+    counts: sp.csr_matrix, obs: pd.DataFrame, var: pd.DataFrame, record: dict[str, Any]
+) -> AnnData:
+    """Data set of the counts of junctions in ATSEs."""
     counts.sort_indices()
-    atse = var[ATSE_KEY].cat.codes.to_numpy(np.int64)
-    indptr, columns, count, total = expand_counts(counts, atse)
-    del counts
+    indptr, column, count, total = expand_counts(
+        counts, var[ATSE_KEY].cat.codes.to_numpy(np.int64)
+    )
     record = {key: value for key, value in record.items() if key not in ("source", "version")}
     source = "make_splicing_dataset"
-    obs = junctions.obs.copy()
-    return splicing_anndata(indptr, columns, count, total, obs, var, source, **record)
+    return splicing_anndata(indptr, column, count, total, obs, var, source, **record)
 
 
 def _name(value: Any) -> str:
