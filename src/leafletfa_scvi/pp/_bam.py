@@ -144,7 +144,7 @@ class _Counting:
             options.min_intron,
             options.max_intron,
         )
-        cell: int | None = 0
+        cell = 0
         last_contig = last_position = last_place = -1
         condense_at = _N_READS
 
@@ -165,7 +165,7 @@ class _Counting:
                     continue
                 if cell_tag is not None:
                     cell = cells.of(read, cell_tag)
-                    if cell is None:
+                    if cell < 0:
                         continue
                 if umi_tag is None:
                     identity = hash(read.query_name) if flag & PAIRED else ITSELF
@@ -174,7 +174,7 @@ class _Counting:
                     if umi in MISSING:
                         without_umi += 1
                         continue
-                    identity = hash(umi)
+                    identity = hash(str(umi))
 
                 place = contig if cell_tag is None else cell << PLACE_BITS | contig
                 if place != last_place:

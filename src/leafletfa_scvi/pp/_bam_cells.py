@@ -35,23 +35,23 @@ class Cells:
         self.n_without = self.n_other = self.n_found = 0
         self._others: set[str] = set()
 
-    def of(self, read: AlignedSegment, tag: str) -> int | None:
-        """Number of the read's cell, or None."""
+    def of(self, read: AlignedSegment, tag: str) -> int:
+        """Number of the read's cell, or -1."""
         name = read.get_tag(tag) if read.has_tag(tag) else ""
-        number = self.numbers.get(name) if type(name) is str else None
+        number = self.numbers.get(name) if isinstance(name, str) else None
         if number is not None:
             self.n_found += 1
             return number
         if name in MISSING:
             self.n_without += 1
-            return None
+            return -1
         if self.barcodes is None:
             self.n_found += 1
             return self.numbers.setdefault(str(name), len(self.numbers))
         self.n_other += 1
         if len(self._others) < _N_OTHERS:
             self._others.add(str(name))
-        return None
+        return -1
 
     def add_to(self, report: Counter[str]) -> None:
         """Write the numbers of reads into the report."""

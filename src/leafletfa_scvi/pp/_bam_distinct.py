@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -128,7 +129,8 @@ class Distinct:
         self._counted.append((intron[first], place[first], np.diff(first, append=len(intron))))
 
 
-class Counts(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Counts:
     """Counts of introns; a junction and cell may have several.
 
     Attributes

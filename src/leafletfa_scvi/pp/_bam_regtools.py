@@ -116,7 +116,7 @@ class _Junctions:
     ) -> None:
         strand_of = strand_of_reads(options.strand, options.strand_tag, regtools=True)
         report = self.report
-        cell: int | None = 0
+        cell = 0
         for read in reads:
             report["reads"] += 1
             cigar = read.cigarstring
@@ -129,7 +129,7 @@ class _Junctions:
                 continue
             if options.cell_tag is not None:
                 cell = self.cells.of(read, options.cell_tag)
-                if cell is None:
+                if cell < 0:
                     continue
             strand = strand_of(read, read.flag)
             for start, end, left, right in introns_of(read.cigartuples):
