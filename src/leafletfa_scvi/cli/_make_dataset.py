@@ -85,7 +85,8 @@ def run_make_dataset(
     seconds = time.perf_counter() - started
     for table in summary_tables(adata, seconds):
         reporter.out.print(table)
-    reporter.out.print(f"The data set is in {output}. Next: leafletfa fit {output}")
+    reporter.out.print(f"The data set is in {output}. Next:", soft_wrap=True)
+    reporter.out.print(f"leafletfa fit {output}", style="bold", soft_wrap=True)
 
 
 @contextmanager

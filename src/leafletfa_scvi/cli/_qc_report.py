@@ -81,6 +81,10 @@ def steps(adata: AnnData) -> dict[str, dict[str, str]]:
             for name, value in record.get(key, {}).items()
             if isinstance(value, Integral) and value
         }
+        for criterion, lost in record.get(key, {}).get("dropped", {}).items():
+            if lost["junctions"]:
+                text = f"{int(lost['junctions']):,} ({int(lost['reads']):,} reads)"
+                rows[f"dropped by {criterion.replace('_', ' ')}"] = text
         if rows:
             found[title] = rows
     giants = record.get("atses", {}).get("largest_giant_atses", {})

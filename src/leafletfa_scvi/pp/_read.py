@@ -118,7 +118,11 @@ def _folder(work_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
     if work_dir is not None:
         path = Path(work_dir)
         path.mkdir(parents=True, exist_ok=True)
-        yield path
+        try:
+            yield path
+        finally:
+            if not any(path.iterdir()):  # nothing could be read: leave no trace
+                path.rmdir()
         return
     with tempfile.TemporaryDirectory(prefix="leafletfa-") as name:
         yield Path(name)

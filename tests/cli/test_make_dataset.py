@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from anndata.tests.helpers import assert_equal
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi.cli import main
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alignments") / "cells"
+    return lfa.datasets.simulate_alignments(
+        folder, n_cells=6, n_genes=9, fragments_per_cell=1500, seed=3
+    )
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command: exit code, stdout, stderr."""
+
+    def run(*args) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(run, tmp_path):
+    """Run make-dataset, which must refuse with one line on stderr and leave nothing; the line."""
+
+    def refused(*args) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        code, out, err = run("make-dataset", *args)
+        assert code == 2, err
+        assert out == ""
+        line = err.splitlines()[-1]
+        assert line.startswith("Error: ")
+        assert "Traceback" not in err
+        left = [p for p in tmp_path.rglob("*") if p not in before and ".parts" not in str(p)]
+        assert left == []
+        return line
+
+    return refused
+
+
+def test_from_alignments_to_a_fitted_model(simulated, run, tmp_path):
+    data = tmp_path / "data.h5ad"
+    bams = simulated.bams[0].parent
+    options = ("--gtf", simulated.gtf, "--genome", simulated.fasta, "--output", data)
+    code, out, err = run("make-dataset", bams, *options, "--jobs", 2)
+    assert code == 0, err
+    assert "cassette exon" in out
+    assert f"leafletfa fit {data}\n" in out
+    adata = ad.read_h5ad(data)
+    same = lfa.pp.make_splicing_dataset(bams, gtf=simulated.gtf, genome=simulated.fasta)
+    assert_equal(adata.layers["cell_by_junction_matrix"], same.layers["cell_by_junction_matrix"])
+    assert adata.var_names.tolist() == same.var_names.tolist()
+    page = (tmp_path / "data.qc.html").read_text()
+    assert "data:image/png;base64," in page
+    assert f"{adata.n_vars:,}" in page
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.h5ad", "data.qc.html"]
+
+    fast = ("-k", "2", "--max-epochs", "2", "--accelerator", "cpu")
+    code, out, err = run("fit", data, *fast)
+    assert code == 0, err
+    fitted = ad.read_h5ad(tmp_path / "data.fitted.h5ad")
+    np.testing.assert_allclose(fitted.obsm["X_PHI"].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_real_smart_seq_and_10x_alignments(data_dir, run, tmp_path):
+    folder = data_dir / "brie_ss2"
+    gtf = ("--gtf", folder / "mouse_SE.lenient_50events.gff3", "--no-report")
+    data = tmp_path / "plates.h5ad"
+    code, _, err = run("make-dataset", folder / "cell_table.tsv", *gtf, "-o", data, "--quiet")
+    assert (code, err) == (0, "")
+    plates = ad.read_h5ad(data)
+    assert plates.n_obs == 130
+    assert "E6.5_c100" in plates.obs_names
+    assert (plates.var["event_type"] == "cassette_exon").any()
+
+    tenx = folder / "10xData" / "neuron_1k_v3_possorted_genome_bam.50events.bam"
+    barcodes = folder / "10xData" / "barcodes.tsv.gz"
+    before = barcodes.read_bytes()
+    data = tmp_path / "drops.h5ad"
+    tags = ("--cell-tag", "CB", "--barcodes", barcodes, "--min-reads", 1, "--min-cells", 1)
+    code, out, err = run("make-dataset", tenx, *gtf, *tags, "-o", data)
+    assert code == 0, err
+    assert ad.read_h5ad(data).n_obs == 1301
+    assert barcodes.read_bytes() == before
+
+
+def test_a_picture_instead_of_a_page(simulated, run, tmp_path):
+    output = ("--output", tmp_path / "data.h5ad", "--report", tmp_path / "qc.png")
+    code, _, err = run("make-dataset", *simulated.bams, "--gtf", simulated.gtf, *output)
+    assert code == 0, err
+    assert (tmp_path / "qc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_input_is_refused_in_one_line(simulated, refused, tmp_path):
+    out = ("--output", tmp_path / "data.h5ad")
+    bams = simulated.bams[0].parent
+    assert "There is no file or folder" in refused(tmp_path / "nowhere", *out)
+    assert "for --gtf" in refused(bams, *out, "--gtf", tmp_path / "no.gtf")
+    assert "ends with .html or .png" in refused(bams, *out, "--report", tmp_path / "qc.pdf")
+    assert "needs an annotation" in refused(bams, *out, "--annotation-status", "both")
+    assert "less than or equal to 1" in refused(bams, *out, "--min-usage", 2)
+    assert "no Dask scheduler" in refused(bams, *out, "--dask", "nonsense").replace("No", "no")
+    assert "No ATSE is left" in refused(bams, *out, "--min-reads", 10**6)
+    empty = tmp_path / "empty.bam"
+    empty.touch()
+    assert "empty.bam" in refused(empty, *out)
+    cut = tmp_path / "cut.bam"
+    cut.write_bytes(simulated.bams[0].read_bytes()[:-40])
+    assert "cut.bam" in refused(cut, *simulated.bams[1:], *out)
+    wrong = tmp_path / "wrong.gtf"
+    wrong.write_text("not\ta\tgtf\n")
+    assert "wrong.gtf" in refused(bams, *out, "--gtf", wrong)
+
+
+def test_outputs_are_not_overwritten_unasked(simulated, run, refused, tmp_path):
+    data, report = tmp_path / "data.h5ad", tmp_path / "data.qc.html"
+    data.write_text("mine")
+    out = (*simulated.bams, "--gtf", simulated.gtf, "-o", data)
+    assert "exists; pass --overwrite" in refused(*out)
+    data.unlink()
+    report.write_text("mine")
+    assert "The report" in refused(*out)
+    assert report.read_text() == "mine"
+    assert "is the input" in refused(simulated.bams[0], "-o", simulated.bams[0], "--overwrite")
+    code, _, err = run("make-dataset", *out, "--overwrite")
+    assert code == 0, err
+    assert report.read_text() != "mine"
+
+
+def test_bad_files_are_skipped_on_request(simulated, run, tmp_path):
+    cut = tmp_path / "cut.bam"
+    cut.write_bytes(simulated.bams[0].read_bytes()[:-40])
+    data = tmp_path / "data.h5ad"
+    args = (cut, *simulated.bams[1:], "--gtf", simulated.gtf, "-o", data, "--skip-bad-files")
+    code, _, err = run("make-dataset", *args)
+    assert code == 0, err
+    assert "Warning: 1 of 6 files could not be read" in " ".join(err.split())
+    assert ad.read_h5ad(data).n_obs == 5
+    assert str(cut) in (tmp_path / "data.qc.html").read_text()
+
+
+def test_a_dask_cluster_gives_the_same(simulated, run, tmp_path):
+    from distributed import LocalCluster
+
+    plain, other = tmp_path / "plain.h5ad", tmp_path / "other.h5ad"
+    args = ("make-dataset", *simulated.bams, "--gtf", simulated.gtf, "--no-report", "-o")
+    assert run(*args, plain)[0] == 0
+    with LocalCluster(processes=False, n_workers=1, dashboard_address=None) as cluster:
+        code, _, err = run(*args, other, "--dask", cluster.scheduler_address)
+    assert code == 0, err
+    assert_equal(ad.read_h5ad(plain), ad.read_h5ad(other))
+
+
+def test_an_interrupted_command_goes_on_where_it_stopped(simulated, tmp_path):
+    """The seventh input is a pipe that nobody writes to, so the first run waits there."""
+    data, pipe = tmp_path / "data.h5ad", tmp_path / "pipe.SJ.out.tab"
+    os.mkfifo(pipe)
+    command = [
+        sys.executable,
+        "-c",
+        "from leafletfa_scvi.cli import main; main()",
+        "make-dataset",
+        *map(str, simulated.bams),
+    ]
+    options = ["--gtf", str(simulated.gtf), "-o", str(data), "--min-cells", "1"]
+    process = subprocess.Popen([*command, str(pipe), *options], stderr=subprocess.PIPE, text=True)
+    parts = tmp_path / "data.h5ad.parts"
+    deadline = time.monotonic() + 120
+    while len(list(parts.glob("[!.]*.npz"))) < 6:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted" in err
+    assert not data.exists()
+    made = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
+    keep = [*command, *options, "--work-dir", str(parts)]
+    subprocess.run(keep, check=True, capture_output=True)
+    after = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
+    assert after == made
+    assert ad.read_h5ad(data).n_obs == 6
+    assert Path(tmp_path / "data.qc.html").exists()
