@@ -166,6 +166,7 @@ def atses():
     return splicing_from_counts(counts, list("aabbbccdd"), var=var)
 
 
+@pytest.mark.filterwarnings("ignore:.*no observed entry")
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [

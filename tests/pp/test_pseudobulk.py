@@ -4,6 +4,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from leafletfa_scvi.data import check_splicing
 from leafletfa_scvi.pp._counts import splicing_from_counts
@@ -176,3 +177,14 @@ def test_errors_of_metacells(small):
     small.obsm["phi_true"][3] = np.nan
     with pytest.raises(ValueError, match="not finite for cell 'cell_3'"):
         metacells(small, use_rep="phi_true")
+
+
+def test_stored_zeros_are_not_observed(adata):
+    for name in (JUNCTION, CLUSTER):
+        full = np.ones(adata.shape)
+        rows, columns = np.nonzero(full)
+        values = adata.layers[name].toarray()[rows, columns]
+        adata.layers[name] = sp.csr_matrix((values, (rows, columns)), shape=adata.shape)
+    assert adata.layers[CLUSTER].nnz == 20
+    bulk = pseudobulk(adata, "type")
+    assert bulk.layers[JUNCTION].nnz == bulk.layers[CLUSTER].nnz == 4

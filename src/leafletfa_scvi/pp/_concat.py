@@ -64,7 +64,8 @@ def concat_splicing(
     nothing was filtered and what is united are *junction counts* (before ATSEs are made, as the
     readers return them), which are accepted here, too; for splicing data sets it equals that if,
     besides, each of them holds every junction of the result that has reads in it. Filter
-    junctions afterwards or by the same list.
+    junctions afterwards or by the same list. Event types then are those of the junctions
+    in ATSEs, as the others are not known any more.
 
     Parameters
     ----------

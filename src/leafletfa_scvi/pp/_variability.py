@@ -62,6 +62,11 @@ class Agreement:
         return _ratio(np.sqrt(squared), self.possible)
 
     @property
+    def null_error(self) -> np.ndarray:
+        """Standard error of ``variability`` if there is none between cells."""
+        return _ratio(np.sqrt(self.null_variance), self.possible)
+
+    @property
     def z(self) -> np.ndarray:
         """``excess`` in standard deviations of the case without variation between cells."""
         return _ratio(self.excess, np.sqrt(self.null_variance))
@@ -208,22 +213,17 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
 
 
-def shrink(value: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Posterior means of values with known errors under a normal distribution of their truth.
-
-    Its mean and variance are those of DerSimonian and Laird (Control. Clin. Trials 7:177, 1986).
+def beyond_typical(value: np.ndarray, null_error: np.ndarray) -> np.ndarray:
+    """Distance of each value from their mean, in standard errors without variation.
 
     Parameters
     ----------
-    value, error
-        ``(N,)`` estimates and their standard errors, above 0.
+    value
+        ``(N,)`` variability.
+    null_error
+        ``(N,)`` its standard error if nothing varied, above 0. Values weigh ``1 / null_error`` in
+        the mean: well covered ones more, but none so much as to be the mean by itself.
     """
     if not len(value):
         return value.copy()
-    weight = 1 / error**2
-    mean = np.average(value, weights=weight)
-    spread = (weight * (value - mean) ** 2).sum() - (len(value) - 1)
-    scale = weight.sum() - (weight**2).sum() / weight.sum()
-    variance = max(spread / scale, 0.0) if scale > 0 else 0.0
-    mean = np.average(value, weights=1 / (error**2 + variance))
-    return mean + (value - mean) * variance / (variance + error**2)
+    return (value - np.average(value, weights=1 / null_error)) / null_error

@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control
 from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
 from leafletfa_scvi.data._atse import atse_codes
 from leafletfa_scvi.pp._totals import column_sums, junction_counts, require_splicing
-from leafletfa_scvi.pp._variability import agreement, shrink
+from leafletfa_scvi.pp._variability import agreement, beyond_typical
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -49,9 +49,14 @@ def select_variable_atses(
     cell support the same junction, a cell of n reads weighing n - 1, and h the same for any two
     reads of the ATSE. It is the F_ST of population genetics, an intra-class correlation: 1 where
     every cell uses one junction only, 1 / (1 + concentration) under Dirichlet-multinomial counts,
-    and 0 on average under multinomial ones, whatever the depth. ATSEs are ranked by their
-    *score*, the variability drawn towards the mean of all ATSEs the more the larger its standard
-    error, so that well covered ATSEs come first among those that seem equally variable.
+    and 0 on average under multinomial ones, whatever the depth.
+
+    ATSEs are ranked by their *score*: how far the variability is above the typical one of the
+    data set (the mean over ATSEs, well covered ones weighing more), in standard deviations of
+    multinomial noise. Real counts are noisier than multinomial ones, the more so the fewer
+    molecules they come from. The variability alone would put badly covered ATSEs first, whose
+    reads in a cell come from one molecule; a plain z score those of highest depth, however little
+    they vary.
 
     Parameters
     ----------
@@ -60,7 +65,7 @@ def select_variable_atses(
     n_top
         How many ATSEs to mark, those of the highest scores.
     fraction
-        Share of the ATSEs scored to mark, above 0 and at most 1, instead of ``n_top``.
+        Share of the ATSEs with a score to mark, above 0 and at most 1, instead of ``n_top``.
     fdr
         Without either, ATSEs that vary at this false discovery rate are marked. As biology alone
         makes more noise than multinomial, these are most of those well covered.
@@ -102,9 +107,10 @@ def select_variable_atses(
         Adjusted (Benjamini-Hochberg) chance of such a value if usage does not vary, by a gamma
         distribution of the exact mean and variance.
     ``atse_score``
-        What ATSEs are ranked by.
+        What ATSEs are ranked by; NaN where all reads are on one junction.
 
-    ATSEs not scored have NaN. ``uns["splicing"]["variable_atses"]`` has the arguments and counts.
+    ATSEs of fewer than ``min_cells`` cells have NaN. ``uns["splicing"]["variable_atses"]`` has
+    the arguments and counts.
     """
     require_splicing(adata)
     _check_arguments(n_top, fraction, fdr, annotation_weight)
@@ -134,13 +140,13 @@ def select_variable_atses(
         )
     varies = scored & (measured.null_variance > 0)
     value, error = measured.variability, measured.standard_error
-    score = np.where(scored, 0.0, np.nan)
-    score[varies] = shrink(value[varies], error[varies])
+    score = np.full(n_atses, np.nan)
+    score[varies] = beyond_typical(value[varies], measured.null_error[varies])
     if annotation_weight > 0:
         score -= annotation_weight * np.abs(score) * _novel_share(adata, counts, codes, n_atses)
     q = np.full(n_atses, np.nan)
     q[scored] = false_discovery_control(measured.p_value()[scored])
-    marked = _mark(score, varies, q, n_top, fraction, fdr, int(scored.sum()))
+    marked = _mark(score, varies, q, n_top, fraction, fdr, int(varies.sum()))
 
     columns = (
         marked,
@@ -154,7 +160,7 @@ def select_variable_atses(
         adata.var[name] = values[codes]
     record: dict[str, Any] = {
         "atses": n_atses,
-        "atses_scored": int(scored.sum()),
+        "atses_scored": int(varies.sum()),
         "atses_variable": int(marked.sum()),
         "min_cells": int(min_cells),
         "annotation_weight": float(annotation_weight),
