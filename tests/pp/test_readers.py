@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from pp.part_cases import counts
+from pp.reader_cases import BARCODES, BED6, BED12, SJ, quick, write
 
 from leafletfa_scvi.pp._bed import read_bed
 from leafletfa_scvi.pp._part import MOTIFS, STRANDS, JunctionPart
@@ -21,29 +23,6 @@ from leafletfa_scvi.pp._tables import read_blocks
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-SJ = b"chr1\t101\t250\t1\t1\t1\t5\t2\t30\nchr1\t301\t390\t2\t2\t0\t1\t0\t12\n"
-BED12 = b"chr1\t90\t260\tJ1\t5\t+\t90\t260\t255,0,0\t2\t10,10\t0,160\n"
-BED6 = b"chr1\t100\t250\t.\t5\t+\n"
-BARCODES = BED12.rstrip() + b"\t2\tAC:2,GT:3\n"
-
-quick = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-def counts(part: JunctionPart) -> dict[tuple[Any, ...], int]:
-    """Count of each (cell, contig, start, end, strand)."""
-    return {
-        (
-            part.cells[c],
-            part.contigs[part.contig[j]],
-            int(part.start[j]),
-            int(part.end[j]),
-            STRANDS[part.strand[j]],
-        ): int(n)
-        for c, j, n in zip(part.cell, part.junction, part.count, strict=True)
-    }
 
 
 def same(a: JunctionPart, b: JunctionPart) -> bool:
@@ -55,11 +34,6 @@ def same(a: JunctionPart, b: JunctionPart) -> bool:
         and all(np.array_equal(getattr(a, x), getattr(b, x)) for x in arrays)
         and all(getattr(a, x).dtype == getattr(b, x).dtype for x in arrays)
     )
-
-
-def write(path: Path, data: bytes) -> Path:
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
 
 
 # Known answers.

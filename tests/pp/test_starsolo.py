@@ -11,8 +11,9 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pp.part_cases import counts
 
-from leafletfa_scvi.pp._part import STRANDS, JunctionPart
+from leafletfa_scvi.pp._part import STRANDS
 from leafletfa_scvi.pp._starsolo import read_solo
 from leafletfa_scvi.pp._tables import read_blocks
 
@@ -67,19 +68,6 @@ def make(
         else:
             (raw / name).write_text(text)
     return raw
-
-
-def counts(part: JunctionPart) -> dict[tuple[Any, ...], int]:
-    return {
-        (
-            part.cells[c],
-            part.contigs[part.contig[j]],
-            int(part.start[j]),
-            int(part.end[j]),
-            STRANDS[part.strand[j]],
-        ): int(n)
-        for c, j, n in zip(part.cell, part.junction, part.count, strict=True)
-    }
 
 
 EXPECTED = {

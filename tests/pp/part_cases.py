@@ -1,0 +1,24 @@
+"""What a part holds, for tests to compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leafletfa_scvi.pp._part import STRANDS
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.pp._part import JunctionPart
+
+
+def counts(part: JunctionPart) -> dict[tuple[str, str, int, int, str], int]:
+    """Counts by cell, contig, start, end and strand."""
+    return {
+        (
+            part.cells[cell],
+            part.contigs[part.contig[j]],
+            int(part.start[j]),
+            int(part.end[j]),
+            STRANDS[part.strand[j]],
+        ): int(n)
+        for cell, j, n in zip(part.cell, part.junction, part.count, strict=True)
+    }

@@ -1,0 +1,18 @@
+"""A process that reads files starts without the libraries that it does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "lightning", "scvi", "scanpy", "pyro", "anndata", "distributed", "joblib")
+PROBE = "import sys, leafletfa_scvi.pp.{}; print([m for m in {} if m in sys.modules])"
+
+
+@pytest.mark.parametrize("module", ["_bam", "_run", "_read", "_readers", "_unite"])
+def test_reading_imports_nothing_heavy(module):
+    command = [sys.executable, "-c", PROBE.format(module, HEAVY)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
