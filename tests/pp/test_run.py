@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from leafletfa_scvi.pp import _run
 from leafletfa_scvi.pp._part import JunctionPart, junction_part
-from leafletfa_scvi.pp._run import make_parts
+from leafletfa_scvi.pp._run import Failure, make_parts
 from leafletfa_scvi.pp._sources import Source
 
 
@@ -99,6 +102,50 @@ def test_a_changed_file_and_other_options_are_read_anew(sources, folder):
     assert [times_read(source) for source in sources] == [2, 2, 3, 2, 2]
 
 
+def test_a_change_that_keeps_the_size_is_seen(sources, folder):
+    make_parts(sources, read, {}, folder)
+    Path(sources[2].path).write_text("9")
+    os.utime(sources[2].path, ns=(0, 0))
+    paths, _ = make_parts(sources, read, {}, folder)
+    assert counts(paths) == [[1], [2], [9], [4], [5]]
+
+
+def test_a_cell_of_another_name_is_read_anew(sources, folder):
+    make_parts(sources, read, {}, folder)
+    paths, _ = make_parts([replace(sources[0], cell="other")], read, {}, folder)
+    assert JunctionPart.load(paths[0]).cells == ("other",)
+
+
+def test_parts_of_another_version_are_not_used(sources, folder, monkeypatch):
+    make_parts(sources[:1], read, {}, folder)
+    monkeypatch.setattr(_run, "PART_VERSION", _run.PART_VERSION + 1)
+    make_parts(sources[:1], read, {}, folder)
+    assert times_read(sources[0]) == 2
+
+
+def test_a_changed_file_in_an_input_folder_is_seen(tmp_path, folder):
+    inside = tmp_path / "solo" / "raw" / "matrix"
+    inside.parent.mkdir(parents=True)
+    inside.write_text("1")
+    source = Source(str(tmp_path / "solo"), "starsolo", "a")
+
+    def read_inside(source):
+        return read(replace(source, path=str(inside)))
+
+    (tmp_path / "solo" / "gone").symlink_to("nowhere")
+    assert counts(make_parts([source], read_inside, {}, folder)[0]) == [[1]]
+    inside.write_text("20")
+    assert counts(make_parts([source], read_inside, {}, folder)[0]) == [[20]]
+
+
+def test_a_damaged_part_is_made_anew(sources, folder):
+    paths, _ = make_parts(sources, read, {}, folder)
+    paths[3].write_bytes(paths[3].read_bytes()[:-30])
+    paths, _ = make_parts(sources, read, {}, folder)
+    assert counts(paths) == [[1], [2], [3], [4], [5]]
+    assert [times_read(source) for source in sources] == [1, 1, 1, 2, 1]
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_broken_file_is_named_and_the_others_stay_done(sources, folder, n_jobs):
     Path(sources[4].path).write_text("broken")
@@ -116,8 +163,28 @@ def test_broken_files_are_left_out_on_request(sources, folder):
     paths, failures = make_parts(sources, read, {}, folder, on_error="skip")
     assert counts(paths) == [[1], None, [3], None, [5]]
     assert [failure.path for failure in failures] == [sources[1].path, sources[3].path]
+    _, failures = make_parts(sources[::-1], read, {}, folder, on_error="skip")
+    assert [failure.path for failure in failures] == [sources[1].path, sources[3].path]
     with pytest.raises(ValueError, match="on_error='ignore'"):
         make_parts(sources, read, {}, folder, on_error="ignore")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(ValueError("no."), "no."), (OSError("no."), "no."), (EOFError(), "EOFError")],
+)
+def test_errors_that_do_not_name_the_file_are_made_to(sources, folder, error, message):
+    def broken(source):
+        raise error
+
+    _, failures = make_parts(sources[:1], broken, {}, folder, on_error="skip")
+    assert failures == [Failure(sources[0].path, f"{sources[0].path}: {message}")]
+
+
+def test_an_asynchronous_client_is_refused(sources, folder):
+    client = SimpleNamespace(asynchronous=True)
+    with pytest.raises(TypeError, match="client is asynchronous"):
+        make_parts(sources, read, {}, folder, client=client)
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_bad_file(sources, folder):

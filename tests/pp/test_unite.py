@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leafletfa_scvi.pp import _unite
 from leafletfa_scvi.pp._part import MOTIFS, STRANDS, JunctionPart, junction_part
 from leafletfa_scvi.pp._sources import Source
 from leafletfa_scvi.pp._unite import unite_parts
@@ -53,8 +54,8 @@ FILES = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(files=FILES, seed=st.integers(0, 99))
-def test_every_count_is_at_its_place(tmp_path_factory, files, seed):
+@given(files=FILES, seed=st.integers(0, 99), pending=st.sampled_from([0, 5, 1_000_000]))
+def test_every_count_is_at_its_place(tmp_path_factory, files, seed, pending):
     wanted: Counter = Counter()
     parts = []
     for i, rows in enumerate(files):
@@ -67,7 +68,9 @@ def test_every_count_is_at_its_place(tmp_path_factory, files, seed):
             wanted[f"s{i}_{cells[cell]}" if len(files) > 1 else cells[cell], name] += count
         np.random.default_rng(seed).shuffle(flat)
         parts.append(part_of([tuple(row) for row in flat], cells))
-    adata = unite(tmp_path_factory.mktemp("parts"), parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_unite, "_PENDING", pending)  # sort into the union at every part, or once
+        adata = unite(tmp_path_factory.mktemp("parts"), parts)
     assert as_dict(adata) == {key: count for key, count in wanted.items() if count}
     assert adata.X.dtype == np.int32
     assert adata.X.has_canonical_format
@@ -91,6 +94,13 @@ def test_a_part_comes_back_from_disk_as_it_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["p.npz"]
 
 
+def test_junctions_are_in_order_of_start_end_then_strand(tmp_path):
+    places = [(5, 90, 0), (5, 90, 1), (5, 90, 2), (5, 95, 0), (5, 95, 1), (7, 80, 2), (7, 99, 0)]
+    rows = [(1, *place, 0, 1) for place in places]
+    adata = unite(tmp_path, [part_of(rows[::2], ["a"]), part_of(rows[1::2], ["b"])])
+    assert adata.var_names.tolist() == [f"chr2:{s}-{e}:{STRANDS[t]}" for s, e, t in places]
+
+
 def test_one_cell_in_several_files_is_summed(tmp_path):
     parts = [
         part_of([(1, 5, 90, 1, 0, 3)], ["a"], {"rows": 1}),
@@ -111,6 +121,16 @@ def test_barcodes_of_several_samples_do_not_collide(tmp_path):
     assert as_dict(adata) == {("s0_AAA", "chr2:5-90:+"): 1, ("s1_AAA", "chr2:5-90:+"): 2}
 
 
+def test_barcodes_are_named_after_the_sample_that_the_user_gave(tmp_path):
+    parts = [part_of([(1, 5, 90, 1, 0, i + 1)], ["AAA", "CCC"]) for i in range(3)]
+    sources = [Source(f"/{i}", "bam", f"lane{i}", "xxy"[i]) for i in range(3)]
+    adata = unite(tmp_path, parts, sources)
+    assert adata.obs["sample"].to_dict() == {
+        "x_AAA": "x", "x_CCC": "x", "y_AAA": "y", "y_CCC": "y",
+    }  # fmt: skip
+    assert as_dict(adata) == {("x_AAA", "chr2:5-90:+"): 3, ("y_AAA", "chr2:5-90:+"): 3}
+
+
 def test_one_name_for_cells_of_two_samples_is_refused(tmp_path):
     parts = [part_of([(1, 5, 90, 1, 0, 1)], ["a"]) for _ in range(2)]
     sources = [Source(f"/{i}", "star", "a", f"s{i}") for i in range(2)]
@@ -123,6 +143,10 @@ def test_annotation_of_files_becomes_that_of_their_cells(tmp_path):
     adata = unite(tmp_path, parts, annotation=pd.DataFrame({"batch": ["x", "y"]}))
     assert adata.obs["batch"].to_dict() == {"b": "x", "a": "y"}
     assert "sample" not in adata.obs
+    sources = [Source(f"/{i}", "star", name, "s") for i, name in enumerate("aab")]
+    parts = [part_of([(1, 5, 90, 1, 0, 1)], [name]) for name in "aab"]
+    adata = unite(tmp_path, parts, sources, pd.DataFrame({"batch": ["x", "x", "z"]}))
+    assert adata.obs["batch"].to_dict() == {"a": "x", "b": "z"}
 
 
 def test_a_motif_known_in_one_file_is_known(tmp_path):
