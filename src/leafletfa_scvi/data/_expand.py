@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.sparse as sp
 
-from leafletfa_scvi.data._blocks import BLOCK, row_blocks
+from leafletfa_scvi.data._blocks import row_blocks
 from leafletfa_scvi.data._layers import MAX_COUNT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BLOCK = 1 << 18
+"""Counts handled at a time; each may stand for several entries."""
 
 
 def expand_counts(
@@ -42,40 +50,38 @@ def expand_counts(
     ones = (np.ones(n_junctions, np.int64), (np.arange(n_junctions), atse))
     member = sp.csr_array(ones, shape=(n_junctions, len(size)))
 
-    length = np.zeros(n_cells, np.int64)
-    columns, counted, totals = [], [], []
-    for start, stop in row_blocks(counts.indptr, BLOCK // 2):
-        block = sp.csr_array(counts[start:stop])
-        _check_size(block.data)
-        block = block.astype(np.int64)
-        pairs = block @ member
-        pairs.eliminate_zeros()
-        _check_size(pairs.data)
-        n_members = size[pairs.indices]
+    def blocks() -> Iterator[tuple[int, int, sp.csr_array, sp.csr_array]]:
+        """Cells from and to, their counts, and their totals, each ATSE once."""
+        for start, stop in row_blocks(counts.indptr, _BLOCK):
+            block = sp.csr_array(counts[start:stop])
+            _check_size(block.data)
+            block = block.astype(np.int64)
+            totals = block @ member
+            totals.eliminate_zeros()
+            _check_size(totals.data)
+            yield start, stop, block, totals
+
+    indptr = np.zeros(n_cells + 1, np.int64)
+    for start, stop, _, totals in blocks():
+        of_cell = np.bincount(_rows(totals), size[totals.indices], stop - start)
+        indptr[start + 1 : stop + 1] = of_cell.astype(np.int64)
+    np.cumsum(indptr, out=indptr)
+    column, count, total = (np.zeros(indptr[-1], np.int32) for _ in range(3))
+    for start, stop, block, totals in blocks():
+        place = slice(indptr[start], indptr[stop])
+        n_members = size[totals.indices]
         begin = np.cumsum(n_members) - n_members
         within = np.arange(n_members.sum()) - np.repeat(begin, n_members)
-        column = order[np.repeat(first[pairs.indices], n_members) + within]
-        row = np.repeat(_rows(pairs), n_members)
-        key = row * n_junctions + column
+        member_of = order[np.repeat(first[totals.indices], n_members) + within]
+        key = np.repeat(_rows(totals), n_members) * n_junctions + member_of
         sorting = np.argsort(key, kind="stable")
         key = key[sorting]
+        column[place] = member_of[sorting]
+        total[place] = np.repeat(totals.data, n_members)[sorting]
         stored = block.data > 0
-        count = np.zeros(len(key), np.int32)
-        place = np.searchsorted(key, (_rows(block) * n_junctions + block.indices)[stored])
-        count[place] = block.data[stored]
-        columns.append(column[sorting].astype(np.int32))
-        counted.append(count)
-        totals.append(np.repeat(pairs.data, n_members)[sorting].astype(np.int32))
-        length[start:stop] = np.bincount(row, minlength=stop - start)
-    indptr = np.concatenate([[0], np.cumsum(length)])
-    return indptr, _joined(columns), _joined(counted), _joined(totals)
-
-
-def _joined(pieces: list[np.ndarray]) -> np.ndarray:
-    """One array; the pieces are given up, so that memory holds little more than it."""
-    joined = np.concatenate([np.empty(0, np.int32), *pieces])
-    pieces.clear()
-    return joined
+        at = np.searchsorted(key, (_rows(block) * n_junctions + block.indices)[stored])
+        count[indptr[start] + at] = block.data[stored]
+    return indptr, column, count, total
 
 
 def _check_size(values: np.ndarray) -> None:

@@ -161,7 +161,11 @@ def make_splicing_dataset(
     counts = sp.csr_matrix(junctions.X[:, junctions.var_names.get_indexer(var.index)])
     obs = junctions.obs.copy()
     del junctions  # the counts of all junctions, which are not needed beside the totals
-    adata = _assemble(counts, obs, var, record)
+    counts.sort_indices()
+    entries = expand_counts(counts, var[ATSE_KEY].cat.codes.to_numpy(np.int64))
+    del counts
+    record = {key: value for key, value in record.items() if key not in ("source", "version")}
+    adata = splicing_anndata(*entries, obs, var, "make_splicing_dataset", **record)
     qc_metrics(adata)
     return adata
 
@@ -219,19 +223,6 @@ def _group(
     for name in var.select_dtypes("category"):
         var[name] = var[name].cat.remove_unused_categories()
     return var, junctions.var[used], record
-
-
-def _assemble(
-    counts: sp.csr_matrix, obs: pd.DataFrame, var: pd.DataFrame, record: dict[str, Any]
-) -> AnnData:
-    """Data set of the counts of junctions in ATSEs."""
-    counts.sort_indices()
-    indptr, column, count, total = expand_counts(
-        counts, var[ATSE_KEY].cat.codes.to_numpy(np.int64)
-    )
-    record = {key: value for key, value in record.items() if key not in ("source", "version")}
-    source = "make_splicing_dataset"
-    return splicing_anndata(indptr, column, count, total, obs, var, source, **record)
 
 
 def _name(value: Any) -> str:

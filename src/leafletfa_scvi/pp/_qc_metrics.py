@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
-from leafletfa_scvi._constants import ATSE_KEY
+from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER
 from leafletfa_scvi.data._atse import atse_codes
+from leafletfa_scvi.data._blocks import BLOCK
 from leafletfa_scvi.pp._totals import (
     atse_totals,
     column_sums,
@@ -18,7 +20,8 @@ from leafletfa_scvi.pp._totals import (
 )
 
 if TYPE_CHECKING:
-    import scipy.sparse as sp
+    from collections.abc import Iterator
+
     from anndata import AnnData
 
 JUNCTION_METRICS: Final = (
@@ -100,25 +103,22 @@ def qc_metrics(
 
     (*) Needs ATSEs. What has no reads has NaN for percentages, means, shares and entropy.
     """
-    counts = junction_counts(adata)
-    reads = column_sums(counts)
-    obs = pd.DataFrame(
-        {
-            "n_junctions": np.diff(counts.indptr).astype(np.int64),
-            "junction_reads": row_sums(counts),
-        },
-        index=adata.obs_names,
-    )
-    var = pd.DataFrame(
-        {"n_cells": np.bincount(counts.indices, minlength=adata.n_vars), "reads": reads},
-        index=adata.var_names,
-    )
+    splicing = is_splicing(adata)
+    codes, n_atses = atse_codes(adata, atse_key) if splicing else (np.empty(0, np.int64), 0)
+    known = None
     if "known_junction" in adata.var:
-        known = adata.var["known_junction"].to_numpy(bool)
-        on_known = counts.astype(np.float64) @ known.astype(np.float64)
-        obs["pct_reads_known"] = 100 * _ratio(on_known, obs["junction_reads"])
-    if is_splicing(adata):
-        _add_atse_metrics(adata, atse_key, counts, obs, var)
+        known = adata.var["known_junction"].to_numpy(np.float64)
+    of_cells, of_junctions = [], []
+    for rows in _row_blocks(adata):
+        counts = junction_counts(adata[rows])
+        totals = atse_totals(adata[rows], codes, n_atses) if splicing else None
+        of_cells.append(_cell_metrics(counts, totals, known))
+        of_junctions.append(_sums(counts, totals, codes))
+    obs = pd.concat(of_cells).set_axis(adata.obs_names)
+    sums = {name: sum(block[name] for block in of_junctions) for name in of_junctions[0]}
+    var = pd.DataFrame({name: sums[name] for name in ("n_cells", "reads")}, adata.var_names)
+    if splicing:
+        _add_atse_metrics(codes, n_atses, sums, var)
     if not inplace:
         return obs, var
     for table, into in ((obs, adata.obs), (var, adata.var)):
@@ -127,20 +127,55 @@ def qc_metrics(
     return None
 
 
+def _row_blocks(adata: AnnData) -> Iterator[slice]:
+    """Runs of cells with a bounded number of values, one at least."""
+    matrix = adata.layers[CLUSTER_LAYER] if is_splicing(adata) else adata.X
+    n_values = matrix.nnz if sp.issparse(matrix) else adata.n_obs * adata.n_vars
+    step = max(1, BLOCK * adata.n_obs // max(n_values, 1))
+    for start in range(0, max(adata.n_obs, 1), step):
+        yield slice(start, start + step)
+
+
+def _cell_metrics(
+    counts: sp.csr_matrix, totals: sp.csr_matrix | None, known: np.ndarray | None
+) -> pd.DataFrame:
+    """Measures of the cells of a block."""
+    obs = pd.DataFrame(
+        {
+            "n_junctions": np.diff(counts.indptr).astype(np.int64),
+            "junction_reads": row_sums(counts),
+        }
+    )
+    if known is not None:
+        obs["pct_reads_known"] = 100 * _ratio(counts @ known, obs["junction_reads"])
+    if totals is not None:
+        n_atses = np.diff(totals.indptr).astype(np.int64)
+        obs["n_atses"] = n_atses
+        obs["atse_reads"] = row_sums(totals)
+        obs["reads_per_atse"] = _ratio(obs["atse_reads"], n_atses)
+        obs["pct_atses_observed"] = 100 * _ratio(n_atses, np.full(len(obs), totals.shape[1]))
+    return obs
+
+
+def _sums(
+    counts: sp.csr_matrix, totals: sp.csr_matrix | None, codes: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Sums over the cells of a block, of junctions and of ATSEs."""
+    sums = {
+        "n_cells": np.bincount(counts.indices, minlength=counts.shape[1]),
+        "reads": column_sums(counts),
+    }
+    if totals is not None:
+        sums["psi"] = _psi_sums(counts, totals, codes)
+        sums["atse_n_cells"] = np.bincount(totals.indices, minlength=totals.shape[1])
+        sums["atse_reads"] = column_sums(totals)
+    return sums
+
+
 def _add_atse_metrics(
-    adata: AnnData, atse_key: str, counts: sp.csr_matrix, obs: pd.DataFrame, var: pd.DataFrame
+    codes: np.ndarray, n_atses: int, sums: dict[str, np.ndarray], var: pd.DataFrame
 ) -> None:
-    codes, n_atses = atse_codes(adata, atse_key)
-    totals = atse_totals(adata, codes, n_atses)
-    atse_reads = column_sums(totals)
-    observed = np.bincount(totals.indices, minlength=n_atses)
-
-    obs["n_atses"] = np.diff(totals.indptr).astype(np.int64)
-    obs["atse_reads"] = row_sums(totals)
-    obs["reads_per_atse"] = _ratio(obs["atse_reads"], obs["n_atses"])
-    obs["pct_atses_observed"] = 100 * _ratio(obs["n_atses"], np.full(len(obs), n_atses))
-
-    used = var["reads"].to_numpy()
+    used = sums["reads"]
     in_atse = np.bincount(codes, used, n_atses)
     most = np.zeros(n_atses)
     np.maximum.at(most, codes, used)
@@ -149,27 +184,20 @@ def _add_atse_metrics(
     entropy = np.maximum(np.bincount(codes, np.nan_to_num(bits), n_atses), 0)
     minor = 1 - _ratio(most, in_atse)
 
-    var["mean_psi"] = _ratio(_psi_sums(counts, totals, codes), observed[codes])
-    var["pooled_psi"] = _ratio(used, atse_reads[codes])
-    var["atse_n_cells"] = observed[codes]
-    var["atse_reads"] = atse_reads[codes]
+    var["mean_psi"] = _ratio(sums["psi"], sums["atse_n_cells"][codes])
+    var["pooled_psi"] = _ratio(used, sums["atse_reads"][codes])
+    var["atse_n_cells"] = sums["atse_n_cells"][codes]
+    var["atse_reads"] = sums["atse_reads"][codes]
     var["atse_n_junctions"] = np.bincount(codes, minlength=n_atses)[codes]
     var["atse_entropy"] = np.where(in_atse > 0, entropy, np.nan)[codes]
     var["atse_minor_usage"] = minor[codes]
 
 
-def _psi_sums(counts: sp.csr_matrix, totals: sp.csr_matrix, codes: np.ndarray) -> np.ndarray:
+def _psi_sums(y: sp.csr_matrix, n: sp.csr_matrix, codes: np.ndarray) -> np.ndarray:
     """Sum of y / n over cells for each junction, ``(P,)``; y = 0 adds nothing."""
-    n_atses = totals.shape[1]
-    sums = np.zeros(counts.shape[1])
-    step = max(1, int(2e6 // max(1, counts.nnz // max(1, counts.shape[0]))))
-    for start in range(0, counts.shape[0], step):
-        y, n = counts[start : start + step], totals[start : start + step]
-        wanted = _rows(y) * n_atses + codes[y.indices]
-        key = _rows(n) * n_atses + n.indices
-        at = np.searchsorted(key, wanted)
-        sums += np.bincount(y.indices, y.data / n.data[at], counts.shape[1])
-    return sums
+    wanted = _rows(y) * n.shape[1] + codes[y.indices]
+    at = np.searchsorted(_rows(n) * n.shape[1] + n.indices, wanted)
+    return np.bincount(y.indices, y.data / n.data[at], y.shape[1])
 
 
 def _rows(matrix: sp.csr_matrix) -> np.ndarray:

@@ -111,11 +111,15 @@ def _results(
             yield _save_part(*job)
     else:
         import joblib
+        from joblib.externals.loky import get_reusable_executor
 
         # loky's processes need no guard around the caller's main module, and start without torch.
-        yield from joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-            joblib.delayed(_save_part)(*job) for job in jobs
-        )
+        try:
+            yield from joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
+                joblib.delayed(_save_part)(*job) for job in jobs
+            )
+        finally:  # else they would wait for more work, and hold memory
+            get_reusable_executor().shutdown()
 
 
 def _on_cluster(
