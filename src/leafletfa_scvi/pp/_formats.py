@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from leafletfa_scvi.pp._starsolo import find_solo
 from leafletfa_scvi.pp._tables import Block, content_lines, open_bytes
 
-if TYPE_CHECKING:
-    Format = Literal["bam", "regtools", "junc", "star", "starsolo"]
+Format = Literal["bam", "regtools", "junc", "star", "starsolo"]
 
 _START: Final = 1 << 16
 """Bytes of a file that are looked at."""

@@ -15,7 +15,7 @@ from leafletfa_scvi.pp._bam_cells import read_barcodes
 from leafletfa_scvi.pp._bam_options import BamOptions
 from leafletfa_scvi.pp._bed import read_bed
 from leafletfa_scvi.pp._run import Failure, make_parts
-from leafletfa_scvi.pp._sources import Format, Inputs, Source, check_cells, find_sources
+from leafletfa_scvi.pp._sources import Inputs, Source, check_cells, find_sources
 from leafletfa_scvi.pp._star import read_sj
 from leafletfa_scvi.pp._starsolo import read_solo
 from leafletfa_scvi.pp._unite import unite_parts
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from leafletfa_scvi.pp._formats import Format
     from leafletfa_scvi.pp._part import JunctionPart
 
 

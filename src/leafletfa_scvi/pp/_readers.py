@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from leafletfa_scvi.pp._sources import Format, Inputs
+    from leafletfa_scvi.pp._formats import Format
+    from leafletfa_scvi.pp._sources import Inputs
 
 
 class RunArguments(TypedDict, total=False):

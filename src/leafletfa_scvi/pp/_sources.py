@@ -7,20 +7,20 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import pandas as pd
 from natsort import natsorted
 
-from leafletfa_scvi.pp._formats import cell_name, detect_format
+from leafletfa_scvi.pp._formats import Format, cell_name, detect_format
+from leafletfa_scvi.pp._starsolo import find_solo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Format = Literal["bam", "regtools", "junc", "star", "starsolo"]
 Inputs: TypeAlias = str | os.PathLike[str] | pd.DataFrame | Iterable[str | os.PathLike[str]]
 
-FORMATS: Final = ("bam", "regtools", "junc", "star", "starsolo")
+FORMATS: Final = get_args(Format)
 _TABLES: Final = (".tsv", ".csv", ".txt")
 _ENDINGS: Final = (".bam", ".cram", ".bed", ".bed.gz", ".junc", ".junc.gz", "SJ.out.tab")
 _ENDINGS_GZ: Final = (*_ENDINGS, "SJ.out.tab.gz")
@@ -100,14 +100,14 @@ class SourceList:
     annotation: pd.DataFrame
 
     @classmethod
-    def of(cls, table: pd.DataFrame, format: str) -> SourceList:
+    def of(cls, table: pd.DataFrame, format: Format | Literal["auto"]) -> SourceList:
         """Files of a table with absolute paths."""
         sources = []
         for row in table.to_dict("records"):
             path = row["path"]
             if not os.path.exists(path):
                 raise FileNotFoundError(f"There is no file {path}.")
-            kind = detect_format(path) if format == "auto" else format
+            kind: Format = detect_format(path) if format == "auto" else format
             given = {
                 key: str(row[key])
                 for key in ("cell", "sample")
@@ -128,7 +128,7 @@ def _expand(name: str, format: str) -> pd.DataFrame:
             raise FileNotFoundError(f"There is no file or folder {name}.")
         return pd.DataFrame({"path": found})
     if path.is_dir():
-        if format == "starsolo" or _is_solo(path):
+        if format == "starsolo" or find_solo(path) is not None:
             return pd.DataFrame({"path": [name]})
         found = natsorted(str(file) for file in path.iterdir() if str(file).endswith(_ENDINGS_GZ))
         if not found:
@@ -140,12 +140,6 @@ def _expand(name: str, format: str) -> pd.DataFrame:
     if path.suffix in _TABLES and (table := _read_table(path)) is not None:
         return table
     return pd.DataFrame({"path": [name]})
-
-
-def _is_solo(path: Path) -> bool:
-    """Whether the folder is STARsolo's output for splice junctions, or the folder above it."""
-    places = (path, path / "raw", path / "SJ" / "raw", path / "Solo.out" / "SJ" / "raw")
-    return any((place / f"matrix.mtx{gz}").is_file() for place in places for gz in ("", ".gz"))
 
 
 def _read_table(path: Path) -> pd.DataFrame | None:
