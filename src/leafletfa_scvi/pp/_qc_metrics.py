@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -115,7 +116,7 @@ def qc_metrics(
         of_cells.append(_cell_metrics(counts, totals, known))
         of_junctions.append(_sums(counts, totals, codes))
     obs = pd.concat(of_cells).set_axis(adata.obs_names)
-    sums = {name: sum(block[name] for block in of_junctions) for name in of_junctions[0]}
+    sums = {name: reduce(np.add, (s[name] for s in of_junctions)) for name in of_junctions[0]}
     var = pd.DataFrame({name: sums[name] for name in ("n_cells", "reads")}, adata.var_names)
     if splicing:
         _add_atse_metrics(codes, n_atses, sums, var)

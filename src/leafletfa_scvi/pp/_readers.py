@@ -28,28 +28,37 @@ class RunArguments(TypedDict, total=False):
     progress: Callable[[int, int], None] | None
 
 
-class BamArguments(TypedDict, total=False):
-    """How alignments are counted; see :func:`read_bam`."""
+class CountingArguments(TypedDict, total=False):
+    """How alignments are counted, lengths of introns apart; see :func:`read_bam`."""
 
     cell_tag: str | None
     umi_tag: str | None
     strand: Literal["auto", "tag", "RF", "FR", "none"]
     strand_tag: str | None
     min_anchor: int
-    min_intron: int
-    max_intron: int
     min_mapq: int
     skip_duplicates: bool
     regtools: bool
     reference: str | os.PathLike[str] | None
 
 
-class ReadArguments(BamArguments, RunArguments, total=False):
-    """Everything that reading takes; see :func:`read_junctions`."""
+class BamArguments(CountingArguments, total=False):
+    """How alignments are counted; see :func:`read_bam`."""
+
+    min_intron: int
+    max_intron: int
+
+
+class FileArguments(CountingArguments, RunArguments, total=False):
+    """Everything that reading takes but lengths of introns; see :func:`read_junctions`."""
 
     format: Format | Literal["auto"]
     star_reads: Literal["unique", "all"]
     barcodes: Sequence[str] | str | os.PathLike[str] | None
+
+
+class ReadArguments(FileArguments, BamArguments, total=False):
+    """Everything that reading takes; see :func:`read_junctions`."""
 
 
 def read_junctions(inputs: Inputs, **arguments: Unpack[ReadArguments]) -> AnnData:

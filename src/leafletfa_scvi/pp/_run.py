@@ -80,13 +80,14 @@ def make_parts(
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
-    paths: list[Path | None] = [folder / _part_name(source, signature) for source in sources]
-    missing = [i for i, path in enumerate(paths) if path is not None and not is_zipfile(path)]
+    places = [folder / _part_name(source, signature) for source in sources]
+    missing = [i for i, place in enumerate(places) if not is_zipfile(place)]
+    paths: list[Path | None] = [*places]
     failures = []
     done = len(sources) - len(missing)
     if progress is not None:
         progress(done, len(sources))
-    jobs = [(i, read, sources[i], paths[i]) for i in missing]
+    jobs = [(i, read, sources[i], places[i]) for i in missing]
     for i, message in _results(jobs, n_jobs, client):
         if message is not None:
             if on_error == "raise":
