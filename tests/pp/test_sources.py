@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import os
 
 import pandas as pd
@@ -33,6 +34,41 @@ def test_a_pattern_a_list_and_a_file(folder):
     assert cells(f"{folder}/c1*.SJ.out.tab") == ["c1", "c10"]
     assert cells([folder / "c3.SJ.out.tab", f"{folder}/c2*"]) == ["c3", "c2"]
     assert cells(str(folder / "c3.SJ.out.tab")) == ["c3"]
+    assert cells(f"{folder}/*.SJ.out.tab") == [f"c{i}" for i in range(1, 11)]
+
+
+def test_paths_are_absolute_whatever_the_working_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    frame = pd.DataFrame({"path": ["c3.SJ.out.tab"]})
+    for inputs in ("c3.SJ.out.tab", "c3.*", ["./c3.SJ.out.tab"], frame):
+        assert [s.path for s in find_sources(inputs).sources] == [str(folder / "c3.SJ.out.tab")]
+
+
+def test_compressed_files_of_a_folder_are_found(folder):
+    (folder / "c11.SJ.out.tab.gz").write_bytes(gzip.compress(STAR.encode()))
+    (folder / "c12.junc.gz").write_bytes(gzip.compress(b"chr1\t99\t200\t.\t5\t+\n"))
+    assert cells(folder) == [f"c{i}" for i in range(1, 13)]
+
+
+@pytest.mark.parametrize("below", ["", "raw", "SJ/raw", "Solo.out/SJ/raw"])
+def test_a_folder_of_starsolo_is_one_input(tmp_path, below):
+    (tmp_path / below).mkdir(parents=True, exist_ok=True)
+    (tmp_path / below / "matrix.mtx.gz").touch()
+    (tmp_path / "Aligned.out.bam").touch()
+    (source,) = find_sources(tmp_path).sources
+    assert (source.path, source.format) == (str(tmp_path), "starsolo")
+
+
+def test_a_folder_said_to_be_of_starsolo_is_left_to_its_reader(folder):
+    (source,) = find_sources(folder, "starsolo").sources
+    assert (source.path, source.format) == (str(folder), "starsolo")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\tB\n", b""])
+def test_a_text_that_is_no_table_of_files_is_named(folder, content):
+    (folder / "odd.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"odd\.txt is of no known format"):
+        find_sources(folder / "odd.txt")
 
 
 def test_a_table_names_cells_samples_and_more(folder):
