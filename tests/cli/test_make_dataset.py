@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,27 @@ def test_outputs_are_not_overwritten_unasked(simulated, run, refused, tmp_path):
     code, _, err = run("make-dataset", *out, "--overwrite")
     assert code == 0, err
     assert report.read_text() != "mine"
+
+
+@pytest.mark.parametrize("name", ["bam/cell_0.bam", "annotation.gtf", "genome.fa"])
+def test_no_file_that_is_read_is_overwritten(simulated, refused, tmp_path, name):
+    """Nor one of a folder that was named, or an annotation."""
+    shutil.copytree(simulated.gtf.parent, tmp_path / "mine")
+    mine = tmp_path / "mine" / name
+    before = mine.read_bytes()
+    options = ("--gtf", tmp_path / "mine/annotation.gtf", "--genome", tmp_path / "mine/genome.fa")
+    line = refused(tmp_path / "mine/bam", *options, "-o", mine, "--overwrite")
+    assert "is the input; choose another name" in line
+    assert mine.read_bytes() == before
+
+
+def test_what_else_is_in_the_folder_of_parts_stays(simulated, run, tmp_path):
+    folder = tmp_path / "data.h5ad.parts"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("precious")
+    code, _, err = run("make-dataset", *simulated.bams, "-o", tmp_path / "data.h5ad", "-q")
+    assert code == 0, err
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 
 
 def test_bad_files_are_skipped_on_request(simulated, run, tmp_path):

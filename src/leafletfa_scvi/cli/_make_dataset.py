@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -81,12 +80,20 @@ def run_make_dataset(
         if report is not None:
             write_report(adata, places[1])
     if work_dir is None:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_parts(folder)
     seconds = time.perf_counter() - started
     for table in summary_tables(adata, seconds):
         reporter.out.print(table)
     reporter.out.print(f"The data set is in {output}. Next:", soft_wrap=True)
     reporter.out.print(f"leafletfa fit {output}", style="bold", soft_wrap=True)
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove the counts of single files, and the folder if nothing else is in it."""
+    with suppress(OSError):
+        for part in folder.glob("[.0-9a-f]*.npz*"):
+            part.unlink()
+        folder.rmdir()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from leafletfa_scvi.cli._console import Reporter, UserError
+from leafletfa_scvi.cli._console import Reporter, UserError, one_line
 
 
 class Format(StrEnum):
@@ -229,7 +229,7 @@ def make_dataset(
     """Make a splicing data set for `leafletfa fit` from alignments or junction files."""
     from leafletfa_scvi.cli._outputs import check_output
 
-    sources = [Path(name) for name in inputs]
+    sources = _files_read(inputs, format, (gtf, genome, barcodes, reference))
     check_output(output, sources, overwrite)
     if report is None and not no_report:
         report = output.with_suffix(".qc.html")
@@ -284,3 +284,16 @@ def make_dataset(
             reading=reading,
             criteria=criteria,
         )
+
+
+def _files_read(inputs: list[str], format: Format, more: tuple[Path | None, ...]) -> list[Path]:
+    """All files that the command reads, which no output may replace."""
+    from leafletfa_scvi.pp._sources import find_sources
+
+    try:
+        found = [Path(source.path) for source in find_sources(inputs, format.value).sources]
+    except (ValueError, OSError) as error:
+        raise UserError(one_line(error)) from error
+    inside = [file for path in found if path.is_dir() for file in path.rglob("*")]
+    named = [Path(name) for name in inputs]
+    return [*named, *found, *inside, *(path for path in more if path is not None)]
