@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -145,6 +146,7 @@ def make_splicing_dataset(
     if annotation is not None:
         annotate_junctions(junctions, annotation)
     junctions = filter_junctions(junctions, **criteria)
+    gc.collect()
     say(f"Finding ATSEs among {junctions.n_vars:,} junctions")
     var, seen, record = _group(junctions, annotation is not None, min_usage, grouping)
     names = {"gtf": gtf, "genome": genome}
@@ -160,7 +162,8 @@ def make_splicing_dataset(
     say(f"Summing the totals of {len(events):,} ATSEs, {len(var):,} junctions")
     counts = sp.csr_matrix(junctions.X[:, junctions.var_names.get_indexer(var.index)])
     obs = junctions.obs.copy()
-    del junctions  # the counts of all junctions, which are not needed beside the totals
+    del junctions
+    gc.collect()  # an AnnData refers to itself; its counts must not lie beside the totals
     counts.sort_indices()
     entries = expand_counts(counts, var[ATSE_KEY].cat.codes.to_numpy(np.int64))
     del counts
