@@ -10,6 +10,7 @@ import pandas as pd
 
 from leafletfa_scvi._constants import DATASET_SLOT
 from leafletfa_scvi.pp._contigs import match_contigs
+from leafletfa_scvi.pp._introns import introns
 from leafletfa_scvi.pp._part import STRANDS
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def annotation_columns(junctions: pd.DataFrame, annotation: Annotation) -> pd.Da
 
 def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFrame, Counter[str]]:
     """Columns and report of :func:`annotate_junctions`."""
-    contig, start, end, strand = junction_arrays(junctions)
+    where = introns(junctions)
+    contig, start, end, strand = where.contig, where.start, where.end, where.strand
     genes = annotation.genes
     reference = pd.Index(pd.unique(_text(genes["chrom"])), dtype=object)
     names = pd.unique(contig)
@@ -134,7 +136,7 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
             "end": end[query],
         }
     )
-    introns = pd.DataFrame(
+    annotated = pd.DataFrame(
         {
             "place": _places(annotation.introns, reference),
             "start": annotation.introns["start"].to_numpy(np.int64),
@@ -142,7 +144,7 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
             "gene": genes.index.get_indexer(_text(annotation.introns["gene_id"])),
         }
     )
-    columns = _known(queries, introns, len(start))
+    columns = _known(queries, annotated, len(start))
     bodies = pd.DataFrame(
         {
             "place": _places(genes, reference),
@@ -150,7 +152,7 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
             "end": genes["end"].to_numpy(np.int64),
         }
     )
-    pairs = _genes(queries, introns, bodies)
+    pairs = _genes(queries, annotated, bodies)
     columns = {**_joined(pairs, genes, len(start)), **columns}
     table = pd.DataFrame(columns, index=junctions.index)
 
@@ -165,42 +167,6 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     report["junctions_on_unmatched_contigs"] = int((place < 0).sum())
     report["unmatched_contigs"] = len(names) - len(matched)
     return table, report
-
-
-def junction_arrays(
-    junctions: pd.DataFrame,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Contig (text), start, end (int64) and strand (code) of junctions, checked."""
-    missing = [name for name in ("chrom", "start", "end", "strand") if name not in junctions]
-    if missing:
-        raise ValueError(
-            f"The junctions have no column {missing[0]!r}: expected chrom, start, end (first and "
-            "last base of the intron, 1-based) and strand."
-        )
-    positions = []
-    for name in ("start", "end"):
-        values = junctions[name].to_numpy()
-        is_whole = values.dtype.kind in "iu" or not len(values)
-        if values.dtype.kind == "f":
-            is_whole = bool(np.isfinite(values).all() and (values % 1 == 0).all())
-        if not is_whole:
-            raise ValueError(f"Column {name!r} of the junctions does not hold whole numbers.")
-        positions.append(values.astype(np.int64))
-    text = _text(junctions["strand"])
-    strand = pd.Index(STRANDS, dtype=object).get_indexer(text)
-    if (wrong := strand < 0).any():
-        raise ValueError(
-            f"Junction {junctions.index[wrong.argmax()]!r} has strand {text[wrong.argmax()]!r}: "
-            "expected '+', '-' or '?'."
-        )
-    start, end = positions
-    if (wrong := (start < 1) | (end < start)).any():
-        i = wrong.argmax()
-        raise ValueError(
-            f"Junction {junctions.index[i]!r} begins at {start[i]} and ends at {end[i]}: expected "
-            "1 <= start <= end."
-        )
-    return _text(junctions["chrom"]), start, end, strand
 
 
 def _text(values: pd.Series) -> np.ndarray:

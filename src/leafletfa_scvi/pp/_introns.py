@@ -38,6 +38,11 @@ class Introns:
     end: np.ndarray
 
     @property
+    def contig(self) -> np.ndarray:
+        """``(J,)`` names of chromosomes, object."""
+        return np.array(self.chroms, object)[self.chrom]
+
+    @property
     def place(self) -> np.ndarray:
         """``(J,)`` one number for each chromosome and strand, in order of the genome."""
         return self.chrom * len(STRANDS) + self.strand

@@ -16,11 +16,10 @@ import pandas as pd
 import pysam
 import scipy.sparse as sp
 from anndata import AnnData
-from natsort import natsorted
 
 from leafletfa_scvi._constants import CLUSTER_LAYER, DATASET_SLOT
-from leafletfa_scvi.pp._annotate import junction_arrays
 from leafletfa_scvi.pp._contigs import match_contigs
+from leafletfa_scvi.pp._introns import introns
 from leafletfa_scvi.pp._part import FORWARD, MOTIFS, REVERSE, STRANDS, UNSTRANDED
 
 if TYPE_CHECKING:
@@ -66,8 +65,9 @@ def splice_motifs(
     ValueError
         An intron ends beyond its contig, the genome cannot be read, or no contig matches.
     """
-    contig, start, end, own = junction_arrays(junctions)
-    ends = _read_ends(contig, start, end, own, genome)
+    where = introns(junctions)
+    own = where.strand
+    ends = _read_ends(where.contig, where.start, where.end, own, genome)
     implied = ends.implied()
     return ends.motif(np.where(own == UNSTRANDED, implied, own)), implied
 
@@ -232,13 +232,12 @@ def resolve_strands(
         )
     if adata.X is None:
         raise ValueError("adata has no X: expected the junction counts there.")
-    contig, start, end, strand = junction_arrays(adata.var)
-    rank = {name: i for i, name in enumerate(natsorted(sorted(set(contig))))}
-    place = np.array([rank[name] for name in contig], np.int64)
+    where = introns(adata.var)
+    contig, start, end, strand = where.contig, where.start, where.end, where.strand
     report: Counter[str] = Counter()
 
     # Each rule answers with a strand for each junction; the first that has one counts.
-    rules = {"merged_into_twin": _twin_strand(place, start, end, strand)}
+    rules = {"merged_into_twin": _twin_strand(where.chrom, start, end, strand)}
     if annotation is not None:
         rules["by_annotation"], report["annotation_unmatched_contigs"] = _annotated_strand(
             contig, start, end, annotation
@@ -260,10 +259,10 @@ def resolve_strands(
     _count(report, "left_unstranded", left, reads)
 
     # Junctions that are the same now lie side by side, those that had a strand first.
-    order = np.lexsort((strand == UNSTRANDED, resolved, end, start, place))
+    order = np.lexsort((strand == UNSTRANDED, resolved, end, start, where.chrom))
     new = np.ones(len(order), bool)
     new[1:] = False
-    for values in (place, start, end, resolved):
+    for values in (where.chrom, start, end, resolved):
         new[1:] |= np.diff(values[order]) != 0
     group = np.empty(len(order), np.int64)
     group[order] = np.cumsum(new) - 1
@@ -318,12 +317,12 @@ def _annotated_strand(
     reference = annotation.genes["chrom"].astype(object)
     matched = match_contigs(names, reference, "the junctions", "the annotation")
     junctions = pd.DataFrame({"chrom": pd.Series(contig).map(matched), "start": start, "end": end})
-    introns = annotation.introns[["chrom", "start", "end", "strand"]].astype(
+    annotated = annotation.introns[["chrom", "start", "end", "strand"]].astype(
         {"chrom": object, "strand": object}
     )
     found = []
     for code in (FORWARD, REVERSE):
-        distinct = introns.loc[introns["strand"] == STRANDS[code], ["chrom", "start", "end"]]
+        distinct = annotated.loc[annotated["strand"] == STRANDS[code], ["chrom", "start", "end"]]
         joined = junctions.merge(distinct.drop_duplicates(), how="left", indicator=True)
         found.append((joined["_merge"] == "both").to_numpy() & junctions["chrom"].notna())
     return _only_strand(*map(np.asarray, found)), len(names) - len(matched)
