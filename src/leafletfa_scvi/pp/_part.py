@@ -79,6 +79,8 @@ class JunctionPart:
             with open(temporary, "wb") as file:
                 np.savez(file, names=np.frombuffer(names.encode(), np.uint8), **arrays)
             os.replace(temporary, path)
+        except OSError as error:  # such as a full disk, which numpy does not name
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import tempfile
 import warnings
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ from leafletfa_scvi.pp._starsolo import read_solo
 from leafletfa_scvi.pp._unite import unite_parts
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from anndata import AnnData
@@ -118,11 +118,14 @@ def _folder(work_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
     """The user's folder for parts, made if need be, or one that vanishes."""
     if work_dir is not None:
         path = Path(work_dir)
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"work_dir={os.fspath(work_dir)!r} is a file: expected a folder.")
+        is_ours = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         try:
             yield path
         finally:
-            if not any(path.iterdir()):  # nothing could be read: leave no trace
+            if is_ours and not any(path.iterdir()):  # nothing could be read: leave no trace
                 path.rmdir()
         return
     with tempfile.TemporaryDirectory(prefix="leafletfa-") as name:
