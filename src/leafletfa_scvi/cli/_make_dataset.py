@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import leafletfa_scvi as lfa
@@ -84,8 +85,8 @@ def run_make_dataset(
     seconds = time.perf_counter() - started
     for table in summary_tables(adata, seconds):
         reporter.out.print(table)
-    reporter.out.print(f"The data set is in {output}. Next:", soft_wrap=True)
-    reporter.out.print(f"leafletfa fit {output}", style="bold", soft_wrap=True)
+    reporter.out.print(f"The data set is in {escape(str(output))}. Next:", soft_wrap=True)
+    reporter.out.print(f"leafletfa fit {escape(str(output))}", style="bold", soft_wrap=True)
 
 
 def _remove_parts(folder: Path) -> None:
