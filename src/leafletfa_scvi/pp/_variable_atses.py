@@ -83,6 +83,11 @@ def select_variable_atses(
     atse_key
         Column of ``adata.var`` with ATSE labels.
 
+    Returns
+    -------
+    None
+        The measures are written to ``adata.var``, as named below.
+
     Raises
     ------
     KeyError
