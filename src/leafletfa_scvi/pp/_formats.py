@@ -28,8 +28,9 @@ _ENDING: Final = re.compile(
     re.IGNORECASE,
 )
 _EXPECTED: Final = (
-    "expected BAM, CRAM, regtools' BED12, BED of introns in 6 columns, STAR's SJ.out.tab, or a "
-    "folder of STARsolo's junctions"
+    "expected BAM, CRAM, regtools' BED12, BED of introns in 6 columns, STAR's SJ.out.tab, a "
+    "folder of STARsolo's junctions, or a table of files (.tsv, .txt, or .csv with commas) with "
+    "the column path"
 )
 
 

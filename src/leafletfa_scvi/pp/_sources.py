@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import glob
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import pandas as pd
 from natsort import natsorted
@@ -146,18 +148,27 @@ def _read_table(path: Path) -> pd.DataFrame | None:
     """The table of files, or None where the file is none: its first field names no file."""
     separator = "," if path.suffix == ".csv" else "\t"
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         return None
-    first = next((line for line in lines if line.strip()), "").split(separator)
-    if "path" in first:
-        table = pd.read_csv(path, sep=separator, dtype=str, comment=None)
-    elif first[0] and (path.parent / first[0]).exists():
-        table = pd.read_csv(path, sep=separator, dtype=str, header=None)
+    first = next(csv.reader(filter(str.strip, lines), delimiter=separator), [""])
+    has_header = "path" in first
+    if not has_header and not (first[0] and (path.parent / first[0]).exists()):
+        return None
+    header = 0 if has_header else None
+    options: dict[str, Any] = {"dtype": str, "encoding": "utf-8-sig", "index_col": False}
+    try:
+        with warnings.catch_warnings():  # of a row that is longer than the header
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, sep=separator, header=header, **options)
+    except (ValueError, pd.errors.ParserWarning) as error:
+        raise ValueError(
+            f"{path} cannot be read as a table of files: {error} Every row needs as many fields "
+            "as the first."
+        ) from error
+    if not has_header:
         names = ["path", "cell", *(f"column_{i + 1}" for i in range(2, table.shape[1]))]
         table.columns = names[: table.shape[1]]
-    else:
-        return None
     return _from_table(table, path.parent, str(path))
 
 
