@@ -66,6 +66,7 @@ def read_all(
     """Read files of any format; see :func:`read_junctions`."""
     listed = find_sources(inputs, format)
     check_cells(listed.sources)
+    _check_barcodes(listed.sources, options)
     with _folder(work_dir) as folder:
         paths, failures = make_parts(
             listed.sources,
@@ -91,6 +92,17 @@ def read_all(
     _report(failures, record)
     adata.uns["splicing"]["failed_files"] = [failure.path for failure in failures]
     return adata
+
+
+def _check_barcodes(sources: Sequence[Source], options: ReadOptions) -> None:
+    """Refuse a list of cells to keep where every input is one cell: all would be kept."""
+    many = {"regtools", "starsolo"} | ({"bam"} if options.bam.cell_tag is not None else set())
+    if options.barcodes is not None and not any(one.format in many for one in sources):
+        raise ValueError(
+            f"barcodes are given, but each input, such as {sources[0].path}, is counted as one "
+            "cell. Pass cell_tag='CB' to count cells of alignments by their barcodes, or no "
+            "barcodes."
+        )
 
 
 def _report(failures: list[Failure], record: dict[str, int]) -> None:
