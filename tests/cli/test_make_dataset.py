@@ -92,6 +92,9 @@ def test_real_smart_seq_and_10x_alignments(data_dir, run, tmp_path):
     assert plates.n_obs == 130
     assert "E6.5_c100" in plates.obs_names
     assert (plates.var["event_type"] == "cassette_exon").any()
+    fast = ("-k", "2", "--max-epochs", "2", "--accelerator", "cpu", "--quiet")
+    assert run("fit", data, *fast)[0] == 0
+    assert ad.read_h5ad(tmp_path / "plates.fitted.h5ad").obsm["X_PHI"].shape == (130, 2)
 
     tenx = folder / "10xData" / "neuron_1k_v3_possorted_genome_bam.50events.bam"
     barcodes = folder / "10xData" / "barcodes.tsv.gz"
