@@ -72,6 +72,8 @@ def open_alignments(
 
 def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFile:
     """The open file, of which the header could be read."""
+    if reference is not None and not os.path.isfile(f"{reference}.fai"):
+        reference = None  # the index would be written beside the user's file; neither is needed
     try:
         file = pysam.AlignmentFile(
             path,
