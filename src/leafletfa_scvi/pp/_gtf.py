@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import re
@@ -73,6 +74,8 @@ def read_exon_lines(path: Path) -> ExonLines:
     with open_lines(path) as lines:
         for line in lines:
             reader.number += 1
+            if reader.number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line.startswith(b"##FASTA"):
                 break
             if not line.startswith((b"#", b"track ", b"browser ")) and not line.isspace():
