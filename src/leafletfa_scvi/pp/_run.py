@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, Final, Literal
 from zipfile import is_zipfile
 
@@ -115,12 +116,18 @@ def _results(
         from joblib.externals.loky import get_reusable_executor
 
         # loky's processes need no guard around the caller's main module, and start without torch.
+        results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
+            joblib.delayed(_save_part)(*job) for job in jobs
+        )
         try:
-            yield from joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-                joblib.delayed(_save_part)(*job) for job in jobs
-            )
-        finally:  # else they would wait for more work, and hold memory
-            get_reusable_executor().shutdown()
+            # "yield from" would close the results itself, before the warnings are silenced.
+            for result in results:  # noqa: UP028
+                yield result
+        finally:
+            with warnings.catch_warnings():  # after an error, of tasks whose results are not used
+                warnings.simplefilter("ignore", UserWarning)
+                results.close()
+            get_reusable_executor().shutdown()  # else they wait for more work, and hold memory
 
 
 def _on_cluster(
