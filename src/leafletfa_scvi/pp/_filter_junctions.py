@@ -163,8 +163,9 @@ def _samples(adata: AnnData, counts: sp.csr_matrix, sample_key: str) -> np.ndarr
 
     if sample_key not in adata.obs:
         raise KeyError(
-            f"adata.obs has no column {sample_key!r}: found {list(adata.obs.columns)}. Name the "
-            "column of samples with sample_key, or leave min_samples at 1."
+            f"adata.obs has no column {sample_key!r}: found {list(adata.obs.columns)}. Read a "
+            "table of files with a column sample, name the column of samples with sample_key, or "
+            "leave min_samples at 1."
         )
     codes, names = pd.factorize(adata.obs[sample_key])
     found = np.zeros(adata.n_vars, np.int64)
