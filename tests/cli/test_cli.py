@@ -34,20 +34,6 @@ def data(data_file, tmp_path) -> Path:
 
 
 @pytest.fixture
-def run(capsys):
-    """Run the command: exit code, stdout, stderr."""
-
-    def run(*args) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
-
-
-@pytest.fixture
 def refused(run):
     """Run the command, which must refuse with one line of error on stderr; that line."""
 

@@ -14,7 +14,6 @@ import pytest
 from anndata.tests.helpers import assert_equal
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -23,20 +22,6 @@ def simulated(tmp_path_factory):
     return lfa.datasets.simulate_alignments(
         folder, n_cells=6, n_genes=9, fragments_per_cell=1500, seed=3
     )
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command: exit code, stdout, stderr."""
-
-    def run(*args) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture

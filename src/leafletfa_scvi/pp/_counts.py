@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._expand import expand_counts
+from leafletfa_scvi.pp._totals import check_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,7 @@ def splicing_from_counts(
     has_names = columns is not None or var is not None
     var = _annotation(var, columns, matrix.shape[1], "junction", "var")
     labels = _labels(atse_id, var.index, has_names)
-    _check_counts(matrix, obs.index, var.index)
+    check_counts(matrix, "counts", obs.index, var.index)
 
     codes, names = pd.factorize(labels)
     var[ATSE_KEY] = pd.Categorical.from_codes(codes, names)
@@ -150,20 +151,3 @@ def _labels(atse_id: Any, junctions: pd.Index, has_names: bool) -> np.ndarray:
             "all. Label every junction, or drop those without."
         )
     return labels.astype(str).to_numpy(object)
-
-
-def _check_counts(matrix: sp.csr_array, cells: pd.Index, junctions: pd.Index) -> None:
-    """Finite, not negative, whole."""
-    value = matrix.data
-    for kind, wrong in (
-        ("non-finite", ~np.isfinite(value)),
-        ("negative", value < 0),
-        ("fractional", value != np.rint(value)),
-    ):
-        if wrong.any():
-            i = wrong.argmax()
-            cell = cells[np.searchsorted(matrix.indptr, i, side="right") - 1]
-            raise ValueError(
-                f"counts holds the {kind} value {value[i]:g} for cell {cell!r} and junction "
-                f"{junctions[matrix.indices[i]]!r}. Pass raw read counts."
-            )

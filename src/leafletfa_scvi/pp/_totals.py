@@ -14,6 +14,8 @@ from leafletfa_scvi.data._layers import get_layer, observed_entries
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import pandas as pd
+
 
 def is_splicing(adata: AnnData) -> bool:
     """Whether there are both layers; else ``adata`` holds junction counts only, in ``X``."""
@@ -47,6 +49,14 @@ def junction_counts(adata: AnnData) -> sp.csr_matrix:
     matrix = sp.csr_matrix(counts if sp.issparse(counts) else np.asarray(counts), copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
+    check_counts(matrix, where, adata.obs_names, adata.var_names)
+    return matrix
+
+
+def check_counts(
+    matrix: sp.csr_matrix | sp.csr_array, where: str, cells: pd.Index, junctions: pd.Index
+) -> None:
+    """Fail unless counts are finite, not negative and whole; ``where`` says what holds them."""
     value = matrix.data
     for kind, wrong in (
         ("non-finite", ~np.isfinite(value)),
@@ -55,12 +65,11 @@ def junction_counts(adata: AnnData) -> sp.csr_matrix:
     ):
         if wrong.any():
             i = int(wrong.argmax())
-            cell = adata.obs_names[np.searchsorted(matrix.indptr, i, side="right") - 1]
+            cell = cells[np.searchsorted(matrix.indptr, i, side="right") - 1]
             raise ValueError(
                 f"{where} holds the {kind} value {value[i]:g} for cell {cell!r} and junction "
-                f"{adata.var_names[matrix.indices[i]]!r}. Pass raw read counts."
+                f"{junctions[matrix.indices[i]]!r}. Pass raw read counts."
             )
-    return matrix
 
 
 def atse_totals(adata: AnnData, codes: np.ndarray, n_atses: int) -> sp.csr_matrix:
