@@ -78,6 +78,8 @@ def make_parts(
     ------
     ValueError
         A file cannot be read and ``on_error="raise"``; parts made so far stay.
+    ChildProcessError
+        A process was ended from outside; parts made so far stay.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
@@ -112,6 +114,8 @@ def _results(
         for job in jobs:
             yield _save_part(*job)
     else:
+        from concurrent.futures.process import BrokenProcessPool
+
         import joblib
         from joblib.externals.loky import get_reusable_executor
 
@@ -123,6 +127,12 @@ def _results(
             # "yield from" would close the results itself, before the warnings are silenced.
             for result in results:  # noqa: UP028
                 yield result
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                "A process that read files was ended by the system, most likely because memory "
+                "ran out. Use fewer n_jobs (--jobs); with a work_dir the files that are done are "
+                "not read again."
+            ) from error
         finally:
             with warnings.catch_warnings():  # after an error, of tasks whose results are not used
                 warnings.simplefilter("ignore", UserWarning)

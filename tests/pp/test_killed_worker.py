@@ -1,0 +1,21 @@
+"""A process that the system ends, as it does where memory runs out, is told in a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from leafletfa_scvi.pp._run import make_parts
+from leafletfa_scvi.pp._sources import Source
+
+
+def end_process(source: Source):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_ended(tmp_path):
+    sources = [Source(str(tmp_path / f"file{i}"), "star", f"cell{i}") for i in range(4)]
+    with pytest.raises(ChildProcessError, match=r"memory.*fewer n_jobs"):
+        make_parts(sources, end_process, {}, tmp_path, n_jobs=2)
