@@ -74,13 +74,15 @@ def test_criteria_and_rules_of_atses_are_passed_on(bam, calls, tmp_path):
     assert (set(annotation.genes.index), path) == ({"g"}, genome)
 
 
-def test_usage_counts_reads_and_events_know_all_junctions_in_use(bam, calls):
+def test_events_know_all_junctions_in_use_those_in_no_atse_too(tmp_path, calls):
+    reads = [make_read(cigar=f"20M{n}N20M") for n in [50] * 5 + [60] * 4 + [900]]
+    bam = write(tmp_path / "cell.bam", [*reads, make_read(contig=1)])
     options = {**LENIENT, "min_intron": 1, "min_usage": 0.2}
     adata = lfa.pp.make_splicing_dataset(bam, **options)
     assert adata.var_names.tolist() == ["chr1:121-170:?", "chr1:121-180:?"]
     used = calls["classify_events"][1]["all_junctions"]
-    assert used.index.tolist() == adata.var_names.tolist()  # the third one is out of use
-    assert not set(adata.var["chrom"].cat.categories) - {"chr1"}
+    assert used.index.tolist() == [*adata.var_names, "chr2:121-220:?"]
+    assert adata.var["chrom"].cat.categories.tolist() == ["chr1"]
 
 
 def test_either_status_needs_an_annotation_too(bam):
