@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,8 @@ def run_make_dataset(
                 **criteria,
             )
     except _BAD_INPUT as error:
-        raise UserError(one_line(error)) from error
+        kept = f" Files that were counted stay so in {folder}." if folder.is_dir() else ""
+        raise UserError(one_line(error) + kept) from error
     except MemoryError as error:
         raise UserError("Out of memory; raise --min-reads and --min-cells.") from error
     reporter.stage(f"Writing {output}" + (f" and {report}" if report else ""))
@@ -92,8 +94,9 @@ def run_make_dataset(
 def _remove_parts(folder: Path) -> None:
     """Remove the counts of single files, and the folder if nothing else is in it."""
     with suppress(OSError):
-        for part in folder.glob("[.0-9a-f]*.npz*"):
-            part.unlink()
+        for path in folder.iterdir():
+            if re.fullmatch(r"\.?[0-9a-f]{32}\.npz(\.\d+)?", path.name):
+                path.unlink()
         folder.rmdir()
 
 

@@ -18,6 +18,7 @@ from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.pp._annotate import annotate_junctions
 from leafletfa_scvi.pp._annotation import Annotation, read_annotation
 from leafletfa_scvi.pp._atse import find_atses
+from leafletfa_scvi.pp._dataset_messages import nothing_left, warn_of_annotation
 from leafletfa_scvi.pp._events import classify_events
 from leafletfa_scvi.pp._filter_junctions import filter_junctions
 from leafletfa_scvi.pp._qc_metrics import qc_metrics
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from leafletfa_scvi.pp._readers import ReadArguments
+    from leafletfa_scvi.pp._readers import FileArguments
     from leafletfa_scvi.pp._sources import Inputs
 
 
@@ -51,7 +52,7 @@ def make_splicing_dataset(
     unstranded: Literal["drop", "keep"] = "drop",
     max_junctions: int | None = None,
     stage: Callable[[str], None] | None = None,
-    **reading: Unpack[ReadArguments],
+    **reading: Unpack[FileArguments],
 ) -> AnnData:
     """Make a splicing data set from alignments or junction files.
 
@@ -139,12 +140,12 @@ def make_splicing_dataset(
         junctions = inputs
     else:
         say("Reading junctions")
-        lengths: ReadArguments = {"min_intron": min_intron, "max_intron": max_intron}
-        junctions = read_junctions(inputs, **{**lengths, **reading})
+        junctions = read_junctions(inputs, min_intron=min_intron, max_intron=max_intron, **reading)
     say(f"Annotating {junctions.n_vars:,} junctions of {junctions.n_obs:,} cells")
     junctions = resolve_strands(junctions, annotation, genome)
     if annotation is not None:
         annotate_junctions(junctions, annotation)
+        warn_of_annotation(junctions.var, _reads(junctions), _name(gtf))
     junctions = filter_junctions(junctions, **criteria)
     gc.collect()
     say(f"Finding ATSEs among {junctions.n_vars:,} junctions")
@@ -156,7 +157,7 @@ def make_splicing_dataset(
         **{key: _name(value) for key, value in names.items() if value is not None},
     }
     if var.empty:
-        raise ValueError(_nothing_left(record, gtf, genome))
+        raise ValueError(nothing_left(record))
     events = classify_events(var, var[ATSE_KEY], all_junctions=seen, annotation=annotation)
     var["event_type"] = pd.Categorical(var[ATSE_KEY].astype(object).map(events))
     say(f"Summing the totals of {len(events):,} ATSEs, {len(var):,} junctions")
@@ -199,17 +200,25 @@ def _check(
         raise ValueError(
             f"min_intron={criteria['min_length']} is above max_intron={criteria['max_length']}."
         )
-    if isinstance(inputs, AnnData) and reading:
+    if not isinstance(inputs, AnnData):
+        return
+    if reading:
         raise TypeError(
             f"{sorted(reading)[0]!r} concerns the reading of files, but inputs is an AnnData."
         )
+    if inputs.isbacked:
+        raise ValueError("inputs is backed by a file: pass inputs.to_memory().")
+    for names, what in ((inputs.obs_names, "cell"), (inputs.var_names, "junction")):
+        if not names.is_unique:
+            repeated = names[names.duplicated()][0]
+            raise ValueError(f"inputs has the {what} {repeated!r} twice: names must be unique.")
 
 
 def _group(
     junctions: AnnData, use_genes: bool, min_usage: float, grouping: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Annotation of the junctions that are in ATSEs, of all in use, and the record so far."""
-    reads = np.asarray(junctions.X.sum(axis=0), np.int64).ravel()
+    reads = _reads(junctions)
     usage = splice_site_usage(junctions.var, reads)
     used, usage_report = filter_usage(junctions.var, reads, min_usage)
     labels, atse_report = find_atses(
@@ -228,24 +237,11 @@ def _group(
     return var, junctions.var[used], record
 
 
+def _reads(junctions: AnnData) -> np.ndarray:
+    """``(J,)`` reads of each junction over all cells."""
+    return np.asarray(junctions.X.sum(axis=0), np.int64).ravel()
+
+
 def _name(value: Any) -> str:
     """File name of an annotation or a genome; nothing about where it lies."""
     return "Annotation" if isinstance(value, Annotation) else Path(os.fspath(value)).name
-
-
-def _nothing_left(record: dict[str, Any], gtf: Any, genome: Any) -> str:
-    """Where the junctions were lost, and what to do."""
-    steps = []
-    for step in ("junction_qc", "splice_site_usage", "atses"):
-        numbers = {
-            key: value
-            for key, value in record.get(step, {}).items()
-            if isinstance(value, int | np.integer) and value
-        }
-        steps.append(f"{step}: " + ", ".join(f"{k} {v:,}" for k, v in numbers.items()))
-    advice = "Lower min_reads and min_cells, or min_usage."
-    if record["atses"].get("junctions_unstranded_dropped"):
-        advice += " Strands are unknown"
-        advice += "" if gtf is not None or genome is not None else ": pass genome or gtf"
-        advice += ", or pass unstranded='keep'."
-    return f"No ATSE is left. {'; '.join(steps)}. {advice}"

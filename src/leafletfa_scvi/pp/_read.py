@@ -108,7 +108,7 @@ def _check_barcodes(sources: Sequence[Source], options: ReadOptions) -> None:
 def _report(failures: list[Failure], record: dict[str, int]) -> None:
     """Warn of what a user should know before going on."""
     if failures:
-        shown = "; ".join(failure.message for failure in failures[:3])
+        shown = "; ".join(failure.message.rstrip(".") for failure in failures[:3])
         more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
         warnings.warn(
             f"{len(failures)} of {record['files']} files could not be read and are left out: "

@@ -22,6 +22,12 @@ READ_ERRORS: Final = (ValueError, OSError, EOFError)
 """What a reader raises for a file that cannot be read; anything else is a fault of ours."""
 
 
+_ENDED: Final = (
+    "A process that read files was ended by the system, most likely because memory ran out. Use "
+    "fewer n_jobs (--jobs); with a work_dir the files that are done are not read again."
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Failure:
     """A file that could not be read, and why."""
@@ -83,6 +89,8 @@ def make_parts(
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0: expected a number of processes, or -1 for one each core.")
     places = [folder / _part_name(source, signature) for source in sources]
     missing = [i for i, place in enumerate(places) if not is_zipfile(place)]
     paths: list[Path | None] = [*places]
@@ -128,11 +136,7 @@ def _results(
             for result in results:  # noqa: UP028
                 yield result
         except BrokenProcessPool as error:
-            raise ChildProcessError(
-                "A process that read files was ended by the system, most likely because memory "
-                "ran out. Use fewer n_jobs (--jobs); with a work_dir the files that are done are "
-                "not read again."
-            ) from error
+            raise ChildProcessError(_ENDED) from error
         finally:
             with warnings.catch_warnings():  # after an error, of tasks whose results are not used
                 warnings.simplefilter("ignore", UserWarning)
@@ -144,10 +148,14 @@ def _on_cluster(
     jobs: list[tuple[int, Any, Source, Path]], client: Any
 ) -> Iterator[tuple[int, str | None]]:
     """As :func:`_results`, read by Dask's workers and saved here."""
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
     if getattr(client, "asynchronous", False):
         raise TypeError("client is asynchronous: expected a dask.distributed.Client that is not.")
+    if not hasattr(client, "submit"):
+        raise TypeError(
+            f"client is a {type(client).__name__}: expected a dask.distributed.Client."
+        )
     futures = [
         client.submit(_read_part, i, read, source, pure=False) for i, read, source, _ in jobs
     ]
@@ -158,6 +166,8 @@ def _on_cluster(
                 part.save(place[i])
             future.release()
             yield i, message
+    except KilledWorker as error:
+        raise ChildProcessError(_ENDED) from error
     finally:
         client.cancel(futures)
 

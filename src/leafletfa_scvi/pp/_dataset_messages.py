@@ -1,0 +1,79 @@
+"""What a user is told when a data set comes out badly: where junctions were lost, and why."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+_LEAST_KNOWN: Final = 0.5
+"""Share of reads at annotated introns below which the annotation is doubted."""
+
+_ADVICE: Final = {
+    "no gene": "Is the annotation of this species and genome build? Or pass no_gene='keep'.",
+    "several genes": "Or pass multi_gene='keep'.",
+    "unknown strand": "Pass gtf or genome to find strands, or unstranded='keep'.",
+    "no other junction at their splice sites": "Too few junctions may have been read.",
+}
+"""What helps against a loss; criteria that are arguments are to be lowered."""
+
+
+def nothing_left(record: dict[str, Any]) -> str:
+    """Message for a data set without ATSEs: what was lost at which step, and what to do.
+
+    Parameters
+    ----------
+    record
+        ``uns["splicing"]`` after the last step.
+    """
+    qc, atses = record["junction_qc"], record["atses"]
+    if not qc["junctions_before"]:
+        reading = record.get("reading", {})
+        found = ", ".join(f"{key} {value:,}" for key, value in reading.items() if value)
+        return (
+            f"No ATSE is left, as no junction was read: {found or 'there are none'}. Check the "
+            "inputs and what was asked of them: tags, barcodes, anchors and mapping quality."
+        )
+    lost = {key: value["junctions"] for key, value in qc.get("dropped", {}).items()}
+    usage = record["splice_site_usage"]
+    lost["min_usage"] = usage["junctions"] - usage["junctions_kept"]
+    lost["unknown strand"] = atses["junctions_unstranded_dropped"]
+    lost["no gene"] = atses["junctions_without_gene_dropped"]
+    lost["several genes"] = atses["junctions_of_several_genes_dropped"]
+    lost["no other junction at their splice sites"] = atses["junctions_alone"]
+    lost = {why: number for why, number in lost.items() if number}
+    worst = max(lost, key=lambda why: lost[why])
+    advice = _ADVICE.get(worst, f"Is {worst} right for so many cells and reads?")
+    steps = ", ".join(f"{why} {number:,}" for why, number in lost.items())
+    return f"No ATSE is left of {qc['junctions_before']:,} junctions. Lost to {steps}. {advice}"
+
+
+def warn_of_annotation(junctions: pd.DataFrame, reads: np.ndarray, name: str) -> None:
+    """Warn where most reads are at introns that the annotation does not know.
+
+    Parameters
+    ----------
+    junctions
+        J rows with ``known_junction`` and ``n_genes``.
+    reads
+        ``(J,)`` reads of each.
+    name
+        Of the annotation.
+    """
+    if not reads.sum():
+        return
+    known = junctions["known_junction"].to_numpy(bool)
+    of_genes = junctions["n_genes"].to_numpy() > 0
+    share = reads[known].sum() / reads.sum()
+    if share >= _LEAST_KNOWN:
+        return
+    in_genes = reads[of_genes].sum() / reads.sum()
+    warnings.warn(
+        f"Only {share:.0%} of the reads are at introns that {name} has, {in_genes:.0%} in its "
+        "genes. Is it of this species and genome build, and complete?",
+        UserWarning,
+        stacklevel=3,
+    )
