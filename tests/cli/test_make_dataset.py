@@ -212,3 +212,20 @@ def test_an_interrupted_command_goes_on_where_it_stopped(simulated, tmp_path):
     assert after == made
     assert ad.read_h5ad(data).n_obs == 6
     assert Path(tmp_path / "data.qc.html").exists()
+
+
+def test_counting_as_regtools_does(data_dir, run, tmp_path):
+    data, bam = tmp_path / "data.h5ad", data_dir / "regtools" / "test_hcc1395.bam"
+    lenient = ("--min-reads", 1, "--min-cells", 1, "--min-usage", 0, "--no-report")
+    code, _, err = run("make-dataset", bam, "--regtools", "-o", data, *lenient)
+    assert code == 0, err
+    expected = {}
+    for line in (data_dir / "regtools" / "expected_a8.bed").read_text().splitlines():
+        fields = line.split("\t")
+        left, right = map(int, fields[10].split(","))
+        start, end = int(fields[1]) + left + 1, int(fields[2]) - right
+        expected[f"{fields[0]}:{start}-{end}:{fields[5]}"] = int(fields[4])
+    adata = ad.read_h5ad(data)
+    assert adata.n_vars > 10
+    counts = adata.to_df().iloc[0].astype(int).to_dict()
+    assert counts == {name: expected[name] for name in counts}

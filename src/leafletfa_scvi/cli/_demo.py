@@ -10,6 +10,7 @@ import pandas as pd
 import scanpy as sc
 import scvi
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 import leafletfa_scvi as lfa
@@ -85,7 +86,7 @@ def run_demo(
         f"{FOUND}), in {time.perf_counter() - started:.0f} s.",
         style="green" if found == len(agreement) else "red",
     )
-    reporter.out.print(f"Data and figures are in {output_dir}/.")
+    reporter.out.print(escape(f"Data and figures are in {output_dir}/."), soft_wrap=True)
     return found == len(agreement)
 
 

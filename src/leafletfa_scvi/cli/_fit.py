@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import scvi
 import torch
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 import leafletfa_scvi as lfa
@@ -91,7 +92,9 @@ def run_fit(
     seconds = time.perf_counter() - started
     for table in (_data_table(adata, setup, options, seconds), _program_table(adata)):
         reporter.out.print(table)
-    reporter.out.print(f"Results are in {output}: obsm['X_PHI'], varm['psi_learned'].")
+    reporter.out.print(
+        escape(f"Results are in {output}: obsm['X_PHI'], varm['psi_learned']."), soft_wrap=True
+    )
 
 
 def read(path: Path) -> ad.AnnData:

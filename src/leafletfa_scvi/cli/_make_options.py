@@ -174,6 +174,14 @@ def make_dataset(
             "--skip-duplicates", help="Leave out marked duplicates.", rich_help_panel=_COUNTING
         ),
     ] = False,
+    regtools: Annotated[
+        bool,
+        typer.Option(
+            "--regtools",
+            help="Count as regtools junctions extract: no filters, every mate.",
+            rich_help_panel=_COUNTING,
+        ),
+    ] = False,
     reference: Annotated[
         Path | None,
         typer.Option(help="FASTA file, to read CRAM.", rich_help_panel=_COUNTING),
@@ -252,6 +260,7 @@ def make_dataset(
         "min_anchor": min_anchor,
         "min_mapq": min_mapq,
         "skip_duplicates": skip_duplicates,
+        "regtools": regtools,
         "reference": reference,
     }
     criteria: dict[str, Any] = {
