@@ -129,8 +129,12 @@ def require_splicing(adata: AnnData) -> None:
     """Fail unless ``adata`` has both layers."""
     if not isinstance(adata, AnnData):
         raise TypeError(f"Expected an AnnData, found a {type(adata).__name__}.")
-    for name in (JUNCTION_LAYER, CLUSTER_LAYER):
-        get_layer(adata, name)
+    if not is_splicing(adata):
+        raise KeyError(
+            f"adata lacks {JUNCTION_LAYER!r} or {CLUSTER_LAYER!r}: its layers are "
+            f"{list(adata.layers)}. Make a splicing data set of junction counts first, with "
+            "make_splicing_dataset or splicing_from_counts."
+        )
 
 
 def require_columns(table: Any, slot: str, names: Iterable[str], remedy: str) -> None:
