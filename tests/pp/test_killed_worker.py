@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
+from pp.run_cases import end_process
 
 from leafletfa_scvi.pp._run import make_parts
 from leafletfa_scvi.pp._sources import Source
-
-
-def end_process(source: Source):
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_process_that_is_ended(tmp_path):

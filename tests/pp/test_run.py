@@ -9,26 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+from pp.run_cases import read
 
 from leafletfa_scvi.pp import _run
-from leafletfa_scvi.pp._part import JunctionPart, junction_part
+from leafletfa_scvi.pp._part import JunctionPart
 from leafletfa_scvi.pp._run import Failure, make_parts
 from leafletfa_scvi.pp._sources import Source
-
-
-def read(source: Source) -> JunctionPart:
-    """A part whose one count is the number in the file; notes that the file was read."""
-    with open(f"{source.path}.log", "a") as log:
-        log.write("read\n")
-    text = Path(source.path).read_text()
-    if not text.strip().isdigit():
-        raise ValueError(f"{source.path}: {text!r} is no number.")
-    one = np.array([1])
-    return junction_part(
-        ["c"], one * 0, one, one + 99, one, [source.cell], one * 0, one * int(text)
-    )
 
 
 def times_read(source: Source) -> int:
@@ -198,12 +185,12 @@ def test_a_fault_of_the_program_is_not_taken_for_a_bad_file(sources, folder):
 KILLED = """
 import sys, time
 from pathlib import Path
-import test_run
+from pp.run_cases import read
 from leafletfa_scvi.pp._run import make_parts
 from leafletfa_scvi.pp._sources import Source
 
 def slow(source):
-    part = test_run.read(source)
+    part = read(source)
     if source.cell == "cell3":
         Path(source.path + ".started").touch()
         time.sleep(600)
@@ -216,7 +203,7 @@ make_parts(sources, slow, {}, folder / "parts")
 
 
 def test_a_killed_run_goes_on_where_it_stopped(sources, folder, tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], env=env)
     started = Path(f"{sources[3].path}.started")
     deadline = time.monotonic() + 60

@@ -122,10 +122,9 @@ def _results(
         for job in jobs:
             yield _save_part(*job)
     else:
-        from concurrent.futures.process import BrokenProcessPool
-
         import joblib
         from joblib.externals.loky import get_reusable_executor
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         # loky's processes need no guard around the caller's main module, and start without torch.
         results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
@@ -135,7 +134,7 @@ def _results(
             # "yield from" would close the results itself, before the warnings are silenced.
             for result in results:  # noqa: UP028
                 yield result
-        except BrokenProcessPool as error:
+        except TerminatedWorkerError as error:
             raise ChildProcessError(_ENDED) from error
         finally:
             with warnings.catch_warnings():  # after an error, of tasks whose results are not used

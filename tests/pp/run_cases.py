@@ -1,0 +1,34 @@
+"""Readers for tests of parallel reading, where processes of their own can import them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leafletfa_scvi.pp._part import JunctionPart, junction_part
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.pp._sources import Source
+
+
+def read(source: Source) -> JunctionPart:
+    """A part whose one count is the number in the file; notes that the file was read."""
+    with open(f"{source.path}.log", "a") as log:
+        log.write("read\n")
+    text = Path(source.path).read_text()
+    if not text.strip().isdigit():
+        raise ValueError(f"{source.path}: {text!r} is no number.")
+    one = np.array([1])
+    return junction_part(
+        ["c"], one * 0, one, one + 99, one, [source.cell], one * 0, one * int(text)
+    )
+
+
+def end_process(source: Source) -> JunctionPart:
+    """End the process, as the system does where memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
