@@ -135,7 +135,7 @@ class _Counting:
         min_mapq, cell_tag, umi_tag = options.min_mapq, options.cell_tag, options.umi_tag
         strand_of = strand_of_reads(options.strand, options.strand_tag, regtools=False)
         add_start, add_length = distinct.start.append, distinct.length.append
-        add_identity = distinct.identity.append
+        add_identity, add_place = distinct.identity.append, distinct.place.append
         flags = [0] * (1 << 16)
         spliced = low_mapq = without_contig = without_umi = 0
         left_out = [0, 0, 0]
@@ -145,7 +145,7 @@ class _Counting:
             options.max_intron,
         )
         cell = 0
-        last_contig = last_position = last_place = -1
+        last_contig = last_position = -1
         condense_at = _N_READS
 
         for reads in parts:
@@ -170,16 +170,16 @@ class _Counting:
                 if umi_tag is None:
                     identity = hash(read.query_name) if flag & PAIRED else ITSELF
                 else:
-                    umi = read.get_tag(umi_tag) if read.has_tag(umi_tag) else ""
+                    try:  # nearly every read has it
+                        umi = read.get_tag(umi_tag)
+                    except KeyError:
+                        umi = ""
                     if umi in MISSING:
                         without_umi += 1
                         continue
                     identity = hash(str(umi))
 
                 place = contig if cell_tag is None else cell << PLACE_BITS | contig
-                if place != last_place:
-                    distinct.move(place)
-                    last_place = place
                 if position < last_position or contig != last_contig:
                     if contig <= last_contig:
                         if in_order and distinct.forgotten:
@@ -202,6 +202,7 @@ class _Counting:
                         add_start(position + left + 1)
                         add_length(length << STRAND_BITS | strand_of(read, flag))
                         add_identity(identity)
+                        add_place(place)
                         continue
                 introns = _introns(operations, options, left_out)
                 strand = strand_of(read, flag) if introns else UNSTRANDED
@@ -209,6 +210,7 @@ class _Counting:
                     add_start(position + start)
                     add_length(length << STRAND_BITS | strand)
                     add_identity(identity)
+                    add_place(place)
 
         _count_flags(flags, self.report)
         self.report.update(

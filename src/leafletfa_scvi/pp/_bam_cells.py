@@ -37,7 +37,10 @@ class Cells:
 
     def of(self, read: AlignedSegment, tag: str) -> int:
         """Number of the read's cell, or -1."""
-        name = read.get_tag(tag) if read.has_tag(tag) else ""
+        try:  # nearly every read has it
+            name = read.get_tag(tag)
+        except KeyError:
+            name = ""
         number = self.numbers.get(name) if isinstance(name, str) else None
         if number is not None:
             self.n_found += 1

@@ -36,6 +36,8 @@ class Distinct:
         format has it) and code of the strand.
     identity
         To be filled likewise: hash of the fragment's name or of the UMI, 64 bits; or ``ITSELF``.
+    place
+        To be filled likewise with ``cell << 32 | contig``, by their numbers.
     repeats
         Sightings that were left out.
     forgotten
@@ -44,16 +46,11 @@ class Distinct:
 
     def __init__(self) -> None:
         self.start, self.length, self.identity = array("i"), array("i"), array("q")
-        self._place, self._since = array("q"), array("q")
+        self.place = array("q")
         self.repeats = 0
         self.forgotten = False
         self._kept = (np.empty(0, np.int64),) * 3
         self._counted: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-
-    def move(self, place: int) -> None:
-        """Sightings from now on are at ``cell << 32 | contig``, by their numbers."""
-        self._place.append(place)
-        self._since.append(len(self.start))
 
     def condense(self, position: tuple[int, int] | None) -> int:
         """Leave out repeats, and count and forget introns that the reads have passed.
@@ -91,12 +88,9 @@ class Distinct:
 
     def _unique(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All sightings in memory but repeats; those of single reads are counted at once."""
-        lengths = np.diff(np.array(self._since), append=len(self.start))
-        place = np.repeat(np.array(self._place), lengths)
         intron = np.array(self.start, dtype=np.int64) << START_BITS | np.array(self.length)
-        new = [intron, place, np.array(self.identity)]
-        del self.start[:], self.length[:], self.identity[:], self._place[:-1], self._since[:-1]
-        self._since[:] = array("q", [0] * len(self._since))
+        new = [intron, np.array(self.place), np.array(self.identity)]
+        del self.start[:], self.length[:], self.identity[:], self.place[:]
         single = new[2] == ITSELF
         if single.any():
             self._count(new[0][single], new[1][single])
