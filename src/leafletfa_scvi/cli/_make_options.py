@@ -184,7 +184,7 @@ def make_dataset(
     ] = False,
     reference: Annotated[
         Path | None,
-        typer.Option(help="FASTA file, to read CRAM.", rich_help_panel=_COUNTING),
+        typer.Option(help="FASTA file of CRAM files; most need none.", rich_help_panel=_COUNTING),
     ] = None,
     min_reads: Annotated[
         int, typer.Option(min=0, help="Reads of a junction.", rich_help_panel=_QC)

@@ -22,6 +22,9 @@ def expand_counts(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Counts y and totals n of every observed entry, n > 0, block of cells by block of cells.
 
+    Blocks are gone through twice, for the number of entries and for the entries themselves, which
+    are then written to where they stay: memory holds the result and one block.
+
     Parameters
     ----------
     counts

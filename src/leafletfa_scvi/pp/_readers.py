@@ -205,7 +205,7 @@ def read_bam(
         Count as ``regtools junctions extract`` does: no filter, every mate counts, and a junction
         needs the anchor on each side from any of its reads.
     reference
-        FASTA file of the genome, to read CRAM.
+        FASTA file of the genome of CRAM files; most need none, as no bases are decoded.
     run
         ``n_jobs``, ``client``, ``work_dir``, ``on_error`` and ``progress``, as in
         :func:`read_junctions`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -241,16 +241,11 @@ def _anndata(
     from anndata import AnnData
 
     adata = AnnData(matrix, obs=obs, var=union.var())
-    adata.uns["splicing"] = junction_record(report)
-    return adata
-
-
-def junction_record(report: Any) -> dict[str, Any]:
-    """What ``uns["splicing"]`` of junction counts says."""
-    return {
+    adata.uns["splicing"] = {
         "coordinates": "1-based inclusive intron",
         "reading": {key: int(value) for key, value in sorted(report.items())},
     }
+    return adata
 
 
 def junction_names(junctions: pd.DataFrame) -> pd.Index:
