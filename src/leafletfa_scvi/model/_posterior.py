@@ -81,6 +81,20 @@ class PosteriorMixin(CellsMixin):
         return pd.Series(pi, self.program_names, name="prevalence")
 
     @torch.no_grad()
+    def get_concentrations(self) -> pd.Series:
+        """Posterior mean of the concentration kappa of each junction, ``(P,)`` by junction name.
+
+        A kappa that all junctions share is repeated; it is infinity for the binomial.
+        """
+        self._require_trained()
+        kappa = self.module.site_mean("kappa")
+        values = np.array(np.inf) if kappa is None else kappa.cpu().double().numpy().reshape(-1)
+        n_junctions = len(self.junction_names)
+        return pd.Series(
+            np.broadcast_to(values, n_junctions).copy(), self.junction_names, name="concentration"
+        )
+
+    @torch.no_grad()
     def get_credible_intervals(
         self,
         parameter: str,
