@@ -25,6 +25,7 @@ from leafletfa_scvi.data import (
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
 from leafletfa_scvi.model._persistence import PersistenceMixin
 from leafletfa_scvi.model._posterior import PosteriorMixin
+from leafletfa_scvi.model._prune import PruneMixin
 from leafletfa_scvi.model._query import QueryMixin
 from leafletfa_scvi.model._summary import SummaryMixin
 from leafletfa_scvi.model._training import TrainingMixin
@@ -39,6 +40,7 @@ class LeafletFAModel(
     TrainingMixin,
     SummaryMixin,
     DifferentialSplicingMixin,
+    PruneMixin,
     PosteriorMixin,
     QueryMixin,
     PersistenceMixin,
