@@ -31,6 +31,9 @@ def check_parts(adata, training, hidden):
         np.testing.assert_array_equal(reads.indptr, totals.indptr)
         assert (totals.data > 0).all()
         assert same(part.X, reads)
+        for a, b in ((part.X, reads), (part.X, totals), (reads, totals)):
+            assert not np.shares_memory(a.indices, b.indices)
+            assert not np.shares_memory(a.data, b.data)
     for name in (READS, TOTALS):
         whole = sp.csr_matrix(adata.layers[name])
         assert same(training.layers[name] + hidden.layers[name], whole)

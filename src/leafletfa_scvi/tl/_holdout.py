@@ -218,17 +218,20 @@ def _part(
     """``adata`` with some of its observed entries."""
 
     def matrix(values: torch.Tensor, dtype: Any) -> sp.csr_matrix:
-        layout = values.numpy().astype(dtype), entries.column.numpy(), entries.indptr.numpy()
+        layout = (
+            values.numpy().astype(dtype, copy=False),
+            entries.column.numpy(),
+            entries.indptr.numpy(),
+        )
         return sp.csr_matrix(layout, shape=adata.shape, copy=True)
 
-    values = entries.count, entries.total
     part = AnnData(
         matrix(entries.count, np.float32),
         obs=adata.obs.copy(),
         var=adata.var.copy(),
         layers={
             name: matrix(x, adata.layers[name].dtype)
-            for name, x in zip(layers, values, strict=True)
+            for name, x in zip(layers, (entries.count, entries.total), strict=True)
         },
         uns={k: deepcopy(v) for k, v in adata.uns.items() if not str(k).startswith("_scvi")},
         obsm={k: deepcopy(v) for k, v in adata.obsm.items()},

@@ -74,25 +74,24 @@ def score_predictions(
         Arrays differ in length or break the ranges above, or ``bins`` do not rise.
     """
     lower = None if bins is None else _checked_bins(bins)
-    arrays = {"count": count, "total": total, "p": p, "mean": mean}
-    y, n, p, mean = (_vector(name, values) for name, values in arrays.items())
-    if not len(y) == len(n) == len(p) == len(mean):
+    y, n = _vector("count", count), _vector("total", total)
+    predicted, reference = _vector("p", p), _vector("mean", mean)
+    if not len(y) == len(n) == len(predicted) == len(reference):
         raise ValueError(
             f"Expected one value for each entry, found {len(y)} counts, {len(n)} totals, "
-            f"{len(p)} of p and {len(mean)} of mean."
+            f"{len(predicted)} of p and {len(reference)} of mean."
         )
     if not bool(np.all((y >= 0) & (y <= n) & (n > 0))):
         raise ValueError("Expected 0 <= count <= total and total > 0 in every entry.")
-    p, mean = np.clip(p, LEAK, 1.0 - LEAK), np.clip(mean, LEAK, 1.0 - LEAK)
-    value = beta_binomial_log_likelihood(y, n, p, kappa)
-    gain = value - beta_binomial_log_likelihood(y, n, mean, mean_kappa)
-    observed = y / n
-    rows = {"all": _row(value, gain, observed, p, mean)}
+    predicted, reference = (np.clip(x, LEAK, 1.0 - LEAK) for x in (predicted, reference))
+    value = beta_binomial_log_likelihood(y, n, predicted, kappa)
+    gain = value - beta_binomial_log_likelihood(y, n, reference, mean_kappa)
+    of_entry = value, gain, y / n, predicted, reference
+    rows = {"all": _row(*of_entry)}
     if lower is not None:
         bin_of = np.searchsorted(lower, n, side="right") - 1
         for i, name in enumerate(_bin_names(lower)):
-            some = bin_of == i
-            rows[name] = _row(*(x[some] for x in (value, gain, observed, p, mean)))
+            rows[name] = _row(*(x[bin_of == i] for x in of_entry))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("atse_total")
 
 
@@ -115,18 +114,18 @@ def beta_binomial_log_likelihood(
     ValueError
         A concentration is not above 0, or there is neither one nor one for each entry.
     """
-    kappa = np.asarray(kappa, np.float64)
-    if kappa.shape not in ((), count.shape) or not bool((kappa > 0).all()):
+    concentration = np.asarray(kappa, np.float64)
+    if concentration.shape not in ((), count.shape) or not bool((concentration > 0).all()):
         raise ValueError(
             "Expected concentrations above 0, one in all or one for each of "
-            f"{len(count)} entries, found shape {kappa.shape} with smallest "
-            f"{kappa.min(initial=np.inf):g}."
+            f"{len(count)} entries, found shape {concentration.shape} with smallest "
+            f"{concentration.min(initial=np.inf):g}."
         )
+    each = np.broadcast_to(concentration, count.shape)
     out = np.empty(len(count))
     for start in range(0, len(count), _BLOCK):
         at = slice(start, start + _BLOCK)
-        y, n, q = count[at], total[at], p[at]
-        strength = kappa[at] if kappa.ndim else np.full(len(y), kappa)
+        y, n, q, strength = (x[at] for x in (count, total, p, each))
         value = gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)
         binomial = np.isinf(strength)
         value[binomial] += (xlogy(y, q) + xlog1py(n - y, -q))[binomial]
