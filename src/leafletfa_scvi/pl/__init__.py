@@ -6,6 +6,15 @@ Every function draws into ``ax`` (a new figure without one) and returns the axes
 from leafletfa_scvi.pl._history import history
 from leafletfa_scvi.pl._programs import program_heatmap, program_match
 from leafletfa_scvi.pl._qc import dataset_qc
+from leafletfa_scvi.pl._selection import n_programs, program_stability
 from leafletfa_scvi.pl._structure import structure
 
-__all__ = ["dataset_qc", "history", "program_heatmap", "program_match", "structure"]
+__all__ = [
+    "dataset_qc",
+    "history",
+    "n_programs",
+    "program_heatmap",
+    "program_match",
+    "program_stability",
+    "structure",
+]

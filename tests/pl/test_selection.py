@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgba
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi.tl._select import ProgramSelection
+from leafletfa_scvi.tl._stability import program_stability
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def selection(n_seeds=3):
+    rng = np.random.default_rng(0)
+    numbers = np.repeat([2, 4, 6, 8], n_seeds)
+    gain = 0.1 + 0.01 * rng.normal(size=len(numbers))
+    scores = pd.DataFrame({"n_programs": numbers, "log_likelihood_gain": gain})
+    grouped = scores.groupby("n_programs")["log_likelihood_gain"]
+    summary = pd.DataFrame({"log_likelihood_gain": grouped.mean(), "se": grouped.sem()})
+    summary["stability"] = [0.9, 0.95, 0.6, -0.1] if n_seeds > 1 else np.nan
+    return ProgramSelection(4, "a note", summary, scores, 0.7)
+
+
+def test_numbers_of_programs():
+    result = selection()
+    ax = lfa.pl.n_programs(result)
+    ax.figure.draw_without_rendering()
+    chosen, points, mean = ax.lines[:3]
+    assert list(chosen.get_xdata()) == [4, 4]
+    np.testing.assert_array_equal(points.get_xdata(), result.scores["n_programs"])
+    np.testing.assert_array_equal(points.get_ydata(), result.scores["log_likelihood_gain"])
+    np.testing.assert_array_equal(mean.get_ydata(), result.summary["log_likelihood_gain"])
+    bars = ax.collections[0].get_segments()
+    ends = result.summary["log_likelihood_gain"] - result.summary["se"]
+    np.testing.assert_allclose([bar[0, 1] for bar in bars], ends)
+    right = ax.figure.axes[1]
+    np.testing.assert_array_equal(right.lines[0].get_ydata(), result.summary["stability"])
+    assert right.get_ylim() == (-0.1, 1.05)
+    texts = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert texts == ["held-out gain", "stability", "recommended: 4"]
+    assert ax.get_xlabel() == "number of programs"
+
+
+def test_one_seed_has_no_second_axis():
+    ax = lfa.pl.n_programs(selection(1))
+    ax.figure.draw_without_rendering()
+    assert len(ax.figure.axes) == 1
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "held-out gain",
+        "recommended: 4",
+    ]
+
+
+@pytest.fixture
+def stability():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(300, 4))
+    models = {}
+    for name, n in (("first", 4), ("second", 4), ("third", 3)):
+        psi = base + rng.normal(size=base.shape) * [0.1, 0.2, 0.3, 0.0]
+        psi[:, 3] = rng.normal(size=300)  # another one in each
+        models[name] = pd.DataFrame(psi[:, :n]).set_axis([f"SP_{k + 1}" for k in range(n)], axis=1)
+    return program_stability(models, reference="first", threshold=0.6)
+
+
+def test_stability_of_programs(stability):
+    ax = lfa.pl.program_stability(stability)
+    ax.figure.draw_without_rendering()
+    shown = ax.images[0].get_array()
+    np.testing.assert_array_equal(shown.filled(np.nan), stability.correlation)
+    assert np.isnan(stability.correlation.loc["SP_4", "third"])
+    found = stability.correlation.to_numpy() >= 0.6
+    np.testing.assert_array_equal(ax.images[0].get_alpha() == 1, found)
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["second", "third"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["SP_1", "SP_2", "SP_3", "SP_4"]
+    black = [to_rgba(t.get_color()) == to_rgba("black") for t in ax.get_yticklabels()]
+    assert black == stability.programs["reproducible"].tolist() == [True, True, True, False]
+    assert ax.get_title(loc="left") == "3 of 4 programs reproducible"
+    assert len(ax.texts) == 7
+    assert "first" in ax.get_ylabel()
+
+
+def test_axes_are_taken(stability):
+    _, (left, right) = plt.subplots(1, 2)
+    assert lfa.pl.n_programs(selection(), ax=left) is left
+    assert lfa.pl.program_stability(stability, ax=right, cmap="magma") is right
+    assert right.images[0].get_cmap().name == "magma"

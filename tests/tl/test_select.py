@@ -1,0 +1,267 @@
+"""The number of programs by held-out likelihood and stability."""
+
+from __future__ import annotations
+
+import inspect
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi import LeafletFAModel
+from leafletfa_scvi.tl import evaluate_holdout, holdout_splicing
+from leafletfa_scvi.tl._select import _note, recommended, select_n_programs
+from leafletfa_scvi.tl._stability import program_stability
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+QUICK = {"accelerator": "cpu", "em_iterations": 30}
+
+
+@pytest.fixture(scope="module")
+def _data():
+    return lfa.datasets.simulate_splicing(200, 80, 3, coverage=0.5, differing=0.6, seed=1)
+
+
+@pytest.fixture
+def data(_data):
+    return _data.copy()
+
+
+@pytest.fixture(scope="module")
+def result(_data):
+    return select_n_programs(
+        _data.copy(), [5, 1, 2, 3], n_seeds=2, train_kwargs=QUICK, seed=7, progress=False
+    )
+
+
+def test_the_planted_number_is_found(result):
+    assert result.n_programs == 3
+    assert "K = 3" in result.note
+    assert "3 of its 3 programs are reproducible" in result.note
+    gain = result.summary["log_likelihood_gain"]
+    assert gain.idxmax() == 3
+    assert gain[3] > gain[2] > gain[1]
+    assert result.summary["stability"][3] > 0.9 > result.summary["stability"][5]
+    assert result.summary["n_reproducible"].tolist()[:3] == [1, 2, 3]
+    assert result.summary["n_reproducible"][5] < 5
+
+
+def test_tables(result):
+    scores, summary = result.scores, result.summary
+    assert scores["n_programs"].tolist() == [1, 1, 2, 2, 3, 3, 5, 5]
+    assert scores["seed"].tolist() == [7, 8] * 4
+    assert scores["n_entries"].nunique() == 2  # each split has its own hidden entries
+    assert (scores["seconds"] > 0).all()
+    grouped = scores.groupby("n_programs")
+    np.testing.assert_allclose(
+        summary["log_likelihood_gain"], grouped["log_likelihood_gain"].mean()
+    )
+    difference = grouped["log_likelihood_gain"].agg(lambda x: abs(x.iloc[0] - x.iloc[1]))
+    np.testing.assert_allclose(summary["se"], difference / 2)  # sd / sqrt(2) of two values
+    np.testing.assert_allclose(grouped["stability"].mean(), summary["stability"])
+    assert summary.index[summary["recommended"]].tolist() == [3]
+
+
+def test_a_row_is_what_a_user_would_compute(data, result):
+    """Split, fit and scores of one K, done by hand for both seeds."""
+    models = []
+    for seed in (7, 8):
+        training, hidden = holdout_splicing(data, 0.1, seed=seed)
+        LeafletFAModel.setup_anndata(training)
+        torch.manual_seed(seed)
+        model = LeafletFAModel(training, 2)
+        model.train(max_epochs=0, enable_progress_bar=False, **QUICK)
+        models.append(model)
+        wanted = evaluate_holdout(model, hidden).loc["all"]
+        row = result.scores.query("n_programs == 2 and seed == @seed").iloc[0]
+        for name, value in wanted.items():
+            assert row[name] == value, name
+    assert result.summary["stability"][2] == program_stability(models).score
+
+
+def test_the_users_data_and_random_states_are_left_alone(data):
+    data.uns["mine"] = 1
+    data.layers["more"] = data.layers["cell_by_junction_matrix"].copy()
+    copy = data.copy()
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    managers = len(LeafletFAModel._setup_adata_manager_store)
+    results = [
+        select_n_programs(
+            data, range(2, 4), n_seeds=1, train_kwargs=QUICK, seed=seed, progress=False
+        )
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
+    assert random.getstate() == states[2]
+    assert len(LeafletFAModel._setup_adata_manager_store) == managers  # no split is held on to
+    assert list(data.uns) == list(copy.uns)
+    assert list(data.layers) == list(copy.layers)
+    assert data.obs.equals(copy.obs)
+    assert data.var.equals(copy.var)
+    for name in data.layers:
+        assert (data.layers[name] != copy.layers[name]).nnz == 0
+    timeless = [r.scores.drop(columns="seconds") for r in results]
+    pd.testing.assert_frame_equal(timeless[0], timeless[1])
+    assert not timeless[0].equals(timeless[2])
+
+
+def test_one_seed_has_neither_error_nor_stability(data):
+    result = select_n_programs(data, (3,), n_seeds=1, train_kwargs=QUICK, progress=False)
+    assert result.n_programs == 3
+    assert result.summary[["se", "stability", "n_reproducible"]].isna().all(axis=None)
+    assert "neither error nor stability" in result.note
+
+
+def test_options_reach_model_training_and_layers(data, monkeypatch):
+    data.layers["y"] = data.layers.pop("cell_by_junction_matrix")
+    data.layers["n"] = data.layers.pop("cell_by_cluster_matrix")
+    data.var["label"] = data.var.pop("atse_id")
+    seen = []
+
+    def train(self, **kwargs):
+        seen.append((self.module.model.likelihood, self._setup_args, kwargs))
+        original(self, **kwargs)
+
+    original = LeafletFAModel.train
+    train.__signature__ = inspect.signature(original)
+    monkeypatch.setattr(LeafletFAModel, "train", train)
+    names = {"junction_layer": "y", "cluster_layer": "n", "atse_key": "label"}
+    select_n_programs(
+        data,
+        [2],
+        n_seeds=1,
+        fraction=0.2,
+        **names,
+        model_kwargs={"likelihood": "binomial"},
+        train_kwargs={**QUICK, "em_iterations": 3},
+        progress=False,
+    )
+    ((likelihood, setup, kwargs),) = seen
+    assert likelihood == "binomial"
+    assert {name: setup[name] for name in names} == names
+    assert kwargs["em_iterations"] == 3
+    select_n_programs(
+        data,
+        [2],
+        n_seeds=1,
+        method="svi",
+        **names,
+        train_kwargs={**QUICK, "max_epochs": 2},
+        progress=False,
+    )
+    assert seen[1][2]["max_epochs"] == 2
+
+
+def test_an_interruption_gives_nothing_and_leaves_no_trace(data, monkeypatch):
+    original, calls = LeafletFAModel.train, []
+
+    def train(self, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        original(self, **kwargs)
+
+    train.__signature__ = inspect.signature(original)
+    monkeypatch.setattr(LeafletFAModel, "train", train)
+    state = torch.get_rng_state()
+    managers = len(LeafletFAModel._setup_adata_manager_store)
+    with pytest.raises(KeyboardInterrupt):
+        select_n_programs(data, [2, 3], n_seeds=2, train_kwargs=QUICK, progress=False)
+    assert len(calls) == 2
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(LeafletFAModel._setup_adata_manager_store) == managers
+    assert "_scvi_uuid" not in data.uns
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"n_programs": []}, ValueError, "at least one number, found none"),
+        ({"n_programs": 5}, TypeError, "several numbers.*found 5"),
+        ({"n_programs": "25"}, TypeError, "several numbers"),
+        ({"n_programs": [2, 2.5]}, ValueError, "whole number from 1, found 2.5"),
+        ({"n_programs": [True]}, ValueError, "whole number from 1, found True"),
+        ({"n_programs": range(3)}, ValueError, "whole number from 1, found 0"),
+        ({"n_programs": [2, 3, 2]}, ValueError, "once, found 2 more often"),
+        ({"n_programs": [2, 201]}, ValueError, r"number of cells \(200\), found 201"),
+        ({"n_seeds": 0}, ValueError, "n_seeds to be a whole number from 1"),
+        ({"n_seeds": 1.5}, ValueError, "n_seeds to be a whole number from 1"),
+        ({"seed": -1}, ValueError, "seed to be a whole number from 0"),
+        ({"fraction": 0}, ValueError, r"fraction in \(0, 1\), found 0"),
+        ({"fraction": 1}, ValueError, r"fraction in \(0, 1\), found 1"),
+        ({"threshold": 1.2}, ValueError, r"threshold in \(0, 1\), found 1.2"),
+        ({"method": "vb"}, ValueError, "Expected method 'em' or 'svi', found 'vb'"),
+        ({"model_kwargs": {"n_programs": 3}}, ValueError, "model_kwargs holds 'n_programs'"),
+        ({"model_kwargs": [1]}, TypeError, "model_kwargs to be a mapping, found a list"),
+        ({"train_kwargs": {"method": "em"}}, ValueError, "train_kwargs holds 'method'"),
+        ({"junction_layer": "nowhere"}, KeyError, "nowhere"),
+        ({"model_kwargs": {"likelihood": "poisson"}}, ValueError, "poisson"),
+        ({"train_kwargs": {"no_such": 1}}, TypeError, "no argument 'no_such'"),
+    ],
+)
+def test_bad_arguments_are_found_before_the_first_fit(data, monkeypatch, change, error, message):
+    def start(*_, **__):
+        raise AssertionError("a fit has begun")
+
+    monkeypatch.setattr("leafletfa_scvi.inference.fit_em", start)
+    given = {"n_programs": [2, 3], "progress": False, **change}
+    with pytest.raises(error, match=message):
+        select_n_programs(data, given.pop("n_programs"), **given)
+
+
+def test_cells_need_names_of_their_own(data):
+    data.obs_names = ["same", "same", *data.obs_names[2:]]
+    with pytest.raises(ValueError, match="unique cell names"):
+        select_n_programs(data, [2], progress=False)
+    with pytest.raises(TypeError, match="Expected an AnnData, found a str"):
+        select_n_programs("file.h5ad", [2], progress=False)
+
+
+def table(gain, se=0.01, reproducible=None):
+    numbers = range(2, 2 + len(gain))
+    return pd.DataFrame(
+        {
+            "log_likelihood_gain": gain,
+            "se": se,
+            "stability": 0.9 if reproducible else np.nan,
+            "n_reproducible": pd.array(reproducible or [pd.NA] * len(gain), "Int64"),
+        },
+        index=pd.Index(numbers, name="n_programs"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("gain", "se", "wanted"),
+    [
+        ([0.1, 0.2, 0.3, 0.29], 0.01, 4),
+        ([0.1, 0.295, 0.3, 0.31], 0.01, 4),
+        ([0.1, 0.295, 0.3, 0.31], 0.02, 3),
+        ([0.1, 0.295, 0.3, 0.31], np.nan, 5),
+        ([0.3, 0.2, 0.1], 0.01, 2),
+        # The error is that of the best, not of the one compared with it.
+        ([0.1, 0.295, 0.3, 0.31], [0.5, 0.5, 0.5, 0.001], 5),
+    ],
+)
+def test_rule_of_one_standard_error(gain, se, wanted):
+    assert recommended(table(gain, se)) == wanted
+
+
+def test_notes():
+    note = _note(table([0.1, 0.2, 0.3, 0.299], 0.01, [2, 3, 3, 2]), 4)
+    assert "K = 4 is the best, and no smaller one" in note
+    assert "3 of its 4 programs are reproducible" in note
+    assert "largest K with all programs reproducible is 3" in note
+    assert "smallest within one standard error of the best, K = 5" in _note(
+        table([0.1, 0.2, 0.299, 0.3]), 4
+    )
+    assert "largest tried" in _note(table([0.1, 0.2, 0.3]), 4)
+    assert "smallest tried" in _note(table([0.3, 0.2, 0.1]), 2)
+    assert "no programs" in _note(table([-0.3, -0.2, -0.1]), 4)
+    assert "tried" not in _note(table([0.3]), 2)
