@@ -120,6 +120,12 @@ class Case:
             self.cache["mean"] = (used + 2.0 * overall) / (seen + 2.0)
         return self.cache["mean"]
 
+    def pooled_mean(self) -> np.ndarray:
+        """Share of all training reads of its ATSE that a junction has, ``(P,)``."""
+        t, size = self.training, self.shape[1]
+        reads = np.bincount(t.column, t.total, size)
+        return (np.bincount(t.column, t.count, size) + 0.5) / (reads + 1.0)
+
 
 def holdout(
     adata: AnnData,

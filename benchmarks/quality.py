@@ -40,8 +40,11 @@ if TYPE_CHECKING:
 
 QUICK_CASES = ["tiny"]
 QUICK_METHODS = ["truth", "junction mean", "PCA", "NMF", "ADMIXTURE", "default", "em"]
-MAIN_METHODS = ["default", "em"]
-"""Variants on the series of cases; all on the others."""
+MAIN = {"default", "em"}
+"""Variants that run everywhere unless told; the others do on few seeds, and not on the series."""
+SLOW = {"MOFA+"}
+"""Not on the series."""
+_FEW = 3
 
 
 def main() -> None:
@@ -105,7 +108,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", nargs="+", help="names or groups; all without it")
-    parser.add_argument("--methods", nargs="+", help="names, or 'baselines', 'variants'")
+    parser.add_argument("--methods", nargs="+", help="names, or baselines, variants; see --list")
     parser.add_argument("--seeds", type=int, nargs="+", help="of data and fit; else by case")
     parser.add_argument("--splits", type=int, nargs="+", help="seeds of hold-outs of real data")
     parser.add_argument("--quick", action="store_true", help="one tiny case, under a minute")
@@ -145,13 +148,17 @@ def planned(args: argparse.Namespace) -> Iterator[tuple[str, str, int, int]]:
         family = CASES[name]
         seeds = args.seeds or list(range(family.seeds))
         data_seeds = (args.splits or seeds) if family.crossed else seeds
-        methods = args.methods
-        if methods is None:
-            methods = [*BASELINES, *(MAIN_METHODS if name in series else VARIANTS)]
-        for data_seed in data_seeds:
-            for method in methods:
-                one_seed = 0 if method in SEEDLESS else data_seed
-                for seed in seeds if family.crossed and method not in SEEDLESS else [one_seed]:
+        for place, data_seed in enumerate(data_seeds):
+            for method in args.methods or [*BASELINES, *VARIANTS]:
+                minor = args.methods is None and method in VARIANTS and method not in MAIN
+                if args.methods is None and name in series and (minor or method in SLOW):
+                    continue
+                if minor and place >= _FEW:
+                    continue
+                chosen = seeds if family.crossed else [data_seed]
+                if method in SEEDLESS:
+                    chosen = [0]
+                for seed in chosen[:1] if minor else chosen:
                     yield name, method, data_seed, seed
 
 
