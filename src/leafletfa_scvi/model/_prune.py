@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 class PruneMixin(PosteriorMixin):
     """``prune`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
+    init_params_: dict[str, Any]
+    _model_summary_string: str
+
     @torch.no_grad()
     def prune(self, threshold: float = 0.01) -> list[str]:
         """Drop the programs that cells hardly use, in place.

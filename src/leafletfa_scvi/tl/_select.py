@@ -146,7 +146,7 @@ def select_n_programs(
         raise ValueError(f"Expected method 'em' or 'svi', found {method!r}.")
     options = _options("model_kwargs", model_kwargs, _OWN_MODEL_ARGUMENTS)
     training = _options("train_kwargs", train_kwargs, {"self", "method"})
-    layers = {
+    layers: dict[str, Any] = {
         "junction_layer": junction_layer,
         "cluster_layer": cluster_layer,
         "atse_key": atse_key,
