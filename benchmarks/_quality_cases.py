@@ -25,6 +25,8 @@ JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
 CHEN = "chen_mesc.h5ad"
 FRACTION = 0.1
 """Share of (cell, ATSE) pairs hidden."""
+RANGE = (0.005, 0.995)
+"""Of predictions of other methods: without it, few reads of rare junctions decide."""
 _CHUNK = 1 << 18
 
 
@@ -109,7 +111,7 @@ class Case:
         """Mean PSI of each junction in training, ``(P,)``: the reference of all deviations.
 
         Each entry weighs n (1 + r) / (n + r), r = 9, as beta-binomial counts of concentration 9
-        ask for, with two entries' worth of the mean of all junctions.
+        ask for, with two entries' worth of the mean of all junctions; taken into ``RANGE``.
         """
         if "mean" not in self.cache:
             t, size = self.training, self.shape[1]
@@ -117,7 +119,7 @@ class Case:
             used = np.bincount(t.column, weight * t.count / t.total, size)
             seen = np.bincount(t.column, weight, size)
             overall = used.sum() / seen.sum()
-            self.cache["mean"] = (used + 2.0 * overall) / (seen + 2.0)
+            self.cache["mean"] = np.clip((used + 2.0 * overall) / (seen + 2.0), *RANGE)
         return self.cache["mean"]
 
     def pooled_mean(self) -> np.ndarray:

@@ -76,7 +76,7 @@ def fit(case: Case, name: str | Variant, seed: int = 0) -> tuple[lfa.LeafletFAMo
     chosen = variant(name) if isinstance(name, str) else name
     if repr(chosen) not in _compiled:
         _compiled.add(repr(chosen))
-        few = {} if chosen.train.get("method") == "em" else {"max_epochs": 2}
+        few: dict[str, Any] = {} if chosen.train.get("method") == "em" else {"max_epochs": 2}
         _train(tiny(), chosen, 0, **few)
     start = time.perf_counter()
     model = _train(case, chosen, seed)
@@ -115,6 +115,6 @@ def _train(case: Case, chosen: Variant, seed: int, **options: Any) -> lfa.Leafle
         warnings.simplefilter("ignore")
         lfa.LeafletFAModel.setup_anndata(adata)
         model = lfa.LeafletFAModel(adata, case.n_programs, **chosen.model)
-        arguments = {"accelerator": "cpu", "enable_progress_bar": False}
+        arguments: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False}
         model.train(**(arguments | chosen.train | options))
     return model

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from _quality_cases import Case, Entries
 
-RANGE = (0.005, 0.995)
-"""Of predictions of other methods: without it, few reads of rare junctions decide."""
 _LARGE = 1e6
 """Concentration from which on counts are taken as binomial: lgamma loses its digits."""
 _SOME = 300_000
@@ -113,7 +111,8 @@ def score(case: Case, found: Prediction) -> dict[str, Any]:
 
 def _held_out(case: Case, found: Prediction, p: np.ndarray) -> tuple[float, dict[str, float]]:
     """Log-likelihood per hidden entry, and how predicted PSI correlate with hidden ones."""
-    hidden, row = case.hidden, {}
+    hidden = case.hidden
+    row: dict[str, float] = {}
     if found.concentration is None:
         trained = fit_concentration(case.training, found.predict(case.training))
         best = fit_concentration(hidden, p)
@@ -129,6 +128,10 @@ def _held_out(case: Case, found: Prediction, p: np.ndarray) -> tuple[float, dict
     for name, mean in (("r dev.", case.mean()), ("r dev. pooled", case.pooled_mean())):
         of_entry = mean[hidden.column]
         row[name] = _pearson(usage - of_entry, p - of_entry)
+    for least in (5, 10):
+        some = hidden.total >= least
+        deviation = (usage - case.mean()[hidden.column])[some]
+        row[f"r dev. {least}+"] = _pearson(deviation, (p - case.mean()[hidden.column])[some])
     row["r PSI"] = _pearson(usage, p)
     return float(value), {name: float(x) for name, x in row.items()}
 
@@ -136,8 +139,7 @@ def _held_out(case: Case, found: Prediction, p: np.ndarray) -> tuple[float, dict
 def _reference(case: Case) -> dict[str, float]:
     """Log-likelihood per hidden entry of junction means, and of the truth."""
     if "reference" not in case.cache:
-        mean = np.clip(case.mean(), *RANGE)
-        found = Prediction(lambda entries: mean[entries.column])
+        found = Prediction(lambda entries: case.mean()[entries.column])
         values = {"mean": _held_out(case, found, found.predict(case.hidden))[0]}
         if case.truth is not None:
             p = case.hidden.product(case.truth.activities, case.truth.programs)

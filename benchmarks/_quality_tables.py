@@ -14,6 +14,7 @@ SCORES = {
     "gain": 9,
     "share": 7,
     "r dev.": 7,
+    "r dev. 5+": 9,
     "r PSI": 6,
     "psi r": 6,
     "psi r min": 9,
@@ -29,12 +30,13 @@ SCORES = {
     "ARI": 7,
 }
 _METHOD = 24
-_AGAINST = ("accuracy", "ARI", "r dev.", "r dev. pooled", "log-lik.")
+_AGAINST = ("accuracy", "ARI", "r dev.", "r dev. 5+", "r dev. pooled", "log-lik.")
 LEGEND = """
 - s: seconds of the fit. log-lik.: held-out log-likelihood of an entry; gain: over junction means;
   share: of the gain that the true parameters have. Baselines have the concentration that is best
   on the hidden entries, the model its own.
-- r dev.: Pearson of predicted and hidden deviations from junction means; r PSI: of PSI.
+- r dev.: Pearson of predicted and hidden deviations from junction means, 5+: where the ATSE has at
+  least 5 reads, pooled: from the share of all reads; r PSI: of PSI.
 - psi r, phi r: correlation of matched programs and activities with the truth, mean and min over
   programs; psi r of deviations from a junction's mean over programs, "plain" without that.
   found: activities with a correlation above 0.5.
@@ -55,7 +57,7 @@ def summary(rows: list[dict[str, Any]]) -> Table:
     columns = {"case": 16, "method": _METHOD, "runs": 4, "of runs": 7, **SCORES}
     table = Table(columns)
     for (case, method), some in _grouped(rows).items():
-        statistics = {"mean": np.mean, "sd": _spread, "min": np.min}
+        statistics: dict[str, Any] = {"mean": np.mean, "sd": _spread, "min": np.min}
         for name, statistic in list(statistics.items())[: 1 if len(some) == 1 else 3]:
             row = {"case": case, "method": method, "runs": len(some), "of runs": name}
             for column in SCORES:
@@ -73,8 +75,8 @@ def against_pca(rows: list[dict[str, Any]]) -> Table:
     table = Table(columns)
     pca = {(r["case"], r["data seed"]): r for r in rows if r["method"] == "PCA"}
     for (case, method), some in _grouped(rows).items():
-        pairs = [(r, pca.get((case, r["data seed"]))) for r in some]
-        pairs = [(r, p) for r, p in pairs if p is not None and "accuracy" in r]
+        found = [r for r in some if (case, r["data seed"]) in pca and "accuracy" in r]
+        pairs = [(r, pca[case, r["data seed"]]) for r in found]
         if method == "PCA" or not pairs:
             continue
         row = {"case": case, "method": method, "runs": len(pairs)}
