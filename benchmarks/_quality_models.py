@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scvi
+from _quality_baselines import NotRunError
 from _quality_cases import tiny
 from _quality_scores import Prediction
 
@@ -39,10 +40,10 @@ VARIANTS = {
     "dirichlet-multinomial": Variant({"likelihood": "dirichlet-multinomial"}),
     "junction dispersion": Variant({"dispersion": "junction"}),
     "global dispersion": Variant({"dispersion": "global"}),
-    "dirichlet-multinomial, junction dispersion": Variant(
+    "dirichlet-multinomial + junction dispersion": Variant(
         {"likelihood": "dirichlet-multinomial", "dispersion": "junction"}
     ),
-    "dirichlet-multinomial, global dispersion": Variant(
+    "dirichlet-multinomial + global dispersion": Variant(
         {"likelihood": "dirichlet-multinomial", "dispersion": "global"}
     ),
     "published": Variant({"junction_prior": "junction", "concentration_prior": "leafletfa"}),
@@ -86,6 +87,9 @@ def fit(case: Case, name: str | Variant, seed: int = 0) -> tuple[lfa.LeafletFAMo
 def run(case: Case, name: str | Variant, seed: int = 0) -> Prediction:
     """Posterior means as a prediction, with intervals unless it is a point estimate."""
     chosen = variant(name) if isinstance(name, str) else name
+    if chosen.model.get("likelihood") == "dirichlet-multinomial":
+        if "atse_id" not in case.adata.var:
+            raise NotRunError("junctions of an ATSE do not share its reads here")
     model, seconds = fit(case, chosen, seed)
     return predicted(model, seconds, intervals=chosen.train.get("method") != "em")
 
