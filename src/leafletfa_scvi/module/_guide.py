@@ -1,5 +1,7 @@
 """The guide: Beta for psi, Dirichlet for phi and pi, log-normal for every positive site.
 
+Where the junctions of an ATSE share its reads, psi is Dirichlet within the ATSE.
+
 Its parameters are plain torch parameters of this module and never enter Pyro's global parameter
 store, so two models in one process cannot touch each other.
 """
@@ -15,6 +17,8 @@ import torch
 from torch import nn
 
 from leafletfa_scvi.module._distributions import Beta, Dirichlet
+from leafletfa_scvi.module._grouped import GroupedDirichlet
+from leafletfa_scvi.module._mixture import STRENGTHS
 
 if TYPE_CHECKING:
     from leafletfa_scvi.module._generative import SplicingGenerativeModel
@@ -50,26 +54,65 @@ class SplicingGuide(nn.Module):
 
     def __init__(self, generative: SplicingGenerativeModel) -> None:
         super().__init__()
-        n_programs = generative.n_programs
         self.n_obs = generative.n_obs
         self.n_junctions = generative.n_junctions
-        self.n_programs = n_programs
-        shape = (generative.n_junctions, n_programs)
-        prior_shape = (shape[0] if generative.junction_prior == "junction" else 1, 1)
+        self.n_programs = generative.n_programs
+        # Seen by the groups of the model, and no part of this module's parameters.
+        self._generative = (generative,)
+        shape = (generative.n_columns, self.n_programs)
         self.scalars = nn.ModuleDict(
             {name: _LogNormalSite(()) for name in generative.scalar_priors()}
         )
-        self.a = _LogNormalSite(prior_shape, scale=0.5)
-        self.b = _LogNormalSite(prior_shape, scale=0.5)
-        self.pi_log = nn.Parameter(torch.full((n_programs,), math.log(10.0)))
+        prior_shape = (shape[0] if generative.junction_prior == "junction" else 1, 1)
+        self.prior_sites = generative.prior_sites
+        for name in self.prior_sites:
+            self.add_module(name, _LogNormalSite(prior_shape, scale=0.5))
+        if generative.junction_prior == "mixture":
+            self.strength_log = nn.Parameter(torch.zeros(len(STRENGTHS)))
+        self.has_kappas = generative.learns_concentration and generative.dispersion == "junction"
+        if self.has_kappas:
+            self.kappa = _LogNormalSite((generative.n_dispersions,), loc=math.log(10.0), scale=0.3)
+        self.pi_log = nn.Parameter(torch.full((self.n_programs,), math.log(10.0)))
         self.psi_log_inclusion = nn.Parameter(torch.zeros(shape))
-        self.psi_log_exclusion = nn.Parameter(torch.zeros(shape))
-        self.phi_log = nn.Parameter(torch.zeros(generative.n_obs, n_programs))
+        if not generative.shared:
+            self.psi_log_exclusion = nn.Parameter(torch.zeros(shape))
+        self.phi_log = nn.Parameter(torch.zeros(generative.n_obs, self.n_programs))
 
-    def psi(self) -> Beta:
-        """Posterior of the programs, ``(P, K)``."""
-        inclusion, exclusion = self.psi_log_inclusion, self.psi_log_exclusion
-        return Beta(_bounded_exp(inclusion), _bounded_exp(exclusion))
+    @property
+    def shared(self) -> bool:
+        """Whether programs sum to one within an ATSE."""
+        return self._generative[0].shared
+
+    def psi(self) -> Beta | GroupedDirichlet:
+        """Posterior of the programs, ``(P', K)``, implicit junctions last."""
+        inclusion = _bounded_exp(self.psi_log_inclusion)
+        if self.shared:
+            return GroupedDirichlet(inclusion, self._generative[0].groups, self.n_programs)
+        return Beta(inclusion, _bounded_exp(self.psi_log_exclusion))
+
+    def psi_marginal(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Concentrations of the Beta that each entry of psi has alone, ``(P', K)`` each.
+
+        The second is 0 where psi is 1 for certain: at the only junction of an ATSE that it shares
+        its reads with no other.
+        """
+        psi = self.psi()
+        if isinstance(psi, Beta):
+            return psi.concentration1, psi.concentration0
+        groups = psi.groups
+        alone = groups.spread(groups.sum(torch.ones_like(psi.given[:, :1]))) == 1
+        rest = (psi.total - psi.concentration).clamp(min=math.exp(_MIN_LOG))
+        return psi.concentration, rest.masked_fill(alone, 0.0)
+
+    def strength_weights(self) -> dist.Dirichlet:
+        """Posterior of the weights of the mixture's strengths, R components."""
+        return dist.Dirichlet(_bounded_exp(self.strength_log))
+
+    def site(self, name: str) -> dist.LogNormal:
+        """Posterior of the sites ``a``, ``b`` or, where there are many, ``kappa``."""
+        site = getattr(self, name)
+        assert isinstance(site, _LogNormalSite)
+        return site.distribution()
 
     def phi(self, cells: torch.Tensor | slice = slice(None)) -> Dirichlet:
         """Posterior of the activities of ``cells``, ``(B,)`` with K components."""
@@ -95,23 +138,35 @@ class SplicingGuide(nn.Module):
 
     def forward(self, cells: torch.Tensor, entries: object) -> None:
         """Draw every site; arguments as in the model."""
+        generative = self._generative[0]
         for name in self.scalars:
             pyro.sample(name, self.scalar(name))
         pyro.sample("pi", self.pi())
-        with pyro.plate("junction_priors", self.a.loc.shape[0], dim=-2):
-            pyro.sample("a", self.a.distribution())
-            pyro.sample("b", self.b.distribution())
-        with (
-            pyro.plate("junctions", self.n_junctions, dim=-2),
-            pyro.plate("programs", self.n_programs, dim=-1),
-        ):
-            pyro.sample("psi", self.psi())
+        psi = self.psi()
+        if generative.junction_prior == "mixture":
+            pyro.sample("strength_weights", self.strength_weights())
+        else:
+            with generative.junction_plate():
+                for name in self.prior_sites:
+                    pyro.sample(name, self.site(name))
+        if self.shared or generative.junction_prior == "mixture":
+            pyro.sample("psi", psi if self.shared else psi.to_event(2))
+        else:
+            with (
+                pyro.plate("junctions", generative.n_columns, dim=-2),
+                pyro.plate("programs", self.n_programs, dim=-1),
+            ):
+                pyro.sample("psi", psi)
+        if self.has_kappas:
+            with generative.dispersion_plate():
+                pyro.sample("kappa", self.site("kappa"))
         with pyro.plate("cells", self.n_obs, subsample=cells, dim=-1):
             pyro.sample("phi", self.phi(cells))
 
     @torch.no_grad()
     def order(self, programs: torch.Tensor) -> None:
         """Permute the programs in place; ``programs`` is a ``(K,)`` permutation."""
-        for name in ("psi_log_inclusion", "psi_log_exclusion", "phi_log", "pi_log"):
-            parameter = getattr(self, name)
+        for name, parameter in self.named_parameters():
+            if name not in ("psi_log_inclusion", "psi_log_exclusion", "phi_log", "pi_log"):
+                continue
             parameter.copy_(parameter[..., programs])

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scvi.module.base import PyroBaseModuleClass
 
-from leafletfa_scvi.inference import (
-    EMResult,
-    beta_from_curvature,
-    dirichlet_from_curvature,
-    information,
-)
 from leafletfa_scvi.module._generative import EPS, SplicingGenerativeModel, activity_prior
 from leafletfa_scvi.module._guide import SplicingGuide
+from leafletfa_scvi.module._start import start_guide
+from leafletfa_scvi.ops import MultinomialEntries
 
 if TYPE_CHECKING:
+    from leafletfa_scvi.inference import EMResult
     from leafletfa_scvi.ops import ObservedEntries
 
 
@@ -64,23 +61,74 @@ class LeafletFAModule(PyroBaseModuleClass):
         """Nothing to run before the state is loaded: all parameters exist since construction."""
 
     def site_mean(self, name: str) -> torch.Tensor | None:
-        """Posterior mean of a scalar site, its fixed value, or None (kappa of the binomial)."""
+        """Posterior mean of a site, its fixed value, or None (kappa of the binomial).
+
+        A scalar; kappa with ``dispersion="junction"`` has one value per junction, or per ATSE for
+        the Dirichlet-multinomial.
+        """
         if name in self.guide.scalars:
             return self.guide.scalar(name).mean
+        if name == "kappa" and self.guide.has_kappas:
+            return self.guide.site("kappa").mean
         value = self.model.fixed(name)
         return None if value is None else torch.tensor(float(value), device=self.device)
 
-    def junction_prior(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Posterior means of a and b with the offset of the model, ``(P, 1)`` or ``(1, 1)``."""
-        return self.guide.a.distribution().mean + EPS, self.guide.b.distribution().mean + EPS
+    def junction_concentration(self) -> torch.Tensor | None:
+        """Posterior mean of kappa of junctions, ``(P,)`` or a scalar; None for the binomial."""
+        kappa = self.site_mean("kappa")
+        if kappa is None or not kappa.ndim or not self.model.shared:
+            return kappa
+        return kappa[self.model.columns[: self.model.n_junctions]]
+
+    def programs(self) -> torch.Tensor:
+        """Posterior mean of the programs of the P junctions, ``(P, K)``."""
+        return self.guide.psi().mean[: self.model.n_junctions]
+
+    def unseen_programs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Concentrations ``(P', 1)`` for and against that a junction never observed has.
+
+        They are those of the prior at the posterior means of its parameters; of the mixture, those
+        of the Beta (or Dirichlet) with the same mean and variance.
+        """
+        model, guide = self.model, self.guide
+        if model.junction_prior == "mixture":
+            weights = guide.strength_weights().mean
+            strengths = model.mixture(weights).strengths
+            strength = 1.0 / (weights / (strengths + 1.0)).sum() - 1.0
+            mean = model.program_mean[:, None]
+            return strength * mean, strength * (1.0 - mean)
+        values = []
+        for name in model.prior_sites:
+            if model.junction_prior == "global":
+                value = guide.site(name).mean.reshape(())
+            else:
+                shape, rate = (guide.scalar(f"{name}_{part}").mean for part in ("shape", "rate"))
+                value = shape / rate
+            values.append((value + EPS).expand(model.n_columns, 1))
+        return values[0], values[-1]
+
+    @torch.no_grad()
+    def restore_prior(self, entries: ObservedEntries | MultinomialEntries) -> None:
+        """Give the programs and concentrations of what was never observed their prior exactly."""
+        model, guide = self.model, self.guide
+        if isinstance(entries, MultinomialEntries):
+            seen_atse = entries.totals.seen_junctions().to(self.device)
+            unseen = ~seen_atse[model.columns]
+        else:
+            unseen = ~entries.seen_junctions().to(self.device)
+        inclusion, exclusion = self.unseen_programs()
+        guide.psi_log_inclusion[unseen] = inclusion.log()[unseen]
+        if not model.shared:
+            guide.psi_log_exclusion[unseen] = exclusion.log()[unseen]
+        if guide.has_kappas:
+            lost = ~seen_atse if isinstance(entries, MultinomialEntries) else unseen
+            guide.kappa.loc[lost] = guide.scalar("kappa_median").mean.log()
+            guide.kappa.log_scale[lost] = guide.scalar("kappa_spread").mean.log()
 
     def unseen_junction_prior(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scalars a and b of the Beta prior of a junction that was never observed."""
-        if self.model.junction_prior == "global":
-            a, b = self.junction_prior()
-            return a.reshape(()), b.reshape(())
-        mean = {name: self.guide.scalar(name).mean for name in self.guide.scalars}
-        return mean["a_shape"] / mean["a_rate"] + EPS, mean["b_shape"] / mean["b_rate"] + EPS
+        a, b = self.unseen_programs()
+        return a[0, 0], b[0, 0]
 
     def activity_prior(self) -> torch.Tensor:
         """Concentrations ``(K,)`` of the activities' prior at the posterior mean of delta, pi."""
@@ -92,10 +140,10 @@ class LeafletFAModule(PyroBaseModuleClass):
     def start_from(
         self,
         fit: EMResult,
-        entries: ObservedEntries,
-        prior_inclusion: torch.Tensor,
-        prior_exclusion: torch.Tensor,
-        activity_concentration: float,
+        entries: ObservedEntries | MultinomialEntries,
+        prior_inclusion: torch.Tensor | None = None,
+        prior_exclusion: torch.Tensor | None = None,
+        activity_concentration: float | None = None,
     ) -> None:
         """Start every site of the guide at an EM fit, widths from the curvature of the likelihood.
 
@@ -104,31 +152,24 @@ class LeafletFAModule(PyroBaseModuleClass):
         fit
             Outcome of the EM on the same cells and junctions.
         entries
-            The observed entries it was fitted to.
-        prior_inclusion, prior_exclusion
-            a and b of the EM's prior of psi, ``(P,)``.
-        activity_concentration
-            delta of the EM's prior of phi.
+            The entries it was fitted to, ATSE by ATSE for the Dirichlet-multinomial.
+        prior_inclusion, prior_exclusion, activity_concentration
+            Prior of the EM where ``fit`` does not hold it.
         """
-        guide, device = self.guide, self.device
+        if prior_inclusion is not None:
+            a, b = prior_inclusion.reshape(-1), prior_exclusion.reshape(-1)
+            n = self.model.n_columns
+            from types import SimpleNamespace
+
+            prior = SimpleNamespace(
+                mean=(a / (a + b)).expand(n), strength=(a + b).expand(n), weights=None
+            )
+            fit = SimpleNamespace(
+                **{**vars(fit), "prior": prior, "concentration_spread": None},
+                activity_concentration=activity_concentration,
+            )
+            if self.model.junction_prior == "mixture":
+                prior.weights = torch.full((7,), 1.0 / 7.0)
         # Everything anew: an earlier training may have failed half-way.
-        guide.load_state_dict(SplicingGuide(self.model).state_dict())
-        info = information(entries, fit.phi, fit.psi, fit.concentration)
-        alpha = activity_prior(fit.prevalence, activity_concentration).cpu()
-        a, b = prior_inclusion.cpu().reshape(-1, 1), prior_exclusion.cpu().reshape(-1, 1)
-        inclusion, exclusion = beta_from_curvature(fit.psi.cpu(), info.program, a + b)
-        guide.psi_log_inclusion.copy_(inclusion.log().to(device))
-        guide.psi_log_exclusion.copy_(exclusion.log().to(device))
-        phi = dirichlet_from_curvature(fit.phi.cpu(), info.activity, alpha)
-        guide.phi_log.copy_(phi.log().to(device))
-        # As sure of pi as a prior with that many well-determined cells would be.
-        pi_precision = min(float(entries.n_cells), 100.0) * activity_concentration
-        guide.pi_log.copy_((fit.prevalence.to(device) * pi_precision + 0.1).log())
-        if self.model.junction_prior == "global":
-            a, b = a.mean().reshape(1, 1), b.mean().reshape(1, 1)
-        guide.a.loc.copy_(a.log().to(device))
-        guide.b.loc.copy_(b.log().to(device))
-        if "delta" in guide.scalars:
-            guide.set_scalar("delta", activity_concentration)
-        if "kappa" in guide.scalars and fit.concentration is not None:
-            guide.set_scalar("kappa", fit.concentration)
+        self.guide.load_state_dict(SplicingGuide(self.model).state_dict())
+        start_guide(self.model, self.guide, fit, entries)

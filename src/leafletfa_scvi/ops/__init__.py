@@ -11,6 +11,8 @@ from leafletfa_scvi.ops._beta_dirichlet import (
     draw_dirichlet,
 )
 from leafletfa_scvi.ops._entries import ObservedEntries, narrowest
+from leafletfa_scvi.ops._gamma_terms import gamma_terms
+from leafletfa_scvi.ops._grouped import Groups, draw_grouped_dirichlet
 from leafletfa_scvi.ops._multinomial import (
     MultinomialEntries,
     implicit_junctions,
@@ -26,6 +28,7 @@ from leafletfa_scvi.ops._reference import (
 __all__ = [
     "LEAK",
     "ExpectedCounts",
+    "Groups",
     "MultinomialEntries",
     "ObservedEntries",
     "beta_divergence",
@@ -33,9 +36,11 @@ __all__ = [
     "dirichlet_divergence",
     "draw_beta",
     "draw_dirichlet",
+    "draw_grouped_dirichlet",
     "entry_log_likelihood",
     "entry_probability",
     "expected_counts",
+    "gamma_terms",
     "implicit_junctions",
     "log_likelihood",
     "multinomial_entries",

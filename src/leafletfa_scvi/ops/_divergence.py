@@ -47,6 +47,13 @@ def _log_gamma(x):
 
 
 @njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
+def gamma_kernel(x, value, first, second):
+    """Log-gamma, digamma and trigamma element by element; all arrays are (N,)."""
+    for i in prange(x.shape[0]):
+        value[i], first[i], second[i] = _log_gamma(np.float64(x[i]))
+
+
+@njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
 def beta_kernel(a1, a0, b1, b0, value, d_a1, d_a0, d_b1, d_b0):
     """Element by element; a, the values and derivatives are (N, K), b (N, 1)."""
     n_rows, n_columns = a1.shape

@@ -204,3 +204,40 @@ def dirichlet_kernel(key, concentration, derivative, value, d_log):
             _log_derivatives(a, log_x, r)
             for k in range(n_columns):
                 d_log[row, k] = share[k] * r[k]
+
+
+@njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
+def grouped_kernel(key, concentration, order, offsets, derivative, value, d_log):
+    """Dirichlet draws within groups of rows, column by column, as :func:`dirichlet_kernel`.
+
+    Group g has rows ``order[offsets[g]:offsets[g + 1]]``; the other arrays are (N, K).
+    """
+    n_columns = concentration.shape[1]
+    for g in prange(offsets.shape[0] - 1):
+        rows = order[offsets[g] : offsets[g + 1]]
+        n_rows = rows.shape[0]
+        a = np.empty(n_rows * n_columns)
+        log_x, share, r = np.empty(a.shape[0]), np.empty(a.shape[0]), np.empty(a.shape[0])
+        for i in range(n_rows):
+            for k in range(n_columns):
+                a[i * n_columns + k] = concentration[rows[i], k]
+        _log_variates(a, key, np.uint64(offsets[g]) * np.uint64(n_columns), log_x)
+        for k in range(n_columns):
+            most = log_x[k]
+            for i in range(n_rows):
+                most = max(most, log_x[i * n_columns + k])
+            total = 0.0
+            for i in range(n_rows):
+                at = i * n_columns + k
+                share[at] = exp(log_x[at] - most)
+                total += share[at]
+            for i in range(n_rows):
+                at = i * n_columns + k
+                share[at] /= total
+                value[rows[i], k] = max(np.float32(share[at]), _TINY)
+        if derivative:
+            _log_derivatives(a, log_x, r)
+            for i in range(n_rows):
+                for k in range(n_columns):
+                    at = i * n_columns + k
+                    d_log[rows[i], k] = share[at] * r[at]
