@@ -10,20 +10,20 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
 
 
 class CellBatch(TypedDict):
     """One minibatch: positions of its cells ``(B,)`` int64, and their observed entries."""
 
     cells: torch.Tensor
-    entries: ObservedEntries
+    entries: ObservedEntries | MultinomialEntries
 
 
 class _Cells(Dataset):
     """Cells by their positions, ``(B,)`` int64."""
 
-    def __init__(self, entries: ObservedEntries) -> None:
+    def __init__(self, entries: ObservedEntries | MultinomialEntries) -> None:
         self.entries = entries
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class _Batches(Sampler):
 class _Whole(Dataset):
     """All cells as the only batch, without a copy."""
 
-    def __init__(self, entries: ObservedEntries) -> None:
+    def __init__(self, entries: ObservedEntries | MultinomialEntries) -> None:
         self.batch = CellBatch(cells=torch.arange(entries.n_cells), entries=entries)
 
     def __len__(self) -> int:
@@ -63,7 +63,9 @@ class _Whole(Dataset):
 
 
 def cell_loader(
-    entries: ObservedEntries, batch_size: int | None = None, shuffle: bool = False
+    entries: ObservedEntries | MultinomialEntries,
+    batch_size: int | None = None,
+    shuffle: bool = False,
 ) -> DataLoader:
     """Loader of :class:`CellBatch`.
 

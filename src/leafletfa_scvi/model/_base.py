@@ -9,6 +9,7 @@ from scvi.model.base import BaseModelClass
 
 from leafletfa_scvi._constants import program_names
 from leafletfa_scvi.data import observed_entries, splicing_data
+from leafletfa_scvi.ops import MultinomialEntries, multinomial_entries
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +51,7 @@ class SplicingModelBase(BaseModelClass):
     history_: dict[str, Any] | None
     is_trained_: bool
     _entries: ObservedEntries | None
+    _gathered: MultinomialEntries | None = None
 
     @property
     def _setup_args(self) -> dict[str, Any]:
@@ -84,6 +86,28 @@ class SplicingModelBase(BaseModelClass):
                 "LeafletFAModel.load(path, adata=adata)."
             )
         return self._entries
+
+    def _likelihood_entries(
+        self, entries: ObservedEntries | MultinomialEntries
+    ) -> ObservedEntries | MultinomialEntries:
+        """Entries as the likelihood takes them: ATSE by ATSE for the Dirichlet-multinomial.
+
+        Implicit junctions are those of the data that the model was built on. Where another ATSE
+        has more reads in a cell than its junctions (a query with junctions that the reference
+        lacks), its total is lowered to the reads of the junctions that the model knows.
+        """
+        model = self.module.model
+        if not model.shared or isinstance(entries, MultinomialEntries):
+            return entries
+        if entries is self._entries and self._gathered is not None:
+            return self._gathered
+        columns = model.columns.to(entries.device)
+        known = entries.n_junctions
+        gathered = multinomial_entries(entries, columns[:known], columns[known:], surplus="drop")
+        gathered.log_coefficient()
+        if entries is self._entries:
+            self._gathered = gathered
+        return gathered
 
     def _require_trained(self) -> None:
         if not self.is_trained_:

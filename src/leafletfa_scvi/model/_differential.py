@@ -97,7 +97,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
             torch.manual_seed(seed)
             draws = (weights @ phi.sample() for _ in range(n_samples))
             moments = self._psi_differences(draws, len(pairs), delta, n_samples)
-        estimate = (weights @ cells.mean @ self.module.guide.psi().mean.cpu().T).numpy()
+        estimate = (weights @ cells.mean @ self.module.programs().cpu().T).numpy()
         pooled = _pooled_psi(cells.observed(), members)
         annotation = None if data is None else data.var
         frames = []
@@ -169,7 +169,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
             torch.manual_seed(seed)
             draws = (weights for _ in range(n_samples))
             moments = self._psi_differences(draws, len(chosen), delta, n_samples)
-        estimate = (weights @ self.module.guide.psi().mean.cpu().T).numpy()
+        estimate = (weights @ self.module.programs().cpu().T).numpy()
         frames = []
         for i, name in enumerate(chosen):
             frame = self._result(moments[i], delta, fdr_target)
@@ -188,13 +188,12 @@ class DifferentialSplicingMixin(PosteriorMixin):
 
         ``draws`` gives weights of programs, ``(2 n_pairs, K)``: group 1 and 2 of each pair.
         """
-        programs = self.module.guide.psi()
-        n_junctions = programs.mean.shape[0]
+        programs, n_junctions = self.module.guide.psi(), len(self.junction_names)
         beyond = torch.zeros(n_pairs, n_junctions)
         total = torch.zeros(n_pairs, n_junctions)
         for weights in draws:
             sides = weights[0::2] - weights[1::2]
-            difference = sides @ programs.sample().cpu().T
+            difference = sides @ programs.sample()[:n_junctions].cpu().T
             beyond += difference.abs() > delta
             total += difference
         beyond, total = beyond / n_samples, total / n_samples

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
@@ -31,9 +32,19 @@ from leafletfa_scvi.model._summary import SummaryMixin
 from leafletfa_scvi.model._training import TrainingMixin
 from leafletfa_scvi.model._training_options import check_positive, check_whole
 from leafletfa_scvi.module import LeafletFAModule
+from leafletfa_scvi.ops import implicit_junctions
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.module._generative import ConcentrationPrior, JunctionPrior, Likelihood
+    from leafletfa_scvi.module._generative import (
+        ConcentrationPrior,
+        Dispersion,
+        JunctionPrior,
+        Likelihood,
+    )
+
+_LIKELIHOODS = ("betabinomial", "binomial", "dirichlet-multinomial")
+_DISPERSION: Dispersion = "global"
+"""Where kappa is learned and nothing else is asked for."""
 
 
 class LeafletFAModel(
@@ -58,23 +69,36 @@ class LeafletFAModel(
     n_programs
         Number of splicing programs K, between 1 and the number of cells.
     likelihood
-        ``"betabinomial"``, or ``"binomial"``, its limit for kappa to infinity.
+        ``"betabinomial"``; ``"binomial"``, its limit for kappa to infinity; or
+        ``"dirichlet-multinomial"``, in which the junctions of an ATSE share its reads, so that
+        each counts once, and a program's PSI sums to one within the ATSE. It needs ATSE labels.
+        Where an ATSE has more reads in some cell than its junctions, the rest is an implicit
+        further junction, of which results say nothing.
+    dispersion
+        ``"global"``: one concentration kappa; ``"junction"``: one for each junction (ATSE for the
+        Dirichlet-multinomial), log-normal about a common median. None is ``"global"``.
     junction_prior
-        ``"junction"``: each junction has its own Beta prior; ``"global"``: one for all.
+        ``"junction"``: each junction has its own prior, Beta (or its part of the Dirichlet within
+        the ATSE); ``"global"``: one for all; ``"mixture"``: programs scatter around the mean
+        usage of a junction with a strength that an ATSE's junctions and all programs share, so
+        that ATSEs that do not differ between programs are told from those that do.
     concentration
-        Fixed concentration kappa of the beta-binomial; None to learn it. Infinity is the binomial.
+        Fixed concentration kappa; None to learn it. Infinity is the binomial (multinomial). It
+        goes with ``dispersion="global"``.
     activity_concentration
         Fixed delta of phi ~ Dirichlet(delta pi); None to learn it.
     concentration_prior
         Prior of a learned kappa: ``"weak"``, or ``"leafletfa"``, the published Gamma(10, 10) of
         mean 1, which forces extreme over-dispersion.
-    registry
-        Of a saved or a reference model; used by :meth:`load` and :meth:`load_query_data`.
+    registry, columns
+        Of a saved or a reference model, ``columns`` the ATSE of each row of its programs,
+        implicit junctions last; used by :meth:`load` and :meth:`load_query_data`.
 
     Raises
     ------
     ValueError
-        An option is not one of those above, or ``n_programs`` is out of range.
+        An option is not one of those above, two of them exclude each other, ``n_programs`` is out
+        of range, or the Dirichlet-multinomial has no ATSE labels.
 
     Examples
     --------
@@ -99,15 +123,18 @@ class LeafletFAModel(
         n_programs: int = 10,
         *,
         likelihood: Likelihood = "betabinomial",
+        dispersion: Dispersion | None = None,
         junction_prior: JunctionPrior = "junction",
         concentration: float | None = None,
         activity_concentration: float | None = None,
         concentration_prior: ConcentrationPrior = "weak",
         registry: dict | None = None,
+        columns: np.ndarray | None = None,
     ) -> None:
         super().__init__(adata, registry)
-        _one_of("likelihood", likelihood, ("betabinomial", "binomial"))
-        _one_of("junction_prior", junction_prior, ("junction", "global"))
+        _one_of("likelihood", likelihood, _LIKELIHOODS)
+        _one_of("dispersion", dispersion, ("global", "junction", None))
+        _one_of("junction_prior", junction_prior, ("mixture", "junction", "global"))
         _one_of("concentration_prior", concentration_prior, ("weak", "leafletfa"))
         if concentration is not None:
             concentration = check_positive("concentration", concentration)
@@ -124,28 +151,24 @@ class LeafletFAModel(
                 f"found {n_programs}."
             )
         self.n_programs = int(n_programs)
-        if concentration is not None and np.isinf(concentration):
+        if concentration is not None and np.isinf(concentration) and likelihood == "betabinomial":
             likelihood, concentration = "binomial", None
-        if likelihood == "binomial" and concentration is not None:
+        if likelihood == "binomial" and (concentration is not None or dispersion == "junction"):
             raise ValueError(
-                "The binomial has no concentration: leave it out, or use "
-                "likelihood='betabinomial'."
+                "The binomial has no concentration: leave concentration and dispersion out, or "
+                "use likelihood='betabinomial'."
             )
-        self.module = self._module_cls(
-            n_cells,
-            n_junctions,
-            self.n_programs,
-            likelihood=likelihood,
-            junction_prior=junction_prior,
-            concentration=concentration,
-            activity_concentration=activity_concentration,
-            concentration_prior=concentration_prior,
-        )
-        self._entries = None
-        self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
-        self.atse_codes_ = None
-        self.frozen_programs_ = False
-        self.validation_seed_ = None
+        if dispersion == "junction" and concentration is not None:
+            raise ValueError(
+                f"A fixed concentration, found {concentration:g}, is that of all junctions: leave "
+                "it out, or use dispersion='global'."
+            )
+        if dispersion is None:
+            learned = likelihood != "binomial" and concentration is None
+            # A model saved without its columns knew one kappa only.
+            learned = learned and (is_new or columns is not None)
+            dispersion = _DISPERSION if learned else "global"
+        self._entries, self.atse_codes_ = None, None
         if adata is not None:
             self._entries = self._read_entries(adata)
             self._entries.log_coefficient()
@@ -153,11 +176,41 @@ class LeafletFAModel(
             self.cell_fingerprints_ = cell_fingerprints(self._entries)
             key = resolve_atse_key(adata, self._setup_args["atse_key"])
             self.atse_codes_ = None if key is None else atse_codes(adata, key)[0]
+        if columns is None:
+            columns = self._new_columns(n_junctions, shared=likelihood == "dirichlet-multinomial")
+        self.module = self._module_cls(
+            n_cells,
+            n_junctions,
+            self.n_programs,
+            likelihood=likelihood,
+            dispersion=dispersion,
+            junction_prior=junction_prior,
+            concentration=concentration,
+            activity_concentration=activity_concentration,
+            concentration_prior=concentration_prior,
+            columns=torch.as_tensor(columns),
+        )
+        self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
+        self.frozen_programs_ = False
+        self.validation_seed_ = None
         self._model_summary_string = (
-            f"LeafletFAModel with {self.n_programs} splicing programs, {likelihood} likelihood, "
-            f"{n_cells} cells, {n_junctions} junctions"
+            f"LeafletFAModel with {self.n_programs} splicing programs, {likelihood} "
+            f"likelihood, {n_cells} cells, {n_junctions} junctions"
         )
         self.init_params_ = self._get_init_params(locals())
+
+    def _new_columns(self, n_junctions: int, shared: bool) -> np.ndarray:
+        """ATSE of each row of the programs, implicit junctions last if reads are ``shared``."""
+        codes = self.atse_codes_
+        if not shared:
+            return np.arange(n_junctions) if codes is None else codes
+        if self._entries is None or codes is None:
+            raise ValueError(
+                "The Dirichlet-multinomial needs the ATSE of each junction, and no labels were "
+                "registered: name their column, setup_anndata(adata, atse_key=...), or use "
+                "likelihood='betabinomial'."
+            )
+        return np.r_[codes, implicit_junctions(self._entries, torch.from_numpy(codes)).numpy()]
 
     @classmethod
     def setup_anndata(

@@ -37,7 +37,7 @@ class PosteriorMixin(CellsMixin):
         Junctions x programs (P x K), values in (0, 1), columns ``SP_1`` .. by prevalence.
         """
         self._require_trained()
-        return self._programs_frame(self.module.guide.psi().mean)
+        return self._programs_frame(self.module.programs())
 
     def get_cell_activities(
         self, adata: AnnData | None = None, indices: Indices = None
@@ -87,7 +87,7 @@ class PosteriorMixin(CellsMixin):
         A kappa that all junctions share is repeated; it is infinity for the binomial.
         """
         self._require_trained()
-        kappa = self.module.site_mean("kappa")
+        kappa = self.module.junction_concentration()
         values = np.array(np.inf) if kappa is None else kappa.cpu().double().numpy().reshape(-1)
         n_junctions = len(self.junction_names)
         return pd.Series(
@@ -122,9 +122,8 @@ class PosteriorMixin(CellsMixin):
         if not 0.0 < level < 1.0:
             raise ValueError(f"Expected level in (0, 1), found {level}.")
         if parameter == "psi":
-            posterior = self.module.guide.psi()
-            a, b = posterior.concentration1.cpu().numpy(), posterior.concentration0.cpu().numpy()
             index = self.junction_names
+            a, b = (x[: len(index)].cpu().numpy() for x in self.module.guide.psi_marginal())
         elif parameter == "phi":
             cells = self._cells(adata, indices)
             a = cells.concentration.numpy()
@@ -136,6 +135,7 @@ class PosteriorMixin(CellsMixin):
             raise ValueError(f"Expected parameter 'psi' or 'phi', found {parameter!r}.")
         a, b, tail = a.astype(np.float64), b.astype(np.float64), (1.0 - level) / 2.0
         ends = (beta.ppf(tail, a, b), beta.ppf(1.0 - tail, a, b))
+        ends = tuple(np.where(b == 0.0, 1.0, end) for end in ends)  # certain to be 1
         return CredibleInterval(*(pd.DataFrame(e, index, self.program_names) for e in ends))
 
     @torch.no_grad()
@@ -159,8 +159,8 @@ class PosteriorMixin(CellsMixin):
             Names of junctions; None for all. The result is dense: choose cells or junctions where
             all of them would not fit.
         shrink
-            Combine with the cell's own reads: (kappa p + y) / (kappa + n). The binomial, whose
-            kappa is infinite, gives p.
+            Combine with the cell's own reads: (kappa p + y) / (kappa + n), with the kappa of the
+            junction or ATSE where there are many. The binomial, whose kappa is infinite, gives p.
         observed_only
             A CSR matrix of the observed entries instead of a dense table.
         return_numpy
@@ -177,9 +177,10 @@ class PosteriorMixin(CellsMixin):
         """
         cells = self._cells(adata, indices)
         columns = self._junction_positions(junction_list)
-        psi = self.module.guide.psi().mean.cpu()
-        kappa = self.module.site_mean("kappa")
-        strength = float(kappa) if shrink and kappa is not None else None
+        psi = self.module.programs().cpu()
+        strength = None
+        if shrink and self.module.site_mean("kappa") is not None:
+            strength = self.get_concentrations().to_numpy(np.float32)
         if observed_only:
             matrix = self._expected_observed(cells, psi, strength)
             return matrix if junction_list is None else matrix[:, columns]
@@ -192,8 +193,8 @@ class PosteriorMixin(CellsMixin):
             at = place[entries.column.numpy()]
             rows, keep = entries.rows().numpy()[at >= 0], at >= 0
             y, n = entries.count.numpy()[keep], entries.total.numpy()[keep]
-            p = expected[rows, at[keep]]
-            expected[rows, at[keep]] = (strength * p + y) / (strength + n)
+            p, kappa = expected[rows, at[keep]], strength[entries.column.numpy()[keep]]
+            expected[rows, at[keep]] = (kappa * p + y) / (kappa + n)
         if junction_list is not None:
             expected = expected[:, place_of]
         if return_numpy:
@@ -201,13 +202,14 @@ class PosteriorMixin(CellsMixin):
         return pd.DataFrame(expected, cells.names, self.junction_names[columns])
 
     def _expected_observed(
-        self, cells: CellPosterior, psi: torch.Tensor, kappa: float | None
+        self, cells: CellPosterior, psi: torch.Tensor, concentrations: np.ndarray | None
     ) -> sp.csr_matrix:
         entries, phi = cells.observed(), cells.mean
         values = np.empty(entries.n_entries, dtype=np.float32)
         for rows, block in entries.blocks(1 << 20):
             p = (phi[rows][block.rows()] * psi[block.column.long()]).sum(1)
-            if kappa is not None:
+            if concentrations is not None:
+                kappa = torch.from_numpy(concentrations)[block.column.long()]
                 p = (kappa * p + block.count) / (kappa + block.total)
             first = int(entries.indptr[rows.start])
             values[first : first + block.n_entries] = p.numpy()
@@ -227,12 +229,15 @@ class PosteriorMixin(CellsMixin):
 
         Returns
         -------
-        One value per cell, in nats, with the binomial coefficients; its sum is the data's.
+        One value per cell, in nats, with the binomial (multinomial) coefficients; its sum is the
+        data's. Likelihoods of different kinds do not compare: the Dirichlet-multinomial counts
+        each read once, the others once for each junction of its ATSE.
         """
         cells = self._cells(adata, indices)
         psi, kappa = self.module.guide.psi().mean.cpu(), self.module.site_mean("kappa")
         kappa = None if kappa is None else kappa.cpu()
-        value = ops.log_likelihood(cells.observed(), cells.mean, psi, kappa)
+        entries = self._likelihood_entries(cells.observed())
+        value = ops.log_likelihood(entries, cells.mean, psi, kappa)
         return pd.Series(value.double().numpy(), cells.names, name="log_likelihood")
 
     def _programs_frame(self, values: torch.Tensor) -> pd.DataFrame:

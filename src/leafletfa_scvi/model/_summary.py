@@ -13,6 +13,7 @@ from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._training_options import check_whole
 from leafletfa_scvi.module import ClosedFormELBO
+from leafletfa_scvi.module._mixture import STRENGTHS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -40,7 +41,7 @@ class SummaryMixin(PosteriorMixin):
         entries = self._training_entries()
         loss = ClosedFormELBO(num_particles=n_particles)
         module, total = self.module, 0.0
-        for batch in cell_loader(entries, batch_size):
+        for batch in cell_loader(self._likelihood_entries(entries), batch_size):
             cells = batch["cells"].to(module.device)
             part = batch["entries"].to(module.device)
             value = loss.loss(module.model, module.guide, cells, part)
@@ -59,7 +60,9 @@ class SummaryMixin(PosteriorMixin):
         Returns
         -------
         One row per parameter (kappa, delta, alpha_pi, a_shape, ..., pi of each program; a and b of
-        the global prior), columns ``mean``, ``sd``, ``lower``, ``upper``. Fixed parameters have
+        the global prior; ``strength[c]``, the share of ATSEs at each strength, of the mixture;
+        kappa_median and kappa_spread, the standard deviation of log kappa, where each junction has
+        its own kappa), columns ``mean``, ``sd``, ``lower``, ``upper``. Fixed parameters have
         ``sd`` 0; the binomial has no kappa.
         """
         from scipy.stats import beta
@@ -72,18 +75,24 @@ class SummaryMixin(PosteriorMixin):
         rows: dict[str, tuple[float, float, float, float]] = {}
         sites = {name: guide.scalar(name) for name in guide.scalars}
         if self.module.model.junction_prior == "global":
-            sites |= {"a": guide.a.distribution(), "b": guide.b.distribution()}
+            sites |= {name: guide.site(name) for name in guide.prior_sites}
         for name, site in sites.items():
             low, high = site.icdf(quantiles).reshape(-1).tolist()
             rows[name] = float(site.mean), float(site.stddev), low, high
         for name in _FIXED_SITES:
             value = self.module.site_mean(name)
-            if name not in rows and value is not None:
+            if name not in rows and value is not None and not value.ndim:
                 rows[name] = float(value), 0.0, float(value), float(value)
-        g = guide.pi().concentration.double().cpu().numpy()
-        for name, own, rest in zip(self.program_names, g, g.sum() - g, strict=True):
-            key, size = f"pi[{name}]", own + rest
-            if self.n_programs == 1:
+        shares = {
+            f"pi[{name}]": g
+            for name, g in zip(self.program_names, _parts(guide.pi()), strict=True)
+        }
+        if self.module.model.junction_prior == "mixture":
+            weights = _parts(guide.strength_weights())
+            shares |= {f"strength[{c:g}]": g for c, g in zip(STRENGTHS, weights, strict=True)}
+        for key, (own, rest) in shares.items():
+            size = own + rest
+            if rest == 0.0:
                 rows[key] = 1.0, 0.0, 1.0, 1.0
                 continue
             sd = np.sqrt(own * rest / (size**2 * (size + 1.0)))
@@ -98,8 +107,8 @@ class SummaryMixin(PosteriorMixin):
 
         ``obsm["X_PHI"]`` (C x K) activities, ``varm["psi_learned"]`` (P x K) programs,
         ``obs["SP_1"]`` .. activities by name, and ``uns["leafletfa"]`` with prevalence (``pi``),
-        ``kappa``, ``delta``, options, ``elbo_history`` and ``version``. All is computed before
-        anything is written.
+        ``kappa`` (a number, or ``(P,)`` with ``dispersion="junction"``), ``delta``, options,
+        ``elbo_history`` and ``version``. All is computed before anything is written.
 
         Parameters
         ----------
@@ -134,6 +143,7 @@ class SummaryMixin(PosteriorMixin):
             "params": {
                 "n_programs": self.n_programs,
                 "likelihood": model.likelihood,
+                "dispersion": model.dispersion,
                 "junction_prior": model.junction_prior,
                 "concentration_prior": model.concentration_prior,
                 **{key: str(value) for key, value in self._setup_args.items()},
@@ -141,8 +151,16 @@ class SummaryMixin(PosteriorMixin):
         }
         for name in _FIXED_SITES:
             value = self.module.site_mean(name)
-            results[name] = np.inf if value is None else float(value)
+            results[name] = np.inf if value is None else float(value.mean())
+        if self.module.guide.has_kappas:
+            results["kappa"] = self.get_concentrations().to_numpy()
         return results
+
+
+def _parts(shares: torch.distributions.Dirichlet) -> list[tuple[float, float]]:
+    """Concentration of each part and of all others."""
+    g = shares.concentration.double().cpu().numpy()
+    return [(float(own), float(np.delete(g, i).sum())) for i, own in enumerate(g)]
 
 
 def _is_program_column(column: object, adata: AnnData) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -78,6 +78,11 @@ class MultinomialEntries:
         """Sum of log multinomial coefficients, log n! - sum log y!, of each cell, ``(B,)``."""
         return self.totals.log_factorial() - self.reads.log_factorial()
 
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        own = self.atse.numel() * self.atse.element_size()
+        return self.reads.nbytes() + self.totals.nbytes() + own
+
     def select(self, cells: torch.Tensor) -> MultinomialEntries:
         """Entries of the given cells, ``(B',)`` integer positions, in the given order."""
         return MultinomialEntries(self.reads.select(cells), self.totals.select(cells), self.atse)
@@ -110,13 +115,16 @@ def implicit_junctions(entries: ObservedEntries, atse: torch.Tensor) -> torch.Te
     found = [torch.zeros(0, dtype=torch.int64, device=entries.device)]
     n_atses = _n_atses(atse)
     for _, block in entries.blocks(_BLOCK):
-        pair, _, rest = _pairs(block, atse, n_atses)
+        pair, _, rest, _ = _pairs(block, atse, n_atses)
         found.append((pair[rest > 0] % n_atses).unique())
     return torch.cat(found).unique()
 
 
 def multinomial_entries(
-    entries: ObservedEntries, atse: torch.Tensor, implicit: torch.Tensor | None = None
+    entries: ObservedEntries,
+    atse: torch.Tensor,
+    implicit: torch.Tensor | None = None,
+    surplus: Literal["raise", "drop"] = "raise",
 ) -> MultinomialEntries:
     """Gather observed entries by ATSE.
 
@@ -130,6 +138,10 @@ def multinomial_entries(
     implicit
         ATSEs that get an implicit further junction, ascending; those that need one in ``entries``
         where None (:func:`implicit_junctions`). Column ``P + i`` is that of ``implicit[i]``.
+    surplus
+        What to do where a total is not the reads of its junctions and there is no implicit one to
+        take the rest: ``"drop"`` the surplus, the total becoming what the junctions have, or
+        ``"raise"``. Reads of junctions that a reference lacks are dropped in this way.
 
     Raises
     ------
@@ -150,8 +162,12 @@ def multinomial_entries(
     n_columns = entries.n_junctions + len(implicit)
     reads, totals = [], []
     for cells, block in entries.blocks(_BLOCK):
-        pair, total, rest = _pairs(block, atse, n_atses)
-        totals.append(_csr(pair, total, total, block.n_cells, n_atses))
+        pair, total, rest, of = _pairs(block, atse, n_atses)
+        if surplus == "drop":
+            lost = torch.where(extra[pair % n_atses] < 0, rest, rest.clamp(max=0))
+            total, rest = total - lost, rest - lost
+        some = total > 0
+        totals.append(_csr(pair[some], total[some], total[some], block.n_cells, n_atses))
         left = rest > 0
         added = extra[pair[left] % n_atses]
         if len(added) and int(added.min()) < 0:
@@ -167,7 +183,7 @@ def multinomial_entries(
             pair[left] // n_atses * n_columns + added,
         ])  # fmt: skip
         count = torch.cat([block.count[some].to(rest.dtype), rest[left]])
-        of_pair = torch.cat([block.total[some].to(rest.dtype), total[left]])
+        of_pair = torch.cat([total[of[some]], total[left]])
         key, order = key.sort()
         reads.append(_csr(key, count[order], of_pair[order], block.n_cells, n_columns))
     return MultinomialEntries(
@@ -183,14 +199,17 @@ def _n_atses(atse: torch.Tensor) -> int:
 
 def _pairs(
     block: ObservedEntries, atse: torch.Tensor, n_atses: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Observed (cell, ATSE) pairs as ``cell * n_atses + atse``, their totals, and reads left."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Observed (cell, ATSE) pairs as ``cell * n_atses + atse``, their totals and reads left.
+
+    And the pair of each entry.
+    """
     atse = atse.to(block.device, torch.int64)
     key = block.rows() * n_atses + atse[block.column.long()]
     pair, where = key.unique(return_inverse=True)
     total = torch.zeros_like(pair).scatter_(0, where, block.total.long())
     rest = total - torch.zeros_like(pair).scatter_add_(0, where, block.count.long())
-    return pair, total, rest
+    return pair, total, rest, where
 
 
 def _csr(

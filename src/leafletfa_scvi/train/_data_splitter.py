@@ -13,7 +13,7 @@ from leafletfa_scvi.data import cell_loader
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
 
 
 class SplicingDataSplitter(pl.LightningDataModule):
@@ -39,8 +39,8 @@ class SplicingDataSplitter(pl.LightningDataModule):
 
     def __init__(
         self,
-        training: ObservedEntries,
-        hidden: ObservedEntries | None = None,
+        training: ObservedEntries | MultinomialEntries,
+        hidden: ObservedEntries | MultinomialEntries | None = None,
         batch_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class SplicingDataSplitter(pl.LightningDataModule):
         self.batch_size = batch_size
         self.n_train = training.n_cells
         self.train_idx = np.arange(training.n_cells)
-        self._kept: dict[int, ObservedEntries] = {}
+        self._kept: dict[int, ObservedEntries | MultinomialEntries] = {}
 
     def train_dataloader(self) -> DataLoader:
         """Minibatches in random order, or the one full batch."""
@@ -61,18 +61,20 @@ class SplicingDataSplitter(pl.LightningDataModule):
             return []
         return cell_loader(self._on_device(self.hidden), self.batch_size)
 
-    def _on_device(self, entries: ObservedEntries) -> ObservedEntries:
+    def _on_device(
+        self, entries: ObservedEntries | MultinomialEntries
+    ) -> ObservedEntries | MultinomialEntries:
         """Entries where batches are wanted; as they are without a trainer or without room."""
         device = None if self.trainer is None else self.trainer.strategy.root_device
         if device is None or device.type == "cpu":
             return entries
         key = id(entries)
         if key not in self._kept:
-            self._kept[key] = entries.to(device) if _has_room(device, entries) else entries
+            self._kept[key] = entries.to(device) if has_room(device, entries) else entries
         return self._kept[key]
 
 
-def _has_room(device: torch.device, entries: ObservedEntries) -> bool:
+def has_room(device: torch.device, entries: ObservedEntries | MultinomialEntries) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
