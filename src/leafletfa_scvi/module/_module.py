@@ -111,19 +111,27 @@ class LeafletFAModule(PyroBaseModuleClass):
     def restore_prior(self, entries: ObservedEntries | MultinomialEntries) -> None:
         """Give the programs and concentrations of what was never observed their prior exactly."""
         model, guide = self.model, self.guide
-        if isinstance(entries, MultinomialEntries):
-            seen_atse = entries.totals.seen_junctions().to(self.device)
-            unseen = ~seen_atse[model.columns]
-        else:
-            unseen = ~entries.seen_junctions().to(self.device)
+        lost = ~self._seen(entries)  # junctions, or ATSEs where they share their reads
+        unseen = lost[model.columns] if model.shared else lost
         inclusion, exclusion = self.unseen_programs()
         guide.psi_log_inclusion[unseen] = inclusion.log()[unseen]
         if not model.shared:
             guide.psi_log_exclusion[unseen] = exclusion.log()[unseen]
         if guide.has_kappas:
-            lost = ~seen_atse if isinstance(entries, MultinomialEntries) else unseen
             guide.kappa.loc[lost] = guide.scalar("kappa_median").mean.log()
             guide.kappa.log_scale[lost] = guide.scalar("kappa_spread").mean.log()
+
+    def _seen(self, entries: ObservedEntries | MultinomialEntries) -> torch.Tensor:
+        """Which junctions, or ATSEs where they share their reads, are observed in some cell."""
+        model = self.model
+        if isinstance(entries, MultinomialEntries):
+            return entries.totals.seen_junctions().to(self.device)
+        seen = entries.seen_junctions().to(self.device)
+        if not model.shared:
+            return seen
+        atses = torch.zeros(model.groups.n_groups, dtype=torch.bool, device=self.device)
+        atses[model.columns[: model.n_junctions][seen]] = True
+        return atses
 
     def unseen_junction_prior(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scalars a and b of the Beta prior of a junction that was never observed."""

@@ -25,7 +25,7 @@ class Groups:
         self.n_groups = int(index.max()) + 1 if len(index) else 0
         order = index.sort(stable=True).indices
         size = torch.bincount(index, minlength=self.n_groups)
-        self.single = self.n_groups == len(index) and bool((order == index).all())
+        self.single = bool((index == torch.arange(len(index), device=index.device)).all())
         self.order = order.cpu().numpy()
         self.offsets = np.concatenate([[0], size.cumsum(0).cpu().numpy()])
 
