@@ -5,13 +5,20 @@ from leafletfa_scvi.inference._curvature import (
     dirichlet_from_curvature,
     information,
 )
-from leafletfa_scvi.inference._em import EMResult, fit_concentration, fit_em
+from leafletfa_scvi.inference._dispersion import fit_concentration
+from leafletfa_scvi.inference._em import EMResult, fit_em
+from leafletfa_scvi.inference._prior import STRENGTHS, JunctionPrior, ProgramPrior, program_prior
 from leafletfa_scvi.inference._project import fit_activities
-from leafletfa_scvi.inference._start import Start, junction_usage, random_start, waypoints
+from leafletfa_scvi.inference._start import Start, Waypoints, random_start, waypoints
+from leafletfa_scvi.inference._usage import junction_usage, shared_programs, shared_usage
 
 __all__ = [
+    "STRENGTHS",
     "EMResult",
+    "JunctionPrior",
+    "ProgramPrior",
     "Start",
+    "Waypoints",
     "beta_from_curvature",
     "dirichlet_from_curvature",
     "fit_activities",
@@ -19,6 +26,9 @@ __all__ = [
     "fit_em",
     "information",
     "junction_usage",
+    "program_prior",
     "random_start",
+    "shared_programs",
+    "shared_usage",
     "waypoints",
 ]

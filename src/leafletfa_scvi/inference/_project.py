@@ -9,7 +9,9 @@ import torch
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
 from leafletfa_scvi.inference._em import fit_em
+from leafletfa_scvi.inference._prior import program_prior
 from leafletfa_scvi.inference._start import Start
+from leafletfa_scvi.ops import MultinomialEntries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +23,10 @@ _LEARNING_RATE, _DECAY = 0.05, 0.05
 
 
 def fit_activities(
-    entries: ObservedEntries,
+    entries: ObservedEntries | MultinomialEntries,
     psi: torch.Tensor,
     draw_psi: Callable[[], torch.Tensor],
-    concentration: float | None,
+    concentration: torch.Tensor | None,
     alpha: torch.Tensor,
     *,
     n_steps: int = 150,
@@ -46,7 +48,7 @@ def fit_activities(
     draw_psi
         Draws programs ``(P, K)`` from their posterior.
     concentration
-        kappa; None for the binomial.
+        kappa, a scalar or one for each junction (ATSE); None for the binomial.
     alpha
         ``(K,)`` Dirichlet prior of activities.
     n_steps
@@ -61,23 +63,23 @@ def fit_activities(
     ``(B, K)`` Dirichlet concentrations; ``alpha`` for cells without any observed entry.
     """
     out = torch.empty(entries.n_cells, psi.shape[1])
-    kappa = None if concentration is None else torch.tensor(concentration, device=psi.device)
+    kappa = None if concentration is None else concentration.detach().to(psi.device)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         for cells, part in entries.blocks(max_entries):
             out[cells] = _fit_block(
-                part.to(psi.device), psi, draw_psi, kappa, concentration, alpha, n_steps
+                part.to(psi.device), psi, draw_psi, kappa, alpha, n_steps
             ).cpu()
-    out[entries.indptr.diff().cpu() == 0] = alpha.detach().cpu()
+    observed = entries.totals if isinstance(entries, MultinomialEntries) else entries
+    out[observed.indptr.diff().cpu() == 0] = alpha.detach().cpu()
     return out
 
 
 def _fit_block(
-    entries: ObservedEntries,
+    entries: ObservedEntries | MultinomialEntries,
     psi: torch.Tensor,
     draw_psi: Callable[[], torch.Tensor],
     kappa: torch.Tensor | None,
-    concentration: float | None,
     alpha: torch.Tensor,
     n_steps: int,
 ) -> torch.Tensor:
@@ -86,16 +88,15 @@ def _fit_block(
     fit = fit_em(
         entries,
         Start(flat, psi),
-        torch.ones(()),
-        torch.ones(()),
-        concentration=concentration,
+        program_prior("global", psi[:, 0]),
+        concentration=kappa,
         learn_concentration=False,
         learn_programs=False,
         prevalence=alpha / alpha.sum(),
         activity_concentration=float(alpha.sum()),
         n_iterations=_EM_ITERATIONS,
     )
-    info = information(entries, fit.phi, psi, concentration).activity
+    info = information(entries, fit.phi, psi, kappa).activity
     first = dirichlet_from_curvature(fit.phi.cpu(), info, alpha.cpu())
     log_concentration = first.log().to(psi.device).requires_grad_()
     optimizer = torch.optim.Adam([log_concentration], lr=_LEARNING_RATE)

@@ -1,4 +1,4 @@
-"""Where inference starts: clusters of cells in the space of centred PSI."""
+"""Where inference starts: groups of cells with like splicing, from many to as many as programs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ from sklearn.cluster import KMeans
 from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
+from leafletfa_scvi.inference._clusters import SoftClusters, WeightedReads
+from leafletfa_scvi.inference._dispersion import cells_of
+from leafletfa_scvi.inference._prior import program_prior
+from leafletfa_scvi.inference._usage import junction_usage, precision
+
 if TYPE_CHECKING:
     from leafletfa_scvi.ops import ObservedEntries
 
-_OVERDISPERSION = 0.1
-_COMPONENTS_PER_PROGRAM = 1.5
+_COMPONENTS_PER_GROUP = 1.5
+_MOST_COMPONENTS = 50
+_GROUPS_PER_PROGRAM = 3
 _MIN_VARIANCE = 0.01
 _LONGEST = 0.95
 _OWN_SHARE = 0.7
-_PSEUDO_READS = 2.0
+_MAX_ENTRIES = 1 << 23
+"""Entries that groups are found on; of larger data a random part of the cells is taken."""
+_FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS = 25, 3, 20
 
 Residuals = Literal["centred", "pearson"]
 
@@ -32,56 +40,46 @@ class Start(NamedTuple):
     psi: torch.Tensor
 
 
-def junction_usage(entries: ObservedEntries, pseudo_reads: float = _PSEUDO_READS) -> torch.Tensor:
-    """Mean PSI of each junction over cells, ``(P,)`` float32 in (0, 1).
+class Waypoints(NamedTuple):
+    """Groups of cells that programs start from.
 
-    Reads of a cell weigh n / (1 + rho (n - 1)), rho = 0.1, as their over-dispersion asks for. The
-    mean is shrunk by ``pseudo_reads`` towards the mean of all junctions, which a junction without
-    any observed entry is given.
+    Attributes
+    ----------
+    start
+        First activities and programs.
+    cells
+        ``(S,)`` positions of the cells that the groups were found on, all of them in data of up
+        to about 8 million observed entries.
+    scores
+        ``(S, D)`` their scores on the leading components of centred PSI.
+    positions
+        ``(K, D)`` mean scores of the groups; 0 for programs that have none.
+    log_likelihood
+        Quasi-log-likelihood of these cells, each in one group.
     """
-    used, seen = torch.zeros(2, entries.n_junctions, device=entries.device)
-    for _, block in entries.blocks():
-        column, weight = block.column.long(), _precision(block)
-        used.index_add_(0, column, weight * (block.count / block.total))
-        seen.index_add_(0, column, weight)
-    overall = used.sum() / seen.sum().clamp(min=1e-12)
-    mean = (used + pseudo_reads * overall) / (seen + pseudo_reads)
-    return mean.clamp(1e-4, 1.0 - 1e-4)
 
-
-def _precision(entries: ObservedEntries) -> torch.Tensor:
-    n = entries.total.float()
-    return n / (1.0 + _OVERDISPERSION * (n - 1.0))
-
-
-def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) -> sp.csr_matrix:
-    """Weighted residuals of :func:`waypoints`, ``(B, P)`` float32."""
-    values = np.empty(entries.n_entries, np.float32)
-    for cells, block in entries.blocks():
-        m = mean[block.column.long()]
-        precision = _precision(block)
-        if kind == "pearson":
-            precision = precision / (m * (1.0 - m)).clamp(min=_MIN_VARIANCE)
-        first = int(entries.indptr[cells.start])
-        centred = block.count / block.total - m
-        values[first : first + block.n_entries] = (centred * precision.sqrt()).numpy()
-    shape = (entries.n_cells, entries.n_junctions)
-    return sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
+    start: Start
+    cells: np.ndarray
+    scores: np.ndarray
+    positions: np.ndarray
+    log_likelihood: float
 
 
 def waypoints(
-    entries: ObservedEntries, n_programs: int, seed: int, residuals: Residuals = "centred"
-) -> Start:
+    entries: ObservedEntries,
+    n_programs: int,
+    seed: int,
+    atse: torch.Tensor | np.ndarray | None = None,
+) -> Waypoints:
     """Start from K groups of cells with like splicing.
 
     Centred PSI, (y / n - mean of the junction) times the root of its beta-binomial precision, is
-    0 where nothing was observed. Its leading singular vectors, half as many again as programs,
-    give each cell a direction; k-means of the directions (not of the scores, where a few outlying
-    cells would take a group each) gives the groups, and their pooled reads the programs.
-
-    Pearson residuals are also divided by the standard deviation sqrt(m (1 - m)) of their junction,
-    and k-means then weighs a cell by the squared length of its scores, at most their 95 %
-    quantile. Either finds programs that the other misses: try both.
+    0 where nothing was observed. Its leading singular vectors give each cell a direction, and
+    k-means of directions (not of scores, where a few outlying cells would take a group each) gives
+    three times as many groups as programs. They are fitted as soft clusters and those that others
+    explain best are dropped until K are left: see :class:`SoftClusters`. This is done for two
+    kinds of residuals, plain and divided by the standard deviation sqrt(m (1 - m)) of their
+    junction, and the better groups are kept.
 
     Parameters
     ----------
@@ -92,48 +90,125 @@ def waypoints(
         the junction means.
     seed
         Seed of the SVD and of k-means.
-    residuals
-        ``"centred"`` or ``"pearson"``.
+    atse
+        ``(P,)`` 0-based ATSE of each junction; None where not known.
     """
     entries = entries.to("cpu")
     mean = junction_usage(entries)
-    matrix = _residuals(entries, mean, residuals)
-    n_components = min(max(ceil(_COMPONENTS_PER_PROGRAM * n_programs), 2), *matrix.shape)
+    atse = torch.arange(entries.n_junctions) if atse is None else torch.as_tensor(atse)
+    chosen = cells_of(entries, _MAX_ENTRIES, seed)
+    some = entries if chosen is None else entries.select(chosen)
+    chosen = torch.arange(entries.n_cells) if chosen is None else chosen
+    reads = _weighted_reads(some, atse)
+    prior = program_prior("mixture", mean, atse)
+    best = None
+    for kind in ("pearson", "centred"):
+        group, scores = _directions(some, mean, n_programs, seed, kind)
+        n_groups = group.max() + 1
+        if n_groups == 0:
+            continue
+        clusters = SoftClusters(reads, prior, _membership(group, n_groups))
+        clusters.run(_FIRST_ITERATIONS).merge_to(min(n_programs, n_groups), _MERGE_ITERATIONS)
+        clusters.run(_LAST_ITERATIONS)
+        if best is None or clusters.log_likelihood > best[0].log_likelihood:
+            best = clusters, scores
+    if best is None:  # nothing was observed
+        flat = torch.full((entries.n_cells, n_programs), 1.0 / n_programs)
+        start = Start(flat, mean[:, None].repeat(1, n_programs))
+        none = np.zeros((len(chosen), 2))
+        return Waypoints(start, chosen.numpy(), none, np.zeros((n_programs, 2)), 0.0)
+    clusters, scores = best
+    share = clusters.membership / clusters.membership.sum(0).clip(min=1e-12)
+    positions = np.zeros((n_programs, scores.shape[1]))
+    positions[: share.shape[1]] = share.T @ scores
+    start = _from_clusters(clusters, entries, some, atse, mean, n_programs)
+    return Waypoints(start, chosen.numpy(), scores, positions, clusters.log_likelihood)
+
+
+def _weighted_reads(entries: ObservedEntries, atse: torch.Tensor) -> WeightedReads:
+    weight = precision(entries.total).numpy()
+    count = (entries.count / entries.total).numpy() * weight
+    layout = entries.column.numpy(), entries.indptr.numpy()
+    shape = (entries.n_cells, entries.n_junctions)
+    size = torch.bincount(atse)[atse].float().numpy()
+    independence = np.maximum(size - 1.0, 1.0) / size
+    return WeightedReads(
+        sp.csr_matrix((count, *layout), shape=shape),
+        sp.csr_matrix((weight, *layout), shape=shape),
+        independence,
+    )
+
+
+def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) -> sp.csr_matrix:
+    """Weighted residuals of :func:`waypoints`, ``(B, P)`` float32."""
+    values = np.empty(entries.n_entries, np.float32)
+    for cells, block in entries.blocks():
+        m = mean[block.column.long()]
+        weight = precision(block.total)
+        if kind == "pearson":
+            weight = weight / (m * (1.0 - m)).clamp(min=_MIN_VARIANCE)
+        first = int(entries.indptr[cells.start])
+        centred = block.count / block.total - m
+        values[first : first + block.n_entries] = (centred * weight.sqrt()).numpy()
+    shape = (entries.n_cells, entries.n_junctions)
+    return sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
+
+
+def _directions(
+    entries: ObservedEntries, mean: torch.Tensor, n_programs: int, seed: int, kind: Residuals
+) -> tuple[np.ndarray, np.ndarray]:
+    """Group of each cell by direction, -1 for cells without one, and scores ``(B, D)``.
+
+    Cells weigh as the squared length of their scores, at most the 95 % quantile of it.
+    """
+    matrix = _residuals(entries, mean, kind)
+    n_groups = _GROUPS_PER_PROGRAM * n_programs
+    wanted = min(ceil(_COMPONENTS_PER_GROUP * n_programs), _MOST_COMPONENTS)
+    n_components = min(max(wanted, 2), *matrix.shape)
     with threadpool_limits(1):
         u, s, _ = randomized_svd(matrix, n_components, random_state=seed, n_iter=5)
         scores = u * s
         length = np.linalg.norm(scores, axis=1, keepdims=True)
         has_entries = np.diff(matrix.indptr) > 0  # rows of zeros have scores of rounding noise
         placed = np.flatnonzero(has_entries & (length[:, 0] > 1e-8))
-        directions = scores[placed] / length[placed]
-        n_groups = min(n_programs, len(np.unique(directions.round(6), axis=0)))
         group = np.full(entries.n_cells, -1)
-        if n_groups:
-            reach = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST))
-            weight = reach**2 if residuals == "pearson" else None
-            means = KMeans(n_groups, n_init=10, random_state=seed)
+        if len(placed):
+            directions = scores[placed] / length[placed]
+            n_groups = min(n_groups, len(np.unique(directions.round(6), axis=0)))
+            weight = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST)) ** 2
+            means = KMeans(n_groups, n_init=3, random_state=seed)
             group[placed] = means.fit(directions, sample_weight=weight).labels_
-    return _from_groups(entries, torch.from_numpy(group), mean, n_programs)
+    return group, scores
 
 
-def _from_groups(
-    entries: ObservedEntries, group: torch.Tensor, mean: torch.Tensor, n_programs: int
+def _membership(group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Nearly certain memberships; cells without a group belong to all alike."""
+    member = np.full((len(group), n_groups), 1.0 / n_groups)
+    placed = group >= 0
+    member[placed] = 1e-3 / n_groups
+    member[placed, group[placed]] += 1.0 - 1e-3
+    return member
+
+
+def _from_clusters(
+    clusters: SoftClusters,
+    entries: ObservedEntries,
+    some: ObservedEntries,
+    atse: torch.Tensor,
+    mean: torch.Tensor,
+    n_programs: int,
 ) -> Start:
-    """Programs pooled over groups of cells; group -1 belongs to all of them alike."""
+    """Activities and programs of all cells; programs beyond the clusters at junction means."""
+    psi = mean[:, None].repeat(1, n_programs)
     phi = torch.full((entries.n_cells, n_programs), (1.0 - _OWN_SHARE) / n_programs)
-    member = group >= 0
-    phi[member, group[member]] += _OWN_SHARE
-    phi[~member] = 1.0 / n_programs
-    used, seen = torch.zeros(2, entries.n_junctions * n_programs)
-    for cells, block in entries.blocks():
-        owner = group[cells].repeat_interleave(block.indptr.diff())
-        inside = owner >= 0
-        weight = _precision(block)[inside]
-        flat = (block.column.long() * n_programs + owner)[inside]
-        used.index_add_(0, flat, weight * (block.count / block.total)[inside])
-        seen.index_add_(0, flat, weight)
-    used, seen = used.view(-1, n_programs), seen.view(-1, n_programs)
-    psi = (used + _PSEUDO_READS * mean[:, None]) / (seen + _PSEUDO_READS)
+    n_clusters = clusters.membership.shape[1]
+    psi[:, :n_clusters] = torch.from_numpy(clusters.programs)
+    if some is entries:
+        phi[:, :n_clusters] += _OWN_SHARE * torch.from_numpy(clusters.membership)
+        return Start(phi, psi)
+    for cells, block in entries.blocks(_MAX_ENTRIES):
+        joint = torch.from_numpy(clusters.log_joint(_weighted_reads(block, atse)))
+        phi[cells, :n_clusters] += _OWN_SHARE * joint.softmax(1).float()
     return Start(phi, psi)
 
 

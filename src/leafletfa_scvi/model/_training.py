@@ -8,20 +8,26 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
 import torch
 from scvi.train import TrainRunner
 
-from leafletfa_scvi import inference
 from leafletfa_scvi.data import holdout_mask
-from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._starting import Init, StartMixin
 from leafletfa_scvi.model._training_options import (
-    check_learning_rate,
+    check_early_stopping,
+    check_plan_arguments,
     check_trainer_arguments,
     check_whole,
     resolve_loggers,
     training_device,
 )
-from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan
+from leafletfa_scvi.train import (
+    SplicingDataSplitter,
+    SplicingTrainingPlan,
+    StopWhenLevel,
+    has_levelled_off,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,20 +35,18 @@ if TYPE_CHECKING:
     import numpy as np
     from lightning.pytorch.loggers import Logger
 
+    from leafletfa_scvi import inference
     from leafletfa_scvi.ops import ObservedEntries
 
 log = logging.getLogger(__name__)
 
 DEFAULT_STEPS = 300
 _MIN_EPOCHS = 30
-_START_CONCENTRATION = 10.0
-_START_ACTIVITY_CONCENTRATION = 1.0
-_PRIOR_STRENGTH = 3.0
-
-Init = Literal["waypoints", "random"]
+_MONITOR = "reconstruction_loss_validation"
+_JUDGED_EPOCHS, _LEAST_JUDGED = 60, 10
 
 
-class TrainingMixin(SplicingModelBase):
+class TrainingMixin(StartMixin):
     """``train`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     _training_plan_cls = SplicingTrainingPlan
@@ -53,14 +57,15 @@ class TrainingMixin(SplicingModelBase):
         self,
         max_epochs: int | None = None,
         *,
+        method: Literal["svi", "em"] = "svi",
         accelerator: str = "auto",
         device: int | str = "auto",
         batch_size: int | None = None,
         init: Init | tuple[np.ndarray, np.ndarray] = "waypoints",
         n_restarts: int = 1,
-        em_iterations: int = 100,
+        em_iterations: int = 300,
         validation_size: float | None = None,
-        early_stopping: bool = False,
+        early_stopping: bool | Literal["elbo", "validation"] = False,
         lr: float = 0.05,
         plan_kwargs: dict[str, Any] | None = None,
         logger: str | Logger | Sequence[Logger] | None = None,
@@ -76,28 +81,34 @@ class TrainingMixin(SplicingModelBase):
         Parameters
         ----------
         max_epochs
-            Passes over the data. None for 300 gradient steps in all, and at least 30 passes; 0
-            for the EM fit alone, with widths from the curvature of the likelihood.
+            Passes over the data. None for 300 gradient steps in all, and at least 30 passes.
+        method
+            ``"svi"``: EM, then variational inference, for a posterior; ``"em"``: the EM fit
+            alone, a point estimate in seconds, with widths from the curvature of the likelihood.
         accelerator, device
             Where to train, as in :class:`lightning.pytorch.Trainer`: ``"cpu"``, ``"gpu"``, ...;
             one device.
         batch_size
             Cells in a minibatch; None for the full batch, which is fastest where it fits.
         init
-            ``"waypoints"`` (groups of cells alike in their PSI; with EM the better of two such
-            starts), ``"random"``, or a pair of arrays: activities ``(C, K)`` and programs
-            ``(P, K)``. Ignored by a second call.
+            ``"waypoints"`` (groups of cells with like splicing, drawn by
+            :func:`leafletfa_scvi.pl.waypoints`), ``"random"``, or a pair of arrays or data
+            frames: activities ``(C, K)`` and programs ``(P, K)``. Ignored by a second call.
         n_restarts
             Starts from different seeds; the best after EM is kept. Needs ``em_iterations > 0``.
         em_iterations
-            Most iterations of EM; 0 to leave it out.
+            Most passes of EM over the data; it stops where it has converged, most often after
+            30 to 120. 0 to leave it out.
         validation_size
             Share of observed (cell, ATSE) pairs hidden from training and scored each epoch as
             ``reconstruction_loss_validation``; later calls hide the same pairs. None for 0, or
-            0.05 with early stopping.
+            0.05 with early stopping by validation.
         early_stopping
-            Stop when that score stops improving; ``early_stopping_patience`` and the like are
-            passed on to :class:`scvi.train.Trainer`.
+            ``"validation"`` or True: stop when that score stops improving;
+            ``early_stopping_patience`` and the like are passed on to
+            :class:`scvi.train.Trainer`. ``"elbo"``: stop when the training loss no longer falls
+            by more than its noise, compared over halves of the last 40 epochs. False trains all
+            epochs.
         lr
             First learning rate; it decays to 5 % of it.
         plan_kwargs
@@ -116,6 +127,11 @@ class TrainingMixin(SplicingModelBase):
             Neither ``train`` nor the trainer has such an argument.
         FloatingPointError
             The loss is not finite.
+
+        Warns
+        -----
+        UserWarning
+            The loss, or with ``method="em"`` the objective, was still changing at the end.
         """
         check_trainer_arguments({k: v for k, v in trainer_kwargs.items() if k != "train_size"})
         if max_epochs is not None:
@@ -125,38 +141,88 @@ class TrainingMixin(SplicingModelBase):
         check_whole("n_restarts", n_restarts, 1)
         if check_whole("em_iterations", em_iterations, 0) == 0 and n_restarts > 1:
             raise ValueError("Restarts are compared after EM: n_restarts needs em_iterations.")
-        lr = check_learning_rate(lr)
+        if method not in ("svi", "em"):
+            raise ValueError(f"Expected method 'svi' or 'em', found {method!r}.")
+        stop_by = check_early_stopping(early_stopping)
+        options = check_plan_arguments(self._training_plan_cls, plan_kwargs, lr)
         trainer_kwargs["logger"] = resolve_loggers(logger)
         target = training_device(accelerator, device)
-        training, hidden = self._split(validation_size, early_stopping, trainer_kwargs)
+        training, hidden = self._split(validation_size, stop_by == "validation", trainer_kwargs)
         with self._as_before_on_failure():
-            if not self.is_trained_:
-                self._start(training, init, n_restarts, em_iterations, target)
-            splitter = self._data_splitter_cls(training, hidden, batch_size)
-            n_batches = len(splitter.train_dataloader())
-            if max_epochs is None:
-                max_epochs = max(_MIN_EPOCHS, math.ceil(DEFAULT_STEPS / n_batches))
-            options = {"lr": lr, "n_steps": max_epochs * n_batches, **(plan_kwargs or {})}
-            plan = self._training_plan_cls(self.module, **options)
-            if early_stopping:
-                monitor = "reconstruction_loss_validation"
-                trainer_kwargs.setdefault("early_stopping_monitor", monitor)
-            if hidden is not None:
-                trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
-            trainer_kwargs.setdefault("log_every_n_steps", 1)
-            runner = self._train_runner_cls(
-                self,
-                training_plan=plan,
-                data_splitter=splitter,
-                max_epochs=max_epochs,
-                accelerator=accelerator,
-                devices=device,
-                early_stopping=early_stopping,
-                **trainer_kwargs,
-            )
-            self.module.train()
-            runner()
+            fit = None
+            if not self.is_trained_ and self.frozen_programs_:
+                self._start_query(training.to(target))
+            elif not self.is_trained_:
+                fit = self._start(training, init, n_restarts, em_iterations, target)
+            if method == "em":
+                self._finish_em(fit, em_iterations)
+            else:
+                gathered = self._likelihood_entries(training)
+                scored = None if hidden is None else self._likelihood_entries(hidden)
+                splitter = self._data_splitter_cls(gathered, scored, batch_size)
+                n_batches = len(splitter.train_dataloader())
+                if max_epochs is None:
+                    max_epochs = max(_MIN_EPOCHS, math.ceil(DEFAULT_STEPS / n_batches))
+                plan = self._training_plan_cls(
+                    self.module, **{"n_steps": max_epochs * n_batches, **options}
+                )
+                if stop_by == "validation":
+                    trainer_kwargs.setdefault("early_stopping_monitor", _MONITOR)
+                elif stop_by == "elbo":
+                    given = trainer_kwargs.get("callbacks") or []
+                    several = given if isinstance(given, list) else [given]
+                    trainer_kwargs["callbacks"] = [*several, StopWhenLevel()]
+                if hidden is not None:
+                    trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
+                trainer_kwargs.setdefault("log_every_n_steps", 1)
+                runner = self._train_runner_cls(
+                    self,
+                    training_plan=plan,
+                    data_splitter=splitter,
+                    max_epochs=max_epochs,
+                    accelerator=accelerator,
+                    devices=device,
+                    early_stopping=stop_by == "validation",
+                    **trainer_kwargs,
+                )
+                self.module.train()
+                runner()
+                self._judge(max_epochs)
+            if fit is not None:
+                self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
         self._finish(training)
+
+    def _finish_em(self, fit: inference.EMResult | None, n_iterations: int) -> None:
+        """Mark the model as trained by EM alone."""
+        if self.frozen_programs_ or (fit is None and self.is_trained_):
+            what = "A query's activities are" if self.frozen_programs_ else "This model is trained"
+            raise ValueError(
+                f"{what} fitted from reference programs: use method='svi'."
+                if self.frozen_programs_
+                else f"{what} already: method='em' starts anew. Build a new model for it."
+            )
+        assert fit is not None
+        self.module.eval()
+        self.is_trained_, self.history_ = True, {}
+        if not fit.converged:
+            warnings.warn(
+                f"EM was still rising after {n_iterations} passes over the data: raise "
+                "em_iterations.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _judge(self, n_epochs: int) -> None:
+        """Warn where the loss was still falling at the end."""
+        losses = self.history_["elbo_train"].to_numpy(dtype=float).ravel()[-n_epochs:]
+        window = min(_JUDGED_EPOCHS, len(losses))
+        if window >= 2 * _LEAST_JUDGED and not has_levelled_off(losses, window):
+            warnings.warn(
+                "The loss was still falling when training ended: call train() again to go on, or "
+                "give more max_epochs (pl.history shows the loss).",
+                UserWarning,
+                stacklevel=4,
+            )
 
     @contextmanager
     def _as_before_on_failure(self) -> Iterator[None]:
@@ -175,7 +241,7 @@ class TrainingMixin(SplicingModelBase):
             raise
 
     def _split(
-        self, validation_size: float | None, early_stopping: bool, trainer_kwargs: dict[str, Any]
+        self, validation_size: float | None, by_validation: bool, trainer_kwargs: dict[str, Any]
     ) -> tuple[ObservedEntries, ObservedEntries | None]:
         """Entries to train on, and those hidden from training."""
         train_size = trainer_kwargs.pop("train_size", None)
@@ -185,10 +251,10 @@ class TrainingMixin(SplicingModelBase):
                 "cells are trained on. Use validation_size to hide (cell, ATSE) pairs instead."
             )
         if validation_size is None:
-            validation_size = 0.05 if early_stopping else 0.0
+            validation_size = 0.05 if by_validation else 0.0
         if not 0.0 <= validation_size < 1.0:
             raise ValueError(f"Expected validation_size in [0, 1), found {validation_size}.")
-        if early_stopping and validation_size == 0.0:
+        if by_validation and validation_size == 0.0:
             raise ValueError("Early stopping needs validation_size above 0.")
         entries = self._training_entries()
         if validation_size == 0.0:
@@ -211,91 +277,26 @@ class TrainingMixin(SplicingModelBase):
             )
         return entries.keep(~mask), entries.keep(mask)
 
-    def _start(
-        self,
-        entries: ObservedEntries,
-        init: Any,
-        n_restarts: int,
-        em_iterations: int,
-        target: torch.device,
-    ) -> None:
-        """Bring the guide to the best of the starts."""
-        if self.frozen_programs_:
-            self._start_query(entries.to(target))
-            return
-        usage = inference.junction_usage(entries)
-        if self.module.model.junction_prior == "global":
-            usage = usage.mean().expand_as(usage)
-        a, b = _PRIOR_STRENGTH * usage, _PRIOR_STRENGTH * (1.0 - usage)
-        fixed = self.module.model
-        delta = fixed.activity_concentration or _START_ACTIVITY_CONCENTRATION
-        binomial = fixed.likelihood == "binomial"
-        kappa = None if binomial else fixed.concentration or _START_CONCENTRATION
-        best = None
-        on_device = entries.to(target)
-        for restart in range(n_restarts):
-            seed = self._seed()
-            for start in self._starts(entries, init, seed, compare=em_iterations > 0):
-                fit = inference.fit_em(
-                    on_device,
-                    start,
-                    a,
-                    b,
-                    concentration=kappa,
-                    learn_concentration=fixed.concentration is None,
-                    activity_concentration=delta,
-                    n_iterations=em_iterations,
-                    seed=seed,
-                )
-                value = fit.objective[-1] if fit.objective else -math.inf
-                log.info("Start %d: EM objective %.1f", restart + 1, value)
-                if best is None or value > best.objective[-1]:
-                    best = fit
-        assert best is not None
-        self.module.start_from(best, entries, a, b, delta)
-
-    def _starts(
-        self, entries: ObservedEntries, init: Any, seed: int, compare: bool
-    ) -> Iterator[inference.Start]:
-        """Starts to try from one seed; several only where EM can ``compare`` them."""
-        if isinstance(init, str):
-            if init == "waypoints":
-                yield inference.waypoints(entries, self.n_programs, seed)
-                if compare:
-                    yield inference.waypoints(entries, self.n_programs, seed, "pearson")
-            elif init == "random":
-                yield inference.random_start(entries, self.n_programs, seed)
-            else:
-                raise ValueError(
-                    "Expected init 'waypoints', 'random' or (activities, programs), "
-                    f"found {init!r}."
-                )
-            return
-        if not isinstance(init, (tuple, list)) or len(init) != 2:
-            raise ValueError(
-                "Expected init 'waypoints', 'random' or (activities, programs), "
-                f"found {type(init).__name__}."
-            )
-        phi, psi = (torch.as_tensor(getattr(x, "to_numpy", lambda x=x: x)()).float() for x in init)
-        shapes = (entries.n_cells, self.n_programs), (entries.n_junctions, self.n_programs)
-        if (tuple(phi.shape), tuple(psi.shape)) != shapes:
-            raise ValueError(
-                f"Expected init arrays of shapes {shapes[0]} (cells x programs) and {shapes[1]} "
-                f"(junctions x programs), found {tuple(phi.shape)} and {tuple(psi.shape)}."
-            )
-        if not (bool((phi >= 0).all()) and bool(((psi >= 0) & (psi <= 1)).all())):
-            raise ValueError("Expected init activities of at least 0 and programs in [0, 1].")
-        yield inference.Start(phi, psi)
-
     @torch.no_grad()
     def _finish(self, entries: ObservedEntries) -> None:
         """Order programs by prevalence; give what was never observed its prior exactly."""
         module, guide = self.module, self.module.guide
         if not self.frozen_programs_:
-            guide.order(guide.pi().mean.argsort(descending=True))
+            order = guide.pi().mean.argsort(descending=True)
+            guide.order(order)
+            if self.waypoints_ is not None:
+                self.waypoints_["positions"] = self.waypoints_["positions"][order.cpu().numpy()]
             unseen = (~entries.seen_junctions()).to(module.device)
             a, b = module.unseen_junction_prior()
+            if not hasattr(guide, "psi_log_exclusion"):
+                return
             guide.psi_log_inclusion[unseen] = a.log()
             guide.psi_log_exclusion[unseen] = b.log()
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
+
+
+def _em_history(fit: inference.EMResult) -> pd.DataFrame:
+    frame = pd.DataFrame({"em_objective": fit.objective})
+    frame.index.name = "cycle"
+    return frame

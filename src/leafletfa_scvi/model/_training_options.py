@@ -41,6 +41,32 @@ def check_learning_rate(lr: Any) -> float:
     return float(lr)
 
 
+def check_early_stopping(value: Any) -> str | None:
+    """``"validation"``, ``"elbo"`` or None for what the user gives."""
+    if value is True or value == "validation":
+        return "validation"
+    if value == "elbo":
+        return "elbo"
+    if value is not False and value is not None:
+        raise ValueError(
+            f"Expected early_stopping True, False, 'validation' or 'elbo', found {value!r}."
+        )
+    return None
+
+
+def check_plan_arguments(plan: type, given: Mapping[str, Any] | None, lr: float) -> dict[str, Any]:
+    """Arguments of the training plan with the learning rate among them."""
+    options = {"lr": check_learning_rate(lr), **(given or {})}
+    known = set(inspect.signature(plan.__init__).parameters) - {"self", "module"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise TypeError(
+            f"{plan.__name__} has no argument {unknown[0]!r}, given in plan_kwargs; it has "
+            f"{', '.join(sorted(known))}."
+        )
+    return options
+
+
 def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
     """Refuse arguments that neither scvi's nor Lightning's trainer has."""
     known = set(_RUNNER_ARGUMENTS)

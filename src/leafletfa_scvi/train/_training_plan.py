@@ -78,10 +78,20 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
             raise FloatingPointError(_DIVERGED.format(found, self.global_step)) from error
         loss = out["loss"].detach()
         self.training_step_outputs[-1] = {"loss": loss}
+        self._losses.append(loss)
         if not torch.isfinite(loss):
             found = f"The loss is {float(loss)}"
             raise FloatingPointError(_DIVERGED.format(found, self.global_step))
         return out
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the losses of the last epoch."""
+        self._losses: list[torch.Tensor] = []
+        super().on_train_epoch_start()
+
+    def epoch_loss(self) -> float:
+        """Mean loss of the epoch's steps."""
+        return float(torch.stack(self._losses).mean())
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sums over hidden entries."""

@@ -1,0 +1,133 @@
+"""Soft clusters of cells with one splicing program each, by EM: what the factor model starts from.
+
+A mixture of cells that each use a single program is a simpler model than the factor model, and
+its EM finds programs in data too sparse for distances between cells to mean much. Reads are
+weighted as their over-dispersion asks for (quasi-likelihood), and programs are shrunk towards the
+junction's mean where the ATSE does not differ between clusters (the mixture prior): without that,
+noise of the many ATSEs that do not differ outweighs those that do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+    from leafletfa_scvi.inference._prior import ProgramPrior
+
+_FLOOR = 1e-4
+_REFIT_EVERY = 3
+_DROPPED_SHARE = 1 / 3
+"""Share of the clusters in excess that go at a time."""
+
+
+class WeightedReads(NamedTuple):
+    """Reads of cells, each weighted as its over-dispersion asks for.
+
+    Attributes
+    ----------
+    count, total
+        ``(B, P)`` float32 CSR of one pattern: weighted junction counts and ATSE totals.
+    independence
+        ``(P,)`` share of a junction's evidence that counts, (m - 1) / m in an ATSE of m
+        junctions, which share their reads.
+    """
+
+    count: sp.csr_matrix
+    total: sp.csr_matrix
+    independence: np.ndarray
+
+
+class SoftClusters:
+    """Mixture of cells that use one program each.
+
+    Parameters
+    ----------
+    reads
+        Reads of B cells.
+    prior
+        Prior of the programs.
+    membership
+        ``(B, G)`` first probabilities of each cell's clusters.
+
+    Attributes
+    ----------
+    membership
+        ``(B, G)`` float32, rows sum to one.
+    programs
+        ``(P, G)`` PSI of each cluster; after the first :meth:`run`.
+    log_likelihood
+        Quasi-log-likelihood of all cells before the last update.
+    """
+
+    def __init__(self, reads: WeightedReads, prior: ProgramPrior, membership: np.ndarray) -> None:
+        self.reads, self.prior = reads, prior
+        self._by_junction = reads.count.T.tocsr(), reads.total.T.tocsr()
+        self.membership = membership.astype(np.float32)
+        self.programs = np.empty((len(reads.independence), membership.shape[1]), np.float32)
+        self.log_likelihood = -np.inf
+
+    def run(self, n_iterations: int) -> SoftClusters:
+        """Update programs and memberships in turn."""
+        for i in range(n_iterations):
+            count, total = (torch.from_numpy(m @ self.membership) for m in self._by_junction)
+            if i % _REFIT_EVERY == 0:
+                self.prior = self.prior.refitted(count, total - count)
+            psi = self.prior.programs(count, total - count)
+            self.programs = psi.clamp(_FLOOR, 1.0 - _FLOOR).numpy()
+            self._assign(self.log_joint(self.reads))
+        return self
+
+    def log_joint(self, reads: WeightedReads) -> np.ndarray:
+        """``(B, G)`` log of share of the cluster times quasi-likelihood of the cell in it."""
+        psi, weight = self.programs, reads.independence[:, None]
+        rest = np.log1p(-psi)
+        value = reads.count @ (weight * (np.log(psi) - rest)) + reads.total @ (weight * rest)
+        share = self.membership.mean(0, dtype=np.float64) + _FLOOR
+        return value + np.log(share / share.sum())
+
+    def _assign(self, log_joint: np.ndarray) -> None:
+        """Memberships from log joint probabilities; cells without reads get the shares."""
+        top = log_joint.max(1, keepdims=True)
+        odds = np.exp(log_joint - top)
+        total = odds.sum(1, keepdims=True)
+        self.log_likelihood = float((top + np.log(total)).sum())
+        self.membership = (odds / total).astype(np.float32)
+
+    def merge_to(self, n_clusters: int, n_iterations: int) -> SoftClusters:
+        """Drop clusters that others explain best, a third of those in excess at a time.
+
+        The loss of a cluster is what the log-likelihood would fall by if its cells had to go to
+        their next best ones of those still there: of copies, one stays.
+        """
+        while (excess := self.membership.shape[1] - n_clusters) > 0:
+            log_joint = self.log_joint(self.reads)
+            kept = np.arange(log_joint.shape[1])
+            for _ in range(max(1, int(excess * _DROPPED_SHARE))):
+                kept = np.delete(kept, _losses(log_joint[:, kept]).argmin())
+            self.prior = self.prior.selected(torch.from_numpy(kept))
+            self._assign(log_joint[:, kept])
+            self.run(n_iterations)
+        return self
+
+
+def _losses(log_joint: np.ndarray) -> np.ndarray:
+    """What dropping each cluster loses of the summed log-likelihood, ``(G,)``."""
+    best = log_joint.argmax(1)
+    top = log_joint.max(1, keepdims=True)
+    odds = np.exp(log_joint - top)
+    total = odds.sum(1)
+    rows = np.arange(len(odds))
+    without = np.maximum(total[:, None] - odds, 1e-30)
+    loss = np.log(total)[:, None] - np.log(without)
+    # Where the best cluster goes, the difference has no digits left: sum the others anew.
+    others = log_joint.copy()
+    others[rows, best] = -np.inf
+    second = others.max(1, keepdims=True)
+    left = second[:, 0] + np.log(np.exp(others - second).sum(1))
+    loss[rows, best] = top[:, 0] + np.log(total) - left
+    return loss.sum(0)

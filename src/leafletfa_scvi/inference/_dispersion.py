@@ -1,0 +1,134 @@
+"""The concentration kappa: one for all junctions, or one for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+
+from leafletfa_scvi import ops
+from leafletfa_scvi.ops import MultinomialEntries
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.ops import ObservedEntries
+
+_MAX_ENTRIES = 100_000
+_BOUNDS = (0.05, 1e5)
+_JUNCTION_BOUNDS = (0.1, 3000.0)
+_N_KNOTS, _N_FINE = 12, 111
+_EM_STEPS = 40
+_LEAST_INFORMATION = 1e-6
+"""Range of a junction's log-likelihood over the grid, in nats, below which it says nothing."""
+_MIN_SPREAD, _MAX_SPREAD = 0.1, 3.0
+
+
+def cells_of(
+    entries: ObservedEntries | MultinomialEntries, n_entries: int, seed: int
+) -> torch.Tensor | None:
+    """Positions of random cells with about ``n_entries`` entries; None where all cells will do."""
+    if entries.n_entries <= n_entries:
+        return None
+    n_cells = max(1, int(entries.n_cells * (n_entries / entries.n_entries)))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(entries.n_cells, generator=generator)[:n_cells].sort().values
+
+
+def fit_concentration(
+    entries: ObservedEntries | MultinomialEntries,
+    phi: torch.Tensor,
+    psi: torch.Tensor,
+    seed: int = 0,
+) -> float:
+    """Maximum likelihood kappa at given phi and psi, from about 100,000 entries at most."""
+    some = cells_of(entries, _MAX_ENTRIES, seed)
+    if some is not None:
+        entries, phi = entries.select(some.to(entries.device)), phi[some.to(phi.device)]
+    entries = entries.to(phi.device)
+
+    def loss(log_kappa: float) -> float:
+        kappa = torch.tensor(np.exp(log_kappa), dtype=torch.float64, device=phi.device)
+        return -float(ops.log_likelihood(entries, phi, psi, kappa).sum())
+
+    bounds = tuple(np.log(_BOUNDS))
+    fit = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.02})
+    return float(np.exp(fit.x))
+
+
+class JunctionDispersion(NamedTuple):
+    """Concentrations log-normal about a common median.
+
+    Attributes
+    ----------
+    kappa
+        ``(P,)`` concentration of each junction, or of each ATSE.
+    median
+        Their median.
+    spread
+        Standard deviation of their logarithms.
+    """
+
+    kappa: torch.Tensor
+    median: float
+    spread: float
+
+
+def fit_junction_dispersion(
+    entries: ObservedEntries | MultinomialEntries,
+    draws: list[tuple[torch.Tensor, torch.Tensor]],
+    first: float,
+    backend: str | None = None,
+) -> JunctionDispersion:
+    """Empirical Bayes of one kappa for each junction, or for each ATSE.
+
+    The log-likelihood of a junction as a function of log kappa is had from its derivative on a
+    grid, by spline and integral; a log-normal distribution of kappa over junctions is then fitted
+    by EM on a finer grid, and each junction given its posterior mean of log kappa.
+
+    Parameters
+    ----------
+    entries
+        Observed entries of B cells.
+    draws
+        Pairs of activities ``(B, K)`` and programs ``(P, K)``, over which log-likelihoods are
+        averaged.
+    first
+        A kappa for all, where the fit of the distribution begins.
+    backend
+        Backend of :mod:`leafletfa_scvi.ops`.
+    """
+    shared = isinstance(entries, MultinomialEntries)
+    size = entries.n_atses if shared else entries.n_junctions
+
+    def slope(kappa: float) -> torch.Tensor:
+        every = torch.full((size,), kappa, device=entries.device)
+        counts = (ops.expected_counts(entries, *one, every, backend=backend) for one in draws)
+        grad = sum(part.concentration_grad.double() for part in counts)
+        return kappa * torch.as_tensor(grad).cpu() / len(draws)
+
+    knots = np.linspace(*np.log(_JUNCTION_BOUNDS), _N_KNOTS)
+    slopes = [slope(float(np.exp(x))).numpy() for x in knots]
+    fine = np.linspace(knots[0], knots[-1], _N_FINE)
+    profile = CubicSpline(knots, np.stack(slopes)).antiderivative()(fine)  # (grid, P)
+    informed = np.ptp(profile, axis=0) > _LEAST_INFORMATION
+    center, spread = float(np.clip(np.log(first), fine[0], fine[-1])), 1.0
+    if not informed.any():
+        kappa = np.full(profile.shape[1], first)
+        return JunctionDispersion(torch.from_numpy(kappa).float(), first, _MIN_SPREAD)
+    for _ in range(_EM_STEPS):
+        chance = _posterior(profile[:, informed], fine, center, spread)
+        moments = chance.sum(1) / chance.sum()
+        center = float(moments @ fine)
+        spread = float(np.sqrt(moments @ (fine - center) ** 2))
+        spread = min(max(spread, _MIN_SPREAD), _MAX_SPREAD)
+    kappa = np.exp(fine @ _posterior(profile, fine, center, spread))
+    return JunctionDispersion(torch.from_numpy(kappa).float(), float(np.exp(center)), spread)
+
+
+def _posterior(profile: np.ndarray, grid: np.ndarray, center: float, spread: float) -> np.ndarray:
+    """``(grid, P)`` probabilities of each junction's log kappa."""
+    prior = -0.5 * ((grid - center) / spread) ** 2
+    return softmax(profile + prior[:, None], axis=0)

@@ -1,0 +1,73 @@
+"""Mean PSI of junctions over cells, and the weight of reads in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
+
+_OVERDISPERSION = 0.1
+PSEUDO_READS = 2.0
+
+
+def precision(total: torch.Tensor) -> torch.Tensor:
+    """Weight n / (1 + rho (n - 1)) of n reads, rho = 0.1, as their over-dispersion asks for."""
+    n = total.float()
+    return n / (1.0 + _OVERDISPERSION * (n - 1.0))
+
+
+def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:
+    """Mean PSI of each junction over cells, ``(P,)`` float32 in (0, 1).
+
+    Reads of a cell weigh as in :func:`precision`. The mean is shrunk by ``pseudo_reads`` towards
+    the mean of all junctions, which a junction without any observed entry is given.
+    """
+    used, seen = torch.zeros(2, entries.n_junctions, device=entries.device)
+    for _, block in entries.blocks():
+        column, weight = block.column.long(), precision(block.total)
+        used.index_add_(0, column, weight * (block.count / block.total))
+        seen.index_add_(0, column, weight)
+    overall = used.sum() / seen.sum().clamp(min=1e-12)
+    mean = (used + pseudo_reads * overall) / (seen + pseudo_reads)
+    return mean.clamp(1e-4, 1.0 - 1e-4)
+
+
+def shared_usage(entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:
+    """Mean usage of each junction, implicit ones included, ``(P + R,)``; sums to 1 in an ATSE.
+
+    As :func:`junction_usage`, shrunk towards equal usage of the junctions of an ATSE.
+    """
+    used = torch.zeros(entries.n_junctions, device=entries.device)
+    for _, block in entries.blocks():
+        reads = block.reads
+        share = precision(reads.total) * (reads.count / reads.total)
+        used.index_add_(0, reads.column.long(), share)
+    size = torch.bincount(entries.atse, minlength=entries.n_atses)[entries.atse]
+    used = used + pseudo_reads / size
+    whole = torch.zeros(entries.n_atses, device=used.device).index_add_(0, entries.atse, used)
+    return used / whole[entries.atse]
+
+
+def shared_programs(psi: torch.Tensor, entries: MultinomialEntries) -> torch.Tensor:
+    """Programs of the junctions extended to implicit ones, summing to one within each ATSE.
+
+    Parameters
+    ----------
+    psi
+        ``(P, K)`` PSI of the junctions of the data set.
+    entries
+        Entries whose columns are these junctions and R implicit ones.
+
+    Returns
+    -------
+    ``(P + R, K)``.
+    """
+    atse, n_known = entries.atse.to(psi.device), len(psi)
+    sums = psi.new_zeros(entries.n_atses, psi.shape[1])
+    known = sums.index_add(0, atse[:n_known], psi)
+    rest = (1.0 - known[atse[n_known:]]).clamp(min=1e-2)
+    whole = torch.cat([psi, rest]).clamp(min=1e-4)
+    return whole / sums.index_add(0, atse, whole)[atse]
