@@ -17,7 +17,7 @@ from leafletfa_scvi.model._base import SplicingModelBase
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
 
 Indices = Sequence[int] | Sequence[bool] | np.ndarray | slice | None
 
@@ -95,16 +95,18 @@ class CellsMixin(SplicingModelBase):
         same = cell_fingerprints(entries) == self.cell_fingerprints_[known]
         return np.where(same, known, -1)
 
-    def _fit_new(self, entries: ObservedEntries, n_steps: int = 150) -> torch.Tensor:
+    def _fit_new(
+        self, entries: ObservedEntries | MultinomialEntries, n_steps: int = 150
+    ) -> torch.Tensor:
         """Dirichlet concentrations ``(n, K)`` of new cells, programs fixed at their posterior."""
         module = self.module
         kappa = module.site_mean("kappa")
         programs = module.guide.psi()
         return inference.fit_activities(
-            entries,
+            self._likelihood_entries(entries),
             programs.mean.detach(),
             programs.sample,
-            None if kappa is None else float(kappa),
+            kappa,
             module.activity_prior().detach(),
             n_steps=n_steps,
         )
