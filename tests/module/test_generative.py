@@ -6,6 +6,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from module_cases import draw, log_joint, make, values_of
 from pyro import poutine
 from scipy.special import betaln, digamma, gammaln
 from scipy.stats import beta, betabinom, binom, dirichlet, gamma, lognorm
@@ -29,44 +30,6 @@ VARIANTS = {
 def entries():
     adata = lfa.datasets.simulate_splicing(23, 12, 3, coverage=0.5, seed=0)
     return lfa.data.observed_entries(adata)
-
-
-def make(entries, n_programs=3, seed=0, **options):
-    """A module whose guide is somewhere in particular."""
-    module = LeafletFAModule(entries.n_cells, entries.n_junctions, n_programs, **options)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.guide.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
-        module.guide.phi_log += 2.0
-        module.guide.psi_log_inclusion += 1.5
-    return module
-
-
-def draw(module, entries, seed=0):
-    """Trace of the guide over all cells."""
-    torch.manual_seed(seed)
-    cells = torch.arange(entries.n_cells)
-    return poutine.trace(module.guide).get_trace(cells, entries)
-
-
-def log_joint(module, values, cells, entries):
-    """Log density of the model at given values, scaled as for training."""
-    site = {"phi": values["phi"][cells]}
-    site.update({k: v for k, v in values.items() if k != "phi"})
-    trace = poutine.trace(poutine.condition(module.model, data=site)).get_trace(cells, entries)
-    return trace.log_prob_sum().item()
-
-
-def values_of(trace):
-    return {
-        name: node["value"].detach()
-        for name, node in trace.nodes.items()
-        if node["type"] == "sample"
-        and not name.startswith("_")
-        and "plate" not in name
-        and type(node["fn"]).__name__ != "_Subsample"
-    }
 
 
 class TestDensity:
@@ -346,17 +309,18 @@ class TestGuide:
     def test_starting_from_an_em_fit(self, entries, name):
         module = make(entries, **VARIANTS[name])
         usage = lfa.inference.junction_usage(entries)
-        a, b = 3 * usage, 3 * (1 - usage)
+        kind = module.model.junction_prior
         kappa = {"binomial": None, "fixed": 4.0}.get(name, 9.0)
         fit = lfa.inference.fit_em(
             entries,
-            lfa.inference.waypoints(entries, 3, 0),
-            a,
-            b,
+            lfa.inference.waypoints(entries, 3, 0).start,
+            lfa.inference.program_prior(kind, usage),
             concentration=kappa,
             learn_concentration=False,
+            activity_concentration=0.8,
         )
-        module.start_from(fit, entries, a, b, 0.8)
+        module.start_from(fit, entries)
+        a, b = fit.prior.inclusion, fit.prior.exclusion
         guide = module.guide
         assert (guide.psi().mean - fit.psi).abs().max() < 0.1
         assert (guide.phi().mean - fit.phi).abs().max() < 0.15
@@ -374,7 +338,10 @@ class TestGuide:
         """Also the parameters that no EM fit has a value for."""
         usage = lfa.inference.junction_usage(entries)
         fit = lfa.inference.fit_em(
-            entries, lfa.inference.waypoints(entries, 3, 0), usage, 1 - usage, concentration=9.0
+            entries,
+            lfa.inference.waypoints(entries, 3, 0).start,
+            lfa.inference.program_prior("junction", usage),
+            concentration=9.0,
         )
         states = []
         for spoiled in (0.0, float("nan")):
@@ -382,7 +349,7 @@ class TestGuide:
             with torch.no_grad():
                 for parameter in module.guide.parameters():
                     parameter += spoiled
-            module.start_from(fit, entries, usage, 1 - usage, 1.0)
+            module.start_from(fit, entries)
             states.append(module.state_dict())
         for name, value in states[0].items():
             assert torch.equal(value, states[1][name]), name

@@ -12,9 +12,10 @@ from torch.distributions import Dirichlet as TorchDirichlet
 from torch.distributions import Independent, kl_divergence
 
 from leafletfa_scvi import ops
+from leafletfa_scvi.inference import STRENGTHS
 from leafletfa_scvi.module._distributions import Beta
 from leafletfa_scvi.module._grouped import GroupedDirichlet
-from leafletfa_scvi.module._mixture import STRENGTHS, StrengthMixture
+from leafletfa_scvi.module._mixture import StrengthMixture
 
 INDEX = torch.tensor([0, 1, 0, 2, 1, 1, 3])
 GROUPS = ops.Groups(INDEX)

@@ -85,16 +85,16 @@ class StartMixin(SplicingModelBase):
         if isinstance(fitted, MultinomialEntries):
             usage, atse = inference.shared_usage(fitted), fitted.atse
             start = start._replace(psi=inference.shared_programs(start.psi, fitted))
-        kappa = model.concentration or _START_CONCENTRATION
+        kappa = _START_CONCENTRATION if model.learns_concentration else model.fixed("kappa")
         delta = model.activity_concentration or _START_ACTIVITY_CONCENTRATION
         near = target.type == "cpu" or has_room(target, fitted)
         fit = inference.fit_em(
             fitted.to(target) if near else fitted,
             start,
             inference.program_prior(model.junction_prior, usage, atse, shared),
-            concentration=None if model.likelihood == "binomial" else kappa,
-            dispersion=getattr(model, "dispersion", "global"),
-            learn_concentration=model.concentration is None,
+            concentration=kappa,
+            dispersion=model.dispersion,
+            learn_concentration=model.learns_concentration,
             activity_concentration=delta,
             n_iterations=n_iterations,
             device=target,

@@ -10,10 +10,10 @@ import torch
 
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi.data import cell_loader
+from leafletfa_scvi.inference import STRENGTHS
 from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._training_options import check_whole
 from leafletfa_scvi.module import ClosedFormELBO
-from leafletfa_scvi.module._mixture import STRENGTHS
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -286,12 +286,7 @@ class TrainingMixin(StartMixin):
             guide.order(order)
             if self.waypoints_ is not None:
                 self.waypoints_["positions"] = self.waypoints_["positions"][order.cpu().numpy()]
-            unseen = (~entries.seen_junctions()).to(module.device)
-            a, b = module.unseen_junction_prior()
-            if not hasattr(guide, "psi_log_exclusion"):
-                return
-            guide.psi_log_inclusion[unseen] = a.log()
-            guide.psi_log_exclusion[unseen] = b.log()
+            module.restore_prior(entries)
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
 

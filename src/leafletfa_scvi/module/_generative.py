@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from leafletfa_scvi import ops
+from leafletfa_scvi.inference import STRENGTHS
 from leafletfa_scvi.module._distributions import Beta, Dirichlet
 from leafletfa_scvi.module._grouped import GroupedDirichlet
-from leafletfa_scvi.module._mixture import STRENGTHS, StrengthMixture, strength_constants
+from leafletfa_scvi.module._mixture import StrengthMixture, strength_constants
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,9 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from leafletfa_scvi.inference import STRENGTHS
 from leafletfa_scvi.module._distributions import Beta, Dirichlet
 from leafletfa_scvi.module._grouped import GroupedDirichlet
-from leafletfa_scvi.module._mixture import STRENGTHS
 
 if TYPE_CHECKING:
     from leafletfa_scvi.module._generative import SplicingGenerativeModel

@@ -31,14 +31,13 @@ from torch.distributions import Categorical, Independent
 from torch.distributions.kl import register_kl
 
 from leafletfa_scvi import ops
+from leafletfa_scvi.inference import STRENGTHS
 from leafletfa_scvi.module._distributions import Beta
 from leafletfa_scvi.module._grouped import SHARES, GroupedDirichlet
 
-STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-
 
 class StrengthMixture(TorchDistribution):
-    """Programs ``(P, K)`` whose ATSEs have a strength of :data:`STRENGTHS` each.
+    """Programs ``(P, K)`` whose ATSEs each have one of the strengths of the grid.
 
     Parameters
     ----------

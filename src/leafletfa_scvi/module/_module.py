@@ -133,11 +133,6 @@ class LeafletFAModule(PyroBaseModuleClass):
         atses[model.columns[: model.n_junctions][seen]] = True
         return atses
 
-    def unseen_junction_prior(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scalars a and b of the Beta prior of a junction that was never observed."""
-        a, b = self.unseen_programs()
-        return a[0, 0], b[0, 0]
-
     def activity_prior(self) -> torch.Tensor:
         """Concentrations ``(K,)`` of the activities' prior at the posterior mean of delta, pi."""
         delta = self.site_mean("delta")
@@ -149,9 +144,6 @@ class LeafletFAModule(PyroBaseModuleClass):
         self,
         fit: EMResult,
         entries: ObservedEntries | MultinomialEntries,
-        prior_inclusion: torch.Tensor | None = None,
-        prior_exclusion: torch.Tensor | None = None,
-        activity_concentration: float | None = None,
     ) -> None:
         """Start every site of the guide at an EM fit, widths from the curvature of the likelihood.
 
@@ -161,23 +153,7 @@ class LeafletFAModule(PyroBaseModuleClass):
             Outcome of the EM on the same cells and junctions.
         entries
             The entries it was fitted to, ATSE by ATSE for the Dirichlet-multinomial.
-        prior_inclusion, prior_exclusion, activity_concentration
-            Prior of the EM where ``fit`` does not hold it.
         """
-        if prior_inclusion is not None:
-            a, b = prior_inclusion.reshape(-1), prior_exclusion.reshape(-1)
-            n = self.model.n_columns
-            from types import SimpleNamespace
-
-            prior = SimpleNamespace(
-                mean=(a / (a + b)).expand(n), strength=(a + b).expand(n), weights=None
-            )
-            fit = SimpleNamespace(
-                **{**vars(fit), "prior": prior, "concentration_spread": None},
-                activity_concentration=activity_concentration,
-            )
-            if self.model.junction_prior == "mixture":
-                prior.weights = torch.full((7,), 1.0 / 7.0)
         # Everything anew: an earlier training may have failed half-way.
         self.guide.load_state_dict(SplicingGuide(self.model).state_dict())
         start_guide(self.model, self.guide, fit, entries)

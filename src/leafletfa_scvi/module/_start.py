@@ -96,9 +96,9 @@ def start_guide(
 
 
 def gamma_fit(values: torch.Tensor) -> tuple[float, float]:
-    """Shape and rate of the Gamma of highest likelihood, nearly (Minka 2002); shape 1 of one value.
+    """Shape and rate of the Gamma of highest likelihood, nearly; of one value, shape 1.
 
-    The shape is kept in [0.1, 10].
+    The shape is that of Minka (2002), kept in [0.1, 10].
     """
     mean = values.double().mean()
     gap = float(mean.log() - values.double().log().mean())
