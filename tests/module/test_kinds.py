@@ -282,6 +282,9 @@ def test_starting_from_an_em_fit(data, name):
         torch.testing.assert_close(guide.a.loc.exp(), want.expand(guide.a.loc.shape))
         shape, rate = (float(guide.scalars[f"a_{x}"].loc.exp()) for x in ("shape", "rate"))
         assert shape / rate == pytest.approx(float(a.mean()), rel=1e-4)
+        sd = guide.site("a").scale
+        assert (sd < 0.6).all()
+        assert (sd > (0.01 if model.junction_prior == "global" else 0.05)).all()
     if model.dispersion == "junction":
         torch.testing.assert_close(guide.kappa.loc.exp(), fit.concentration)
         assert float(guide.scalars["kappa_spread"].loc.exp()) == pytest.approx(0.7)

@@ -76,23 +76,41 @@ def start_guide(
     # As sure of pi as a prior with that many well-determined cells would be.
     pi_precision = min(float(entries.n_cells), _PI_CELLS) * delta
     guide.pi_log.copy_((fit.prevalence.to(device) * pi_precision + 0.1).log())
-    mean = prior.mean.cpu().reshape(-1, 1)
-    own = strength.mean(1, keepdim=True)
     if model.junction_prior == "mixture":
         assert prior.weights is not None
         model.set_program_mean(prior.mean)
         seen = min(float(model.groups.n_groups), _MAX_ATSES)
         guide.strength_log.copy_((prior.weights.to(device) * seen + 1.0).log())
-    for name, site in zip(model.prior_sites, (own * mean, own * (1.0 - mean)), strict=False):
-        value = site.mean().reshape(1, 1) if model.junction_prior == "global" else site
-        getattr(guide, name).loc.copy_(value.log().to(device))
-        # From afar, these would take longer than a training to arrive.
-        for part, median in zip(("shape", "rate"), gamma_fit(value), strict=True):
-            guide.set_scalar(f"{name}_{part}", median)
+    _start_priors(model, guide, prior.mean.cpu().reshape(-1, 1), strength.mean(1, keepdim=True))
     if "delta" in guide.scalars:
         guide.set_scalar("delta", delta)
     if model.learns_concentration and fit.concentration is not None:
         _start_concentration(guide, fit)
+
+
+def _start_priors(
+    model: SplicingGenerativeModel,
+    guide: SplicingGuide,
+    mean: torch.Tensor,
+    strength: torch.Tensor,
+) -> None:
+    """Sites a and b of the priors of psi, and those that a and b come from.
+
+    From afar, these would take longer than a training to arrive. With K programs a known, log a
+    has the information K a^2 (trigamma(a) - trigamma(a + b)), and that of its Gamma prior.
+    """
+    for name, site in zip(model.prior_sites, (mean, 1.0 - mean), strict=False):
+        value = (strength * site).clamp(min=1e-6)
+        slack = torch.polygamma(1, value) - torch.polygamma(1, strength)
+        known = model.n_programs * value.square() * slack.clamp(min=0.0)
+        if model.junction_prior == "global":
+            value, known = value.mean().reshape(1, 1), known.sum().reshape(1, 1)
+        shape, rate = gamma_fit(value)
+        guide.set_scalar(f"{name}_shape", shape)
+        guide.set_scalar(f"{name}_rate", rate)
+        own = getattr(guide, name)
+        own.loc.copy_(value.log())
+        own.log_scale.copy_(-0.5 * (known + shape).log())
 
 
 def gamma_fit(values: torch.Tensor) -> tuple[float, float]:
