@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from inference_cases import entries_of
+from likelihood_cases import random_atses, random_factors
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.inference import (
     beta_from_curvature,
     dirichlet_from_curvature,
     information,
+    program_prior,
 )
-from leafletfa_scvi.ops import ObservedEntries
+from leafletfa_scvi.inference._curvature import draw_from_curvature
+from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries, multinomial_entries
 from leafletfa_scvi.ops._reference import LEAK
 
 
@@ -26,15 +30,19 @@ def problem():
     return lfa.data.observed_entries(adata), phi, psi, n
 
 
-@pytest.mark.parametrize("kappa", [None, 0.7, 12.0])
+@pytest.mark.parametrize("kappa", [None, 0.7, 12.0, "junction"])
 def test_information_is_the_dense_sum(problem, kappa):
     entries, phi, psi, n = problem
+    own = np.broadcast_to(np.inf if kappa is None else 1.0 if kappa == "junction" else kappa, 99)
+    if kappa == "junction":
+        own = np.random.default_rng(1).uniform(0.5, 20, entries.n_junctions)
+        kappa = torch.from_numpy(own).float()
     activity, program = np.zeros_like(phi), np.zeros_like(psi)
     for c, j in np.argwhere(n > 0):
         p = LEAK + (1 - 2 * LEAK) * phi[c] @ psi[j]
         w = n[c, j] / (p * (1 - p))
         if kappa is not None:
-            w *= (kappa + 1) / (kappa + n[c, j])
+            w *= (own[j] + 1) / (own[j] + n[c, j])
         activity[c] += w * (psi[j] - p) ** 2
         program[j] += w * phi[c] ** 2
     found = information(
@@ -42,6 +50,47 @@ def test_information_is_the_dense_sum(problem, kappa):
     )
     np.testing.assert_allclose(found.activity, activity, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(found.program, program, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kappa", [None, 3.0, "atse"])
+def test_information_of_shared_reads_is_the_dense_sum(kappa):
+    """Junctions with reads alone: y / p^2 for activities, y / (p^2 q) for programs."""
+    entries, atse = random_atses(15, 20, 0.6, 7, seed=1)
+    entries = multinomial_entries(entries, atse)
+    own = np.full(entries.n_atses, np.inf if kappa is None else 3.0)
+    if kappa == "atse":
+        own = np.random.default_rng(1).uniform(0.5, 20, entries.n_atses)
+        kappa = torch.from_numpy(own).float()
+    phi, psi = random_factors(entries, 3, seed=2)
+    psi = (psi + 0.02).clamp(max=0.9)
+    f, s = phi.numpy(), psi.numpy()
+    activity, program = np.zeros(phi.shape), np.zeros(psi.shape)
+    reads = entries.reads
+    for c, j, y, n in zip(reads.rows(), reads.column, reads.count, reads.total, strict=True):
+        p = LEAK + (1 - 2 * LEAK) * f[c] @ s[j]
+        k, y, n = own[entries.atse[j]], float(y), float(n)
+        w = y / p**2 * (1.0 if kappa is None else (k + 1) / (k + n))
+        activity[c] += w * (s[j] - p) ** 2
+        program[j] += w / (1 - p) * f[c] ** 2
+    found = information(entries, phi.float(), psi.float(), kappa)
+    np.testing.assert_allclose(found.activity, activity, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.program, program, rtol=1e-4)
+
+
+def test_information_of_shared_reads_is_that_of_margins_on_average():
+    """Of one ATSE of two junctions, the second says what the first does: half of the sum."""
+    rng = np.random.default_rng(0)
+    phi = torch.from_numpy(rng.dirichlet(np.ones(2), 4000)).float()
+    psi = torch.tensor([[0.8, 0.3], [0.2, 0.7]])
+    n = rng.integers(1, 9, 4000)
+    y = rng.binomial(n, (phi @ psi[0]).numpy())
+    entries = entries_of(np.c_[y, n - y], np.c_[n, n])
+    shared = multinomial_entries(entries, torch.tensor([0, 0]))
+    assert isinstance(shared, MultinomialEntries)
+    apart, together = (information(e, phi, psi, None) for e in (entries, shared))
+    ratio = together.activity.sum() / apart.activity.sum()
+    assert ratio == pytest.approx(0.5, abs=0.03)
+    np.testing.assert_allclose(together.program, apart.program, rtol=0.08)
 
 
 def test_blocks_of_cells_add_up(problem, monkeypatch):
@@ -96,3 +145,51 @@ def test_beta_precision_by_hand_and_its_bounds():
     h = np.array([0.16 * 100 + 2, 400, 1])
     np.testing.assert_allclose(a[:, 0], 0.1 + h * [0.2, 0.5, 0.5], rtol=1e-5)
     np.testing.assert_allclose(b[:, 0], 0.1 + h * [0.8, 0.5, 0.5], rtol=1e-5)
+
+
+class TestDraws:
+    @pytest.fixture
+    def drawn(self, problem):
+        def draw(shared, seed=0, n_draws=400):
+            entries, phi, _, _ = problem
+            prior = program_prior("junction", torch.full((entries.n_junctions,), 0.3))
+            if shared:
+                entries, atse = random_atses(25, 20, 0.6, 7, seed=1)
+                entries = multinomial_entries(entries, atse)
+                usage = torch.full((entries.n_junctions,), 0.3)
+                prior = program_prior("junction", usage, entries.atse, True)
+            _, psi = random_factors(entries, 3, seed=2, dtype=torch.float32)
+            given = entries, torch.from_numpy(phi).float(), psi, 5.0
+            alpha = torch.full((3,), 0.2)
+            return given, draw_from_curvature(*given, alpha, prior, n_draws, seed), alpha, prior
+
+        return draw
+
+    def test_moments_are_those_of_the_curvature(self, drawn):
+        (entries, phi, psi, kappa), draws, alpha, _ = drawn(False)
+        info = information(entries, phi, psi, kappa)
+        rows = dirichlet_from_curvature(phi, info.activity, alpha)
+        a, b = beta_from_curvature(psi, info.program, torch.tensor([[3.0]]))
+        want = torch.distributions.Dirichlet(rows), torch.distributions.Beta(a, b)
+        for at, law in enumerate(want):
+            found = torch.stack([one[at] for one in draws])
+            assert (found.mean(0) - law.mean).abs().max() < 0.06
+            np.testing.assert_allclose(found.var(0).sum(), law.variance.sum(), rtol=0.05)
+
+    def test_shared_reads_sum_to_one(self, drawn):
+        (entries, _, psi, _), draws, _, _ = drawn(True)
+        for phi, programs in draws[:5]:
+            sums = torch.zeros(entries.n_atses, 3).index_add_(0, entries.atse, programs)
+            np.testing.assert_allclose(sums, 1, rtol=1e-5)
+            np.testing.assert_allclose(phi.sum(1), 1, rtol=1e-5)
+        mean = torch.stack([programs for _, programs in draws]).mean(0)
+        assert np.corrcoef(mean.flatten(), psi.flatten())[0, 1] > 0.9
+
+    def test_seeds_and_the_global_state(self, drawn):
+        state = torch.get_rng_state()
+        first, again, other = (drawn(False, seed, 2)[1] for seed in (0, 0, 1))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.equal(first[1][0], again[1][0])
+        assert torch.equal(first[1][1], again[1][1])
+        assert not torch.equal(first[0][1], first[1][1])
+        assert not torch.equal(first[0][1], other[0][1])

@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from inference_cases import entries_of
+from scipy.special import gammaln
 from scipy.stats import beta, betabinom, binom
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.inference import fit_activities
+from leafletfa_scvi.ops import multinomial_entries
+
+GRID = (np.arange(2000) + 0.5) / 2000
 
 
 @pytest.fixture(scope="module")
@@ -25,40 +30,94 @@ def psi(adata):
 
 def fitted(adata, psi, kappa=20.0, alpha=(0.6, 0.4), **options):
     entries = lfa.data.observed_entries(adata)
+    kappa = None if kappa is None else torch.as_tensor(kappa)
     return fit_activities(entries, psi, lambda: psi, kappa, torch.tensor(alpha), **options).numpy()
 
 
-@pytest.mark.parametrize("kappa", [20.0, None])
+def exact(log_likelihood, alpha):
+    """Mean and standard deviation of the first of two activities, on a grid."""
+    log = log_likelihood + beta.logpdf(GRID, *alpha)
+    weight = np.exp(log - log.max())
+    weight /= weight.sum()
+    mean = weight @ GRID
+    return mean, np.sqrt(weight @ (GRID - mean) ** 2)
+
+
+def check(found, wanted):
+    """Means and widths of Dirichlets of two against exact ones."""
+    guess = beta(found[:, 0], found[:, 1])
+    mean, sd = np.transpose(wanted)
+    assert np.abs(guess.mean() - mean).max() < 0.04
+    assert 0.8 < np.median(guess.std() / sd) < 1.2
+
+
+@pytest.mark.parametrize("kappa", [20.0, None, "junction"])
 def test_mean_and_width_are_those_of_the_exact_posterior(adata, psi, kappa):
     """With two programs the posterior of a cell is a curve over (0, 1)."""
     adata = adata[:12].copy()
+    if kappa == "junction":
+        kappa = np.random.default_rng(0).choice([0.5, 50.0], adata.n_vars).astype(np.float32)
     found = fitted(adata, psi, kappa, n_steps=300)
     y, n = (
         adata.layers[k].toarray() for k in ("cell_by_junction_matrix", "cell_by_cluster_matrix")
     )
-    grid = (np.arange(2000) + 0.5) / 2000
-    p = (
-        grid[:, None] * adata.varm["psi_true"][:, 0]
-        + (1 - grid[:, None]) * adata.varm["psi_true"][:, 1]
-    )
-    mean_error, ratio = [], []
+    true = adata.varm["psi_true"]
+    p = GRID[:, None] * true[:, 0] + (1 - GRID[:, None]) * true[:, 1]
+    wanted = []
     for c in range(12):
         seen = n[c] > 0
         args = (y[c, seen], n[c, seen])
         if kappa is None:
             log = binom.logpmf(*args, p[:, seen])
         else:
-            log = betabinom.logpmf(*args, kappa * p[:, seen], kappa * (1 - p[:, seen]))
-        log = log.sum(1) + beta.logpdf(grid, 0.6, 0.4)
-        weight = np.exp(log - log.max())
-        weight /= weight.sum()
-        mean = weight @ grid
-        sd = np.sqrt(weight @ (grid - mean) ** 2)
-        guess = beta(found[c, 0], found[c, 1])
-        mean_error.append(guess.mean() - mean)
-        ratio.append(guess.std() / sd)
-    assert np.abs(mean_error).max() < 0.03
-    assert 0.8 < np.median(ratio) < 1.2
+            k = np.broadcast_to(kappa, len(seen))[seen]
+            log = betabinom.logpmf(*args, k * p[:, seen], k * (1 - p[:, seen]))
+        wanted.append(exact(log.sum(1), (0.6, 0.4)))
+    check(found, wanted)
+
+
+@pytest.mark.parametrize("kappa", [None, 6.0, "atse"])
+def test_shared_reads(kappa):
+    """ATSE by ATSE, an implicit junction among them, against scipy's Dirichlet-multinomial."""
+    rng = np.random.default_rng(3)
+    n_cells, n_atses = 12, 15
+    atse = np.arange(n_atses).repeat(3)
+    psi = rng.dirichlet(0.6 * np.ones(3), (n_atses, 2)).transpose(0, 2, 1).reshape(-1, 2)
+    phi = rng.dirichlet([0.6, 0.4], n_cells)
+    n = rng.poisson(6, (n_cells, n_atses)) * (rng.random((n_cells, n_atses)) < 0.5)
+    n[5] = 0
+    each = (phi @ psi.T).reshape(n_cells, n_atses, 3)
+    y = rng.multinomial(n, each).reshape(n_cells, -1)
+    known = np.flatnonzero(np.arange(len(atse)) != 4)  # the second junction of ATSE 1 is hidden
+    entries = entries_of(y[:, known], n[:, atse[known]])
+    gathered = multinomial_entries(entries, torch.from_numpy(atse[known]))
+    order = np.r_[known, 4]
+    assert gathered.n_junctions == len(order)
+    programs = torch.from_numpy(psi[order]).float()
+    own = np.full(n_atses, 6.0)
+    if kappa == "atse":
+        own = rng.choice([0.5, 50.0], n_atses)
+        kappa = torch.from_numpy(own).float()
+    elif kappa is not None:
+        kappa = torch.tensor(kappa)
+    alpha = torch.tensor([0.6, 0.4])
+    found = fit_activities(gathered, programs, lambda: programs, kappa, alpha, n_steps=300)
+    np.testing.assert_array_equal(found[5], alpha)
+    wanted = []
+    for c in range(n_cells):
+        log = np.zeros(len(GRID))
+        for a in range(n_atses):
+            at = np.flatnonzero(atse == a)
+            p = GRID[:, None] * psi[at, 0] + (1 - GRID[:, None]) * psi[at, 1]
+            p = np.maximum(p, 1e-6)
+            if kappa is None:
+                log += (y[c, at] * np.log(p)).sum(1)
+            else:
+                k = own[a]
+                log += (gammaln(k * p + y[c, at]) - gammaln(k * p)).sum(1)
+        wanted.append(exact(log, (0.6, 0.4)))
+    rest = np.delete(np.arange(n_cells), 5)
+    check(found.numpy()[rest], np.array(wanted)[rest])
 
 
 def test_activities_are_the_true_ones_under_the_true_programs(adata, psi):
@@ -72,7 +131,7 @@ def test_cells_without_data_have_the_prior(adata, psi):
     entries = lfa.data.observed_entries(adata)
     entries = entries.keep(entries.rows() > 2)
     alpha = torch.tensor([0.9, 0.2])
-    found = fit_activities(entries, psi, lambda: psi, 20.0, alpha, n_steps=5)
+    found = fit_activities(entries, psi, lambda: psi, torch.tensor(20.0), alpha, n_steps=5)
     np.testing.assert_array_equal(found[:3], alpha.expand(3, 2))
     assert (found[3:] != alpha).all()
 
@@ -94,7 +153,7 @@ def test_uncertain_programs_are_drawn_and_widen_the_posterior(adata, psi):
 
     entries = lfa.data.observed_entries(adata)
     alpha = torch.tensor([0.6, 0.4])
-    vague = fit_activities(entries, psi, draw, 20.0, alpha)
+    vague = fit_activities(entries, psi, draw, torch.tensor(20.0), alpha)
     assert len(calls) == 150
     assert vague.sum(1).mean() < 0.7 * fitted(adata, psi).sum(1).mean()
 
