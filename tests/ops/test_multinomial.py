@@ -132,6 +132,53 @@ def test_two_junctions_are_beta_binomial():
     torch.testing.assert_close(shared, ops.log_likelihood(entries, phi, psi[:1], kappa))
 
 
+def test_surplus_reads_can_be_dropped():
+    """Those without an implicit junction to go to; and totals below the reads are raised."""
+    entries, atse = random_atses(30, 20, 0.7, 5, 2)
+    needed = ops.implicit_junctions(entries, atse)
+    kept = needed[1:]
+    found = ops.multinomial_entries(entries, atse, kept, surplus="drop")
+    whole = ops.multinomial_entries(entries, atse)
+    assert found.atse.tolist() == atse.tolist() + kept.tolist()
+    lost, n = needed[0], len(atse)
+    column = whole.reads.column.long()
+    other = whole.reads.keep(column != n)
+    assert torch.equal(found.reads.count, other.count)
+    moved = torch.where(other.column > n, other.column - 1, other.column)
+    assert torch.equal(found.reads.column, moved.to(torch.int32))
+    same = found.atse[found.reads.column.long()] != lost
+    assert torch.equal(found.reads.total[same], other.total[same])
+    sums = torch.zeros(30, whole.n_atses)
+    where = found.reads.rows(), found.atse[found.reads.column.long()]
+    sums.index_put_(where, found.reads.count.float(), accumulate=True)
+    totals = torch.zeros(30, whole.n_atses)
+    totals[found.totals.rows(), found.totals.column.long()] = found.totals.total.float()
+    assert torch.equal(sums, totals)
+    assert (found.totals.total > 0).all()
+    assert torch.equal(found.reads.total.float(), totals[where])
+    # Junctions of two ATSEs of a query can be one of the reference's, and then y adds up past n.
+    low = ops.ObservedEntries(
+        torch.tensor([0, 2]),
+        torch.tensor([0, 1], dtype=torch.int32),
+        torch.tensor([3.0, 4.0]),
+        torch.tensor([3.0, 4.0]),
+        2,
+    )
+    for implicit in ([], [0]):
+        one = ops.multinomial_entries(
+            low, torch.tensor([0, 0]), torch.tensor(implicit, dtype=torch.int64), surplus="drop"
+        )
+        assert one.totals.total.tolist() == [7]
+        assert one.reads.count.tolist() == [3, 4]
+        assert one.reads.total.tolist() == [7, 7]
+
+
+def test_bytes_are_those_of_all_arrays():
+    entries, atse = random_atses(30, 20, 0.7, 5, 2)
+    found = ops.multinomial_entries(entries, atse)
+    assert found.nbytes() == found.reads.nbytes() + found.totals.nbytes() + 8 * len(found.atse)
+
+
 def test_errors_name_cell_and_atse():
     entries, atse = random_atses(10, 9, 1.0, 5, 1)
     with pytest.raises(ValueError, match=r"shape \(3,\): expected \(9,\)"):

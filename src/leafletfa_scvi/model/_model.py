@@ -133,7 +133,8 @@ class LeafletFAModel(
     ) -> None:
         super().__init__(adata, registry)
         _one_of("likelihood", likelihood, _LIKELIHOODS)
-        _one_of("dispersion", dispersion, ("global", "junction", None))
+        if dispersion is not None:
+            _one_of("dispersion", dispersion, ("global", "junction"))
         _one_of("junction_prior", junction_prior, ("mixture", "junction", "global"))
         _one_of("concentration_prior", concentration_prior, ("weak", "leafletfa"))
         if concentration is not None:

@@ -134,8 +134,8 @@ class PosteriorMixin(CellsMixin):
         else:
             raise ValueError(f"Expected parameter 'psi' or 'phi', found {parameter!r}.")
         a, b, tail = a.astype(np.float64), b.astype(np.float64), (1.0 - level) / 2.0
-        ends = (beta.ppf(tail, a, b), beta.ppf(1.0 - tail, a, b))
-        ends = tuple(np.where(b == 0.0, 1.0, end) for end in ends)  # certain to be 1
+        certain = b == 0.0  # to be 1
+        ends = [np.where(certain, 1.0, beta.ppf(q, a, b)) for q in (tail, 1.0 - tail)]
         return CredibleInterval(*(pd.DataFrame(e, index, self.program_names) for e in ends))
 
     @torch.no_grad()

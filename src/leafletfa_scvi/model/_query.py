@@ -35,6 +35,10 @@ class QueryMixin(CellsMixin):
         ``train()`` then fits the activities of the new cells alone; programs, prevalence and
         concentration stay bitwise as they are, and so does their order.
 
+        With the Dirichlet-multinomial, reads of an ATSE that belong to none of the reference's
+        junctions count for the ATSE's implicit junction. Where the reference has none, they do
+        not count.
+
         Parameters
         ----------
         adata
