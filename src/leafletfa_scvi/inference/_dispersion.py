@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from leafletfa_scvi.ops import ObservedEntries
 
 _MAX_ENTRIES = 100_000
+_LEAST_CELLS = 256
+"""Fewer cells do not stand for all, however many entries they have."""
 _BOUNDS = (0.05, 1e5)
 _JUNCTION_BOUNDS = (0.1, 3000.0)
 _N_KNOTS, _N_FINE = 12, 111
@@ -32,7 +34,9 @@ def cells_of(
     """Positions of random cells with about ``n_entries`` entries; None where all cells will do."""
     if entries.n_entries <= n_entries:
         return None
-    n_cells = max(1, int(entries.n_cells * (n_entries / entries.n_entries)))
+    n_cells = max(int(entries.n_cells * (n_entries / entries.n_entries)), _LEAST_CELLS)
+    if n_cells >= entries.n_cells:
+        return None
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(entries.n_cells, generator=generator)[:n_cells].sort().values
 
@@ -43,7 +47,7 @@ def fit_concentration(
     psi: torch.Tensor,
     seed: int = 0,
 ) -> float:
-    """Maximum likelihood kappa at given phi and psi, from about 100,000 entries at most."""
+    """Maximum likelihood kappa at given phi and psi, of random cells with 100,000 entries."""
     some = cells_of(entries, _MAX_ENTRIES, seed)
     if some is not None:
         entries, phi = entries.select(some.to(entries.device)), phi[some.to(phi.device)]

@@ -1,0 +1,155 @@
+"""Marginal variances of activities and programs from K x K blocks of information.
+
+The guide takes the activities of a cell, and the PSI of a junction under several programs, as
+independent; where programs are told apart by few reads they are not, and intervals from it are too
+narrow. Here the information of the likelihood about a cell's activities (a junction's programs)
+is one K x K matrix, to which that of the prior is added before it is inverted (Laplace).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from leafletfa_scvi.inference._curvature import weighted_entries
+from leafletfa_scvi.ops import MultinomialEntries
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.inference._prior import ProgramPrior
+    from leafletfa_scvi.ops import ObservedEntries
+
+_FLOOR = 1e-3
+_BLOCK = 1 << 22
+_GATHERED = 1 << 24
+"""Numbers of a block of K x K matrices, about."""
+_MEAN_READS = 2.0
+"""Reads that the mean of a junction is taken to be known from before any is seen."""
+
+
+def _pairs(values: np.ndarray) -> np.ndarray:
+    """Products of every two columns, ``(n, K (K + 1) / 2)``."""
+    first, second = np.triu_indices(values.shape[1])
+    return values[:, first] * values[:, second]
+
+
+def _matrices(pairs: np.ndarray, n_programs: int) -> np.ndarray:
+    """Symmetric ``(n, K, K)`` matrices of their upper triangles."""
+    first, second = np.triu_indices(n_programs)
+    out = np.empty((len(pairs), n_programs, n_programs))
+    out[:, first, second] = pairs
+    out[:, second, first] = pairs
+    return out
+
+
+def activity_variance(
+    entries: ObservedEntries | MultinomialEntries,
+    phi: torch.Tensor,
+    psi: torch.Tensor,
+    concentration: torch.Tensor | float | None,
+    alpha_sum: float,
+    independence: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Variances ``(B, K)`` of activities given the programs.
+
+    On rows that sum to one, the covariance is T (T' (I + S diag(1 / phi)) T)^-1 T' with T a basis
+    of vectors that sum to zero, I the information of the likelihood and S the sum of the
+    Dirichlet prior, whose information in softmax coordinates is S (diag(phi) - phi phi').
+
+    Parameters
+    ----------
+    entries
+        Observed entries of B cells.
+    phi, psi
+        ``(B, K)`` and ``(P, K)`` means.
+    concentration
+        kappa: a scalar, one for each junction (ATSE), or None.
+    alpha_sum
+        Sum S of the Dirichlet prior of activities.
+    independence
+        ``(P,)`` weight of the information of each junction: (m - 1) / m where the m junctions of
+        an ATSE share their reads but are scored as independent (composite likelihood). None
+        for the Dirichlet-multinomial.
+    """
+    n_programs = phi.shape[1]
+    variance = torch.zeros(phi.shape)
+    if n_programs == 1:
+        return variance
+    psi_np = psi.double().cpu().numpy()
+    phi_np = np.maximum(phi.double().cpu().numpy(), _FLOOR)
+    products = _pairs(psi_np)
+    if independence is not None:
+        products *= independence.double().cpu().numpy()[:, None]
+    basis = np.linalg.qr(np.eye(n_programs) - 1.0 / n_programs)[0][:, : n_programs - 1]
+    size = max(min(_BLOCK, _GATHERED // n_programs**2), 1)
+    blocks = weighted_entries(entries.to("cpu"), phi.cpu(), psi.cpu(), concentration, size)
+    for cells, weighted in blocks:
+        own = _matrices(weighted.weights @ products, n_programs)
+        diagonal = np.arange(n_programs)
+        own[:, diagonal, diagonal] += alpha_sum / phi_np[cells]
+        inverse = np.linalg.inv(basis.T @ own @ basis)
+        spread = np.einsum("kl,clm,km->ck", basis, inverse, basis)
+        variance[cells] = torch.from_numpy(spread).float()
+    return variance
+
+
+def program_variance(
+    entries: ObservedEntries | MultinomialEntries,
+    phi: torch.Tensor,
+    psi: torch.Tensor,
+    concentration: torch.Tensor | float | None,
+    prior: ProgramPrior,
+) -> torch.Tensor:
+    """Variances ``(P, K)`` of the programs given the activities.
+
+    The information of the prior about a junction's PSI m_k under K programs is
+    c / (m (1 - m)) (1 - 11'/K): it holds programs together with strength c, at a mean that is
+    itself only known from the same reads.
+
+    Parameters
+    ----------
+    entries, phi, psi, concentration
+        As in :func:`activity_variance`.
+    prior
+        Prior of the programs.
+    """
+    n_programs = phi.shape[1]
+    total = np.zeros((psi.shape[0], n_programs * (n_programs + 1) // 2))
+    phi_np = phi.double().cpu().numpy()
+    shared = isinstance(entries, MultinomialEntries)
+    blocks = weighted_entries(entries.to("cpu"), phi.cpu(), psi.cpu(), concentration, _BLOCK)
+    for cells, weighted in blocks:
+        weights = weighted.weights
+        if shared:  # of the margin, n / (p q)
+            weights.data /= 1.0 - weighted.probability
+        total += weights.T @ _pairs(phi_np[cells])
+    prior = prior.to(torch.device("cpu"))
+    strength = prior.strength.double().expand(psi.shape).log().mean(1).exp().numpy()
+    middle = psi.double().cpu().mean(1).clamp(_FLOOR, 1.0 - _FLOOR).numpy()
+    scale = 1.0 / (middle * (1.0 - middle))
+    even = np.full((n_programs, n_programs), 1.0 / n_programs)
+    apart = np.eye(n_programs) - even
+    variance = torch.empty(psi.shape)
+    step = max(_GATHERED // n_programs**2, 1)
+    for start in range(0, len(total), step):
+        rows = slice(start, start + step)
+        own = _matrices(total[rows], n_programs)
+        own += (strength[rows] * scale[rows])[:, None, None] * apart
+        own += (_MEAN_READS * scale[rows])[:, None, None] * even
+        spread = np.diagonal(np.linalg.inv(own), axis1=1, axis2=2)
+        variance[rows] = torch.from_numpy(spread.copy()).float()
+    return variance
+
+
+def beta_of_moments(
+    mean: torch.Tensor, variance: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Parameters of the Beta distributions with these means and, at most, these variances.
+
+    A Beta distribution has a variance below m (1 - m); at small means a large one makes its
+    density infinite at 0, so that an interval reaches 0.
+    """
+    bound = (mean * (1.0 - mean)).clamp(min=1e-12)
+    size = (bound / variance.clamp(min=1e-12) - 1.0).clamp(min=0.05)
+    return size * mean, size * (1.0 - mean)
