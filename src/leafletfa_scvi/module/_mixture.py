@@ -120,7 +120,7 @@ class StrengthMixture(TorchDistribution):
 
 def strength_constants(mean: torch.Tensor, groups: ops.Groups, shared: bool) -> torch.Tensor:
     """Log B + c h of each ATSE under each strength, for one program, ``(G, R)``."""
-    m = mean.double()[:, None]
+    m = mean[:, None].to(torch.float32 if mean.device.type == "mps" else torch.float64)
     c = m.new_tensor(STRENGTHS)
     value = torch.lgamma(c * m) - c * m * m.log()
     if shared:
