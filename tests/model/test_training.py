@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -12,6 +13,7 @@ import scvi
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from scipy.stats import betabinom
+from scvi.train import TrainRunner
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel, inference, ops
@@ -27,6 +29,15 @@ def model(small):
     scvi.settings.seed = 0
     LeafletFAModel.setup_anndata(small)
     return LeafletFAModel(small, 3)
+
+
+NO_EPOCHS = pytest.mark.xfail(
+    strict=True, raises=KeyError, reason="the loss is judged where there was no epoch"
+)
+CALLER = pytest.mark.xfail(strict=True, raises=AssertionError, reason="stacklevel is 4, not 3")
+JUDGED = pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a run that a rule ended is judged"
+)
 
 
 def spy(monkeypatch, owner, name):
@@ -161,9 +172,96 @@ class TestEarlyStopping:
         model.train(max_epochs=25, early_stopping=True, early_stopping_patience=500, **QUIET)
         assert len(model.history["elbo_train"]) == 25
 
-    def test_needs_something_hidden(self, model):
+    @pytest.mark.parametrize("stop", [True, "validation"])
+    def test_needs_something_hidden(self, model, stop):
         with pytest.raises(ValueError, match="validation_size above 0"):
-            model.train(early_stopping=True, validation_size=0.0)
+            model.train(early_stopping=stop, validation_size=0.0)
+
+    def test_by_validation_hides_a_twentieth(self, model):
+        model.train(max_epochs=2, early_stopping="validation", **QUIET)
+        assert len(model.history["reconstruction_loss_validation"]) == 2
+
+    def test_by_the_loss_where_it_is_level(self, model):
+        """A guide that stands still: noise alone, told from a fall after 60 epochs."""
+        model.train(max_epochs=150, early_stopping="elbo", lr=1e-12, em_iterations=5, **QUIET)
+        assert 60 <= len(model.history["elbo_train"]) < 90
+        assert "reconstruction_loss_validation" not in model.history
+        assert model.is_trained_
+
+    def test_by_the_loss_not_while_it_falls(self, model):
+        options = {"init": "random", "em_iterations": 0, "lr": 0.02, "max_epochs": 90}
+        model.train(early_stopping="elbo", **options, **QUIET)
+        losses = model.history["elbo_train"].to_numpy(float).ravel()
+        assert len(losses) == 90
+        assert losses[-20:].mean() < losses[50:70].mean() - 20
+
+    def test_by_the_loss_beside_callbacks_of_the_user(self, model):
+        class Count(pl.Callback):
+            epochs = 0
+
+            def on_train_epoch_end(self, trainer, plan):
+                self.epochs += 1
+
+        for given in (count := Count(), [count]):
+            before = count.epochs
+            model.train(max_epochs=3, early_stopping="elbo", callbacks=given, **QUIET)
+            assert count.epochs == before + 3
+
+    @pytest.mark.parametrize("value", ["loss", "True", 1, 0.5])
+    def test_values_that_are_refused(self, model, value):
+        with pytest.raises(ValueError, match="'validation' or 'elbo', found"):
+            model.train(early_stopping=value)
+        assert not model.is_trained_
+
+
+def warned(recorded):
+    """Messages about what had not converged."""
+    return [str(w.message) for w in recorded if "still" in str(w.message)]
+
+
+class TestNotConverged:
+    def test_a_loss_that_falls_to_the_end(self, model):
+        with pytest.warns(UserWarning, match="loss was still falling") as recorded:
+            model.train(max_epochs=25, init="random", em_iterations=0, **QUIET)
+        (message,) = warned(recorded)
+        assert "train() again" in message
+
+    @CALLER
+    @pytest.mark.parametrize("options", [{"method": "em"}, {"em_iterations": 0}])
+    def test_warnings_point_at_the_call(self, model, options):
+        given = {"max_epochs": 25, "init": "random", "em_iterations": 3, **options}
+        with pytest.warns(UserWarning, match="still") as recorded:
+            model.train(**given, **QUIET)
+        (found,) = [w for w in recorded if "still" in str(w.message)]
+        assert found.filename == __file__
+
+    @pytest.mark.parametrize("epochs", [1, 19])
+    def test_a_few_epochs_tell_nothing(self, model, recwarn, epochs):
+        model.train(max_epochs=epochs, init="random", em_iterations=0, **QUIET)
+        assert warned(recwarn) == []
+
+    @pytest.mark.parametrize("epochs", [25, 80])
+    def test_a_level_loss(self, model, recwarn, epochs):
+        model.train(max_epochs=epochs, lr=1e-12, em_iterations=20, **QUIET)
+        assert warned(recwarn) == []
+
+    def test_the_defaults_converge(self, model, recwarn):
+        model.train(**QUIET)
+        assert warned(recwarn) == []
+
+    @JUDGED
+    def test_a_run_that_a_rule_ended_is_not_judged(self, model, recwarn):
+        """By the rule the loss was level over 40 epochs; over 60 it was not."""
+        model.train(max_epochs=400, early_stopping="elbo", **QUIET)
+        assert len(model.history["elbo_train"]) < 400
+        assert warned(recwarn) == []
+
+    def test_em(self, model, recwarn):
+        with pytest.warns(UserWarning, match="still rising after 5 passes.*em_iterations"):
+            model.train(method="em", em_iterations=5, **QUIET)
+        recwarn.clear()
+        LeafletFAModel(model.adata, 3).train(method="em", **QUIET)
+        assert warned(recwarn) == []
 
 
 class TestLogging:
@@ -254,20 +352,57 @@ class TestStart:
         seen = psi.std(axis=1) < 1e-3
         np.testing.assert_allclose(np.median(psi[seen]), 0.1 * (best + 1), atol=0.05)
 
-    def test_waypoints_of_both_residuals_are_compared(self, model, monkeypatch):
+    def test_restarts_have_seeds_of_their_own(self, model, monkeypatch):
         starts = spy(monkeypatch, inference, "waypoints")
         fits = spy(monkeypatch, inference, "fit_em")
-        kept = spy(monkeypatch, LeafletFAModule, "start_from")
-        model.train(em_iterations=6, **STILL, **QUIET)
-        assert len(starts) == len(fits) == 2
-        assert not torch.equal(starts[0][2].phi, starts[1][2].phi)
-        last = [result.objective[-1] for _, _, result in fits]
-        assert kept[0][0][1] is fits[int(np.argmax(last))][2]
+        model.train(n_restarts=3, em_iterations=6, **STILL, **QUIET)
+        assert len(starts) == len(fits) == 3
+        assert len({args[2] for args, _, _ in starts}) == 3
+        for (_, _, found), (args, _, _) in zip(starts, fits, strict=True):
+            assert args[1] is found.start
 
-    def test_waypoints_without_em_are_those_of_centred_psi(self, model, monkeypatch):
+    def test_restarts_after_a_single_pass(self, model):
+        model.train(init="random", n_restarts=3, em_iterations=1, **STILL, **QUIET)
+        assert model.is_trained_
+
+    def test_waypoints_know_the_atses(self, model, monkeypatch):
         starts = spy(monkeypatch, inference, "waypoints")
-        model.train(em_iterations=0, **STILL, **QUIET)
-        assert len(starts) == 1
+        model.train(em_iterations=6, **STILL, **QUIET)
+        codes = pd.factorize(model.adata.var["atse_id"])[0]
+        found = np.asarray(starts[0][0][3])
+        np.testing.assert_array_equal(pd.factorize(found)[0], codes)
+
+    def test_no_more_sweeps_of_em_than_asked_for(self, model, monkeypatch):
+        """Up to what completes the last cycle."""
+        sweeps = spy(monkeypatch, inference._em, "sweep")
+        model.train(em_iterations=20, **STILL, **QUIET)
+        assert 20 <= len(sweeps) <= 23
+
+    def test_waypoints_are_kept_in_the_order_of_the_programs(self, model):
+        model.train(em_iterations=30, **STILL, **QUIET)
+        kept = model.waypoints_
+        np.testing.assert_array_equal(kept["cells"], np.arange(80))
+        assert kept["scores"].shape == (80, 5)
+        assert kept["positions"].shape == (3, 5)
+        phi = model.get_latent_representation()
+        mean = (phi / phi.sum(0)).T @ kept["scores"]
+        distance = np.linalg.norm(mean[:, None] - kept["positions"], axis=2)
+        np.testing.assert_array_equal(distance.argmin(1), np.arange(3))
+
+    def test_no_waypoints_elsewhere(self, model):
+        model.train(init="random", em_iterations=2, **STILL, **QUIET)
+        assert model.waypoints_ is None
+
+    def test_more_programs_than_distinct_cells(self, small):
+        some = small[[0, 0, 0, 0, 1, 1, 1]].copy()
+        some.obs_names = [f"c{i}" for i in range(7)]
+        with pytest.warns(UserWarning, match="no observed entry"):
+            LeafletFAModel.setup_anndata(some)
+        model = LeafletFAModel(some, 5)
+        model.train(max_epochs=2, **QUIET)
+        assert model.waypoints_["positions"].shape[0] == 5
+        phi = model.get_latent_representation()
+        np.testing.assert_allclose(phi.sum(1), 1, atol=1e-5)
 
     @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, pd.DataFrame])
     def test_from_arrays(self, model, monkeypatch, kind):
@@ -300,22 +435,72 @@ class TestStart:
             model.train(max_epochs=1, init=init, **QUIET)
         assert not model.is_trained_
 
-    def test_iterations_of_em_are_as_many_as_asked_for(self, model, monkeypatch):
-        fits = spy(monkeypatch, inference, "fit_em")
-        model.train(em_iterations=7, **STILL, **QUIET)
-        assert len(fits[0][2].objective) == 7
 
-    def test_em_alone(self, clear):
+class TestPointEstimate:
+    """EM alone."""
+
+    def test_finds_programs_without_gradient_steps(self, clear, monkeypatch):
+        monkeypatch.setattr(LeafletFAModel, "_train_runner_cls", None)
         scvi.settings.seed = 0
         LeafletFAModel.setup_anndata(clear)
         model = LeafletFAModel(clear, 2)
-        model.train(max_epochs=0, em_iterations=60, **QUIET)
+        model.train(method="em", accelerator="cpu")
         assert model.is_trained_
-        phi = clear.obsm["phi_true"]
-        match = lfa.tl.match_programs(phi, model.get_latent_representation())
+        assert not model.module.training
+        match = lfa.tl.match_programs(clear.obsm["phi_true"], model.get_latent_representation())
         assert match["correlation"].min() > 0.95
         lower, upper = model.get_credible_intervals("psi")
         assert (upper - lower).mean(axis=None) < 0.6
+        assert model.get_program_prevalence().is_monotonic_decreasing
+        assert list(model.history) == ["em_objective"]
+
+    def test_its_objective_is_the_history(self, model, monkeypatch):
+        fits = spy(monkeypatch, inference, "fit_em")
+        model.train(method="em", **QUIET)
+        found = model.history["em_objective"]["em_objective"]
+        np.testing.assert_array_equal(found, fits[0][2].objective)
+        assert fits[0][2].converged
+
+    def test_the_history_of_gradient_steps_has_it_too(self, model):
+        model.train(max_epochs=2, **QUIET)
+        assert len(model.history["em_objective"]) > 3
+        assert len(model.history["elbo_train"]) == 2
+
+    def test_a_seed_repeats(self, small):
+        found = []
+        for _ in range(2):
+            scvi.settings.seed = 3
+            LeafletFAModel.setup_anndata(small)
+            model = LeafletFAModel(small, 3)
+            model.train(method="em", **QUIET)
+            found.append(model.get_latent_representation())
+        np.testing.assert_array_equal(*found)
+
+    def test_a_trained_model_is_refused_and_left(self, model):
+        model.train(max_epochs=2, **QUIET)
+        before = model.get_latent_representation()
+        with pytest.raises(ValueError, match="trained already"):
+            model.train(method="em", **QUIET)
+        assert model.is_trained_
+        np.testing.assert_array_equal(model.get_latent_representation(), before)
+
+    def test_an_unknown_method(self, model):
+        with pytest.raises(ValueError, match="'svi' or 'em', found 'vb'"):
+            model.train(method="vb")
+
+    @NO_EPOCHS
+    def test_gradient_steps_may_follow(self, model, monkeypatch):
+        model.train(method="em", **QUIET)
+        starts = spy(monkeypatch, LeafletFAModel, "_start")
+        model.train(max_epochs=3, **QUIET)
+        assert starts == []
+        assert len(model.history["elbo_train"]) == 3
+        assert "em_objective" in model.history
+
+    @NO_EPOCHS
+    def test_no_epochs_at_all(self, model):
+        model.train(max_epochs=0, em_iterations=30, **QUIET)
+        assert model.is_trained_
 
 
 class TestSecondCall:
@@ -386,9 +571,11 @@ class TestArguments:
         class Runner:
             def __init__(self, model, *, training_plan, max_epochs, **kwargs):
                 made.update(plan=training_plan, epochs=max_epochs, **kwargs)
+                logger = SimpleNamespace(history={})
+                self.trainer = SimpleNamespace(should_stop=False, logger=logger)
 
             def __call__(self):
-                pass
+                model.history_ = {"elbo_train": pd.DataFrame({"elbo_train": [1.0]})}
 
         monkeypatch.setattr(LeafletFAModel, "_train_runner_cls", Runner)
         model.train(batch_size=batch_size, em_iterations=1)
@@ -399,12 +586,12 @@ class TestArguments:
     def test_plan_options_are_passed_on(self, model, monkeypatch):
         plans = []
 
-        class Plan(SplicingTrainingPlan):
-            def __init__(self, *args, **kwargs):
-                super().__init__(*args, **kwargs)
-                plans.append(self)
+        class Runner(TrainRunner):
+            def __init__(self, *args, training_plan, **kwargs):
+                super().__init__(*args, training_plan=training_plan, **kwargs)
+                plans.append(training_plan)
 
-        monkeypatch.setattr(LeafletFAModel, "_training_plan_cls", Plan)
+        monkeypatch.setattr(LeafletFAModel, "_train_runner_cls", Runner)
         options = {"n_particles": 3, "lr_decay": 0.5, "optim": torch.optim.AdamW}
         model.train(max_epochs=2, lr=0.02, plan_kwargs=options, **QUIET)
         (plan,) = plans
@@ -412,6 +599,27 @@ class TestArguments:
         assert plan.lr_decay == 0.5
         assert plan.optim is torch.optim.AdamW
         assert plan.optim_kwargs["lr"] == 0.02
+
+    def test_steps_over_which_the_rate_decays(self, model, monkeypatch):
+        made = {}
+
+        class Plan(SplicingTrainingPlan):
+            def configure_optimizers(self):
+                made["n_steps"] = self.n_steps
+                return super().configure_optimizers()
+
+        monkeypatch.setattr(LeafletFAModel, "_training_plan_cls", Plan)
+        model.train(max_epochs=2, batch_size=27, **QUIET)
+        assert made["n_steps"] == 6
+        model.train(max_epochs=2, plan_kwargs={"n_steps": 77}, **QUIET)
+        assert made["n_steps"] == 77
+
+    def test_plan_options_that_are_unknown(self, model, monkeypatch):
+        starts = spy(monkeypatch, LeafletFAModel, "_start")
+        with pytest.raises(TypeError, match=r"no argument 'momentum', given in plan_kwargs.*lr_d"):
+            model.train(plan_kwargs={"momentum": 0.9, "lr_decay": 0.1}, **QUIET)
+        assert starts == []
+        assert not model.is_trained_
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
