@@ -6,7 +6,12 @@ from leafletfa_scvi.inference._curvature import (
     information,
 )
 from leafletfa_scvi.inference._dispersion import fit_concentration
-from leafletfa_scvi.inference._em import EMResult, fit_em
+from leafletfa_scvi.inference._em import EMResult, fit_em, sweep
+from leafletfa_scvi.inference._laplace import (
+    activity_variance,
+    beta_of_moments,
+    program_variance,
+)
 from leafletfa_scvi.inference._prior import STRENGTHS, JunctionPrior, ProgramPrior, program_prior
 from leafletfa_scvi.inference._project import fit_activities
 from leafletfa_scvi.inference._start import Start, Waypoints, random_start, waypoints
@@ -19,7 +24,9 @@ __all__ = [
     "ProgramPrior",
     "Start",
     "Waypoints",
+    "activity_variance",
     "beta_from_curvature",
+    "beta_of_moments",
     "dirichlet_from_curvature",
     "fit_activities",
     "fit_concentration",
@@ -27,8 +34,10 @@ __all__ = [
     "information",
     "junction_usage",
     "program_prior",
+    "program_variance",
     "random_start",
     "shared_programs",
     "shared_usage",
+    "sweep",
     "waypoints",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -104,8 +105,10 @@ def fit_junction_dispersion(
     backend
         Backend of :mod:`leafletfa_scvi.ops`.
     """
-    shared = isinstance(entries, MultinomialEntries)
-    size = entries.n_atses if shared else entries.n_junctions
+    if isinstance(entries, MultinomialEntries):
+        size = entries.n_atses
+    else:
+        size = entries.n_junctions
 
     def slope(kappa: float) -> torch.Tensor:
         every = torch.full((size,), kappa, device=entries.device)
@@ -113,12 +116,13 @@ def fit_junction_dispersion(
         grad = sum(part.concentration_grad.double() for part in counts)
         return kappa * torch.as_tensor(grad).cpu() / len(draws)
 
-    knots = np.linspace(*np.log(_JUNCTION_BOUNDS), _N_KNOTS)
+    low, high = (math.log(bound) for bound in _JUNCTION_BOUNDS)
+    knots = np.linspace(low, high, _N_KNOTS)
     slopes = [slope(float(np.exp(x))).numpy() for x in knots]
-    fine = np.linspace(knots[0], knots[-1], _N_FINE)
+    fine = np.linspace(low, high, _N_FINE)
     profile = CubicSpline(knots, np.stack(slopes)).antiderivative()(fine)  # (grid, P)
     informed = np.ptp(profile, axis=0) > _LEAST_INFORMATION
-    center, spread = float(np.clip(np.log(first), fine[0], fine[-1])), 1.0
+    center, spread = float(np.clip(math.log(first), low, high)), 1.0
     if not informed.any():
         kappa = np.full(profile.shape[1], first)
         return JunctionDispersion(torch.from_numpy(kappa).float(), first, _MIN_SPREAD)

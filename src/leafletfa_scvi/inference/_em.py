@@ -105,7 +105,8 @@ def sweep(
     """Expected counts on the device of ``phi``; in blocks of cells where entries are elsewhere."""
     if entries.device.type == phi.device.type:
         return ops.expected_counts(entries, phi, psi, kappa, backend=backend)
-    value, activity, sums = [], [], None
+    value, activity = [], []
+    sums: tuple[torch.Tensor, ...] | None = None
     for cells, block in entries.blocks(_BLOCK):
         part = ops.expected_counts(block.to(phi.device), phi[cells], psi, kappa, backend=backend)
         value.append(part.log_likelihood)

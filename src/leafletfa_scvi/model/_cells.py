@@ -12,7 +12,7 @@ import torch
 
 from leafletfa_scvi import inference
 from leafletfa_scvi.data import cell_fingerprints
-from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._widths import WidthsMixin
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,11 +34,14 @@ class CellPosterior:
         ``(n, K)`` Dirichlet concentrations, on the CPU.
     entries
         Their observed entries; None where the model holds no data.
+    known
+        ``(n,)`` positions among the training cells, -1 for others.
     """
 
     names: np.ndarray
     concentration: torch.Tensor
     entries: ObservedEntries | None
+    known: np.ndarray
 
     @property
     def mean(self) -> torch.Tensor:
@@ -55,7 +58,7 @@ class CellPosterior:
         return self.entries
 
 
-class CellsMixin(SplicingModelBase):
+class CellsMixin(WidthsMixin):
     """Activities of any cells, for the other mixins."""
 
     @torch.no_grad()
@@ -68,7 +71,7 @@ class CellsMixin(SplicingModelBase):
             chosen = None if self._entries is None else self._entries
             if chosen is not None and indices is not None:
                 chosen = chosen.select(torch.from_numpy(at))
-            return CellPosterior(self.cell_names_[at], trained[torch.from_numpy(at)], chosen)
+            return CellPosterior(self.cell_names_[at], trained[torch.from_numpy(at)], chosen, at)
         self._check_junctions(adata)
         entries = self._read_entries(adata, check=True)
         at = positions(indices, adata.n_obs)
@@ -82,7 +85,17 @@ class CellsMixin(SplicingModelBase):
         if not bool(seen.all()):
             new = (~seen).nonzero()[:, 0]
             concentration[new] = self._fit_new(entries.select(new))
-        return CellPosterior(names, concentration, entries)
+        return CellPosterior(names, concentration, entries, known)
+
+    def _cell_variance(self, cells: CellPosterior) -> torch.Tensor:
+        """Variances ``(n, K)`` of their activities, looked up or from the curvature."""
+        known = torch.from_numpy(cells.known)
+        variance = self.module.guide.phi_variance.cpu()[known.clamp(min=0)]
+        new = (known < 0).nonzero()[:, 0]
+        if len(new):
+            entries = cells.observed().select(new)
+            variance[new] = self._activity_variance(entries, cells.mean[new])
+        return variance
 
     def _is_untouched(self, adata: AnnData) -> bool:
         """Whether the model's own data still hold its cells and junctions, in its order."""

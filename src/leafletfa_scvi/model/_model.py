@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
 
 _LIKELIHOODS = ("betabinomial", "binomial", "dirichlet-multinomial")
-_DISPERSION: Dispersion = "global"
+_DISPERSION: Dispersion = "junction"
 """Where kappa is learned and nothing else is asked for."""
 
 
@@ -75,13 +75,14 @@ class LeafletFAModel(
         Where an ATSE has more reads in some cell than its junctions, the rest is an implicit
         further junction, of which results say nothing.
     dispersion
-        ``"global"``: one concentration kappa; ``"junction"``: one for each junction (ATSE for the
-        Dirichlet-multinomial), log-normal about a common median. None is ``"global"``.
+        ``"junction"``: one concentration kappa for each junction (ATSE for the
+        Dirichlet-multinomial), log-normal about a common median; ``"global"``: one for all. None
+        is ``"junction"`` where kappa is learned.
     junction_prior
-        ``"junction"``: each junction has its own prior, Beta (or its part of the Dirichlet within
-        the ATSE); ``"global"``: one for all; ``"mixture"``: programs scatter around the mean
-        usage of a junction with a strength that an ATSE's junctions and all programs share, so
-        that ATSEs that do not differ between programs are told from those that do.
+        ``"mixture"``: programs scatter around the mean usage of a junction with a strength that
+        an ATSE's junctions and all programs share, so that ATSEs that do not differ between
+        programs are told from those that do; ``"junction"``, as published: each junction has its
+        own prior, Beta (or its part of the Dirichlet within the ATSE); ``"global"``: one for all.
     concentration
         Fixed concentration kappa; None to learn it. Infinity is the binomial (multinomial). It
         goes with ``dispersion="global"``.
@@ -124,7 +125,7 @@ class LeafletFAModel(
         *,
         likelihood: Likelihood = "betabinomial",
         dispersion: Dispersion | None = None,
-        junction_prior: JunctionPrior = "junction",
+        junction_prior: JunctionPrior = "mixture",
         concentration: float | None = None,
         activity_concentration: float | None = None,
         concentration_prior: ConcentrationPrior = "weak",

@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from leafletfa_scvi import ops
+from leafletfa_scvi import inference, ops
 from leafletfa_scvi.model._cells import CellPosterior, CellsMixin, Indices
 
 if TYPE_CHECKING:
@@ -104,8 +104,13 @@ class PosteriorMixin(CellsMixin):
     ) -> CredibleInterval:
         """Equal-tailed credible intervals of programs or activities, one entry at a time.
 
-        They come from the mean-field posterior, which takes the other parameters' uncertainty as
-        independent; see the user guide for how often they cover the truth.
+        Ends are quantiles of a Beta distribution with the posterior mean, and the larger of two
+        variances: that of the mean-field posterior, which takes the programs of a junction (the
+        activities of a cell) as independent, and that of a Laplace approximation, which does not.
+        Where junctions share the reads of an ATSE and are scored as independent, evidence about
+        activities is weighted by (m - 1) / m in an ATSE of m junctions. Intervals of activities
+        within two standard deviations of 0 begin at 0. See the user guide for how often they
+        cover the truth.
 
         Parameters
         ----------
@@ -122,21 +127,25 @@ class PosteriorMixin(CellsMixin):
         if not 0.0 < level < 1.0:
             raise ValueError(f"Expected level in (0, 1), found {level}.")
         if parameter == "psi":
-            index = self.junction_names
-            a, b = (x[: len(index)].cpu().numpy() for x in self.module.guide.psi_marginal())
+            index, guide = self.junction_names, self.module.guide
+            given = *guide.psi_marginal(), guide.psi_variance
+            a, b = _widened(*(x[: len(index)].cpu() for x in given))
         elif parameter == "phi":
             cells = self._cells(adata, indices)
-            a = cells.concentration.numpy()
-            b, index = a.sum(1, keepdims=True) - a, cells.names
+            a, index = cells.concentration, cells.names
+            a, b = _widened(a, a.sum(1, keepdim=True) - a, self._cell_variance(cells))
             if self.n_programs == 1:
-                ones = pd.DataFrame(np.ones_like(a), index, self.program_names)
+                ones = pd.DataFrame(np.ones(a.shape), index, self.program_names)
                 return CredibleInterval(ones, ones.copy())
         else:
             raise ValueError(f"Expected parameter 'psi' or 'phi', found {parameter!r}.")
-        a, b, tail = a.astype(np.float64), b.astype(np.float64), (1.0 - level) / 2.0
-        certain = b == 0.0  # to be 1
-        ends = [np.where(certain, 1.0, beta.ppf(q, a, b)) for q in (tail, 1.0 - tail)]
-        return CredibleInterval(*(pd.DataFrame(e, index, self.program_names) for e in ends))
+        at, rest, tail = a.numpy(), b.numpy(), (1.0 - level) / 2.0
+        certain = rest == 0.0  # to be 1
+        lower, upper = (np.where(certain, 1.0, beta.ppf(q, at, rest)) for q in (tail, 1.0 - tail))
+        if parameter == "phi":
+            lower[_near_zero(at, rest)] = 0.0
+        frames = (pd.DataFrame(end, index, self.program_names) for end in (lower, upper))
+        return CredibleInterval(*frames)
 
     @torch.no_grad()
     def get_normalized_splicing(
@@ -255,3 +264,20 @@ class PosteriorMixin(CellsMixin):
                 f"the first of them {missing[0]!r}."
             )
         return positions
+
+
+def _widened(
+    a: torch.Tensor, b: torch.Tensor, variance: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Beta(a, b) with at least the given variance and the same mean; b = 0 stays."""
+    a, b, total = a.double(), b.double(), (a + b).double()
+    own = a * b / (total.square() * (total + 1.0))
+    wide = inference.beta_of_moments(a / total, torch.maximum(own, variance.double()))
+    kept = (own >= variance) | (b == 0.0)
+    return torch.where(kept, a, wide[0]), torch.where(kept, b, wide[1])
+
+
+def _near_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where the mean of Beta(a, b) is less than two standard deviations."""
+    mean = a / (a + b)
+    return mean < 4.0 * (1.0 - mean) / (a + b + 1.0)

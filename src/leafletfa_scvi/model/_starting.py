@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi import inference
-from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._widths import WidthsMixin
 from leafletfa_scvi.ops import MultinomialEntries
 from leafletfa_scvi.train import has_room
 
@@ -27,7 +27,7 @@ _KEPT_COMPONENTS = 10
 Init = Literal["waypoints", "random"]
 
 
-class StartMixin(SplicingModelBase):
+class StartMixin(WidthsMixin):
     """Start and EM of :class:`~leafletfa_scvi.LeafletFAModel`.
 
     Attributes
@@ -80,10 +80,8 @@ class StartMixin(SplicingModelBase):
             start = inference.random_start(entries, self.n_programs, seed)
         else:
             raise ValueError(_EXPECTED_INIT.format(found=repr(init)))
-        usage, fitted = inference.junction_usage(entries), self._likelihood_entries(entries)
-        shared = isinstance(fitted, MultinomialEntries)
+        fitted = self._likelihood_entries(entries)
         if isinstance(fitted, MultinomialEntries):
-            usage, atse = inference.shared_usage(fitted), fitted.atse
             start = start._replace(psi=inference.shared_programs(start.psi, fitted))
         kappa = _START_CONCENTRATION if model.learns_concentration else model.fixed("kappa")
         delta = model.activity_concentration or _START_ACTIVITY_CONCENTRATION
@@ -91,7 +89,7 @@ class StartMixin(SplicingModelBase):
         fit = inference.fit_em(
             fitted.to(target) if near else fitted,
             start,
-            inference.program_prior(model.junction_prior, usage, atse, shared),
+            self._first_prior(entries),
             concentration=kappa,
             dispersion=model.dispersion,
             learn_concentration=model.learns_concentration,

@@ -187,7 +187,8 @@ class TrainingMixin(StartMixin):
                 )
                 self.module.train()
                 runner()
-                self._judge(max_epochs)
+                if max_epochs:
+                    self._judge(max_epochs)
             if fit is not None:
                 self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
         self._finish(training)
@@ -214,6 +215,7 @@ class TrainingMixin(StartMixin):
 
     def _judge(self, n_epochs: int) -> None:
         """Warn where the loss was still falling at the end."""
+        assert self.history_ is not None
         losses = self.history_["elbo_train"].to_numpy(dtype=float).ravel()[-n_epochs:]
         window = min(_JUDGED_EPOCHS, len(losses))
         if window >= 2 * _LEAST_JUDGED and not has_levelled_off(losses, window):
@@ -289,6 +291,7 @@ class TrainingMixin(StartMixin):
             module.restore_prior(entries)
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
+        self._set_widths(entries)
 
 
 def _em_history(fit: inference.EMResult) -> pd.DataFrame:

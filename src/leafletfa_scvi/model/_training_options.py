@@ -57,7 +57,7 @@ def check_early_stopping(value: Any) -> str | None:
 def check_plan_arguments(plan: type, given: Mapping[str, Any] | None, lr: float) -> dict[str, Any]:
     """Arguments of the training plan with the learning rate among them."""
     options = {"lr": check_learning_rate(lr), **(given or {})}
-    known = set(inspect.signature(plan.__init__).parameters) - {"self", "module"}
+    known = set(inspect.signature(plan).parameters) - {"module"}
     unknown = sorted(set(options) - known)
     if unknown:
         raise TypeError(

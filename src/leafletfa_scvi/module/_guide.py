@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 _MIN_LOG, _MAX_LOG = math.log(1e-2), math.log(1e6)
 _MIN_SCALE, _MAX_SCALE = math.log(1e-3), math.log(2.0)
 
+_BY_PROGRAM = {
+    "psi_log_inclusion",
+    "psi_log_exclusion",
+    "psi_variance",
+    "phi_log",
+    "phi_variance",
+    "pi_log",
+}
+"""Parameters and buffers whose last axis is that of programs."""
+
 
 def _bounded_exp(log_value: torch.Tensor) -> torch.Tensor:
     return log_value.clamp(_MIN_LOG, _MAX_LOG).exp()
@@ -52,6 +62,9 @@ class SplicingGuide(nn.Module):
         The model whose sites are approximated.
     """
 
+    psi_variance: torch.Tensor
+    phi_variance: torch.Tensor
+
     def __init__(self, generative: SplicingGenerativeModel) -> None:
         super().__init__()
         self.n_obs = generative.n_obs
@@ -77,6 +90,9 @@ class SplicingGuide(nn.Module):
         if not generative.shared:
             self.psi_log_exclusion = nn.Parameter(torch.zeros(shape))
         self.phi_log = nn.Parameter(torch.zeros(generative.n_obs, self.n_programs))
+        # Of the curvature at the end of training; see LeafletFAModel.get_credible_intervals.
+        self.register_buffer("psi_variance", torch.zeros(shape))
+        self.register_buffer("phi_variance", torch.zeros(generative.n_obs, self.n_programs))
 
     @property
     def shared(self) -> bool:
@@ -166,7 +182,6 @@ class SplicingGuide(nn.Module):
     @torch.no_grad()
     def order(self, programs: torch.Tensor) -> None:
         """Permute the programs in place; ``programs`` is a ``(K,)`` permutation."""
-        for name, parameter in self.named_parameters():
-            if name not in ("psi_log_inclusion", "psi_log_exclusion", "phi_log", "pi_log"):
-                continue
-            parameter.copy_(parameter[..., programs])
+        for name, values in self.state_dict().items():
+            if name in _BY_PROGRAM:
+                values.copy_(values[..., programs])
