@@ -105,6 +105,25 @@ def test_the_posterior_is_that_of_the_renormalised_parts(model):
         np.testing.assert_allclose(draws[:, cell].std(0), sd.detach(), atol=0.01)
 
 
+def test_waypoints_are_those_of_the_programs_that_stay(model, data, fit, tmp_path):
+    before = model.waypoints_
+    positions = before["positions"].copy()
+    model.prune()
+    np.testing.assert_array_equal(model.waypoints_["positions"], positions[KEPT])
+    np.testing.assert_array_equal(before["positions"], positions)
+    for name in ("cells", "scores"):
+        np.testing.assert_array_equal(model.waypoints_[name], before[name])
+    model.save(tmp_path / "model")
+    loaded = LeafletFAModel.load(tmp_path / "model", adata=False)
+    np.testing.assert_array_equal(loaded.waypoints_["positions"], positions[KEPT])
+
+    elsewhere = fit(data.copy(), 3, init="random", max_epochs=1)
+    use = elsewhere.get_cell_activities().mean()
+    elsewhere.prune(float(np.sort(use)[:2].mean()))
+    assert elsewhere.n_programs == 2
+    assert elsewhere.waypoints_ is None
+
+
 @pytest.mark.parametrize("options", [{}, {"junction_prior": "global", "likelihood": "binomial"}])
 def test_save_and_load(data, fit, tmp_path, options):
     model = with_unused(data, fit, **options)

@@ -233,3 +233,29 @@ def test_history_of_an_untrained_model_says_so():
         lfa.pl.history(SimpleNamespace(history=None))
     with pytest.raises(KeyError, match="no 'elbo_train'. Found: other"):
         lfa.pl.history({"other": record([1.0], "other")})
+
+
+def em_record(values) -> pd.DataFrame:
+    return pd.DataFrame({"em_objective": values}).rename_axis("cycle")
+
+
+def test_history_of_em_alone_rises_by_cycle():
+    objective = [-3e4, -2e4, -1.9e4]
+    ax = lfa.pl.history(SimpleNamespace(history={"em_objective": em_record(objective)}))
+    assert ax.lines[0].get_ydata().tolist() == objective
+    assert ax.get_xlabel() == "cycle of EM"
+    assert ax.get_ylabel() == "EM objective (log posterior)"
+    with pytest.raises(KeyError, match="no 'elbo_train'. Found: em_objective"):
+        lfa.pl.history({"em_objective": em_record(objective)}, train_key="elbo_train")
+
+
+def test_history_of_both_is_the_loss_and_em_where_asked_for():
+    both = {
+        "elbo_train": record([9.0, 5.0], "elbo_train"),
+        "em_objective": em_record([-7.0, -6.0, -5.5]),
+        "reconstruction_loss_validation": record([3.0, 2.0], "reconstruction_loss_validation"),
+    }
+    assert lfa.pl.history(both).lines[0].get_ydata().tolist() == [9.0, 5.0]
+    ax = lfa.pl.history(both, train_key="em_objective")
+    assert ax.lines[0].get_ydata().tolist() == [-7.0, -6.0, -5.5]
+    assert len(ax.figure.axes) == 1  # held-out losses go by epoch

@@ -15,6 +15,8 @@ from leafletfa_scvi.model._posterior import PosteriorMixin
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+
 log = logging.getLogger(__name__)
 
 
@@ -23,6 +25,7 @@ class PruneMixin(PosteriorMixin):
 
     init_params_: dict[str, Any]
     _model_summary_string: str
+    waypoints_: dict[str, np.ndarray] | None
 
     @torch.no_grad()
     def prune(self, threshold: float = 0.01) -> list[str]:
@@ -94,6 +97,9 @@ class PruneMixin(PosteriorMixin):
         self.n_programs = smaller.n_programs
         self.init_params_ = smaller.init_params_
         self._model_summary_string = smaller._model_summary_string
+        if self.waypoints_ is not None:
+            positions = self.waypoints_["positions"][kept.cpu().numpy()]
+            self.waypoints_ = {**self.waypoints_, "positions": positions}
         log.info("Dropped %s; %d programs stay.", ", ".join(dropped), self.n_programs)
         main = [f"{names[k]} of {leads[k]} cells" for k in gone if leads[k]]
         if main:

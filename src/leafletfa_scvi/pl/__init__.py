@@ -8,6 +8,7 @@ from leafletfa_scvi.pl._programs import program_heatmap, program_match
 from leafletfa_scvi.pl._qc import dataset_qc
 from leafletfa_scvi.pl._selection import n_programs, program_stability
 from leafletfa_scvi.pl._structure import structure
+from leafletfa_scvi.pl._waypoints import waypoints
 
 __all__ = [
     "dataset_qc",
@@ -17,4 +18,5 @@ __all__ = [
     "program_match",
     "program_stability",
     "structure",
+    "waypoints",
 ]

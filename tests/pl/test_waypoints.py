@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import copy
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi.pl._slots import program_colors
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def _fitted(_small, fit):
+    return fit(_small.copy(), 4, method="em", max_epochs=None, em_iterations=300)
+
+
+@pytest.fixture
+def model(_fitted):
+    """A model of 80 cells and 4 programs, whose obs and waypoints may be spoilt."""
+    changed = copy.copy(_fitted)
+    changed.waypoints_ = copy.deepcopy(_fitted.waypoints_)
+    changed._adata = _fitted.adata.copy()
+    return changed
+
+
+def drawn(ax):
+    """Points of cells with their colours, and of waypoints with theirs."""
+    cells, marks = ax.collections
+    return (
+        np.asarray(cells.get_offsets()),
+        np.array([to_hex(c) for c in cells.get_facecolors()]),
+        np.asarray(marks.get_offsets()),
+        [to_hex(c) for c in marks.get_facecolors()],
+    )
+
+
+def colors_by_cell(ax, scores):
+    """Colour of each cell, found by its position."""
+    xy, colors, *_ = drawn(ax)
+    at = {tuple(point): color for point, color in zip(xy, colors, strict=True)}
+    assert len(at) == len(scores)
+    return np.array([at[tuple(point)] for point in scores])
+
+
+def legend(ax):
+    entries = ax.get_legend()
+    shown = zip(entries.get_texts(), entries.legend_handles, strict=True)
+    return {text.get_text(): to_hex(handle.get_color()) for text, handle in shown}
+
+
+@pytest.mark.parametrize("components", [(0, 1), (2, 0)])
+def test_cells_by_main_program_and_waypoints_by_name(model, components):
+    ax = lfa.pl.waypoints(model, components=components)
+    ax.figure.draw_without_rendering()
+    found, chosen = model.waypoints_, list(components)
+    scores = found["scores"][:, chosen]
+    main = model.get_cell_activities().to_numpy().argmax(1)[found["cells"]]
+    palette = np.array(program_colors(4))
+    np.testing.assert_array_equal(colors_by_cell(ax, scores), palette[main])
+    np.testing.assert_array_equal(drawn(ax)[2], found["positions"][:, chosen])
+    assert drawn(ax)[3] == palette.tolist()
+    names = {text.get_text(): text.xy for text in ax.texts}
+    assert sorted(names) == model.program_names
+    for name, position in zip(model.program_names, found["positions"][:, chosen], strict=True):
+        assert tuple(names[name]) == tuple(position)
+    assert legend(ax) == {f"SP_{k + 1}": palette[k] for k in np.unique(main)}
+    assert ax.get_xlabel() == f"component {components[0]} of centred PSI"
+    assert ax.get_ylabel() == f"component {components[1]}"
+
+
+def test_a_waypoint_lies_among_the_cells_of_its_program(model):
+    """Also after training put programs in order of prevalence."""
+    phi = model.get_cell_activities().to_numpy()
+    centre = [model.waypoints_["scores"][phi.argmax(1) == k].mean(0) for k in range(4)]
+    distance = np.linalg.norm(model.waypoints_["positions"][:, None] - np.array(centre), axis=2)
+    assert distance.argmin(1).tolist() == [0, 1, 2, 3]
+
+
+def test_colours_of_a_column_of_groups(model):
+    kind = np.array(["b", "a", "c", None], dtype=object)[np.arange(80) % 4]
+    model.adata.obs["kind"] = pd.Categorical(kind, categories=["b", "a", "unused", "c"])
+    ax = lfa.pl.waypoints(model, color="kind")
+    palette = program_colors(4)
+    wanted = {"b": palette[0], "a": palette[1], "c": palette[3], "none": to_hex("0.75")}
+    assert legend(ax) == wanted
+    assert list(legend(ax)) == ["b", "a", "c", "none"]
+    scores = model.waypoints_["scores"][:, :2]
+    assert colors_by_cell(ax, scores).tolist() == [wanted[k or "none"] for k in kind]
+    assert set(drawn(ax)[3]) == {"#ffffff"}
+    assert ax.get_legend().get_title().get_text() == "kind"
+
+    model.adata.uns["kind_colors"] = ["#000001", "#000002", "#000003", "#000004"]
+    assert legend(lfa.pl.waypoints(model, color="kind"))["c"] == "#000004"
+
+
+def test_colours_of_numbers_and_of_truth_values(model):
+    model.adata.obs["reads"] = np.arange(80.0)
+    ax = lfa.pl.waypoints(model, color="reads")
+    ax.figure.draw_without_rendering()
+    xy = np.asarray(ax.collections[0].get_offsets())
+    order = [np.flatnonzero((model.waypoints_["scores"][:, :2] == p).all(1))[0] for p in xy]
+    np.testing.assert_array_equal(ax.collections[0].get_array(), np.array(order, float))
+    assert ax.get_legend() is None
+    assert ax.figure.axes[1].get_ylabel() == "reads"
+    model.adata.obs["deep"] = np.arange(80) > 20
+    assert list(legend(lfa.pl.waypoints(model, color="deep"))) == ["False", "True"]
+
+
+def test_only_the_cells_that_waypoints_were_found_on_are_drawn(model):
+    found = model.waypoints_
+    found["cells"], found["scores"] = found["cells"][10:30], found["scores"][10:30]
+    model.adata.obs["place"] = np.where(np.arange(80) < 30, "here", "there")
+    ax = lfa.pl.waypoints(model, color="place")
+    assert len(drawn(ax)[0]) == 20
+    assert list(legend(ax)) == ["here"]
+
+
+def test_a_program_without_a_group_has_no_mark(model):
+    model.waypoints_["positions"][1] = 0.0
+    ax = lfa.pl.waypoints(model)
+    assert len(drawn(ax)[2]) == 3
+    assert sorted(t.get_text() for t in ax.texts) == ["SP_1", "SP_3", "SP_4"]
+    assert drawn(ax)[3] == [program_colors(4)[k] for k in (0, 2, 3)]
+
+
+def test_names_of_crowded_waypoints_do_not_cover_each_other(model):
+    rng = np.random.default_rng(0)
+    model.waypoints_["positions"][:, :2] = rng.normal(0, 0.1, (4, 2))
+    ax = lfa.pl.waypoints(model)
+    ax.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    area = [a.width * a.height for a in boxes]
+    for i, a in enumerate(boxes):
+        for b in boxes[:i]:
+            wide = min(a.x1, b.x1) - max(a.x0, b.x0)
+            high = min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert max(wide, 0) * max(high, 0) < 0.1 * area[i]
+
+
+def test_axes_are_taken_and_a_model_without_data_is_drawn(model, tmp_path):
+    model.save(tmp_path / "model")
+    loaded = lfa.LeafletFAModel.load(tmp_path / "model", adata=False)
+    for name, value in model.waypoints_.items():
+        np.testing.assert_array_equal(loaded.waypoints_[name], value)
+    _, ax = plt.subplots()
+    assert lfa.pl.waypoints(loaded, ax=ax) is ax
+    same = lfa.pl.waypoints(model)
+    for one, two in zip(drawn(ax), drawn(same), strict=True):
+        np.testing.assert_array_equal(one, two)
+    with pytest.raises(ValueError, match="loaded without them"):
+        lfa.pl.waypoints(loaded, color="cell_type")
+
+
+@pytest.mark.parametrize(
+    ("components", "words"),
+    [
+        ((0, 6), "from 0 to 5, which the model keeps, found 6"),
+        ((-1, 0), "found -1"),
+        ((0, 1, 2), "two whole numbers"),
+        ((0.0, 1), "two whole numbers"),
+        ((False, True), "two whole numbers"),
+        (1, "two whole numbers, found 1"),
+    ],
+)
+def test_components_out_of_range(model, components, words):
+    assert model.waypoints_["scores"].shape[1] == 6
+    with pytest.raises(ValueError, match=words):
+        lfa.pl.waypoints(model, components=components)
+
+
+def test_what_cannot_be_drawn_says_why(model, small, fit):
+    with pytest.raises(KeyError, match="obs has no 'nope'"):
+        lfa.pl.waypoints(model, color="nope")
+    model.waypoints_ = None
+    with pytest.raises(ValueError, match="did not start from waypoints"):
+        lfa.pl.waypoints(model)
+    elsewhere = fit(
+        small.copy(), 3, init="random", method="em", max_epochs=None, em_iterations=300
+    )
+    with pytest.raises(ValueError, match="did not start from waypoints"):
+        lfa.pl.waypoints(elsewhere)
+    lfa.LeafletFAModel.setup_anndata(small)
+    with pytest.raises(RuntimeError, match="not trained yet"):
+        lfa.pl.waypoints(lfa.LeafletFAModel(small, 3))
