@@ -335,6 +335,26 @@ class TestAcceleration:
         line = _em._squared_step(zero, zero + 1, zero + 2)
         assert float(line) == pytest.approx(1 + 2 * 32)
 
+    def test_extrapolated_programs_stay_inside_and_sum_to_one(self, shared):
+        """Far steps leave (0, 1), and sums change where they are brought back."""
+        one = torch.tensor(1.0)
+        problem = _em._Problem(shared, prior_of(shared), one, torch.ones(2) / 2, 1.0, True, None)
+        first, other = start_of(shared, 2), start_of(shared, 2, seed=1)
+        states = [  # ever slower from one towards the other: the step goes twice as far
+            _em._State(
+                first.phi + w * (other.phi - first.phi), first.psi + w * (other.psi - first.psi)
+            )
+            for w in (0.0, 0.2, 0.38)
+        ]
+        free = _em._squared_step(*(state.psi for state in states))
+        assert ((free < 0) | (free > 1)).any()
+        phi, psi = problem.extrapolate(*states)
+        assert ((psi > 0) & (psi < 1) & torch.isfinite(psi)).all()
+        sums = torch.zeros(shared.n_atses, 2).index_add_(0, shared.atse, psi)
+        np.testing.assert_allclose(sums, 1, atol=1e-5)
+        np.testing.assert_allclose(phi.sum(1), 1, atol=1e-5)
+        assert (phi > 0).all()
+
 
 class TestElsewhere:
     """Entries that are not where phi and psi are come in blocks of cells."""

@@ -93,6 +93,25 @@ class TestWaypoints:
         rest = np.setdiff1d(np.arange(len(group)), odd)
         assert adjusted_rand_score(group[rest], found.start.phi.argmax(1)[rest]) > 0.9
 
+    @pytest.mark.parametrize("kind", ["pearson", "centred"])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_nor_a_group_each_before_that(self, kind, seed):
+        """By distances between scores, three odd cells have a group each, of six in all."""
+        y, n, group, _ = grouped(3, seed=seed)
+        rng = np.random.default_rng(seed)
+        odd = rng.permutation(len(group))[:3]
+        n[odd] = 3000
+        y[odd] = rng.binomial(3000, rng.random((3, 80)).round() * 0.98 + 0.01)
+        entries = entries_of(y, n)
+        found, scores = _start._directions(entries, junction_usage(entries), 2, 0, kind)
+        rest = np.setdiff1d(np.arange(len(group)), odd)
+        assert (
+            np.linalg.norm(scores[odd], axis=1).min() > np.linalg.norm(scores[rest], axis=1).max()
+        )
+        assert len(set(found)) == 6
+        assert len(set(found[rest])) > 3
+        assert adjusted_rand_score(group[rest], found[rest]) > 0.7
+
     def test_a_tiny_group_has_a_program(self):
         y, n, group, _ = grouped(5, 100, seed=1)
         kept = np.r_[np.flatnonzero(group < 4), np.flatnonzero(group == 4)[:6]]
