@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import random
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -44,9 +44,10 @@ def test_the_planted_number_is_found(result):
     gain = result.summary["log_likelihood_gain"]
     assert gain.idxmax() == 3
     assert gain[3] > gain[2] > gain[1]
-    assert result.summary["stability"][3] > 0.9 > result.summary["stability"][5]
+    assert gain[3] > gain[5] + result.summary["se"][3]
+    # Splits share most noise, so that programs which describe it are much the same as well.
+    assert result.summary["stability"][3] > 0.99 > result.summary["stability"][5] + 0.04
     assert result.summary["n_reproducible"].tolist()[:3] == [1, 2, 3]
-    assert result.summary["n_reproducible"][5] < 5
 
 
 def test_tables(result):
@@ -63,6 +64,26 @@ def test_tables(result):
     np.testing.assert_allclose(summary["se"], difference / 2)  # sd / sqrt(2) of two values
     np.testing.assert_allclose(grouped["stability"].mean(), summary["stability"])
     assert summary.index[summary["recommended"]].tolist() == [3]
+    assert list(scores.columns[-3:]) == ["stability", "settled", "seconds"]
+
+
+@pytest.mark.filterwarnings("error:EM was still:UserWarning")
+def test_fits_that_had_not_come_to_an_end_are_told_once_and_other_warnings_pass(data, monkeypatch):
+    original = LeafletFAModel.train
+
+    def train(self, **kwargs):
+        if self.n_programs == 3:
+            kwargs["em_iterations"] = 2
+        warnings.warn("of something else", UserWarning, stacklevel=1)
+        original(self, **kwargs)
+
+    monkeypatch.setattr(LeafletFAModel, "train", train)
+    with pytest.warns(UserWarning, match="of something else"):
+        result = select_n_programs(
+            data, [1, 3], n_seeds=1, train_kwargs={"accelerator": "cpu"}, progress=False
+        )
+    assert result.scores["settled"].tolist() == [True, False]
+    assert "1 of 2 fits had not come to an end: raise em_iterations" in result.note
 
 
 def test_a_row_is_what_a_user_would_compute(data, result):
@@ -73,7 +94,7 @@ def test_a_row_is_what_a_user_would_compute(data, result):
         LeafletFAModel.setup_anndata(training)
         torch.manual_seed(seed)
         model = LeafletFAModel(training, 5)
-        model.train(max_epochs=0, enable_progress_bar=False, **QUICK)
+        model.train(method="em", enable_progress_bar=False, **QUICK)
         models.append(model)
         wanted = evaluate_holdout(model, hidden).loc["all"]
         row = result.scores.query("n_programs == 5 and seed == @seed").iloc[0]
@@ -133,7 +154,6 @@ def test_options_reach_model_training_and_layers(data, monkeypatch):
         original(self, **kwargs)
 
     original = LeafletFAModel.train
-    train.__signature__ = inspect.signature(original)
     monkeypatch.setattr(LeafletFAModel, "train", train)
     names = {"junction_layer": "y", "cluster_layer": "n", "atse_key": "label"}
     select_n_programs(
@@ -150,6 +170,7 @@ def test_options_reach_model_training_and_layers(data, monkeypatch):
     assert likelihood == "binomial"
     assert {name: setup[name] for name in names} == names
     assert kwargs["em_iterations"] == 3
+    assert kwargs["method"] == "em"
     select_n_programs(
         data,
         [2],
@@ -160,6 +181,7 @@ def test_options_reach_model_training_and_layers(data, monkeypatch):
         progress=False,
     )
     assert seen[1][2]["max_epochs"] == 2
+    assert seen[1][2]["method"] == "svi"
 
 
 def test_an_interruption_gives_nothing_and_leaves_no_trace(data, monkeypatch):
@@ -171,7 +193,6 @@ def test_an_interruption_gives_nothing_and_leaves_no_trace(data, monkeypatch):
             raise KeyboardInterrupt
         original(self, **kwargs)
 
-    train.__signature__ = inspect.signature(original)
     monkeypatch.setattr(LeafletFAModel, "train", train)
     state = torch.get_rng_state()
     managers = len(LeafletFAModel._setup_adata_manager_store)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import random
+import re
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.tl._holdout import SplicingHoldout
 
+_UNSETTLED = "EM was still rising|The loss was still falling"
+_DTYPES = {"n_programs": int, "seed": int, "n_entries": int, "settled": bool}
 _OWN_MODEL_ARGUMENTS = {"adata", "n_programs", "registry"}
 
 
@@ -49,7 +51,8 @@ class ProgramSelection:
         one), ``n_reproducible`` (programs found again in most seeds) and ``recommended``.
     scores
         One row for each K and seed, as :func:`evaluate_holdout` scores all hidden entries, with
-        ``stability`` (of this fit with those of other seeds) and ``seconds``.
+        ``stability`` (of this fit with those of other seeds), ``settled`` (whether training had
+        come to an end, for which ``train`` warns otherwise) and ``seconds``.
     threshold
         Least matched correlation that counts as found again.
     """
@@ -82,7 +85,8 @@ def select_n_programs(
     For each seed a share of the (cell, ATSE) pairs is hidden, all junctions of an ATSE together,
     and a model of each K is fitted to the rest. With too few programs hidden reads are predicted
     badly for want of programs, with too many for fitting noise. Programs that are the same over
-    seeds, which change hidden pairs and start together, are no accident of either.
+    seeds, which change hidden pairs and start together, are no accident of either; as splits share
+    most of their reads, and with them noise, that alone does not make them true.
 
     Parameters
     ----------
@@ -152,7 +156,7 @@ def select_n_programs(
         "atse_key": atse_key,
     }
     _check_cells(adata, numbers)
-    training = {"enable_progress_bar": False, **_method_arguments(method), **training}
+    training = {"method": method, "enable_progress_bar": False, **training}
 
     rows: list[pd.Series] = []
     fits: dict[int, dict[int, Fit]] = {k: {} for k in numbers}
@@ -165,7 +169,7 @@ def select_n_programs(
                 split, split_seed = holdout_splicing(adata, fraction, seed=s, **layers), s
             score, fits[k][s] = _fit(split, k, s, layers, options, training)
             rows.append(pd.concat([pd.Series({"n_programs": k, "seed": s}), score]))
-    scores = pd.DataFrame(rows).astype({"n_programs": int, "seed": int, "n_entries": int})
+    scores = pd.DataFrame(rows).astype(_DTYPES)
     scores = scores.sort_values(["n_programs", "seed"], ignore_index=True)
     return _result(scores, fits, threshold)
 
@@ -187,13 +191,24 @@ def _fit(
     _seed_all(seed)
     model = LeafletFAModel(split.training, n_programs, **options)
     try:
-        model.train(**training)
+        settled = _train(model, training)
         seconds = time.perf_counter() - started
         score = evaluate_holdout(model, split.hidden, bins=None).loc["all"]
         found = Fit(model.get_splicing_programs(), model.get_cell_activities())
     finally:
         model.deregister_manager(split.training)  # scvi would hold on to it for good
-    return pd.concat([score, pd.Series({"seconds": seconds})]), found
+    return pd.concat([score, pd.Series({"settled": settled, "seconds": seconds})]), found
+
+
+def _train(model: LeafletFAModel, training: Mapping[str, Any]) -> bool:
+    """Train, and return whether that had come to an end, instead of a warning for each fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message=_UNSETTLED)
+        model.train(**training)
+    others = [w for w in caught if not re.match(_UNSETTLED, str(w.message))]
+    for w in others:
+        warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    return len(others) == len(caught)
 
 
 def _result(
@@ -202,7 +217,7 @@ def _result(
     by_number = scores.groupby("n_programs")["log_likelihood_gain"]
     summary = pd.DataFrame({"log_likelihood_gain": by_number.mean(), "se": by_number.sem()})
     stability, reproducible = {}, {}
-    scores.insert(len(scores.columns) - 1, "stability", np.nan)
+    scores.insert(len(scores.columns) - 2, "stability", np.nan)
     for k, found in fits.items():
         if len(found) < 2:
             continue
@@ -215,7 +230,14 @@ def _result(
     summary["n_reproducible"] = pd.Series(reproducible, dtype="Int64")
     chosen = recommended(summary)
     summary["recommended"] = summary.index == chosen
-    return ProgramSelection(chosen, _note(summary, chosen), summary, scores, threshold)
+    note = _note(summary, chosen)
+    early = len(scores) - int(scores["settled"].sum())
+    if early:
+        note += (
+            f" {early} of {len(scores)} fits had not come to an end: raise em_iterations or "
+            "max_epochs in train_kwargs."
+        )
+    return ProgramSelection(chosen, note, summary, scores, threshold)
 
 
 def recommended(summary: pd.DataFrame) -> int:
@@ -309,12 +331,6 @@ def _check_cells(adata: AnnData, numbers: list[int]) -> None:
             "Expected unique cell names, by which hidden entries find their cell: call "
             "adata.obs_names_make_unique()."
         )
-
-
-def _method_arguments(method: str) -> dict[str, Any]:
-    if "method" in inspect.signature(LeafletFAModel.train).parameters:
-        return {"method": method}
-    return {"max_epochs": 0} if method == "em" else {}
 
 
 def _seed_all(seed: int) -> None:
