@@ -109,6 +109,45 @@ def test_fit_options_reach_the_model(data, run, tmp_path):
     assert "binomial" in out
 
 
+def test_options_of_the_likelihood_reach_the_model(data, run, tmp_path):
+    output = tmp_path / "fitted.h5ad"
+    options = ("--likelihood", "dirichlet-multinomial", "--dispersion", "global")
+    code, _, err = run("fit", data, "-o", output, *FAST, *options, "--junction-prior", "junction")
+    assert code == 0, err
+    params = ad.read_h5ad(output).uns["leafletfa"]["params"]
+    assert params["likelihood"] == "dirichlet-multinomial"
+    assert (params["dispersion"], params["junction_prior"]) == ("global", "junction")
+
+    code, out, err = run("fit", data, "-o", output, *FAST, "--overwrite")
+    assert code == 0, err
+    results = ad.read_h5ad(output).uns["leafletfa"]
+    assert results["params"]["dispersion"] == "junction"
+    assert results["params"]["junction_prior"] == "mixture"
+    low, middle, high = np.quantile(results["kappa"], [0.05, 0.5, 0.95])
+    assert f"{middle:.3g} (90 % of junctions {low:.3g} to {high:.3g})" in out
+
+
+def test_the_point_estimate(data, run, refused, tmp_path):
+    output, folder = tmp_path / "fitted.h5ad", tmp_path / "model"
+    args = ("fit", data, "-o", output, "-k", 2, "--accelerator", "cpu", "--method", "em")
+    for name in ("--max-epochs", "--batch-size"):
+        assert f"{name} is for --method svi" in refused(*args, name, 5)
+    code, out, err = run(*args, "--restarts", 2, "--save-model", folder)
+    assert code == 0, err
+    assert "SP_2" in out
+    fitted = ad.read_h5ad(output)
+    assert len(fitted.uns["leafletfa"]["elbo_history"]) == 0
+    model = lfa.LeafletFAModel.load(folder, adata=fitted, accelerator="cpu")
+    assert list(model.history) == ["em_objective"]
+    np.testing.assert_allclose(model.get_latent_representation(), fitted.obsm["X_PHI"])
+
+
+def test_options_that_exclude_each_other_are_refused(data, refused, tmp_path):
+    options = ("--likelihood", "binomial", "--dispersion", "junction")
+    message = refused("fit", data, "-o", tmp_path / "x.h5ad", "-k", 2, *options)
+    assert "no concentration" in message
+
+
 def test_a_seed_repeats_and_another_one_differs(data, run, tmp_path):
     found = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -236,6 +275,8 @@ def test_too_many_programs_are_refused(data, refused, tmp_path):
         (("--seed", "-1"), "--seed"),
         (("--likelihood", "poisson"), "--likelihood"),
         (("--junction-prior", "none"), "--junction-prior"),
+        (("--dispersion", "none"), "--dispersion"),
+        (("--method", "vb"), "--method"),
         (("--accelerator", "abacus"), "--accelerator"),
         (("--no-such-option",), "--no-such-option"),
     ],
@@ -413,7 +454,11 @@ def test_version_and_help_answer_without_heavy_imports(tmp_path):
         "try:\n    main(sys.argv[1:])\n"
         "finally:\n    print({'torch', 'scvi', 'anndata', 'numpy'} & set(sys.modules))"
     )
-    for args, expected in ((["--version"], "leafletfa-scvi"), (["fit", "--help"], "--n-programs")):
+    for args, expected in (
+        (["--version"], "leafletfa-scvi"),
+        (["fit", "--help"], "--n-programs"),
+        (["choose-k", "--help"], "--programs"),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True
         )

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
+from leafletfa_scvi.cli._choices import (
+    Accelerator,
+    AcceleratorOption,
+    AtseKeyOption,
+    ClusterLayerOption,
+    DispersionOption,
+    JunctionLayerOption,
+    JunctionPrior,
+    JunctionPriorOption,
+    Likelihood,
+    LikelihoodOption,
+    MaxEpochsOption,
+    Method,
+    MethodOption,
+    QuietOption,
+    RestartsOption,
+    SeedOption,
+    model_options,
+)
+from leafletfa_scvi.cli._choose_options import choose_k
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
 from leafletfa_scvi.cli._make_options import make_dataset
 
@@ -25,32 +44,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-MAX_SEED = 2**32 - 1
 INTERRUPTED = 130
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Base of all errors in options: unknown ones, missing ones, values out of range."""
-
-
-class Likelihood(StrEnum):
-    """Choices of --likelihood."""
-
-    betabinomial = "betabinomial"
-    binomial = "binomial"
-
-
-class JunctionPrior(StrEnum):
-    """Choices of --junction-prior."""
-
-    junction = "junction"
-    shared = "global"
-
-
-class Accelerator(StrEnum):
-    """Choices of --accelerator."""
-
-    auto = "auto"
-    cpu = "cpu"
-    gpu = "gpu"
 
 
 def _print_version(wanted: bool) -> None:
@@ -74,6 +70,7 @@ def _options(
 
 
 app.command("make-dataset")(make_dataset)
+app.command("choose-k")(choose_k)
 
 
 @app.command()
@@ -98,33 +95,29 @@ def fit(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output and the saved model.")
     ] = False,
-    max_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the data (default: by its size).")
-    ] = None,
+    method: MethodOption = Method.svi,
+    max_epochs: MaxEpochsOption = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Cells in a minibatch (default: all).")
+        int | None, typer.Option(min=1, help="Cells in a minibatch (default: all); not for em.")
     ] = None,
-    restarts: Annotated[int, typer.Option(min=1, help="Starts to choose the best from.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = 0,
-    likelihood: Annotated[
-        Likelihood, typer.Option(help="Distribution of junction counts.")
-    ] = Likelihood.betabinomial,
-    junction_prior: Annotated[
-        JunctionPrior, typer.Option(help="A prior for each junction, or one for all.")
-    ] = JunctionPrior.junction,
-    junction_layer: Annotated[
-        str, typer.Option(help="Layer of junction counts.")
-    ] = JUNCTION_LAYER,
-    cluster_layer: Annotated[str, typer.Option(help="Layer of ATSE totals.")] = CLUSTER_LAYER,
-    atse_key: Annotated[str, typer.Option(help="Column of var with ATSE labels.")] = ATSE_KEY,
-    accelerator: Annotated[Accelerator, typer.Option(help="Where to train.")] = Accelerator.auto,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
-    ] = False,
+    restarts: RestartsOption = 1,
+    seed: SeedOption = 0,
+    likelihood: LikelihoodOption = Likelihood.betabinomial,
+    dispersion: DispersionOption = None,
+    junction_prior: JunctionPriorOption = JunctionPrior.mixture,
+    junction_layer: JunctionLayerOption = JUNCTION_LAYER,
+    cluster_layer: ClusterLayerOption = CLUSTER_LAYER,
+    atse_key: AtseKeyOption = ATSE_KEY,
+    accelerator: AcceleratorOption = Accelerator.auto,
+    quiet: QuietOption = False,
 ) -> None:
     """Fit the model to DATA and write activities and programs into a copy of it."""
     from leafletfa_scvi.cli._outputs import check_input, check_model_dir, check_output
 
+    if method is Method.em:
+        for name, value in {"--max-epochs": max_epochs, "--batch-size": batch_size}.items():
+            if value is not None:
+                raise UserError(f"{name} is for --method svi: em goes over all cells at once.")
     check_input(data)
     output = data.with_suffix(".fitted.h5ad") if output is None else output
     check_output(output, [data], overwrite)
@@ -149,10 +142,10 @@ def fit(
             },
             options={
                 "n_programs": n_programs,
-                "likelihood": likelihood.value,
-                "junction_prior": junction_prior.value,
+                **model_options(likelihood, dispersion, junction_prior),
             },
             training={
+                "method": method.value,
                 "max_epochs": max_epochs,
                 "batch_size": batch_size,
                 "n_restarts": restarts,
@@ -177,7 +170,7 @@ def demo(
     max_epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the data (default: by its size).")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Simulate cells with planted programs, fit them, and show whether they were found.
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.cli._console import Reporter
 
-_BAD_DATA = (ValueError, KeyError, TypeError)
+BAD_DATA = (ValueError, KeyError, TypeError)
+OUT_OF_MEMORY = "Out of memory; train on fewer cells or junctions, or with another --accelerator."
 
 
 def run_fit(
@@ -60,15 +61,14 @@ def run_fit(
     """
     started = time.perf_counter()
     quiet_libraries()
-    if training["accelerator"] == "gpu" and not torch.cuda.is_available():
-        raise UserError("There is no CUDA device for --accelerator gpu; leave the option out.")
+    check_accelerator(training["accelerator"])
     adata = read(data)
     scvi.settings.seed = seed
     quiet_libraries()  # setting the seed resets the level of Lightning's logger
     try:
         lfa.LeafletFAModel.setup_anndata(adata, **setup)
         model = lfa.LeafletFAModel(adata, **options)
-    except _BAD_DATA as error:
+    except BAD_DATA as error:
         raise UserError(one_line(error)) from error
     reporter.stage(
         f"Fitting {model.n_programs} programs to {adata.n_obs:,} cells and "
@@ -77,7 +77,11 @@ def run_fit(
     try:
         model.train(enable_progress_bar=reporter.progress_bar, **training)
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise UserError("Out of memory; try a smaller --batch-size, such as 2048.") from error
+        raise UserError(
+            OUT_OF_MEMORY
+            if training["method"] == "em"
+            else "Out of memory; try a smaller --batch-size, such as 2048."
+        ) from error
     except FloatingPointError as error:
         raise UserError(one_line(error)) from error
 
@@ -95,6 +99,12 @@ def run_fit(
     reporter.out.print(
         escape(f"Results are in {output}: obsm['X_PHI'], varm['psi_learned']."), soft_wrap=True
     )
+
+
+def check_accelerator(name: str) -> None:
+    """Refuse a GPU that is not there."""
+    if name == "gpu" and not torch.cuda.is_available():
+        raise UserError("There is no CUDA device for --accelerator gpu; leave the option out.")
 
 
 def read(path: Path) -> ad.AnnData:
@@ -118,7 +128,7 @@ def _data_table(
         "ATSEs": f"{adata.var[key].nunique():,}" if key in adata.var else "no labels given",
         "Observed entries": f"{observed:,} ({observed / size:.1%})",
         "Likelihood": options["likelihood"],
-        "Concentration kappa": f"{results['kappa']:.3g}",
+        "Concentration kappa": _concentration(results["kappa"]),
         "Time": f"{seconds:.0f} s",
     }
     table = Table(box=box.SIMPLE_HEAD, show_header=False, title="Fit", title_justify="left")
@@ -127,6 +137,14 @@ def _data_table(
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _concentration(kappa: Any) -> str:
+    """The one kappa, or how those of the junctions are spread."""
+    low, middle, high = np.quantile(kappa, [0.05, 0.5, 0.95])
+    if np.ndim(kappa) == 0:
+        return f"{middle:.3g}"
+    return f"{middle:.3g} (90 % of junctions {low:.3g} to {high:.3g})"
 
 
 def _program_table(adata: ad.AnnData) -> Table:
