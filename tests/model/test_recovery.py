@@ -11,7 +11,7 @@ from sklearn.model_selection import cross_val_predict
 
 import leafletfa_scvi as lfa
 
-PSI_BOUND, PHI_BOUND = 0.75, 0.88
+PSI_BOUND, PHI_BOUND = 0.9, 0.92
 
 
 def correlations(model, adata):
@@ -44,10 +44,10 @@ def test_values_are_right_and_not_only_their_pattern(recovered):
     order = correlations(recovered, adata)[0]["learned"].to_numpy()
     psi = recovered.get_splicing_programs().to_numpy()[:, order]
     phi = recovered.get_latent_representation()[:, order]
-    assert np.abs(psi - adata.varm["psi_true"]).mean() < 0.07
-    assert np.abs(phi - adata.obsm["phi_true"]).mean() < 0.08
+    assert np.abs(psi - adata.varm["psi_true"]).mean() < 0.035
+    assert np.abs(phi - adata.obsm["phi_true"]).mean() < 0.07
     expected = adata.obsm["phi_true"] @ adata.varm["psi_true"].T
-    assert np.abs(recovered.get_normalized_splicing(return_numpy=True) - expected).mean() < 0.05
+    assert np.abs(recovered.get_normalized_splicing(return_numpy=True) - expected).mean() < 0.03
 
 
 def test_imputed_psi_beats_the_junction_mean_where_nothing_was_read(recovered):
@@ -63,18 +63,63 @@ def test_imputed_psi_beats_the_junction_mean_where_nothing_was_read(recovered):
 
 def test_shared_parameters_are_recovered(recovered):
     summary = recovered.posterior_summary()
-    assert summary.loc["kappa", "mean"] == pytest.approx(20.0, rel=0.15)
+    assert summary.loc["kappa_median", "mean"] == pytest.approx(20.0, rel=0.1)
+    assert summary.loc["kappa_spread", "mean"] < 0.35  # all junctions have the same
     order = correlations(recovered, recovered.adata)[0]["learned"].to_numpy()
     prevalence = recovered.get_program_prevalence().to_numpy()[order]
     truth = recovered.adata.obsm["phi_true"].mean(0)
-    np.testing.assert_allclose(prevalence, truth, atol=0.12)
+    np.testing.assert_allclose(prevalence, truth, atol=0.1)
 
 
-def test_intervals_of_psi_cover_the_truth_about_as_often_as_they_say(recovered):
-    order = correlations(recovered, recovered.adata)[0]["learned"].to_numpy()
-    truth = recovered.adata.varm["psi_true"]
-    lower, upper = (x.to_numpy()[:, order] for x in recovered.get_credible_intervals("psi", 0.9))
-    assert 0.8 < ((lower <= truth) & (truth <= upper)).mean() < 0.97
+@pytest.fixture(scope="module")
+def point_estimate(recovered):
+    """The same data, by EM alone."""
+    scvi.settings.seed = 0
+    lfa.LeafletFAModel.setup_anndata(recovered.adata)
+    model = lfa.LeafletFAModel(recovered.adata, n_programs=4)
+    model.train(method="em", accelerator="cpu")
+    return model
+
+
+def covered(model, parameter, truth):
+    """Which true values are within the intervals of 90 %."""
+    order = correlations(model, model.adata)[0]["learned"].to_numpy()
+    lower, upper = (x.to_numpy()[:, order] for x in model.get_credible_intervals(parameter, 0.9))
+    return (lower <= truth) & (truth <= upper)
+
+
+@pytest.mark.parametrize("name", ["recovered", "point_estimate"])
+def test_intervals_cover_the_truth_nearly_as_often_as_they_say(name, request):
+    """Although the simulated junctions of an ATSE share their reads, which the model ignores."""
+    model = request.getfixturevalue(name)
+    adata = model.adata
+    psi = covered(model, "psi", adata.varm["psi_true"])
+    assert 0.85 <= psi.mean() < 0.97
+    assert psi[adata.var["differs"].to_numpy()].mean() >= 0.8
+    truth = adata.obsm["phi_true"]
+    phi = covered(model, "phi", truth)
+    assert 0.8 <= phi.mean() < 0.97
+    assert 0.78 <= phi[(truth > 0.05) & (truth < 0.95)].mean() < 0.97
+
+
+def test_the_point_estimate_finds_the_same_programs(point_estimate, recovered):
+    psi, phi = correlations(point_estimate, recovered.adata)
+    assert psi["correlation"].min() > PSI_BOUND
+    assert phi["correlation"].min() > PHI_BOUND
+
+
+def test_every_program_is_kept_where_few_reads_are_seen():
+    """7 % of (cell, ATSE) pairs are observed: 21 ATSEs in a cell."""
+    adata = lfa.datasets.simulate_splicing(800, 300, 6, coverage=0.07, differing=0.4, seed=1)
+    scvi.settings.seed = 0
+    lfa.LeafletFAModel.setup_anndata(adata)
+    model = lfa.LeafletFAModel(adata, n_programs=6)
+    model.train(method="em", accelerator="cpu")
+    psi, phi = correlations(model, adata)
+    assert psi["correlation"].min() > 0.6
+    assert phi["correlation"].min() > 0.75
+    assert psi["learned"].tolist() == phi["learned"].tolist()
+    assert model.get_cell_activities().mean().min() > 0.08
 
 
 def test_real_cell_types_show_in_the_activities(chen, fit):
@@ -88,4 +133,6 @@ def test_real_cell_types_show_in_the_activities(chen, fit):
     kind = some.obs["cell_type"].to_numpy()
     predicted = cross_val_predict(LogisticRegression(C=10, max_iter=1000), features, kind, cv=5)
     chance = pd.Series(kind).value_counts(normalize=True).max()
-    assert (predicted == kind).mean() > chance + 0.15
+    right = predicted == kind
+    assert right.mean() > 0.67 > chance + 0.25
+    assert right[kind == "Motor neuron"].mean() > 0.8

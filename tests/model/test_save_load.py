@@ -138,7 +138,7 @@ def test_other_models_of_the_new_process_are_left_alone(saved):
 
 
 def test_a_loaded_query_model_still_trains_activities_alone(saved):
-    assert saved[-1]["query_changed"] == ["_guide.phi_log"]
+    assert saved[-1]["query_changed"] == ["_guide.phi_log", "_guide.phi_variance"]
 
 
 def test_training_goes_on_after_loading(saved, trained):

@@ -14,6 +14,9 @@ from leafletfa_scvi.model._summary import SummaryMixin
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning")
 LEARNED = ["a_shape", "a_rate", "b_shape", "b_rate", "alpha_pi"]
+MIXTURE = ["alpha_pi", *(f"strength[{c}]" for c in (1, 3, 10, 30, 100, 300, 1000))]
+PUBLISHED = {"junction_prior": "junction", "dispersion": "global"}
+KAPPAS = ["kappa_median", "kappa_spread"]
 
 
 class TestElbo:
@@ -39,10 +42,11 @@ class TestPosteriorSummary:
     @pytest.mark.parametrize(
         ("options", "rows"),
         [
-            ({}, [*LEARNED, "delta", "kappa"]),
-            ({"likelihood": "binomial"}, [*LEARNED, "delta"]),
-            ({"junction_prior": "global"}, [*LEARNED, "delta", "kappa", "a", "b"]),
-            ({"concentration": 5.0, "activity_concentration": 0.7}, [*LEARNED, "kappa", "delta"]),
+            ({}, [*MIXTURE, "delta", *KAPPAS]),
+            ({"likelihood": "binomial"}, [*MIXTURE, "delta"]),
+            (PUBLISHED, [*LEARNED, "delta", "kappa"]),
+            ({"junction_prior": "global"}, [*LEARNED, "delta", *KAPPAS, "a", "b"]),
+            ({"concentration": 5.0, "activity_concentration": 0.7}, [*MIXTURE, "kappa", "delta"]),
         ],
     )
     def test_rows(self, small, fit, options, rows):
@@ -58,22 +62,30 @@ class TestPosteriorSummary:
             assert summary.loc["kappa"].tolist() == [5.0, 0.0, 5.0, 5.0]
             np.testing.assert_allclose(summary.loc["delta"], [0.7, 0, 0.7, 0.7], rtol=1e-6)
 
-    def test_values_are_those_of_the_log_normal_and_of_the_beta(self, trained):
-        summary = trained.posterior_summary(0.8)
-        state = trained.module.state_dict()
-        for name in ("kappa", "delta", "a_rate"):
-            loc = float(state[f"_guide.scalars.{name}.loc"])
-            scale = float(np.exp(state[f"_guide.scalars.{name}.log_scale"]))
-            site = lognorm(scale, scale=np.exp(loc))
-            want = [site.mean(), site.std(), site.ppf(0.1), site.ppf(0.9)]
-            np.testing.assert_allclose(summary.loc[name], want, rtol=1e-4)
+    def test_values_are_those_of_the_log_normal_and_of_the_beta(self, trained, small, fit):
+        published = fit(small, 2, max_epochs=5, options=PUBLISHED)
+        for model, names in ((trained, [*KAPPAS, "delta"]), (published, ["kappa", "a_rate"])):
+            summary, state = model.posterior_summary(0.8), model.module.state_dict()
+            for name in names:
+                loc = float(state[f"_guide.scalars.{name}.loc"])
+                scale = float(np.exp(state[f"_guide.scalars.{name}.log_scale"]))
+                site = lognorm(scale, scale=np.exp(loc))
+                want = [site.mean(), site.std(), site.ppf(0.1), site.ppf(0.9)]
+                np.testing.assert_allclose(summary.loc[name], want, rtol=1e-4)
+        summary, state = trained.posterior_summary(0.8), trained.module.state_dict()
+        rows = {"pi_log": [f"pi[{name}]" for name in trained.program_names]}
+        rows["strength_log"] = MIXTURE[1:]
         rng = np.random.default_rng(0)
-        draws = rng.dirichlet(np.exp(state["_guide.pi_log"].double().numpy()), 40000)
-        pi = summary.loc[[f"pi[{name}]" for name in trained.program_names]]
-        np.testing.assert_allclose(pi["mean"], trained.get_program_prevalence(), rtol=1e-5)
-        np.testing.assert_allclose(pi["sd"], draws.std(0), rtol=0.03)
-        np.testing.assert_allclose(pi["lower"], np.quantile(draws, 0.1, 0), rtol=0.03)
-        np.testing.assert_allclose(pi["upper"], np.quantile(draws, 0.9, 0), rtol=0.03)
+        for parameter, names in rows.items():
+            draws = rng.dirichlet(np.exp(state[f"_guide.{parameter}"].double().numpy()), 40000)
+            shares = summary.loc[names]
+            np.testing.assert_allclose(shares["mean"], draws.mean(0), rtol=0.03, atol=1e-3)
+            np.testing.assert_allclose(shares["sd"], draws.std(0), rtol=0.03, atol=1e-3)
+            for end, q in (("lower", 0.1), ("upper", 0.9)):
+                want = np.quantile(draws, q, 0)
+                np.testing.assert_allclose(shares[end], want, rtol=0.03, atol=1e-3)
+        prevalence = summary.loc[rows["pi_log"], "mean"]
+        np.testing.assert_allclose(prevalence, trained.get_program_prevalence(), rtol=1e-5)
 
     def test_one_program_has_a_prevalence_of_one(self, small, fit):
         summary = fit(small, 1, max_epochs=2).posterior_summary()
@@ -104,7 +116,7 @@ class TestExport:
         }
         np.testing.assert_array_equal(results["pi"], trained.get_program_prevalence())
         summary = trained.posterior_summary()["mean"]
-        assert results["kappa"] == pytest.approx(summary["kappa"])
+        np.testing.assert_allclose(results["kappa"], trained.get_concentrations())
         assert results["delta"] == pytest.approx(summary["delta"])
         np.testing.assert_allclose(
             results["elbo_history"], -trained.history["elbo_train"]["elbo_train"].astype(float)
@@ -120,7 +132,9 @@ class TestExport:
         np.testing.assert_array_equal(back.obsm["X_PHI"], gaps.obsm["X_PHI"])
         np.testing.assert_array_equal(back.varm["psi_learned"], gaps.varm["psi_learned"])
         np.testing.assert_array_equal(back.obs["SP_3"], gaps.obs["SP_3"])
-        assert back.uns["leafletfa"]["kappa"] == gaps.uns["leafletfa"]["kappa"]
+        np.testing.assert_array_equal(
+            back.uns["leafletfa"]["kappa"], gaps.uns["leafletfa"]["kappa"]
+        )
         assert dict(back.uns["leafletfa"]["params"]) == gaps.uns["leafletfa"]["params"]
         assert list(back.uns["leafletfa"]["programs"]) == trained.program_names
 

@@ -42,6 +42,8 @@ VARIANTS = {
     "infinite concentration": {"concentration": np.inf},
     "fixed concentration": {"concentration": 4.0},
     "fixed activity concentration": {"activity_concentration": 0.3},
+    "one concentration": {"dispersion": "global"},
+    "prior of each junction": {"junction_prior": "junction"},
     "global prior": {"junction_prior": "global"},
     "published prior": {"concentration_prior": "leafletfa"},
     "all fixed": {
@@ -85,12 +87,13 @@ def test_fixed_values_stay_and_learned_ones_move(small, fit):
     assert mean["kappa"] == 3.0
     assert mean["delta"] == pytest.approx(0.4)
     assert not {"kappa", "delta"} & set(fixed.module.guide.scalars)
-    free = fit(small, 2).posterior_summary()["mean"]
-    assert free["kappa"] == pytest.approx(20, rel=0.5)
+    for dispersion, name in (("global", "kappa"), ("junction", "kappa_median")):
+        free = fit(small, 2, options={"dispersion": dispersion}).posterior_summary()["mean"]
+        assert free[name] == pytest.approx(20, rel=0.5)
 
 
 def test_junction_priors_are_one_pair_or_one_per_junction(small, fit):
-    each = fit(small.copy(), 2, max_epochs=2)
+    each = fit(small.copy(), 2, max_epochs=2, options={"junction_prior": "junction"})
     one = fit(small.copy(), 2, max_epochs=2, options={"junction_prior": "global"})
     assert each.module.guide.a.loc.shape == (small.n_vars, 1)
     assert one.module.guide.a.loc.shape == (1, 1)
