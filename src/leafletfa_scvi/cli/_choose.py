@@ -81,9 +81,10 @@ def run_choose_k(
         result.summary.to_csv(places[0])
         if figure is not None:
             plt.switch_backend("Agg")
-            ax = lfa.pl.n_programs(result)
-            ax.figure.savefig(places[1], dpi=150)
-            plt.close(ax.figure)
+            drawn, ax = plt.subplots(figsize=(5.5, 3.5), layout="constrained")
+            lfa.pl.n_programs(result, ax=ax)
+            drawn.savefig(places[1], dpi=150)
+            plt.close(drawn)
     reporter.out.print(_table(result))
     reporter.out.print(escape(result.note), soft_wrap=True)
     seconds = time.perf_counter() - started

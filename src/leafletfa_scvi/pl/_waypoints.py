@@ -91,7 +91,8 @@ def waypoints(
     started = np.flatnonzero((positions != 0).any(axis=1))
     at = positions[started][:, [first, second]]
     faces = [palette[k] for k in started] if color is None else "white"
-    ax.scatter(*at.T, s=55, marker="D", c=faces, edgecolors="black", linewidths=1.1, zorder=3)
+    x, y = at.T
+    ax.scatter(x, y, s=55, marker="D", c=faces, edgecolors="black", linewidths=1.1, zorder=3)
     _label(ax, at, names[started])
     ax.set(xlabel=f"component {first} of centred PSI", ylabel=f"component {second}")
     ax.spines[["top", "right"]].set_visible(False)
@@ -141,6 +142,7 @@ def _from_obs(adata: Any, color: str, cells: np.ndarray) -> _Colouring:
 def _draw_cells(ax: Axes, xy: np.ndarray, shown: _Colouring) -> None:
     """A point for each cell, in an order that hides no group behind another."""
     order = np.random.default_rng(0).permutation(len(xy))
+    x, y = xy[order].T
     style: dict[str, Any] = {
         "s": float(np.clip(9000 / max(len(xy), 1), 2.0, 16.0)),
         "linewidths": 0,
@@ -150,15 +152,14 @@ def _draw_cells(ax: Axes, xy: np.ndarray, shown: _Colouring) -> None:
     if shown.palette is None:
         values = np.ma.masked_invalid(shown.values[order])
         cmap = matplotlib.colormaps["viridis"].with_extremes(bad=_MISSING)
-        points = ax.scatter(*xy[order].T, c=values, cmap=cmap, plotnonfinite=True, **style)
+        points = ax.scatter(x, y, c=values, cmap=cmap, plotnonfinite=True, **style)
         bar = ax.figure.colorbar(points, ax=ax, shrink=0.8, aspect=16, label=shown.title)
         bar.outline.set_visible(False)
-        bar.solids.set_alpha(1)
         return
     groups = shown.values
     assert isinstance(groups, pd.Categorical)
     colors = np.array([*map(matplotlib.colors.to_rgba, [*shown.palette, _MISSING])])
-    ax.scatter(*xy[order].T, c=colors[groups.codes[order]], **style)
+    ax.scatter(x, y, c=colors[groups.codes[order]], **style)
     present = [i for i in range(len(groups.categories)) if (groups.codes == i).any()]
     entries = [(str(groups.categories[i]), colors[i]) for i in present]
     if (groups.codes < 0).any():
