@@ -31,15 +31,6 @@ def model(small):
     return LeafletFAModel(small, 3)
 
 
-HISTORY = pytest.mark.xfail(
-    strict=True, raises=KeyError, reason="scvi leaves out what the first run did not log"
-)
-CALLER = pytest.mark.xfail(strict=True, raises=AssertionError, reason="stacklevel is 4, not 3")
-JUDGED = pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a run that a rule ended is judged"
-)
-
-
 def spy(monkeypatch, owner, name):
     """Record the arguments and results of a function while it works as before."""
     original, calls = getattr(owner, name), []
@@ -223,7 +214,6 @@ class TestNotConverged:
         (message,) = warned(recorded)
         assert "train() again" in message
 
-    @CALLER
     @pytest.mark.parametrize("options", [{"method": "em"}, {"em_iterations": 0}])
     def test_warnings_point_at_the_call(self, model, options):
         given = {"max_epochs": 25, "init": "random", "em_iterations": 3, **options}
@@ -246,7 +236,6 @@ class TestNotConverged:
         model.train(**QUIET)
         assert warned(recwarn) == []
 
-    @JUDGED
     def test_a_run_that_a_rule_ended_is_not_judged(self, model, recwarn):
         """By the rule the loss was level over 40 epochs; over 60 it was not."""
         model.train(max_epochs=400, early_stopping="elbo", **QUIET)
@@ -481,7 +470,6 @@ class TestPointEstimate:
         assert model.is_trained_
         np.testing.assert_array_equal(model.get_latent_representation(), before)
 
-    @HISTORY
     def test_a_second_run_may_hide_entries(self, model):
         model.train(max_epochs=2, **QUIET)
         model.train(max_epochs=3, validation_size=0.1, **QUIET)
@@ -492,7 +480,6 @@ class TestPointEstimate:
         with pytest.raises(ValueError, match="'svi' or 'em', found 'vb'"):
             model.train(method="vb")
 
-    @HISTORY
     def test_gradient_steps_may_follow(self, model, monkeypatch):
         model.train(method="em", **QUIET)
         starts = spy(monkeypatch, LeafletFAModel, "_start")

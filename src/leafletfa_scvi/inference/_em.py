@@ -142,6 +142,8 @@ class _Problem:
         value = counts.log_likelihood.double().sum()
         alpha = self.delta * self.prevalence
         value = value + (alpha * state.phi.log()).sum(dtype=torch.float64)
+        normaliser = torch.lgamma(alpha.sum().double()) - torch.lgamma(alpha.double()).sum()
+        value = value + len(state.phi) * normaliser
         if self.learn_programs:
             value = value + self.prior.log_density(state.psi)
         return float(value)

@@ -18,6 +18,8 @@ from leafletfa_scvi.inference._prior import program_prior
 from leafletfa_scvi.inference._usage import junction_usage, precision
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leafletfa_scvi.ops import ObservedEntries
 
 _COMPONENTS_PER_GROUP = 1.5
@@ -28,7 +30,8 @@ _LONGEST = 0.95
 _OWN_SHARE = 0.7
 _MAX_ENTRIES = 1 << 23
 """Entries that groups are found on; of larger data a random part of the cells is taken."""
-_FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS = 25, 3, 20
+_TRIES, _TRIED_ENTRIES = 3, 500_000
+_FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS = 15, 3, 12
 
 Residuals = Literal["centred", "pearson"]
 
@@ -102,11 +105,8 @@ def waypoints(
     reads = _weighted_reads(some, atse)
     prior = program_prior("mixture", mean, atse)
     best = None
-    for kind in ("pearson", "centred"):
-        group, scores = _directions(some, mean, n_programs, seed, kind)
+    for group, scores in _groupings(some, mean, n_programs, seed):
         n_groups = group.max() + 1
-        if n_groups == 0:
-            continue
         clusters = SoftClusters(reads, prior, _membership(group, n_groups))
         clusters.run(_FIRST_ITERATIONS).merge_to(min(n_programs, n_groups), _MERGE_ITERATIONS)
         clusters.run(_LAST_ITERATIONS)
@@ -154,31 +154,39 @@ def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) ->
     return sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
 
 
-def _directions(
-    entries: ObservedEntries, mean: torch.Tensor, n_programs: int, seed: int, kind: Residuals
-) -> tuple[np.ndarray, np.ndarray]:
-    """Group of each cell by direction, -1 for cells without one, and scores ``(B, D)``.
+def _groupings(
+    entries: ObservedEntries, mean: torch.Tensor, n_programs: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Groups of cells by direction, -1 for cells without one, and scores ``(B, D)``.
 
-    Cells weigh as the squared length of their scores, at most the 95 % quantile of it.
+    Cells weigh as the squared length of their scores, at most the 95 % quantile of it. Of small
+    data, where it takes little time, k-means starts several times for each kind of residuals.
     """
-    matrix = _residuals(entries, mean, kind)
-    n_groups = _GROUPS_PER_PROGRAM * n_programs
     wanted = min(ceil(_COMPONENTS_PER_GROUP * n_programs), _MOST_COMPONENTS)
-    n_components = min(max(wanted, 2), *matrix.shape)
-    with threadpool_limits(1):
-        u, s, _ = randomized_svd(matrix, n_components, random_state=seed, n_iter=5)
+    tries = _TRIES if entries.n_entries <= _TRIED_ENTRIES else 1
+    kinds: tuple[Residuals, ...] = ("pearson", "centred")
+    for kind in kinds:
+        matrix = _residuals(entries, mean, kind)
+        n_components = min(max(wanted, 2), *matrix.shape)
+        with threadpool_limits(1):
+            u, s, _ = randomized_svd(matrix, n_components, random_state=seed, n_iter=5)
         scores = u * s
         length = np.linalg.norm(scores, axis=1, keepdims=True)
         has_entries = np.diff(matrix.indptr) > 0  # rows of zeros have scores of rounding noise
         placed = np.flatnonzero(has_entries & (length[:, 0] > 1e-8))
-        group = np.full(entries.n_cells, -1)
-        if len(placed):
-            directions = scores[placed] / length[placed]
-            n_groups = min(n_groups, len(np.unique(directions.round(6), axis=0)))
-            weight = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST)) ** 2
-            means = KMeans(n_groups, n_init=3, random_state=seed)
-            group[placed] = means.fit(directions, sample_weight=weight).labels_
-    return group, scores
+        if not len(placed):
+            continue
+        directions = scores[placed] / length[placed]
+        distinct = len(np.unique(directions.round(6), axis=0))
+        weight = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST)) ** 2
+        for i in range(tries):
+            means = KMeans(
+                min(_GROUPS_PER_PROGRAM * n_programs, distinct), n_init=3, random_state=seed + i
+            )
+            group = np.full(entries.n_cells, -1)
+            with threadpool_limits(1):
+                group[placed] = means.fit(directions, sample_weight=weight).labels_
+            yield group, scores
 
 
 def _membership(group: np.ndarray, n_groups: int) -> np.ndarray:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from leafletfa_scvi.model._model import LeafletFAModel
     from leafletfa_scvi.ops import ObservedEntries
 
+_BY_CELL = ("phi_log", "phi_variance")
+
 
 class QueryMixin(CellsMixin):
     """``load_query_data`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
@@ -65,7 +67,7 @@ class QueryMixin(CellsMixin):
         state = reference.module.state_dict()
         own = model.module.state_dict()
         model.module.load_state_dict(
-            {key: own[key] if key.endswith("phi_log") else value for key, value in state.items()}
+            {key: own[key] if key.endswith(_BY_CELL) else value for key, value in state.items()}
         )
         model.module.to(reference.module.device)
         model.atse_codes_ = reference.atse_codes_

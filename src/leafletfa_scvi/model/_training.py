@@ -143,6 +143,8 @@ class TrainingMixin(StartMixin):
             raise ValueError("Restarts are compared after EM: n_restarts needs em_iterations.")
         if method not in ("svi", "em"):
             raise ValueError(f"Expected method 'svi' or 'em', found {method!r}.")
+        if method == "em":
+            self._check_em(em_iterations)
         stop_by = check_early_stopping(early_stopping)
         options = check_plan_arguments(self._training_plan_cls, plan_kwargs, lr)
         trainer_kwargs["logger"] = resolve_loggers(logger)
@@ -187,21 +189,29 @@ class TrainingMixin(StartMixin):
                 )
                 self.module.train()
                 runner()
-                if max_epochs:
+                # scvi leaves out of the history what the first run had not logged.
+                self.history_ = {**runner.trainer.logger.history, **(self.history_ or {})}
+                if max_epochs and not runner.trainer.should_stop:
                     self._judge(max_epochs)
             if fit is not None:
                 self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
         self._finish(training)
 
+    def _check_em(self, n_iterations: int) -> None:
+        """Refuse EM alone where there is nothing for it to fit."""
+        if self.frozen_programs_:
+            raise ValueError(
+                "A query's activities are fitted from reference programs: use method='svi'."
+            )
+        if self.is_trained_:
+            raise ValueError(
+                "This model is trained already: method='em' starts anew. Build a new model for it."
+            )
+        if n_iterations == 0:
+            raise ValueError("method='em' needs em_iterations above 0.")
+
     def _finish_em(self, fit: inference.EMResult | None, n_iterations: int) -> None:
         """Mark the model as trained by EM alone."""
-        if self.frozen_programs_ or (fit is None and self.is_trained_):
-            what = "A query's activities are" if self.frozen_programs_ else "This model is trained"
-            raise ValueError(
-                f"{what} fitted from reference programs: use method='svi'."
-                if self.frozen_programs_
-                else f"{what} already: method='em' starts anew. Build a new model for it."
-            )
         assert fit is not None
         self.module.eval()
         self.is_trained_, self.history_ = True, {}
@@ -210,7 +220,7 @@ class TrainingMixin(StartMixin):
                 f"EM was still rising after {n_iterations} passes over the data: raise "
                 "em_iterations.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def _judge(self, n_epochs: int) -> None:
@@ -223,7 +233,7 @@ class TrainingMixin(StartMixin):
                 "The loss was still falling when training ended: call train() again to go on, or "
                 "give more max_epochs (pl.history shows the loss).",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     @contextmanager
