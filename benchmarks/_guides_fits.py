@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from _quality_cases import Case, Entries
 
     from leafletfa_scvi.inference import EMResult
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
 
 LR, LR_DECAY, ENCODER_LR = 0.05, 0.05, 0.005
-_LEVEL = 0.9
+_TAILS = (0.05, 0.95)
 _Z = 1.6448536269514722
 _VB_ITERATIONS = 60
 _REST_STEPS = 100
@@ -50,23 +50,24 @@ class Start:
     """A model whose guide stands at an EM fit of its own data."""
 
     model: lfa.LeafletFAModel
-    entries: ObservedEntries
+    entries: ObservedEntries | MultinomialEntries
     fit: EMResult
     seconds: float
     state: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, case: Case, seed: int) -> Start:
-        """EM as ``train`` runs it by default."""
+    def of(cls, case: Case, seed: int, **options: Any) -> Start:
+        """EM as ``train`` runs it by default; ``options`` are the model's."""
         scvi.settings.seed = seed
         adata = case.adata.copy()
         began = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             lfa.LeafletFAModel.setup_anndata(adata)
-            model = lfa.LeafletFAModel(adata, case.n_programs)
-        entries = model._training_entries()
-        fit = model._fit_em(entries, "waypoints", 300, torch.device("cpu"))[0]
+            model = lfa.LeafletFAModel(adata, case.n_programs, **options)
+        observed = model._training_entries()
+        fit = model._fit_em(observed, "waypoints", 300, torch.device("cpu"))[0]
+        entries = model._likelihood_entries(observed)
         model.module.start_from(fit, entries)
         seconds = time.perf_counter() - began
         return cls(model, entries, fit, seconds, copy.deepcopy(model.module.state_dict()))
@@ -205,15 +206,24 @@ def evaluate(start: Start, case: Case) -> dict[str, Any]:
     """Scores of the guide's means, and coverage of its own and of widened intervals."""
     module = start.model.module
     guide = module.guide
-    phi_q, psi_q = guide.phi(), guide.psi()
-    phi, psi = phi_q.mean.double().numpy(), psi_q.mean.double().numpy()
-    start.model._set_widths(start.entries)
+    phi_q, psi_q, size = guide.phi(), guide.psi(), module.model.n_junctions
+    phi = phi_q.mean.double().numpy()
+    psi = psi_q.mean[:size].double().numpy()
+    start.model._set_widths(start.model._training_entries())
+    if isinstance(psi_q, LogitNormal):
+        ends = tuple(x.double().numpy() for x in psi_q.ends(_Z))
+        programs = ends, *inference.beta_of_moments(psi_q.mean, psi_q.variance)
+    else:
+        programs = _of_beta(*(x[:size] for x in guide.psi_marginal()))
+    found = {
+        "psi": (programs, guide.psi_variance[:size]),
+        "phi": (_activities(phi_q), guide.phi_variance),
+    }
     own, wide = {}, {}
-    parts = {"psi": (psi_q, psi, guide.psi_variance), "phi": (phi_q, phi, guide.phi_variance)}
-    for name, (q, mean, laplace) in parts.items():
-        own[name], a, b = _own(q, mean)
-        a, b = (x.numpy() for x in _widened(a, b, laplace.double()))
-        low, high = (beta.ppf(p, a, b) for p in ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2))
+    for name, ((ends, *marginal), laplace) in found.items():
+        own[name] = ends
+        a, b = (x.numpy() for x in _widened(*marginal, laplace))
+        low, high = (beta.ppf(p, a, b) for p in _TAILS)
         if name == "phi":
             low[_near_zero(a, b)] = 0.0
         wide[name] = (low, high)
@@ -231,26 +241,19 @@ def evaluate(start: Start, case: Case) -> dict[str, Any]:
     return scores
 
 
-def _own(q: Any, mean: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], Any, Any]:
+def _activities(q: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """Ends of the guide's own intervals, and Beta distributions with its mean and variance."""
-    tail = (1.0 - _LEVEL) / 2.0
-    if isinstance(q, (SoftmaxNormal, StickBreaking)):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            draws = q.draws()
-        low, high = np.quantile(draws.numpy(), [tail, 1.0 - tail], axis=0)
-        variance = draws.double().var(0)
-    elif isinstance(q, LogitNormal):
-        low, high = (x.double().numpy() for x in q.ends(_Z))
-        variance = q.variance.double()
-    else:
-        a = getattr(q, "concentration1", None)
-        if a is None:
-            a = q.concentration
-            b = a.sum(1, keepdim=True) - a
-        else:
-            b = q.concentration0
-        a, b = a.double(), b.double()
-        low, high = (beta.ppf(p, a.numpy(), b.numpy()) for p in (tail, 1.0 - tail))
-        return (low, high), a, b
-    return (low, high), *inference.beta_of_moments(torch.from_numpy(mean), variance)
+    if not isinstance(q, (SoftmaxNormal, StickBreaking)):
+        a = q.concentration
+        return _of_beta(a, a.sum(1, keepdim=True) - a)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        draws = q.draws().double()
+    ends = tuple(np.quantile(draws.numpy(), _TAILS, axis=0))
+    return ends, *inference.beta_of_moments(draws.mean(0), draws.var(0))
+
+
+def _of_beta(a: torch.Tensor, b: torch.Tensor) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    a, b = a.double(), b.double()
+    ends = tuple(beta.ppf(p, a.numpy(), b.numpy()) for p in _TAILS)
+    return ends, a, b
