@@ -70,7 +70,9 @@ def by_hand(entries, phi, psi, kappa, alpha, prior):
     mean = (phi[row] * psi[column]).sum(1)
     p, q = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
     y, n = reads.count.double().numpy(), reads.total.double().numpy()
-    value = (alpha.double().numpy() * np.log(phi)).sum()
+    alpha = alpha.double().numpy()
+    value = (alpha * np.log(phi)).sum()
+    value += len(phi) * (gammaln(alpha.sum()) - gammaln(alpha).sum())
     kappa = None if kappa is None else np.asarray(kappa, float)
     if together:
         totals, atse = entries.totals, entries.atse.numpy()

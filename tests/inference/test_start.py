@@ -69,17 +69,23 @@ class TestWaypoints:
         found, again = (waypoints(entries, 3, 0, x) for x in (atse, torch.from_numpy(atse)))
         assert torch.equal(found.start.psi, again.start.psi)
 
-    def test_the_better_residuals_are_kept(self, monkeypatch):
+    def test_the_best_of_the_groupings_is_kept(self, monkeypatch):
         y, n, _, _ = grouped()
-        entries, original = entries_of(y, n), _start._directions
-        values = {}
-        for only in ("pearson", "centred"):
-            monkeypatch.setattr(
-                _start, "_directions", lambda *args, only=only: original(*args[:-1], only)
-            )
-            values[only] = waypoints(entries, 2, 0).log_likelihood
-        monkeypatch.setattr(_start, "_directions", original)
-        assert waypoints(entries, 2, 0).log_likelihood == max(values.values())
+        entries, original = entries_of(y, n), _start._groupings
+        given = list(original(entries, junction_usage(entries), 2, 0))
+        assert len(given) == 6
+        values = []
+        for one in given:
+            monkeypatch.setattr(_start, "_groupings", lambda *_, one=one: [one])
+            values.append(waypoints(entries, 2, 0).log_likelihood)
+        monkeypatch.setattr(_start, "_groupings", original)
+        assert waypoints(entries, 2, 0).log_likelihood == max(values)
+
+    def test_large_data_are_grouped_once_for_each_kind_of_residuals(self, monkeypatch):
+        y, n, _, _ = grouped()
+        entries = entries_of(y, n)
+        monkeypatch.setattr(_start, "_TRIED_ENTRIES", entries.n_entries - 1)
+        assert len(list(_start._groupings(entries, junction_usage(entries), 2, 0))) == 2
 
     def test_outlying_cells_do_not_take_a_program_each(self):
         """Cells of great depth and odd splicing: their scores are far out, their number small."""
@@ -93,9 +99,9 @@ class TestWaypoints:
         rest = np.setdiff1d(np.arange(len(group)), odd)
         assert adjusted_rand_score(group[rest], found.start.phi.argmax(1)[rest]) > 0.9
 
-    @pytest.mark.parametrize("kind", ["pearson", "centred"])
+    @pytest.mark.parametrize("at", [0, 3], ids=["pearson", "centred"])
     @pytest.mark.parametrize("seed", range(3))
-    def test_nor_a_group_each_before_that(self, kind, seed):
+    def test_nor_a_group_each_before_that(self, at, seed):
         """By distances between scores, three odd cells have a group each, of six in all."""
         y, n, group, _ = grouped(3, seed=seed)
         rng = np.random.default_rng(seed)
@@ -103,7 +109,8 @@ class TestWaypoints:
         n[odd] = 3000
         y[odd] = rng.binomial(3000, rng.random((3, 80)).round() * 0.98 + 0.01)
         entries = entries_of(y, n)
-        found, scores = _start._directions(entries, junction_usage(entries), 2, 0, kind)
+        given = list(_start._groupings(entries, junction_usage(entries), 2, 0))
+        found, scores = given[at]
         rest = np.setdiff1d(np.arange(len(group)), odd)
         assert (
             np.linalg.norm(scores[odd], axis=1).min() > np.linalg.norm(scores[rest], axis=1).max()
