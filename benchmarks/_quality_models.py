@@ -35,18 +35,19 @@ VARIANTS = {
     "em": Variant(train={"method": "em"}),
     "beta prior": Variant({"junction_prior": "junction"}),
     "global prior": Variant({"junction_prior": "global"}),
-    "mixture prior": Variant({"junction_prior": "mixture"}),
     "binomial": Variant({"likelihood": "binomial"}),
     "dirichlet-multinomial": Variant({"likelihood": "dirichlet-multinomial"}),
-    "junction dispersion": Variant({"dispersion": "junction"}),
     "global dispersion": Variant({"dispersion": "global"}),
-    "dirichlet-multinomial + junction dispersion": Variant(
-        {"likelihood": "dirichlet-multinomial", "dispersion": "junction"}
-    ),
     "dirichlet-multinomial + global dispersion": Variant(
         {"likelihood": "dirichlet-multinomial", "dispersion": "global"}
     ),
-    "published": Variant({"junction_prior": "junction", "concentration_prior": "leafletfa"}),
+    "published": Variant(
+        {
+            "junction_prior": "junction",
+            "dispersion": "global",
+            "concentration_prior": "leafletfa",
+        }
+    ),
     "random start": Variant(train={"init": "random"}),
     "minibatch": Variant(train={"batch_size": 256}),
     "3 restarts": Variant(train={"n_restarts": 3}),

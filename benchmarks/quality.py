@@ -7,7 +7,8 @@ Needs the whole package; mofapy2 for MOFA+, and LEAFLETFA_TEST_DATA for "chen". 
 (cell, ATSE) pairs is hidden from every method. The seed of a simulation is that of its hold-out
 and of the fits too; on real data each seed of a fit meets each seed of a hold-out. Each finished
 row goes to a file beside the results, from which --resume goes on after an interruption; the file
-is removed once the tables are written. Cases may be groups (--list). Times are of the threads that
+is removed once the tables are written, unless --keep-rows asks to keep it: then a further run with
+the same --output and --resume adds its rows to the tables. Cases may be groups (--list). Times are of the threads that
 the environment allows: OMP_NUM_THREADS, NUMBA_NUM_THREADS.
 """
 
@@ -97,7 +98,7 @@ def main() -> None:
     tables = {heading: t for heading, t in tables.items() if t.rows}
     path = write(name, "Quality of programs, activities and predictions", facts, tables)
     path.write_text(path.read_text().replace("\n## Summary", f"\n{LEGEND}\n\n## Summary", 1))
-    if not failed:
+    if not failed and not args.keep_rows:
         partial.unlink(missing_ok=True)
     print(f"\nWritten to {path}")
 
@@ -113,6 +114,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--splits", type=int, nargs="+", help="seeds of hold-outs of real data")
     parser.add_argument("--quick", action="store_true", help="one tiny case, under a minute")
     parser.add_argument("--resume", action="store_true", help="go on after an interruption")
+    parser.add_argument(
+        "--keep-rows", action="store_true", help="keep the file of rows for other runs to add to"
+    )
     parser.add_argument("--output", help="name of the results instead of the device's")
     parser.add_argument("--list", action="store_true", help="print cases and methods")
     args = parser.parse_args()
