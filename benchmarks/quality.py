@@ -8,8 +8,8 @@ Needs the whole package; mofapy2 for MOFA+, and LEAFLETFA_TEST_DATA for "chen". 
 and of the fits too; on real data each seed of a fit meets each seed of a hold-out. Each finished
 row goes to a file beside the results, from which --resume goes on after an interruption; the file
 is removed once the tables are written, unless --keep-rows asks to keep it: then a further run with
-the same --output and --resume adds its rows to the tables. Cases may be groups (--list). Times are of the threads that
-the environment allows: OMP_NUM_THREADS, NUMBA_NUM_THREADS.
+the same --output and --resume adds its rows to the tables. Cases may be groups (--list). Times are
+of the threads that the environment allows: OMP_NUM_THREADS, NUMBA_NUM_THREADS.
 """
 
 from __future__ import annotations

@@ -81,11 +81,6 @@ def test_every_kind_learns_and_says_what_the_others_say(models, name):
     assert len(model.program_markers(n_samples=20)) == 2 * adata.n_vars
 
 
-@pytest.mark.xfail(
-    reason="where a program's PSI near 0 is known so badly that its variance is above m (1 - m), "
-    "the interval collapses to 0, below the estimate",
-    strict=False,
-)
 @pytest.mark.parametrize("name", KINDS)
 def test_intervals_hold_the_estimate(models, name):
     model = models(name)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+_LEAST = 0.1
+
 
 class CredibleInterval(NamedTuple):
     """Lower and upper ends of equal-tailed credible intervals, as DataFrames of one shape."""
@@ -269,12 +271,20 @@ class PosteriorMixin(CellsMixin):
 def _widened(
     a: torch.Tensor, b: torch.Tensor, variance: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Beta(a, b) with at least the given variance and the same mean; b = 0 stays."""
-    a, b, total = a.double(), b.double(), (a + b).double()
-    own = a * b / (total.square() * (total + 1.0))
-    wide = inference.beta_of_moments(a / total, torch.maximum(own, variance.double()))
-    kept = (own >= variance) | (b == 0.0)
-    return torch.where(kept, a, wide[0]), torch.where(kept, b, wide[1])
+    """Beta(a, b) with at least the given variance and the same mean; b = 0 stays.
+
+    Neither parameter falls below 0.1 for that: a distribution with nearly all of its mass
+    at 0 or 1 would have intervals that leave its mean out.
+    """
+    a, b = a.double(), b.double()
+    total = a + b
+    mean = a / total
+    own = mean * (1.0 - mean) / (total + 1.0)
+    wide = inference.beta_of_moments(mean, torch.maximum(own, variance.double()))
+    size = torch.maximum(wide[0] + wide[1], _LEAST / mean.clamp(min=1e-12))
+    size = torch.maximum(size, _LEAST / (1.0 - mean).clamp(min=1e-12))
+    size = torch.minimum(size, total)
+    return torch.where(b == 0.0, a, size * mean), torch.where(b == 0.0, b, size * (1.0 - mean))
 
 
 def _near_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
