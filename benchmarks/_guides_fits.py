@@ -89,7 +89,13 @@ class Fitted:
 
 
 def train(
-    start: Start, guide: SplicingGuide, batch_size: int | None, n_steps: int, *, held: bool = False
+    start: Start,
+    guide: SplicingGuide,
+    batch_size: int | None,
+    n_steps: int,
+    *,
+    lr: float = LR,
+    held: bool = False,
 ) -> None:
     """Train by the package's ELBO, optimizer and decay; ``held`` leaves phi and psi."""
     module = start.model.module
@@ -99,7 +105,7 @@ def train(
     for name, parameter in guide.named_parameters():
         if not (held and name.startswith(("phi", "psi", "encoder"))):
             groups["encoder" if name.startswith("encoder") else "other"].append(parameter)
-    rates = {"encoder": ENCODER_LR, "other": LR}
+    rates = {"encoder": ENCODER_LR, "other": lr}
     optimizer = torch.optim.Adam(
         [{"params": p, "lr": rates[name]} for name, p in groups.items() if p], fused=True
     )
@@ -124,7 +130,13 @@ def negative_elbo(start: Start, n_draws: int) -> tuple[float, float]:
 
 
 def run(
-    start: Start, case: Case, kind: str, batch_size: int | None, n_steps: int, n_draws: int
+    start: Start,
+    case: Case,
+    kind: str,
+    batch_size: int | None,
+    n_steps: int,
+    n_draws: int,
+    lr: float = LR,
 ) -> Fitted:
     """Start a guide of ``kind`` at the EM fit, train it, and score it."""
     torch.manual_seed(case.data_seed)
@@ -133,7 +145,7 @@ def run(
     began, clock = time.process_time(), time.perf_counter()
     KINDS[kind](start)
     if kind not in UNTRAINED:
-        train(start, module.guide, batch_size, n_steps)
+        train(start, module.guide, batch_size, n_steps, lr=lr)
     seconds, elapsed = time.process_time() - began, time.perf_counter() - clock
     if kind in UNTRAINED and kind != START:  # its other sites have not moved
         train(start, module.guide, None, _REST_STEPS, held=True)

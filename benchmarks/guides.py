@@ -1,8 +1,8 @@
 """Guides compared: which posterior of activities and programs, started how.
 
     python benchmarks/guides.py [--cases small "small bb" simulation] [--guides NAME ...]
-                                [--seeds N] [--steps 300] [--batch-size 256] [--quick]
-                                [--output NAME]
+                                [--seeds N] [--steps 300] [--lr 0.05] [--batch-size 256]
+                                [--quick] [--output NAME]
 
 Every guide starts at one EM fit of the package's model with its defaults and is trained by the
 same ELBO, optimizer and number of steps, on all cells and on minibatches. A tenth of the (cell,
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _guides_fits import KINDS, LEAST_DRAWS, PACKAGE, START, UNTRAINED, Start, run
+from _guides_fits import KINDS, LEAST_DRAWS, LR, PACKAGE, START, UNTRAINED, Start, run
 from _ops_machine import device_name, load
 from _quality_cases import CASES
 from _report import Table, now, write
@@ -125,6 +125,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--guides", nargs="+", choices=list(KINDS), metavar="GUIDE")
     parser.add_argument("--seeds", type=int, help="how many of each case")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--lr", type=float, default=LR, help="first rate, of all but encoders")
     parser.add_argument("--batch-size", type=int, default=256, help="0 for no minibatches")
     parser.add_argument("--quick", action="store_true", help="one tiny case, under a minute")
     parser.add_argument("--output", help="name of the results instead of the device's")
@@ -153,7 +154,7 @@ def compared(start: Start, case: Any, args: argparse.Namespace) -> Any:
         plans += [(k, args.batch_size) for k in chosen if k in MINIBATCHES]
     reference: dict[str, float] = {}
     for kind, size in [(PACKAGE, None), *(p for p in plans if p != (PACKAGE, None))]:
-        fitted = run(start, case, kind, size, args.steps, _DRAWS)
+        fitted = run(start, case, kind, size, args.steps, _DRAWS, args.lr)
         row = {_RENAMED.get(n, n): v for n, v in fitted.scores.items()}
         found[kind, size] = row
         if not reference:
