@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
+import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -37,6 +38,17 @@ def test_unknown_junctions_are_dropped_and_X_may_be_missing(small):
     np.testing.assert_array_equal(
         layer[:, 1], small.layers["cell_by_cluster_matrix"].toarray()[:, 3]
     )
+
+
+def test_annotation_with_gaps_can_be_written(small, tmp_path):
+    small.var["differs"] = np.arange(small.n_vars) % 2 == 0
+    out = align_junctions(small[:, 1:].copy(), small.var_names)
+    out.write_h5ad(tmp_path / "query.h5ad")
+    differs = ad.read_h5ad(tmp_path / "query.h5ad").var["differs"]
+    assert differs.isna().tolist() == [True] + [False] * (small.n_vars - 1)
+    assert differs.iloc[1:].tolist() == small.var["differs"].iloc[1:].tolist()
+    whole = align_junctions(small, small.var_names[::-1])
+    assert whole.var["differs"].dtype == bool
 
 
 def test_memory_is_that_of_the_entries(small):

@@ -38,11 +38,21 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
     return AnnData(
         None if adata.X is None else _spread(adata.X, place, len(target)),
         obs=adata.obs.copy(),
-        var=adata.var.reindex(target),
+        var=_nullable(adata.var, target).reindex(target),
         layers=layers,
         obsm={key: value.copy() for key, value in adata.obsm.items()},
         uns={key: value for key, value in adata.uns.items() if not key.startswith("_scvi")},
     )
+
+
+def _nullable(var: pd.DataFrame, target: pd.Index) -> pd.DataFrame:
+    """``var`` with columns of bool that can be missing, where junctions of ``target`` are.
+
+    Else they would become objects, which AnnData does not write.
+    """
+    if target.isin(var.index).all():
+        return var
+    return var.astype(dict.fromkeys(var.select_dtypes("bool").columns, "boolean"))
 
 
 def _spread(matrix: Any, place: np.ndarray, n_columns: int) -> Any:
