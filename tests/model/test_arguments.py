@@ -96,6 +96,25 @@ def test_interrupt_is_an_interrupt(model):
         assert torch.equal(value, state[name])
 
 
+@pytest.mark.parametrize("where", ["start_from", "site_mean"])
+def test_interrupts_anywhere_leave_the_model_untrained(model, monkeypatch, where):
+    """While the start is set, and while widths are computed after the last epoch."""
+    state = {k: v.clone() for k, v in model.module.state_dict().items()}
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model.module, where, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(**{**QUICK, "max_epochs": 1}, validation_size=0.1, check_val_every_n_epoch=2)
+    assert not model.is_trained_
+    assert model.history_ is None
+    assert model.waypoints_ is None
+    assert model.validation_seed_ is None
+    for name, value in model.module.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
 def test_hiding_without_labels_warns(small):
     lfa.LeafletFAModel.setup_anndata(small, atse_key=None)
     unlabelled = lfa.LeafletFAModel(small, n_programs=3)

@@ -149,8 +149,10 @@ class TrainingMixin(StartMixin):
         options = check_plan_arguments(self._training_plan_cls, plan_kwargs, lr)
         trainer_kwargs["logger"] = resolve_loggers(logger)
         target = training_device(accelerator, device)
-        training, hidden = self._split(validation_size, stop_by == "validation", trainer_kwargs)
         with self._as_before_on_failure():
+            training, hidden = self._split(
+                validation_size, stop_by == "validation", trainer_kwargs
+            )
             fit = None
             if not self.is_trained_ and self.frozen_programs_:
                 self._start_query(training.to(target))
@@ -195,7 +197,7 @@ class TrainingMixin(StartMixin):
                     self._judge(max_epochs)
             if fit is not None:
                 self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
-        self._finish(training)
+            self._finish(training)
 
     def _check_em(self, n_iterations: int) -> None:
         """Refuse EM alone where there is nothing for it to fit."""
@@ -238,16 +240,18 @@ class TrainingMixin(StartMixin):
 
     @contextmanager
     def _as_before_on_failure(self) -> Iterator[None]:
-        """Give parameters and history back as they were where training fails or is interrupted."""
+        """Give back what training changes as it was where it fails or is interrupted."""
         state = {name: value.clone() for name, value in self.module.state_dict().items()}
         history = None if self.history_ is None else dict(self.history_)
-        trained = self.is_trained_
+        trained, waypoints = self.is_trained_, self.waypoints_
+        seed, was_training = self.validation_seed_, self.module.training
         try:
             yield
         except BaseException as error:
             self.module.load_state_dict(state)
-            self.module.eval()
+            self.module.train(was_training)
             self.history_, self.is_trained_ = history, trained
+            self.waypoints_, self.validation_seed_ = waypoints, seed
             if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from error  # Lightning exits the interpreter instead
             raise
@@ -297,7 +301,8 @@ class TrainingMixin(StartMixin):
             order = guide.pi().mean.argsort(descending=True)
             guide.order(order)
             if self.waypoints_ is not None:
-                self.waypoints_["positions"] = self.waypoints_["positions"][order.cpu().numpy()]
+                positions = self.waypoints_["positions"][order.cpu().numpy()]
+                self.waypoints_ = {**self.waypoints_, "positions": positions}
             module.restore_prior(entries)
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
