@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -31,6 +32,13 @@ def model(small):
         ({"lr": "fast"}, ValueError, "lr"),
         ({"logger": "paper"}, ValueError, "'paper'"),
         ({"max_epoch": 3}, TypeError, "'max_epoch'"),
+        ({"validation_size": "half"}, ValueError, "validation_size"),
+        ({"early_stopping": np.array([1, 0])}, ValueError, "early_stopping"),
+        ({"n_restarts": 2, "init": ([], [])}, ValueError, "same each time"),
+        ({"plan_kwargs": [1]}, TypeError, "plan_kwargs"),
+        ({"plan_kwargs": {"n_particles": 0}}, ValueError, "n_particles"),
+        ({"plan_kwargs": {"lr_decay": 0.0}}, ValueError, "lr_decay"),
+        ({"plan_kwargs": {"lr": -1.0}}, ValueError, "lr"),
         ({"device": 7, "accelerator": "cpu"}, ValueError, "one device"),
     ],
 )
@@ -113,6 +121,26 @@ def test_interrupts_anywhere_leave_the_model_untrained(model, monkeypatch, where
     assert model.validation_seed_ is None
     for name, value in model.module.state_dict().items():
         assert torch.equal(value, state[name])
+
+
+def test_rows_of_given_data_frames_are_found_by_name(model):
+    rng = np.random.default_rng(0)
+    cells, junctions = model.adata.obs_names, model.junction_names
+    phi = pd.DataFrame(rng.dirichlet(np.ones(3), len(cells)), cells)
+    psi = pd.DataFrame(rng.uniform(0.1, 0.9, (len(junctions), 3)), junctions)
+    entries = model._training_entries()
+    start = model._given_start((phi.sample(frac=1), psi[::-1]), entries)
+    np.testing.assert_allclose(start.phi, phi, rtol=1e-6)
+    np.testing.assert_allclose(start.psi, psi, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"programs lacks 1 rows .*'chr"):
+        model._given_start((phi, psi.rename({junctions[2]: "elsewhere"})), entries)
+    with pytest.raises(ValueError, match="finite"):
+        model._given_start((np.where(phi > 0, np.inf, 0), psi), entries)
+
+
+def test_what_means_the_same_is_taken(model):
+    model.train(**QUICK, callbacks=None, early_stopping=np.bool_(True))
+    assert "reconstruction_loss_validation" in model.history
 
 
 def test_hiding_without_labels_warns(small):

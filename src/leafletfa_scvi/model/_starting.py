@@ -57,6 +57,7 @@ class StartMixin(WidthsMixin):
                 best = fit, found
         assert best is not None
         fit, found = best
+        self._weigh_evidence(entries)
         self.module.start_from(fit, self._likelihood_entries(entries))
         self.waypoints_ = None if found is None else _kept(found)
         return fit
@@ -104,15 +105,19 @@ class StartMixin(WidthsMixin):
         """Activities and programs that the user gives."""
         if not isinstance(init, (tuple, list)) or len(init) != 2:
             raise ValueError(_EXPECTED_INIT.format(found=type(init).__name__))
-        phi, psi = (torch.as_tensor(_values(x, n)) for x, n in zip(init, _NAMES, strict=True))
+        given = zip(init, _NAMES, (self.cell_names_, self.junction_names), strict=True)
+        phi, psi = (torch.as_tensor(_values(*one)) for one in given)
         shapes = (entries.n_cells, self.n_programs), (entries.n_junctions, self.n_programs)
         if (tuple(phi.shape), tuple(psi.shape)) != shapes:
             raise ValueError(
                 f"Expected init arrays of shapes {shapes[0]} (cells x programs) and {shapes[1]} "
                 f"(junctions x programs), found {tuple(phi.shape)} and {tuple(psi.shape)}."
             )
-        if not (bool((phi >= 0).all()) and bool(((psi >= 0) & (psi <= 1)).all())):
-            raise ValueError("Expected init activities of at least 0 and programs in [0, 1].")
+        valid = bool(((phi >= 0) & phi.isfinite()).all())
+        if not (valid and bool(((psi >= 0) & (psi <= 1)).all())):
+            raise ValueError(
+                "Expected finite init activities of at least 0 and programs in [0, 1]."
+            )
         if not bool((phi.sum(1) > 0).all()):
             cell = int((phi.sum(1) <= 0).nonzero()[0])
             raise ValueError(
@@ -126,12 +131,28 @@ _NAMES = ("activities", "programs")
 _EXPECTED_INIT = "Expected init 'waypoints', 'random' or (activities, programs), found {found}."
 
 
-def _values(given: Any, name: str) -> np.ndarray:
-    """A user's array or data frame as float32."""
-    values = given.to_numpy() if isinstance(given, pd.DataFrame) else np.asarray(given)
+def _values(given: Any, name: str, rows: np.ndarray) -> np.ndarray:
+    """A user's array as float32, or a data frame with its rows put in order by name."""
+    if isinstance(given, pd.DataFrame):
+        given = _in_order(given, name, rows).to_numpy()
+    values = np.asarray(given)
     if values.dtype.kind not in "fiub":
         raise ValueError(f"Expected numbers in init's {name}, found {values.dtype} values.")
     return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _in_order(frame: pd.DataFrame, name: str, rows: np.ndarray) -> pd.DataFrame:
+    """Rows of a data frame by name; as they are where it numbers them, or their number is off."""
+    if isinstance(frame.index, pd.RangeIndex) or len(frame) != len(rows):
+        return frame
+    named = frame.set_axis(frame.index.astype(str))
+    missing = pd.Index(rows).difference(named.index, sort=False)
+    if len(missing):
+        raise ValueError(
+            f"The data frame of init's {name} lacks {len(missing)} rows of the model, the first "
+            f"of them {missing[0]!r}: give it the model's names, or an array in its order."
+        )
+    return named.loc[rows]
 
 
 def _kept(found: inference.Waypoints) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from leafletfa_scvi.model._starting import Init, StartMixin
 from leafletfa_scvi.model._training_options import (
     check_early_stopping,
     check_plan_arguments,
+    check_share,
     check_trainer_arguments,
     check_whole,
     resolve_loggers,
@@ -93,7 +94,8 @@ class TrainingMixin(StartMixin):
         init
             ``"waypoints"`` (groups of cells with like splicing, drawn by
             :func:`leafletfa_scvi.pl.waypoints`), ``"random"``, or a pair of arrays or data
-            frames: activities ``(C, K)`` and programs ``(P, K)``. Ignored by a second call.
+            frames: activities ``(C, K)`` and programs ``(P, K)``, rows of data frames found by
+            name. Ignored by a second call.
         n_restarts
             Starts from different seeds; the best after EM is kept. Needs ``em_iterations > 0``.
         em_iterations
@@ -141,6 +143,11 @@ class TrainingMixin(StartMixin):
         check_whole("n_restarts", n_restarts, 1)
         if check_whole("em_iterations", em_iterations, 0) == 0 and n_restarts > 1:
             raise ValueError("Restarts are compared after EM: n_restarts needs em_iterations.")
+        if n_restarts > 1 and not isinstance(init, str):
+            raise ValueError(
+                f"A start that is given is the same each time: leave n_restarts={n_restarts} out, "
+                "or init."
+            )
         if method not in ("svi", "em"):
             raise ValueError(f"Expected method 'svi' or 'em', found {method!r}.")
         if method == "em":
@@ -148,6 +155,8 @@ class TrainingMixin(StartMixin):
         stop_by = check_early_stopping(early_stopping)
         options = check_plan_arguments(self._training_plan_cls, plan_kwargs, lr)
         trainer_kwargs["logger"] = resolve_loggers(logger)
+        if trainer_kwargs.get("callbacks", ()) is None:  # as Lightning has it, but not scvi
+            del trainer_kwargs["callbacks"]
         target = training_device(accelerator, device)
         with self._as_before_on_failure():
             training, hidden = self._split(
@@ -268,8 +277,7 @@ class TrainingMixin(StartMixin):
             )
         if validation_size is None:
             validation_size = 0.05 if by_validation else 0.0
-        if not 0.0 <= validation_size < 1.0:
-            raise ValueError(f"Expected validation_size in [0, 1), found {validation_size}.")
+        validation_size = check_share("validation_size", validation_size)
         if by_validation and validation_size == 0.0:
             raise ValueError("Early stopping needs validation_size above 0.")
         entries = self._training_entries()

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+import numpy as np
 from lightning.pytorch.loggers import Logger
 from scvi.model._utils import parse_device_args
 from scvi.train import Trainer
@@ -34,6 +35,13 @@ def check_positive(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_share(name: str, value: Any) -> float:
+    """``value`` as a number in [0, 1), else a ValueError that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
+        raise ValueError(f"Expected {name} in [0, 1), found {value!r}.")
+    return float(value)
+
+
 def check_learning_rate(lr: Any) -> float:
     """``lr`` as a finite number above 0."""
     if not math.isfinite(check_positive("lr", lr)):
@@ -43,11 +51,11 @@ def check_learning_rate(lr: Any) -> float:
 
 def check_early_stopping(value: Any) -> str | None:
     """``"validation"``, ``"elbo"`` or None for what the user gives."""
-    if value is True or value == "validation":
-        return "validation"
-    if value == "elbo":
-        return "elbo"
-    if value is not False and value is not None:
+    if isinstance(value, bool | np.bool_):
+        return "validation" if value else None
+    if isinstance(value, str) and value in ("validation", "elbo"):
+        return value
+    if value is not None:
         raise ValueError(
             f"Expected early_stopping True, False, 'validation' or 'elbo', found {value!r}."
         )
@@ -56,6 +64,8 @@ def check_early_stopping(value: Any) -> str | None:
 
 def check_plan_arguments(plan: type, given: Mapping[str, Any] | None, lr: float) -> dict[str, Any]:
     """Arguments of the training plan with the learning rate among them."""
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"Expected plan_kwargs to be a mapping, found a {type(given).__name__}.")
     options = {"lr": check_learning_rate(lr), **(given or {})}
     known = set(inspect.signature(plan).parameters) - {"module"}
     unknown = sorted(set(options) - known)
@@ -64,6 +74,12 @@ def check_plan_arguments(plan: type, given: Mapping[str, Any] | None, lr: float)
             f"{plan.__name__} has no argument {unknown[0]!r}, given in plan_kwargs; it has "
             f"{', '.join(sorted(known))}."
         )
+    check_learning_rate(options["lr"])
+    for name, least in (("n_steps", 1), ("n_particles", 1)):
+        if name in options:
+            check_whole(name, options[name], least)
+    if "lr_decay" in options:
+        check_positive("lr_decay", options["lr_decay"])
     return options
 
 
