@@ -89,6 +89,13 @@ def test_diverged_second_run_leaves_the_first(model):
     model.train(**QUICK)
 
 
+class _Counter(Callback):
+    epochs = 0
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.epochs += 1
+
+
 class _Interrupt(Callback):
     def on_train_epoch_end(self, trainer, pl_module):
         if trainer.current_epoch == 1:
@@ -141,6 +148,10 @@ def test_rows_of_given_data_frames_are_found_by_name(model):
 def test_what_means_the_same_is_taken(model):
     model.train(**QUICK, callbacks=None, early_stopping=np.bool_(True))
     assert "reconstruction_loss_validation" in model.history
+    seen = _Counter()
+    for callbacks in (seen, (seen,), [seen]):
+        model.train(**QUICK, callbacks=callbacks)
+    assert seen.epochs == 3 * QUICK["max_epochs"]
 
 
 def test_hiding_without_labels_warns(small):

@@ -29,6 +29,7 @@ def fit_activities(
     concentration: torch.Tensor | None,
     alpha: torch.Tensor,
     *,
+    weight: float = 1.0,
     n_steps: int = 150,
     max_entries: int = 1 << 22,
     seed: int = 0,
@@ -51,6 +52,8 @@ def fit_activities(
         kappa, a scalar or one for each junction (ATSE); None for the binomial.
     alpha
         ``(K,)`` Dirichlet prior of activities.
+    weight
+        Of the evidence, below 1 where reads are counted more than once.
     n_steps
         Gradient steps.
     max_entries
@@ -68,7 +71,7 @@ def fit_activities(
         torch.manual_seed(seed)
         for cells, part in entries.blocks(max_entries):
             out[cells] = _fit_block(
-                part.to(psi.device), psi, draw_psi, kappa, alpha, n_steps
+                part.to(psi.device), psi, draw_psi, kappa, alpha, weight, n_steps
             ).cpu()
     observed = entries.totals if isinstance(entries, MultinomialEntries) else entries
     out[observed.indptr.diff().cpu() == 0] = alpha.detach().cpu()
@@ -81,6 +84,7 @@ def _fit_block(
     draw_psi: Callable[[], torch.Tensor],
     kappa: torch.Tensor | None,
     alpha: torch.Tensor,
+    weight: float,
     n_steps: int,
 ) -> torch.Tensor:
     n_programs = psi.shape[1]
@@ -97,7 +101,7 @@ def _fit_block(
         n_iterations=_EM_ITERATIONS,
     )
     info = information(entries, fit.phi, psi, kappa).activity
-    first = dirichlet_from_curvature(fit.phi.cpu(), info, alpha.cpu())
+    first = dirichlet_from_curvature(fit.phi.cpu(), weight * info, alpha.cpu())
     log_concentration = first.log().to(psi.device).requires_grad_()
     optimizer = torch.optim.Adam([log_concentration], lr=_LEARNING_RATE)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(
@@ -109,7 +113,7 @@ def _fit_block(
         with torch.no_grad():
             programs = draw_psi()
         value = ops.log_likelihood(entries, ops.draw_dirichlet(posterior), programs, kappa).sum()
-        loss = ops.dirichlet_divergence(posterior, alpha).sum() - value
+        loss = ops.dirichlet_divergence(posterior, alpha).sum() - weight * value
         loss.backward()
         optimizer.step()
         scheduler.step()

@@ -121,6 +121,7 @@ class CellsMixin(WidthsMixin):
             programs.sample,
             kappa,
             module.activity_prior().detach(),
+            weight=float(module.model.activity_weight),
             n_steps=n_steps,
         )
 

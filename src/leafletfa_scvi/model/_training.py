@@ -155,8 +155,8 @@ class TrainingMixin(StartMixin):
         stop_by = check_early_stopping(early_stopping)
         options = check_plan_arguments(self._training_plan_cls, plan_kwargs, lr)
         trainer_kwargs["logger"] = resolve_loggers(logger)
-        if trainer_kwargs.get("callbacks", ()) is None:  # as Lightning has it, but not scvi
-            del trainer_kwargs["callbacks"]
+        given = trainer_kwargs.get("callbacks") or []  # one or None, as Lightning has it
+        callbacks = list(given) if isinstance(given, list | tuple) else [given]
         target = training_device(accelerator, device)
         with self._as_before_on_failure():
             training, hidden = self._split(
@@ -182,12 +182,11 @@ class TrainingMixin(StartMixin):
                 if stop_by == "validation":
                     trainer_kwargs.setdefault("early_stopping_monitor", _MONITOR)
                 elif stop_by == "elbo":
-                    given = trainer_kwargs.get("callbacks") or []
-                    several = given if isinstance(given, list) else [given]
-                    trainer_kwargs["callbacks"] = [*several, StopWhenLevel()]
+                    callbacks.append(StopWhenLevel())
                 if hidden is not None:
                     trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
                 trainer_kwargs.setdefault("log_every_n_steps", 1)
+                trainer_kwargs["callbacks"] = callbacks
                 runner = self._train_runner_cls(
                     self,
                     training_plan=plan,

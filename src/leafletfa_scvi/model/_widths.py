@@ -30,6 +30,15 @@ class WidthsMixin(SplicingModelBase):
         size = torch.bincount(atse)[atse].float()
         return (size - 1.0).clamp(min=1.0) / size
 
+    def _weigh_evidence(self, entries: ObservedEntries) -> None:
+        """Weigh the evidence about activities by the mean independence of the entries."""
+        each = self._independence()
+        if each is None or entries.n_entries == 0:
+            return
+        seen = torch.bincount(entries.column.long(), minlength=entries.n_junctions)
+        weight = float((seen * each).sum() / seen.sum())
+        self.module.model.activity_weight.fill_(weight)
+
     @torch.no_grad()
     def _activity_variance(
         self, entries: ObservedEntries | MultinomialEntries, phi: torch.Tensor

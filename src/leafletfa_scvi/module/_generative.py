@@ -11,6 +11,7 @@ from torch import nn
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference import STRENGTHS
+from leafletfa_scvi.module._composite import weigh_evidence
 from leafletfa_scvi.module._distributions import Beta, Dirichlet
 from leafletfa_scvi.module._grouped import GroupedDirichlet
 from leafletfa_scvi.module._mixture import StrengthMixture, strength_constants
@@ -65,6 +66,8 @@ class SplicingGenerativeModel(nn.Module):
 
     Notes
     -----
+    ``activity_weight`` multiplies the evidence about activities; see :func:`weigh_evidence`.
+
     The means of the mixture are no site: they are set by :meth:`set_program_mean` from the reads
     themselves (empirical Bayes) and saved with the parameters.
     """
@@ -72,6 +75,7 @@ class SplicingGenerativeModel(nn.Module):
     one: torch.Tensor
     columns: torch.Tensor
     program_mean: torch.Tensor
+    activity_weight: torch.Tensor
 
     def __init__(
         self,
@@ -101,6 +105,7 @@ class SplicingGenerativeModel(nn.Module):
         self.n_columns = len(columns)
         self.register_buffer("one", torch.ones(()), persistent=False)
         self.register_buffer("columns", columns, persistent=False)
+        self.register_buffer("activity_weight", torch.ones(()))
         self._groups: ops.Groups | None = None
         self._constants: tuple[torch.Tensor, int, torch.Tensor] | None = None
         if junction_prior == "mixture":
@@ -209,7 +214,8 @@ class SplicingGenerativeModel(nn.Module):
         assert delta is not None
         with pyro.plate("cells", self.n_obs, subsample=cells, dim=-1):
             phi = pyro.sample("phi", Dirichlet(activity_prior(pi, delta)))
-            pyro.factor("reads", ops.log_likelihood(entries, phi, psi, kappa))
+            weighted = weigh_evidence(phi, self.activity_weight)
+            pyro.factor("reads", ops.log_likelihood(entries, weighted, psi, kappa))
 
     def _programs(self, scalars: dict[str, torch.Tensor]) -> torch.Tensor:
         """Draw psi ``(P', K)`` and what its prior has of its own."""

@@ -71,7 +71,8 @@ def start_guide(
         guide.psi_log_exclusion.copy_(exclusion.log().to(device))
     guide.psi_log_inclusion.copy_(inclusion.log().to(device))
     alpha = activity_prior(fit.prevalence, delta).cpu()
-    phi = dirichlet_from_curvature(fit.phi.cpu(), info.activity, alpha)
+    known = info.activity * model.activity_weight.cpu()
+    phi = dirichlet_from_curvature(fit.phi.cpu(), known, alpha)
     guide.phi_log.copy_(phi.log().to(device))
     # As sure of pi as a prior with that many well-determined cells would be.
     pi_precision = min(float(entries.n_cells), _PI_CELLS) * delta
