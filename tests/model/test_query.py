@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -196,6 +198,14 @@ class TestLoading:
             with pytest.raises(ValueError, match="junctions"):
                 LeafletFAModel.load_query_data(other, reference)
             assert "_scvi_uuid" not in other.uns
+
+    def test_junctions_that_new_cells_do_not_show_are_no_matter(self, reference, new):
+        few = new[:2].copy()
+        assert (few.to_df("cell_by_cluster_matrix") == 0).all().any()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*junctions have no observed entry")
+            reference.get_cell_activities(few)
+            LeafletFAModel.load_query_data(few, reference)
 
     def test_bad_counts_are_refused(self, reference, new):
         new.layers[LAYERS[0]] = new.layers[LAYERS[0]].astype(float) * 0.3

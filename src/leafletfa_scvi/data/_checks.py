@@ -50,6 +50,8 @@ def splicing_data(
     junction_layer: str = JUNCTION_LAYER,
     cluster_layer: str = CLUSTER_LAYER,
     atse_key: str | None = ATSE_KEY,
+    *,
+    fixed_junctions: bool = False,
 ) -> ObservedEntries:
     """Check a data set and return its observed entries, in one pass over the layers.
 
@@ -67,6 +69,9 @@ def splicing_data(
     atse_key
         Column of ``adata.var`` with ATSE labels, used by the checks within ATSEs. The default is
         used if it is there; any other name must be there; None skips these checks.
+    fixed_junctions
+        The junctions are those of a model, whatever these cells show of them: no warning of
+        junctions without any observed entry.
 
     Returns
     -------
@@ -96,7 +101,7 @@ def splicing_data(
             f"Layer {cluster_layer!r} holds zeros only: nothing is observed in any cell. "
             "Store the ATSE totals there, the sum of reads over the junctions of each ATSE."
         )
-    _warn(entries)
+    _warn(entries, fixed_junctions)
     return entries
 
 
@@ -242,7 +247,7 @@ class _BlockChecks:
         raise self._fail(block, self.cluster_layer, wanted[odd], found, _SAME)
 
 
-def _warn(entries: ObservedEntries) -> None:
+def _warn(entries: ObservedEntries, fixed_junctions: bool) -> None:
     """Warn of what is allowed but seldom meant."""
     total = entries.total.numpy()
     n_cells, n_junctions = entries.n_cells, entries.n_junctions
@@ -254,7 +259,7 @@ def _warn(entries: ObservedEntries) -> None:
             f"{empty_cells} of {n_cells} cells have no observed entry (no ATSE total above 0); "
             "they are given the prior mean. Consider removing them."
         )
-    if empty_junctions:
+    if empty_junctions and not fixed_junctions:
         messages.append(
             f"{empty_junctions} of {n_junctions} junctions have no observed entry in any cell; "
             "they are given the prior mean. Consider removing them."

@@ -75,7 +75,7 @@ class SplicingModelBase(BaseModelClass):
         args = self._setup_args
         layers = args["junction_layer"], args["cluster_layer"]
         if check:
-            return splicing_data(adata, *layers, atse_key=None)
+            return splicing_data(adata, *layers, atse_key=None, fixed_junctions=True)
         return observed_entries(adata, *layers)
 
     def _training_entries(self) -> ObservedEntries:

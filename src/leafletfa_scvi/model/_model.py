@@ -256,7 +256,8 @@ class LeafletFAModel(
             )
         if isinstance(adata, AnnData) and adata.is_view:
             raise ValueError("Expected an AnnData of its own, found a view: pass adata.copy().")
-        splicing_data(adata, junction_layer, cluster_layer, atse_key)
+        of_a_model = kwargs.get("source_registry") is not None
+        splicing_data(adata, junction_layer, cluster_layer, atse_key, fixed_junctions=of_a_model)
         options = {"is_count_data": False, "correct_data_format": False}
         fields = [
             LayerField(REGISTRY_KEYS.X_KEY, junction_layer, **options),
