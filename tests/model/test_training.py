@@ -214,9 +214,12 @@ class TestNotConverged:
         (message,) = warned(recorded)
         assert "train() again" in message
 
-    @pytest.mark.parametrize("options", [{"method": "em"}, {"em_iterations": 0}])
+    @pytest.mark.parametrize(
+        "options",
+        [{"method": "em", "em_iterations": 3}, {"max_epochs": 25, "em_iterations": 0}],
+    )
     def test_warnings_point_at_the_call(self, model, options):
-        given = {"max_epochs": 25, "init": "random", "em_iterations": 3, **options}
+        given = {"init": "random", **options}
         with pytest.warns(UserWarning, match="still") as recorded:
             model.train(**given, **QUIET)
         (found,) = [w for w in recorded if "still" in str(w.message)]
@@ -632,3 +635,30 @@ def test_a_hopeless_learning_rate_says_so(model):
     assert not model.is_trained_
     model.train(max_epochs=3, em_iterations=5, **QUIET)
     assert np.isfinite(model.get_latent_representation()).all()
+
+
+class TestGoingOn:
+    def test_a_further_call_begins_with_a_lower_rate(self, model, monkeypatch):
+        rates = []
+        plan = model._training_plan_cls
+
+        class Plan(plan):
+            def __init__(self, module, *, lr, **options):
+                rates.append(lr)
+                super().__init__(module, lr=lr, **options)
+
+        monkeypatch.setattr(type(model), "_training_plan_cls", Plan)
+        for options in ({}, {}, {"lr": 0.03}):
+            model.train(
+                max_epochs=1,
+                plan_kwargs={"n_steps": 1, "n_particles": 1},
+                enable_progress_bar=False,
+                **options,
+            )
+        assert rates == [0.05, 0.01, 0.03]
+
+    @pytest.mark.parametrize("option", [{"max_epochs": 3}, {"batch_size": 8}])
+    def test_em_has_no_epochs(self, model, option):
+        with pytest.raises(ValueError, match="no epochs or minibatches"):
+            model.train(method="em", **option)
+        assert not model.is_trained_

@@ -30,6 +30,8 @@ _LONGEST = 0.95
 _OWN_SHARE = 0.7
 _MAX_ENTRIES = 1 << 23
 """Entries that groups are found on; of larger data a random part of the cells is taken."""
+_MAX_PRODUCTS = 200_000_000
+"""Entries times groups, likewise."""
 _TRIES, _TRIED_ENTRIES = 3, 500_000
 _FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS = 15, 3, 12
 
@@ -52,7 +54,7 @@ class Waypoints(NamedTuple):
         First activities and programs.
     cells
         ``(S,)`` positions of the cells that the groups were found on, all of them in data of up
-        to about 8 million observed entries.
+        to about 8 million observed entries, or fewer for more than 8 programs.
     scores
         ``(S, D)`` their scores on the leading components of centred PSI.
     positions
@@ -99,7 +101,8 @@ def waypoints(
     entries = entries.to("cpu")
     mean = junction_usage(entries)
     atse = torch.arange(entries.n_junctions) if atse is None else torch.as_tensor(atse)
-    chosen = cells_of(entries, _MAX_ENTRIES, seed)
+    most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (_GROUPS_PER_PROGRAM * n_programs))
+    chosen = cells_of(entries, most, seed)
     some = entries if chosen is None else entries.select(chosen)
     chosen = torch.arange(entries.n_cells) if chosen is None else chosen
     reads = _weighted_reads(some, atse)

@@ -28,6 +28,9 @@ class SummaryMixin(PosteriorMixin):
     def get_elbo(self, n_particles: int = 10, batch_size: int | None = None) -> float:
         """Evidence lower bound of the training data, in nats, over ``n_particles`` draws.
 
+        Reads that the junctions of an ATSE share are counted at each of them, also where training
+        weighed them less for activities; see the user guide.
+
         Parameters
         ----------
         n_particles

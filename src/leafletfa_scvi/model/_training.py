@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_STEPS = 300
 _MIN_EPOCHS = 30
+_FIRST_RATE, _FURTHER_RATE = 0.05, 0.01
 _MONITOR = "reconstruction_loss_validation"
 _JUDGED_EPOCHS, _LEAST_JUDGED = 60, 10
 
@@ -67,7 +68,7 @@ class TrainingMixin(StartMixin):
         em_iterations: int = 300,
         validation_size: float | None = None,
         early_stopping: bool | Literal["elbo", "validation"] = False,
-        lr: float = 0.05,
+        lr: float | None = None,
         plan_kwargs: dict[str, Any] | None = None,
         logger: str | Logger | Sequence[Logger] | None = None,
         **trainer_kwargs: Any,
@@ -86,6 +87,7 @@ class TrainingMixin(StartMixin):
         method
             ``"svi"``: EM, then variational inference, for a posterior; ``"em"``: the EM fit
             alone, a point estimate in seconds, with widths from the curvature of the likelihood.
+            It has no use for ``max_epochs``, ``batch_size`` and ``early_stopping``.
         accelerator, device
             Where to train, as in :class:`lightning.pytorch.Trainer`: ``"cpu"``, ``"gpu"``, ...;
             one device.
@@ -112,7 +114,8 @@ class TrainingMixin(StartMixin):
             by more than its noise, compared over halves of the last 40 epochs. False trains all
             epochs.
         lr
-            First learning rate; it decays to 5 % of it.
+            First learning rate; it decays to 5 % of it. None for 0.05, or for 0.01 where training
+            goes on, so that what was reached is not left again.
         plan_kwargs
             For :class:`~leafletfa_scvi.train.SplicingTrainingPlan`.
         logger
@@ -152,6 +155,13 @@ class TrainingMixin(StartMixin):
             raise ValueError(f"Expected method 'svi' or 'em', found {method!r}.")
         if method == "em":
             self._check_em(em_iterations)
+            if not (max_epochs is None and batch_size is None and not early_stopping):
+                raise ValueError(
+                    "method='em' has no epochs or minibatches, and stops where it has converged: "
+                    "leave out max_epochs, batch_size and early_stopping."
+                )
+        if lr is None:
+            lr = _FURTHER_RATE if self.is_trained_ else _FIRST_RATE
         stop_by = check_early_stopping(early_stopping)
         options = check_plan_arguments(self._training_plan_cls, plan_kwargs, lr)
         trainer_kwargs["logger"] = resolve_loggers(logger)
@@ -240,8 +250,8 @@ class TrainingMixin(StartMixin):
         window = min(_JUDGED_EPOCHS, len(losses))
         if window >= 2 * _LEAST_JUDGED and not has_levelled_off(losses, window):
             warnings.warn(
-                "The loss was still falling when training ended: call train() again to go on, or "
-                "give more max_epochs (pl.history shows the loss).",
+                "The loss was still falling when training ended (pl.history shows it): call "
+                "train() again to go on, or begin anew with more max_epochs.",
                 UserWarning,
                 stacklevel=3,
             )

@@ -67,8 +67,10 @@ def check_plan_arguments(plan: type, given: Mapping[str, Any] | None, lr: float)
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"Expected plan_kwargs to be a mapping, found a {type(given).__name__}.")
     options = {"lr": check_learning_rate(lr), **(given or {})}
-    known = set(inspect.signature(plan).parameters) - {"module"}
-    unknown = sorted(set(options) - known)
+    parameters = inspect.signature(plan).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    known = set(parameters) - {"module"}
+    unknown = [] if open_ended else sorted(set(options) - known)
     if unknown:
         raise TypeError(
             f"{plan.__name__} has no argument {unknown[0]!r}, given in plan_kwargs; it has "

@@ -33,8 +33,9 @@ def history(
 ) -> Axes:
     """Training loss of every epoch, with the held-out loss where there is one; or EM's objective.
 
-    The training loss should have levelled off, falling; EM's objective rising. A held-out loss
-    that rises again says that the programs have begun to describe noise.
+    The training loss should have levelled off, falling; EM's objective rising, but for the
+    cycles in which strengths and concentrations are fitted anew. A held-out loss that rises again
+    says that the programs have begun to describe noise.
 
     Parameters
     ----------
