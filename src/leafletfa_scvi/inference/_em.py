@@ -44,8 +44,8 @@ _REFIT_CYCLES = 3
 """Cycles between fits of the hyperparameters."""
 _LEAST_REFITS = 5
 """Fits of the hyperparameters before the fit may count as converged."""
-_JUNCTION_REFITS = 3
-"""Each of as many fits is one of a kappa for each junction, where that is wanted."""
+_JUNCTION_REFITS = {3 * 2**i for i in range(20)}
+"""Fits that are also of a kappa for each junction, where that is wanted: they take longest."""
 _N_DRAWS = 4
 _DRAWN_ENTRIES, _DRAWN_PER_JUNCTION = 1 << 22, 100
 """Entries that kappa is fitted to at draws, at least, and more of them for more junctions."""
@@ -212,7 +212,7 @@ class _Hyperparameters:
             problem.prior = problem.prior.refitted(counts.inclusion, counts.exclusion)
         if not self.kappa:
             return False
-        if last or (self.by_junction and self.n_refits % _JUNCTION_REFITS == 0):
+        if last or (self.by_junction and self.n_refits in _JUNCTION_REFITS):
             self._fit_to_draws(state)
             return True
         if self.by_junction and self.junctions is not None:
