@@ -81,7 +81,9 @@ def against_pca(rows: list[dict[str, Any]]) -> Table:
             continue
         row = {"case": case, "method": method, "runs": len(pairs)}
         for name in _AGAINST:
-            row[f"{name} - PCA"] = float(np.mean([r[name] - p[name] for r, p in pairs]))
+            both = [r[name] - p[name] for r, p in pairs if name in r and name in p]
+            if both:  # what predicts no deviation has no correlation of them
+                row[f"{name} - PCA"] = float(np.mean(both))
         table.rows.append(row)
     return table
 
