@@ -171,7 +171,9 @@ class TestCredibleIntervals:
         assert (curvature > 1.1 * guide.var()).mean() > 0.1
         if parameter == "psi":  # of which some are known less well by the guide
             assert (curvature < 0.9 * guide.var()).mean() > 0.05
-        size = np.maximum(mean * (1 - mean) / variance - 1, 0.05)
+        least = 0.1 / np.minimum(mean, 1 - mean)  # neither parameter falls below 0.1 for that
+        size = np.maximum(mean * (1 - mean) / variance - 1, least)
+        size = np.minimum(size, a + b)
         wide = beta(size * mean, size * (1 - mean))
         lower, upper = (x.to_numpy() for x in trained.get_credible_intervals(parameter, level))
         tail = (1 - level) / 2

@@ -46,7 +46,7 @@ def test_the_planted_number_is_found(result):
     assert gain[3] > gain[2] > gain[1]
     assert gain[3] > gain[5] + result.summary["se"][3]
     # Splits share most noise, so that programs which describe it are much the same as well.
-    assert result.summary["stability"][3] > 0.99 > result.summary["stability"][5] + 0.04
+    assert result.summary["stability"][3] > 0.98 > result.summary["stability"][5]
     assert result.summary["n_reproducible"].tolist()[:3] == [1, 2, 3]
 
 
