@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,24 +13,16 @@ from torch.distributions import Dirichlet, Normal, kl_divergence
 from leafletfa_scvi import ops
 from leafletfa_scvi.module._mixture import StrengthMixture
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def parts() -> Any:
-    """Modules of the benchmark, which is not installed."""
-    if not (FOLDER / "guides.py").exists():
-        pytest.skip(f"no benchmarks at {FOLDER}")
-    sys.path.insert(0, str(FOLDER))
-    try:
-        import _guides_fits as fits
-        import _guides_kinds as kinds
-        import _guides_normal as normal
-        import _guides_vb as vb
-        import _quality_cases as cases
-    finally:
-        sys.path.remove(str(FOLDER))
-    return SimpleNamespace(fits=fits, kinds=kinds, normal=normal, vb=vb, cases=cases)
+def parts(benchmark_module) -> SimpleNamespace:
+    return SimpleNamespace(
+        fits=benchmark_module("_guides_fits"),
+        kinds=benchmark_module("_guides_kinds"),
+        normal=benchmark_module("_guides_normal"),
+        vb=benchmark_module("_guides_vb"),
+        cases=benchmark_module("_quality_cases"),
+    )
 
 
 @pytest.fixture(scope="module")

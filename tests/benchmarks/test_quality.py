@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,23 +10,15 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def parts() -> Any:
-    """Modules of the benchmark, which is not installed."""
-    if not (FOLDER / "quality.py").exists():
-        pytest.skip(f"no benchmarks at {FOLDER}")
-    sys.path.insert(0, str(FOLDER))
-    try:
-        import _quality_baselines as baselines
-        import _quality_cases as cases
-        import _quality_scores as scores
-        import quality
-    finally:
-        sys.path.remove(str(FOLDER))
-    return SimpleNamespace(baselines=baselines, cases=cases, scores=scores, quality=quality)
+def parts(benchmark_module) -> SimpleNamespace:
+    return SimpleNamespace(
+        baselines=benchmark_module("_quality_baselines"),
+        cases=benchmark_module("_quality_cases"),
+        scores=benchmark_module("_quality_scores"),
+        quality=benchmark_module("quality"),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -224,9 +224,8 @@ class _Hyperparameters:
     def _fit_to_draws(self, state: _State) -> None:
         """Kappa fitted where activities and programs are as uncertain as the data leave them.
 
-        At the fit itself, which has followed the noise of its reads, kappa comes out too large:
-        by a tenth where all junctions share it, and by more, with a wide spread, where each has
-        its own.
+        At the fit itself, which has followed the noise of its reads, kappa comes out too large,
+        and where each junction has its own, their spread too wide.
         """
         problem, device = self.problem, state.phi.device
         entries, phi = problem.entries, state.phi

@@ -145,10 +145,19 @@ def program_variance(
 def beta_of_moments(
     mean: torch.Tensor, variance: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Parameters of the Beta distributions with these means and, at most, these variances.
+    """Parameters of the Beta distributions with these means and variances.
 
-    A Beta distribution has a variance below m (1 - m); at small means a large one makes its
-    density infinite at 0, so that an interval reaches 0.
+    Variances of m (1 - m) or more, which no Beta distribution with mean m has, give one whose
+    parameters sum to 0.05.
+
+    Parameters
+    ----------
+    mean, variance
+        Tensors of one shape, means in [0, 1].
+
+    Returns
+    -------
+    Parameters for and against, of that shape.
     """
     bound = (mean * (1.0 - mean)).clamp(min=1e-12)
     size = (bound / variance.clamp(min=1e-12) - 1.0).clamp(min=0.05)

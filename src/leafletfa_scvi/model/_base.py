@@ -51,7 +51,7 @@ class SplicingModelBase(BaseModelClass):
     history_: dict[str, Any] | None
     is_trained_: bool
     _entries: ObservedEntries | None
-    _gathered: MultinomialEntries | None = None
+    _gathered: tuple[ObservedEntries, MultinomialEntries] | None = None
 
     @property
     def _setup_args(self) -> dict[str, Any]:
@@ -99,14 +99,14 @@ class SplicingModelBase(BaseModelClass):
         model = self.module.model
         if not model.shared or isinstance(entries, MultinomialEntries):
             return entries
-        if entries is self._entries and self._gathered is not None:
-            return self._gathered
+        if self._gathered is not None and self._gathered[0] is entries:
+            return self._gathered[1]
         columns = model.columns.to(entries.device)
         known = entries.n_junctions
         gathered = multinomial_entries(entries, columns[:known], columns[known:], surplus="drop")
         gathered.log_coefficient()
-        if entries is self._entries:
-            self._gathered = gathered
+        if entries.n_cells == model.n_obs:  # those of the last training, asked for several times
+            self._gathered = entries, gathered
         return gathered
 
     def _require_trained(self) -> None:

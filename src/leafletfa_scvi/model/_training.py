@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import warnings
 from contextlib import contextmanager
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi import inference
     from leafletfa_scvi.ops import ObservedEntries
-
-log = logging.getLogger(__name__)
 
 DEFAULT_STEPS = 300
 _MIN_EPOCHS = 30
@@ -101,8 +98,7 @@ class TrainingMixin(StartMixin):
         n_restarts
             Starts from different seeds; the best after EM is kept. Needs ``em_iterations > 0``.
         em_iterations
-            Most passes of EM over the data; it stops where it has converged, most often after
-            30 to 120. 0 to leave it out.
+            Most passes of EM over the data; it stops where it has converged. 0 to leave it out.
         validation_size
             Share of observed (cell, ATSE) pairs hidden from training and scored each epoch as
             ``reconstruction_loss_validation``; later calls hide the same pairs. None for 0, or

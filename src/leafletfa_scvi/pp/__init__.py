@@ -5,8 +5,9 @@ Names are imported on first use: processes that read files then start without to
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from leafletfa_scvi._lazy import lazy_names
 
 if TYPE_CHECKING:
     from leafletfa_scvi.pp._annotate import annotate_junctions
@@ -56,7 +57,6 @@ _HOMES = {
     "_usage": ("filter_usage", "splice_site_usage"),
     "_variable_atses": ("select_variable_atses",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Annotation",
@@ -86,11 +86,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

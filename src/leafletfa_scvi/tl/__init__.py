@@ -5,8 +5,9 @@ Names are imported on first use: matching programs then starts without torch and
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from leafletfa_scvi._lazy import lazy_names
 
 if TYPE_CHECKING:
     from leafletfa_scvi.tl._holdout import SplicingHoldout, evaluate_holdout, holdout_splicing
@@ -20,7 +21,6 @@ _HOMES = {
     "_select": ("ProgramSelection", "select_n_programs"),
     "_stability": ("ProgramStability", "program_stability"),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ProgramSelection",
@@ -35,11 +35,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

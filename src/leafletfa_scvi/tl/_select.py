@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from scvi.utils import track
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.model import LeafletFAModel
+from leafletfa_scvi.model._training_options import check_whole
 from leafletfa_scvi.tl._holdout import evaluate_holdout, holdout_splicing
 from leafletfa_scvi.tl._stability import Fit, check_share, compare_fits
 
@@ -144,7 +144,7 @@ def select_n_programs(
     >>> lfa.pl.n_programs(result)
     """
     numbers = _numbers(n_programs)
-    n_seeds, seed = _whole("n_seeds", n_seeds, 1), _whole("seed", seed, 0)
+    n_seeds, seed = check_whole("n_seeds", n_seeds, 1), check_whole("seed", seed, 0)
     threshold, fraction = check_share("threshold", threshold), check_share("fraction", fraction)
     if method not in ("em", "svi"):
         raise ValueError(f"Expected method 'em' or 'svi', found {method!r}.")
@@ -292,19 +292,13 @@ def _numbers(n_programs: Any) -> list[int]:
             f"Expected n_programs as several numbers, such as range(2, 17, 2), found "
             f"{n_programs!r}."
         )
-    numbers = [_whole("each of n_programs", k, 1) for k in n_programs]
+    numbers = [check_whole("each of n_programs", k, 1) for k in n_programs]
     if not numbers:
         raise ValueError("Expected n_programs with at least one number, found none.")
     twice = sorted({k for k in numbers if numbers.count(k) > 1})
     if twice:
         raise ValueError(f"Expected each of n_programs once, found {twice[0]} more often.")
     return sorted(numbers)
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"Expected {name} to be a whole number from {least}, found {value!r}.")
-    return int(value)
 
 
 def _options(name: str, given: Mapping[str, Any] | None, ours: set[str]) -> dict[str, Any]:
