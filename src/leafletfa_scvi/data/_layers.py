@@ -76,6 +76,11 @@ def lookup(values: LayerValues, wanted: np.ndarray) -> tuple[np.ndarray, np.ndar
     return out, np.flatnonzero(~found)
 
 
+def named_layers(adata: AnnData) -> dict[str, Any]:
+    """Layers of ``adata`` by name, without ``X``, which anndata 0.13 lists under the key None."""
+    return {name: adata.layers[name] for name in adata.layers if name is not None}
+
+
 def get_layer(adata: AnnData, name: str) -> Any:
     """The layer as something with cheap row slices; the one of ``adata`` is left as it is.
 
@@ -86,12 +91,13 @@ def get_layer(adata: AnnData, name: str) -> Any:
     ValueError
         It is not a numeric matrix of shape cells x junctions.
     """
-    if name not in adata.layers:
+    layers = named_layers(adata)
+    if name not in layers:
         raise KeyError(
-            f"Layer {name!r} is missing: adata.layers holds {sorted(adata.layers.keys())}. "
+            f"Layer {name!r} is missing: adata.layers holds {sorted(layers)}. "
             "Store the counts there, or name the layer that has them."
         )
-    layer = adata.layers[name]
+    layer = layers[name]
     if hasattr(layer, "to_memory"):  # a sparse matrix that anndata keeps on disk
         layer = layer.to_memory()
     on_disk = type(layer).__module__.partition(".")[0] in ("h5py", "zarr")

@@ -24,6 +24,7 @@ from leafletfa_scvi.data import (
     splicing_data,
 )
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
+from leafletfa_scvi.model._inherited import InheritedMixin
 from leafletfa_scvi.model._persistence import PersistenceMixin
 from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._prune import PruneMixin
@@ -55,6 +56,7 @@ class LeafletFAModel(
     PosteriorMixin,
     QueryMixin,
     PersistenceMixin,
+    InheritedMixin,
 ):
     """Splicing programs of single cells: a Beta-Dirichlet factor model of junction counts.
 
@@ -133,6 +135,7 @@ class LeafletFAModel(
         columns: np.ndarray | None = None,
     ) -> None:
         super().__init__(adata, registry)
+        self.get_normalized_function_name = "get_normalized_splicing"
         _one_of("likelihood", likelihood, _LIKELIHOODS)
         if dispersion is not None:
             _one_of("dispersion", dispersion, ("global", "junction"))

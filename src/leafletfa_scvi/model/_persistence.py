@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyro
-from scvi.model.base._constants import SAVE_KEYS
 
+from leafletfa_scvi._scvi import SAVE_KEYS
 from leafletfa_scvi.model._cells import CellsMixin
 
 if TYPE_CHECKING:

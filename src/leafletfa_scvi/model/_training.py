@@ -7,6 +7,7 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from scvi.train import TrainRunner
@@ -32,7 +33,6 @@ from leafletfa_scvi.train import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy as np
     from lightning.pytorch.loggers import Logger
 
     from leafletfa_scvi import inference
@@ -58,7 +58,7 @@ class TrainingMixin(StartMixin):
         *,
         method: Literal["svi", "em"] = "svi",
         accelerator: str = "auto",
-        device: int | str = "auto",
+        devices: int | str | list[int] = "auto",
         batch_size: int | None = None,
         init: Init | tuple[np.ndarray, np.ndarray] = "waypoints",
         n_restarts: int = 1,
@@ -85,9 +85,9 @@ class TrainingMixin(StartMixin):
             ``"svi"``: EM, then variational inference, for a posterior; ``"em"``: the EM fit
             alone, a point estimate in seconds, with widths from the curvature of the likelihood.
             It has no use for ``max_epochs``, ``batch_size`` and ``early_stopping``.
-        accelerator, device
+        accelerator, devices
             Where to train, as in :class:`lightning.pytorch.Trainer`: ``"cpu"``, ``"gpu"``, ...;
-            one device.
+            ``devices`` is one device, for example ``[1]`` for the second GPU.
         batch_size
             Cells in a minibatch; None for the full batch, which is fastest where it fits.
         init
@@ -163,7 +163,7 @@ class TrainingMixin(StartMixin):
         trainer_kwargs["logger"] = resolve_loggers(logger)
         given = trainer_kwargs.get("callbacks") or []  # one or None, as Lightning has it
         callbacks = list(given) if isinstance(given, list | tuple) else [given]
-        target = training_device(accelerator, device)
+        target = training_device(accelerator, devices)
         with self._as_before_on_failure():
             training, hidden = self._split(
                 validation_size, stop_by == "validation", trainer_kwargs
@@ -199,7 +199,7 @@ class TrainingMixin(StartMixin):
                     data_splitter=splitter,
                     max_epochs=max_epochs,
                     accelerator=accelerator,
-                    devices=device,
+                    devices=devices,
                     early_stopping=stop_by == "validation",
                     **trainer_kwargs,
                 )
@@ -231,6 +231,7 @@ class TrainingMixin(StartMixin):
         assert fit is not None
         self.module.eval()
         self.is_trained_, self.history_ = True, {}
+        self.train_indices = np.arange(self.module.model.n_obs)
         if not fit.converged:
             warnings.warn(
                 f"EM was still rising after {n_iterations} passes over the data: raise "

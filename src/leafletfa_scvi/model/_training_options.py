@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.loggers import Logger
-from scvi.model._utils import parse_device_args
 from scvi.train import Trainer
-from scvi.train._logger import SimpleLogger
+
+from leafletfa_scvi._scvi import SimpleLogger, parse_device_args
 
 if TYPE_CHECKING:
     import torch
@@ -92,10 +93,14 @@ def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
         known |= set(inspect.signature(trainer.__init__).parameters)
     unknown = sorted(set(arguments) - known)
     if unknown:
-        raise TypeError(f"train() has no argument {unknown[0]!r}, nor has the trainer.")
+        alike = get_close_matches(unknown[0], sorted(known), 1)
+        raise TypeError(
+            f"train() has no argument {unknown[0]!r}, nor has the trainer"
+            + (f"; did you mean {alike[0]!r}?" if alike else ".")
+        )
 
 
-def training_device(accelerator: str, device: int | str) -> torch.device:
+def training_device(accelerator: str, devices: int | str | list[int]) -> torch.device:
     """The one device to train on.
 
     Raises
@@ -103,12 +108,12 @@ def training_device(accelerator: str, device: int | str) -> torch.device:
     ValueError
         Several devices are asked for: activities live in one process.
     """
-    kind, devices, target = parse_device_args(accelerator, device, return_device="torch")
-    several = len(devices) > 1 if isinstance(devices, Sequence) else kind == "cpu" and devices != 1
-    if several and devices != "auto":
+    kind, found, target = parse_device_args(accelerator, devices, return_device="torch")
+    several = len(found) > 1 if isinstance(found, Sequence) else kind == "cpu" and found != 1
+    if several and found != "auto":
         raise ValueError(
-            f"Expected one device, found accelerator={accelerator!r} with device={device!r}. "
-            "Training runs in one process; leave device out on the CPU."
+            f"Expected one device, found accelerator={accelerator!r} with devices={devices!r}. "
+            "Training runs in one process; leave devices out on the CPU."
         )
     return target
 
