@@ -107,7 +107,7 @@ def test_bad_input_is_refused_in_one_line(simulated, refused, tmp_path):
     assert "for --gtf" in refused(bams, *out, "--gtf", tmp_path / "no.gtf")
     assert "ends with .html or .png" in refused(bams, *out, "--report", tmp_path / "qc.pdf")
     assert "needs an annotation" in refused(bams, *out, "--annotation-status", "both")
-    assert "less than or equal to 1" in refused(bams, *out, "--min-usage", 2)
+    assert "value for '--min-usage'" in refused(bams, *out, "--min-usage", 2)  # typer's words
     assert "no Dask scheduler" in refused(bams, *out, "--dask", "nonsense").replace("No", "no")
     assert "No ATSE is left" in refused(bams, *out, "--min-reads", 10**6)
     empty = tmp_path / "empty.bam"
