@@ -11,6 +11,7 @@ import pyro
 from scvi.model.base._constants import SAVE_KEYS
 
 from leafletfa_scvi.model._cells import CellsMixin
+from leafletfa_scvi.module import pyro_alone
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,7 +51,7 @@ class PersistenceMixin(CellsMixin):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
             # scvi saves Pyro's whole global store; what other models left there is not ours.
-            with pyro.get_param_store().scope():
+            with pyro_alone(), pyro.get_param_store().scope():
                 super().save(folder, prefix=prefix, **{**kwargs, "overwrite": True})
             target.mkdir(exist_ok=True)
             for file in Path(folder).iterdir():
@@ -94,7 +95,7 @@ class PersistenceMixin(CellsMixin):
         """
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
-        with pyro.get_param_store().scope():
+        with pyro_alone(), pyro.get_param_store().scope():
             try:
                 model = super().load(
                     str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs
