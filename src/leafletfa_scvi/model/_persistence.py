@@ -11,6 +11,7 @@ import pyro
 from scvi.model.base._constants import SAVE_KEYS
 
 from leafletfa_scvi.model._cells import CellsMixin
+from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class PersistenceMixin(CellsMixin):
         TypeError
             ``adata`` is True.
         """
+        training_device(accelerator, device)
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
         with pyro_alone(), pyro.get_param_store().scope():

@@ -44,12 +44,12 @@ class SummaryMixin(PosteriorMixin):
         entries = self._training_entries()
         loss = ClosedFormELBO(num_particles=n_particles)
         module, total = self.module, 0.0
-        for batch in cell_loader(self._likelihood_entries(entries), batch_size):
-            cells = batch["cells"].to(module.device)
-            part = batch["entries"].to(module.device)
-            with pyro_alone():
+        with pyro_alone():
+            for batch in cell_loader(self._likelihood_entries(entries), batch_size):
+                cells = batch["cells"].to(module.device)
+                part = batch["entries"].to(module.device)
                 value = loss.loss(module.model, module.guide, cells, part)
-            total -= value * len(cells) / entries.n_cells
+                total -= value * len(cells) / entries.n_cells
         return float(total)
 
     @torch.no_grad()

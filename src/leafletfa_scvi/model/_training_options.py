@@ -6,18 +6,18 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from scvi.model._utils import parse_device_args
 from scvi.train import Trainer
 from scvi.train._logger import SimpleLogger
 
-if TYPE_CHECKING:
-    import torch
-
+_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 _RUNNER_ARGUMENTS = {"ckpt_path", "trainer_config"}
 
 
@@ -101,9 +101,18 @@ def training_device(accelerator: str, device: int | str) -> torch.device:
     Raises
     ------
     ValueError
-        Several devices are asked for: activities live in one process.
+        The accelerator is unknown or not there, or the device is not; or several devices are asked
+        for: activities live in one process.
     """
-    kind, devices, target = parse_device_args(accelerator, device, return_device="torch")
+    _check_accelerator(accelerator)
+    try:
+        kind, devices, target = parse_device_args(accelerator, device, return_device="torch")
+    except (MisconfigurationException, TypeError) as error:
+        found = torch.cuda.device_count()
+        raise ValueError(
+            f"There is no device={device!r} for accelerator={accelerator!r}; torch sees {found} "
+            "CUDA devices. Leave device out to use the first."
+        ) from error
     several = len(devices) > 1 if isinstance(devices, Sequence) else kind == "cpu" and devices != 1
     if several and devices != "auto":
         raise ValueError(
@@ -111,6 +120,20 @@ def training_device(accelerator: str, device: int | str) -> torch.device:
             "Training runs in one process; leave device out on the CPU."
         )
     return target
+
+
+def _check_accelerator(name: Any) -> None:
+    """Refuse an accelerator that is unknown or that torch cannot use here."""
+    if name not in _ACCELERATORS:
+        raise ValueError(f"Expected accelerator to be one of {_ACCELERATORS}, found {name!r}.")
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}
+    if not there.get(name, True):
+        kind = {"gpu": "GPU", "cuda": "CUDA device", "mps": "Apple GPU (MPS)"}[name]
+        raise ValueError(
+            f"There is no {kind} for accelerator={name!r} that torch {torch.__version__} can use: "
+            "leave accelerator out, or use 'cpu'."
+        )
 
 
 def resolve_loggers(logger: str | bool | Logger | Sequence[Logger] | None) -> list[Logger]:
