@@ -182,7 +182,7 @@ def _entry_sums(
     phi, psi = _padded(phi, entries), _padded(psi, entries)
     stride = psi.shape[1]
     segments = _row_segments(visited)
-    single = {"dtype": torch.float32, "device": device}
+    single: Any = {"dtype": torch.float32, "device": device}
     value = torch.empty(segments.n, **single)
     by_row = torch.empty(segments.n if n_factors else 0, stride, **single)
     by_column = rates = kappa_sum = kappa_by_column = None
@@ -296,7 +296,7 @@ def _total_sums(
     """Terms that hold the totals of ATSEs and kappa alone: of each cell, and their derivative."""
     per_column = kappa.numel() > 1
     segments = _row_segments(totals)
-    single = {"dtype": torch.float32, "device": totals.device}
+    single: Any = {"dtype": torch.float32, "device": totals.device}
     value = torch.empty(segments.n, **single)
     kappa_sum = kappa_by_column = rates = None
     if n_factors and not per_column:
