@@ -32,7 +32,7 @@ def star_line(start, end, count, strand="1", chrom="chr1") -> str:
 
 
 def assert_contract(adata) -> None:
-    """Checks of DESIGN section 4, written without the code of the package."""
+    """Checks of the data contract, written without the code of the package."""
     y = adata.layers[JUNCTION].toarray().astype(int)
     n = adata.layers[CLUSTER].toarray().astype(int)
     for _, columns in adata.var.groupby("atse_id", observed=True).indices.items():

@@ -190,9 +190,9 @@ def collect_entries(
         A total is above 16,777,216, beyond which float32 skips whole numbers.
     """
     n_cells, n_junctions = shape
-    indptr = torch.zeros(n_cells + 1, dtype=torch.int64)
-    column = torch.empty(capacity, dtype=torch.int32)
-    count, total = torch.empty(2, capacity, dtype=torch.uint8)
+    indptr = torch.zeros(n_cells + 1, dtype=torch.int64, device="cpu")
+    column = torch.empty(capacity, dtype=torch.int32, device="cpu")
+    count, total = torch.empty(2, capacity, dtype=torch.uint8, device="cpu")
     end = 0
     for block in blocks:
         y, _ = block.aligned_count()
@@ -221,7 +221,7 @@ def collect_entries(
 
 def _widened(values: torch.Tensor, n_filled: int, dtype: torch.dtype) -> torch.Tensor:
     """Room for as many values of ``dtype``, with those filled so far."""
-    out = torch.empty(len(values), dtype=dtype)
+    out = values.new_empty(len(values), dtype=dtype)
     out[:n_filled] = values[:n_filled]
     return out
 

@@ -79,7 +79,7 @@ class CellsMixin(WidthsMixin):
         if indices is not None:
             entries = entries.select(torch.from_numpy(at))
         known = self._recognise(names, entries)
-        concentration = torch.empty(len(names), self.n_programs)
+        concentration = trained.new_empty(len(names), self.n_programs)
         seen = torch.from_numpy(known >= 0)
         concentration[seen] = trained[torch.from_numpy(known[known >= 0])]
         if not bool(seen.all()):

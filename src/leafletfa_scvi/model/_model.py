@@ -193,7 +193,7 @@ class LeafletFAModel(
             concentration=concentration,
             activity_concentration=activity_concentration,
             concentration_prior=concentration_prior,
-            columns=torch.as_tensor(columns),
+            columns=torch.as_tensor(columns, device="cpu"),
         )
         self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
         self.frozen_programs_ = False

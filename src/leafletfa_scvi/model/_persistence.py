@@ -11,6 +11,8 @@ import pyro
 
 from leafletfa_scvi._scvi import SAVE_KEYS
 from leafletfa_scvi.model._cells import CellsMixin
+from leafletfa_scvi.model._training_options import training_device
+from leafletfa_scvi.module import pyro_alone
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,7 +52,7 @@ class PersistenceMixin(CellsMixin):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
             # scvi saves Pyro's whole global store; what other models left there is not ours.
-            with pyro.get_param_store().scope():
+            with pyro_alone(), pyro.get_param_store().scope():
                 super().save(folder, prefix=prefix, **{**kwargs, "overwrite": True})
             target.mkdir(exist_ok=True)
             for file in Path(folder).iterdir():
@@ -92,9 +94,10 @@ class PersistenceMixin(CellsMixin):
         TypeError
             ``adata`` is True.
         """
+        training_device(accelerator, device)
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
-        with pyro.get_param_store().scope():
+        with pyro_alone(), pyro.get_param_store().scope():
             try:
                 model = super().load(
                     str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs

@@ -10,6 +10,7 @@ import torch
 
 from leafletfa_scvi.data import align_junctions
 from leafletfa_scvi.model._cells import CellsMixin
+from leafletfa_scvi.model._training_options import training_device
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -56,6 +57,7 @@ class QueryMixin(CellsMixin):
         ValueError
             The junctions differ, the data break the contract, or the reference is not trained.
         """
+        training_device(accelerator, device)
         reference = cls._reference(reference_model, accelerator=accelerator, device=device)
         reference._require_trained()
         reference._check_junctions(adata)

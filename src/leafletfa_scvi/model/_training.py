@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from scvi.train import TrainRunner
 
+from leafletfa_scvi._warnings import UnsettledWarning
 from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._starting import Init, StartMixin
 from leafletfa_scvi.model._training_options import (
@@ -23,6 +24,7 @@ from leafletfa_scvi.model._training_options import (
     resolve_loggers,
     training_device,
 )
+from leafletfa_scvi.module import pyro_alone
 from leafletfa_scvi.train import (
     SplicingDataSplitter,
     SplicingTrainingPlan,
@@ -75,7 +77,9 @@ class TrainingMixin(StartMixin):
         A start is improved by expected-table EM, which needs no learning rate; the posterior is
         then found by variational inference from there. Repeats exactly on the CPU for a given
         ``scvi.settings.seed``. A second call goes on from where the first ended. Where training
-        fails or is interrupted, the model is left as it was before the call.
+        fails or is interrupted, the model is left as it was before the call. Threads train one at
+        a time: a second one waits until the first has ended, as Pyro keeps its state for the
+        whole process.
 
         Parameters
         ----------
@@ -164,7 +168,7 @@ class TrainingMixin(StartMixin):
         given = trainer_kwargs.get("callbacks") or []  # one or None, as Lightning has it
         callbacks = list(given) if isinstance(given, list | tuple) else [given]
         target = training_device(accelerator, devices)
-        with self._as_before_on_failure():
+        with pyro_alone(), self._as_before_on_failure():
             training, hidden = self._split(
                 validation_size, stop_by == "validation", trainer_kwargs
             )
@@ -236,7 +240,7 @@ class TrainingMixin(StartMixin):
             warnings.warn(
                 f"EM was still rising after {n_iterations} passes over the data: raise "
                 "em_iterations.",
-                UserWarning,
+                UnsettledWarning,
                 stacklevel=3,
             )
 
@@ -249,7 +253,7 @@ class TrainingMixin(StartMixin):
             warnings.warn(
                 "The loss was still falling when training ended (pl.history shows it): call "
                 "train() again to go on, or begin anew with more max_epochs.",
-                UserWarning,
+                UnsettledWarning,
                 stacklevel=3,
             )
 
