@@ -9,6 +9,7 @@ Must run without ``TRITON_INTERPRET``: Triton compiles or interprets, by process
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import re
 import subprocess
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import triton
-import triton.backends.nvidia
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from leafletfa_scvi import ops
@@ -29,7 +30,6 @@ from leafletfa_scvi.ops import _triton, _triton_config
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PTXAS = Path(triton.backends.nvidia.__file__).parent / "bin" / "ptxas"
 TYPES = {
     torch.uint8: "*u8",
     torch.int16: "*i16",
@@ -61,7 +61,13 @@ def source(kernel: Any, args: tuple, constants: dict[str, Any]) -> ASTSource:
     return ASTSource(kernel, signature, constexprs, attrs)
 
 
-def resources(compiled: Any) -> dict[str, int]:
+def ptxas(arch: int) -> str:
+    """The assembler that Triton uses for ``arch``, as Triton 3.3, 3.4 and later name it."""
+    found = get_ptxas(arch) if inspect.signature(get_ptxas).parameters else get_ptxas()
+    return found[0] if isinstance(found, tuple) else found.path
+
+
+def resources(compiled: Any, arch: int) -> dict[str, int]:
     """Registers of a thread and spilled bytes, as ptxas counts them; shared memory.
 
     And how many logarithms are taken in the layout of sums over a tile's rows, where several
@@ -72,7 +78,7 @@ def resources(compiled: Any) -> dict[str, int]:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
         target = re.search(r"^\.target\s+(\w+)", ptx, re.MULTILINE)[1]
-        command = [PTXAS, "-v", f"--gpu-name={target}", path, "-o", f"{path}.o"]
+        command = [ptxas(arch), "-v", f"--gpu-name={target}", path, "-o", f"{path}.o"]
         report = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report).groups()
     return {
@@ -113,7 +119,7 @@ def compiled_launches(arch: int, n_programs: int, only: str = "") -> dict[str, d
             return
         seen.add(key)
         compiled = triton.compile(built, target=GPUTarget("cuda", arch, 32), options=options)
-        found[f"{kernel.__name__}: {name}"] = resources(compiled)
+        found[f"{kernel.__name__}: {name}"] = resources(compiled, arch)
 
     _triton._launch = launch
     for name, call in sweeps(n_programs):
