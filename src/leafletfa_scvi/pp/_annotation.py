@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,8 @@ def read_annotation(path: str | os.PathLike[str]) -> Annotation:
     """
     path = Path(path)
     lines = read_exon_lines(path)
+    if lines.report["transcripts_named_as_genes"]:
+        warnings.warn(no_genes_message(path, lines.report), UserWarning, stacklevel=2)
     report = Counter(lines.report)
     loci = sorted(set(lines.loci) | set(lines.gene_lines))
     code_of = {locus: code for code, locus in enumerate(loci)}
@@ -150,6 +153,17 @@ def read_annotation(path: str | os.PathLike[str]) -> Annotation:
     report["exons"] = len(exons.drop_duplicates(place))
     genes = genes[["gene_name", *place, "gene_type"]]
     return Annotation(genes=genes, introns=introns, exons=exons, report=report)
+
+
+def no_genes_message(what: Any, report: Counter[str]) -> str:
+    """What to say of an annotation whose gene ids are those of transcripts."""
+    return (
+        f"{what} names no genes: gene_id is the same as transcript_id in "
+        f"{report['transcripts_named_as_genes']:,} of {report['transcripts']:,} transcripts, as "
+        "in GTF files of UCSC's table browser, so that each transcript is a gene of its own. Use "
+        "the GTF of GENCODE or Ensembl, those of UCSC's folder bigZips/genes, or make one with "
+        "'genePredToGtf -genePredExt', which writes gene names as gene_id."
+    )
 
 
 def _blocks(lines: ExonLines) -> pd.DataFrame:
