@@ -86,18 +86,29 @@ def read_annotation(path: str | os.PathLike[str]) -> Annotation:
     Raises
     ------
     ValueError
-        A line is malformed (the message gives file and line), no line is an exon, or the file
-        is damaged.
+        A line is malformed or cut off (the message gives file and line), no line is an exon, or
+        the file is damaged. A last line without line end must be complete as far as earlier
+        lines tell; lines that are missing after it, or optional attributes, cannot be known.
+
+    Warns
+    -----
+    UserWarning
+        The ids of genes are those of transcripts, as in GTF files of UCSC's table browser.
 
     References
     ----------
     GTF 2.2, https://mblab.wustl.edu/GTF22.html, and GFF3,
     https://github.com/The-Sequence-Ontology/Specifications/blob/master/gff3.md.
     """
-    path = Path(path)
-    lines = read_exon_lines(path)
-    if lines.report["transcripts_named_as_genes"]:
-        warnings.warn(no_genes_message(path, lines.report), UserWarning, stacklevel=2)
+    annotation = load_annotation(path)
+    if annotation.report["transcripts_named_as_genes"]:
+        warnings.warn(no_genes_message(path, annotation), UserWarning, stacklevel=2)
+    return annotation
+
+
+def load_annotation(path: str | os.PathLike[str]) -> Annotation:
+    """Read an annotation as :func:`read_annotation` does, without warning."""
+    lines = read_exon_lines(Path(path))
     report = Counter(lines.report)
     loci = sorted(set(lines.loci) | set(lines.gene_lines))
     code_of = {locus: code for code, locus in enumerate(loci)}
@@ -155,8 +166,9 @@ def read_annotation(path: str | os.PathLike[str]) -> Annotation:
     return Annotation(genes=genes, introns=introns, exons=exons, report=report)
 
 
-def no_genes_message(what: Any, report: Counter[str]) -> str:
+def no_genes_message(what: Any, annotation: Annotation) -> str:
     """What to say of an annotation whose gene ids are those of transcripts."""
+    report = annotation.report
     return (
         f"{what} names no genes: gene_id is the same as transcript_id in "
         f"{report['transcripts_named_as_genes']:,} of {report['transcripts']:,} transcripts, as "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import scipy.sparse as sp
 
+from leafletfa_scvi.pp._barcodes import barcode, barcode_rows, check_cut
 from leafletfa_scvi.pp._bed import no_barcode_message
 from leafletfa_scvi.pp._part import JunctionPart, junction_part
 from leafletfa_scvi.pp._star import read_sj_table
@@ -118,22 +119,21 @@ def _existing(folder: Path, name: str) -> Path:
 
 
 def _read_barcodes(path: Path) -> list[str]:
-    """Barcodes in their order: the first word of each line."""
-    place: dict[str, int] = {}
-    for block in read_blocks(str(path)):
-        for number, line in enumerate(block.data.split(b"\n")[:-1], block.first):
-            try:
-                words = line.decode().split()
-            except UnicodeDecodeError:
-                raise line_error(str(path), number, "is not UTF-8 text.") from None
-            if not words:
-                raise line_error(str(path), number, "is blank: expected a barcode.")
-            if place.setdefault(words[0], number) != number:
-                raise line_error(
-                    str(path),
-                    number,
-                    f"repeats the barcode {words[0]!r} of line {place[words[0]]}.",
-                )
+    """Barcodes in their order: the first field of each line, none of them blank."""
+    name, blank, place = str(path), 0, dict[str, int]()
+    for number, fields, is_cut in barcode_rows(name):
+        if blank and fields:
+            raise line_error(name, blank, "is blank: expected a barcode.")
+        if not fields:
+            blank = blank or number
+            continue
+        value = barcode(name, number, fields[0])
+        if place.setdefault(value, number) != number:
+            raise line_error(
+                name, number, f"repeats the barcode {value!r} of line {place[value]}."
+            )
+        if is_cut:
+            check_cut(name, number, value, place)
     return list(place)
 
 
@@ -200,8 +200,9 @@ def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
                 )
         if not text or text.startswith("%"):
             continue
-        numbers = [whole_number(word) for word in text.split()]
-        if len(numbers) != 3 or None in numbers:
+        words = text.split()
+        numbers = [n for word in words if (n := whole_number(word)) is not None]
+        if len(words) != 3 or len(numbers) != 3:
             raise line_error(
                 block.path,
                 number,

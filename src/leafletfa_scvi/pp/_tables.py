@@ -244,7 +244,8 @@ def _first_error(
                 return line_error(
                     path,
                     number,
-                    f"column {i} ({column.name}) is {shown(value)}: expected {wanted}, of {expected}.",
+                    f"column {i} ({column.name}) is {shown(value)}: expected {wanted}, of "
+                    f"{expected}.",
                 )
     return ValueError(f"{path}, lines {numbers[0]} to {numbers[-1]}: expected {expected}.")
 

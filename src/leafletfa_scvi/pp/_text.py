@@ -21,6 +21,7 @@ MAX_LINE: Final = BLOCK
 """Bytes of the longest line: room for the counts of 800,000 barcodes of a junction."""
 
 _COMPRESSED: Final = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_WORKBOOK: Final = b"PK\3\4"
 _CONTROL: Final = bytes(i for i in (*range(32), 127) if i not in b"\t\n\r")
 _REPLACED: Final = "\ufffd".encode()
 _NO_FILE: Final = (
@@ -115,6 +116,11 @@ def open_bytes(path: str) -> Iterator[BinaryIO]:
         for start, name in _COMPRESSED.items():
             if magic.startswith(start):
                 raise ValueError(f"{path} is compressed by {name}: expected plain text or gzip.")
+        if magic.startswith(_WORKBOOK):
+            raise ValueError(
+                f"{path} is a zip archive, as workbooks of Excel are: expected plain text or "
+                "gzip. Save it as text, such as CSV."
+            )
         if not magic.startswith(b"\x1f\x8b"):
             yield raw
             return
@@ -162,6 +168,20 @@ def read_blocks(path: str, size: int = BLOCK, longest: int = MAX_LINE) -> Iterat
         data = _checked(path, first, rest, end or b"\n")
         is_whole = data.endswith(b"\n")
         yield Block(path, first, data if is_whole else data + b"\n", is_whole)
+
+
+def check_lines(path: str, longest: int) -> None:
+    """Refuse a file with a line of more than ``longest`` bytes, whatever else it holds."""
+    number, length = 1, 0
+    with open_bytes(path) as file:
+        while data := file.read(min(BLOCK, longest)):  # no line within it is too long
+            if (first := data.find(b"\n")) < 0:
+                length += len(data)
+            else:
+                _check_length(path, number, length + first, longest)
+                number += data.count(b"\n")
+                length = len(data) - data.rfind(b"\n") - 1
+            _check_length(path, number, length, longest)
 
 
 def require_line_end(block: Block) -> None:
@@ -226,6 +246,6 @@ def _checked(path: str, first: int, data: bytes, end: bytes) -> bytes:
     if place >= 0:
         number = first + data.count(b"\n", 0, place)
         raise line_error(
-            path, number, f"holds {what}: expected a text file. Copy or make it anew."
+            path, number, f"holds {what}: expected a text file in UTF-8. Copy or make it anew."
         )
     return data
