@@ -202,22 +202,20 @@ def parse_fields(
 def _are_plain(data: bytes, used: Mapping[int, Column], sep: str) -> bool:
     """Whether whole numbers are digits alone: pandas takes signs and white space around them."""
     mark = sep.encode()
-    alone = ((white, ()) for white in (b" ", b"\v", b"\f") if white != mark)
-    signs = ((sign, (mark + sign + mark, mark + sign + b"\n")) for sign in (b"+", b"-"))
-    if not any(_is_beside(data, mark, odd, good) for odd, good in (*alone, *signs)):
+    text = np.frombuffer(data, np.uint8)
+    is_odd = np.zeros(256, bool)
+    is_odd[[byte for byte in b"+- \v\f" if byte != mark[0]]] = True
+    place = np.flatnonzero(is_odd[text])
+    ends = np.frombuffer(mark + b"\n", np.uint8)
+    after_end = (place == 0) | np.isin(text[place - 1], ends)
+    following = text[place + 1]  # data end in a newline
+    is_sign = np.isin(text[place], np.frombuffer(b"+-", np.uint8))
+    before_digit = (following >= ord("0")) & (following <= ord("9"))
+    if not np.where(is_sign, after_end & before_digit, after_end | np.isin(following, ends)).any():
         return True
     integers = [i for i, column in used.items() if column.kind == "integer"]
     lines = (line.split(mark) for line in data.split(b"\n")[:-1])
     return all(line[i].isdigit() for line in lines for i in integers)
-
-
-def _is_beside(data: bytes, mark: bytes, odd: bytes, good: Sequence[bytes]) -> bool:
-    """Whether any field begins or ends with ``odd``, as it may in what is ``good``."""
-    if odd not in data:
-        return False
-    begin = data.count(mark + odd) != sum(map(data.count, good))
-    begin = begin or data.startswith(odd) or b"\n" + odd in data
-    return begin or (not good and (odd + mark in data or odd + b"\n" in data))
 
 
 def _first_error(
