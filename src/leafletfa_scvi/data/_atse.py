@@ -12,6 +12,9 @@ from leafletfa_scvi._constants import ATSE_KEY
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_NO_LABEL = {"", "nan", "none", "na", "n/a", "<na>", "nat", "null"}
+"""Texts, in lower case, that stand for a missing label where a table was read or converted."""
+
 
 def resolve_atse_key(adata: AnnData, atse_key: str | None = ATSE_KEY) -> str | None:
     """Column of ``adata.var`` that labels ATSEs, or None where there is none to use.
@@ -61,7 +64,8 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
     KeyError
         The column is missing.
     ValueError
-        A junction has no label.
+        A junction has no label: a missing value, a blank, or a text such as ``"nan"`` or
+        ``"None"`` that one was turned into.
     """
     if atse_key not in adata.var:
         raise KeyError(
@@ -69,10 +73,13 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
             "Store the ATSE label of every junction there."
         )
     codes, labels = pd.factorize(adata.var[atse_key])
-    missing = np.flatnonzero(codes < 0)
+    empty = [i for i, text in enumerate(labels) if str(text).strip().lower() in _NO_LABEL]
+    missing = np.flatnonzero((codes < 0) | np.isin(codes, empty))
     if len(missing):
+        first = missing[0]
+        found = "no label" if codes[first] < 0 else f"{labels[codes[first]]!r}, which is no label,"
         raise ValueError(
-            f"adata.var[{atse_key!r}] has no label for junction {adata.var_names[missing[0]]!r}, "
+            f"adata.var[{atse_key!r}] has {found} for junction {adata.var_names[first]!r}, "
             f"{len(missing)} of {len(codes)} in all. Label every junction, or drop those without."
         )
     return codes.astype(np.int64), len(labels)

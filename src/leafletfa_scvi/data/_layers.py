@@ -84,7 +84,8 @@ def get_layer(adata: AnnData, name: str) -> Any:
     KeyError
         The layer is missing.
     ValueError
-        It is not a numeric matrix of shape cells x junctions.
+        It is not a numeric matrix of shape cells x junctions, has masked values, or is a sparse
+        matrix whose arrays do not fit together.
     """
     if name not in adata.layers:
         raise KeyError(
@@ -100,6 +101,12 @@ def get_layer(adata: AnnData, name: str) -> Any:
             f"Layer {name!r} is a {type(layer).__name__}: expected a scipy sparse matrix or "
             "a numpy array in memory. Convert it first."
         )
+    if isinstance(layer, np.ma.MaskedArray):
+        raise ValueError(
+            f"Layer {name!r} is a masked array, with {int(np.ma.count_masked(layer))} values "
+            "masked, which mean nothing here. Store plain counts, with 0 where nothing was read: "
+            "layer.filled(0)."
+        )
     if tuple(layer.shape) != tuple(adata.shape):
         raise ValueError(
             f"Layer {name!r} has shape {tuple(layer.shape)}: expected {tuple(adata.shape)}, "
@@ -111,8 +118,64 @@ def get_layer(adata: AnnData, name: str) -> Any:
             "Convert it with .astype('int32')."
         )
     if sp.issparse(layer):
+        check_sparse(layer, name, adata)
         return layer if layer.format == "csr" else layer.tocsr()
     return layer if on_disk else np.asarray(layer)
+
+
+def check_sparse(layer: Any, name: str, adata: AnnData) -> None:
+    """Check that the arrays of a CSR or CSC layer fit together; scipy reads past their ends.
+
+    Values stored twice are fine: they are summed, as scipy does.
+
+    Raises
+    ------
+    ValueError
+        ``indptr`` has another length than rows (columns) and one, does not begin at 0, falls, or
+        ends beyond the stored values; or an index is negative or beyond the last column (row).
+    """
+    if layer.format not in ("csr", "csc"):
+        return
+    of_rows = layer.format == "csr"
+    n_major, n_minor = layer.shape if of_rows else layer.shape[::-1]
+    names, what, across = (
+        (adata.obs_names, "cell", "junctions")
+        if of_rows
+        else (adata.var_names, "junction", "cells")
+    )
+    indptr, indices = layer.indptr, layer.indices
+    remedy = "Build the matrix anew, as scipy.sparse.csr_matrix((values, (cells, junctions)))."
+    if len(indptr) != n_major + 1:
+        raise ValueError(
+            f"Layer {name!r} is no valid {layer.format.upper()} matrix: its indptr has "
+            f"{len(indptr)} values, expected {n_major + 1}, one for each {what} and one. {remedy}"
+        )
+    steps = np.diff(indptr)
+    falls = (steps < 0).argmax() if len(steps) and steps.min() < 0 else None
+    if falls is not None or indptr[0] != 0:
+        at = 0 if falls is None else falls
+        found = f"begins at {indptr[0]}" if falls is None else "falls"
+        raise ValueError(
+            f"Layer {name!r} is no valid {layer.format.upper()} matrix: its indptr {found} at "
+            f"{what} {names[at]!r}. {remedy}"
+        )
+    stored = int(indptr[-1])
+    held = min(len(indices), len(layer.data))
+    if stored > held:
+        at = int(np.searchsorted(indptr, held, side="right")) - 1
+        raise ValueError(
+            f"Layer {name!r} is no valid {layer.format.upper()} matrix: its indptr counts {stored} "
+            f"values where {held} are stored, from {what} {names[at]!r} on. {remedy}"
+        )
+    indices = indices[:stored]
+    if stored and (indices.min() < 0 or indices.max() >= n_minor):
+        first = int(((indices < 0) | (indices >= n_minor)).argmax())
+        at = int(np.searchsorted(indptr, first, side="right")) - 1
+        raise ValueError(
+            f"Layer {name!r} is no valid {layer.format.upper()} matrix: {what} {names[at]!r} has a "
+            f"value at index {indices[first]}, expected 0 to {n_minor - 1} for {n_minor} {across}. "
+            f"{remedy}"
+        )
 
 
 def read_rows(layer: Any, start: int, stop: int) -> LayerValues:

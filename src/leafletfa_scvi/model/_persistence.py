@@ -10,6 +10,7 @@ import numpy as np
 import pyro
 from scvi.model.base._constants import SAVE_KEYS
 
+from leafletfa_scvi.data import cell_fingerprints
 from leafletfa_scvi.model._cells import CellsMixin
 
 if TYPE_CHECKING:
@@ -113,9 +114,10 @@ class PersistenceMixin(CellsMixin):
         if model.adata is not None:
             model._check_junctions(model.adata)
             names = model.adata.obs_names.astype(str).to_numpy()
-            known = model._recognise(names, model._training_entries())
-            if not np.array_equal(known, np.arange(len(names))):
-                at = int(np.flatnonzero(known != np.arange(len(names)))[0])
+            other = names != model.cell_names_
+            other |= cell_fingerprints(model._training_entries()) != model.cell_fingerprints_
+            if other.any():
+                at = int(np.flatnonzero(other)[0])
                 raise ValueError(_OTHER_CELLS.format(found=f"cell {names[at]!r} at position {at}"))
         if model.frozen_programs_:
             model._freeze_programs()

@@ -49,10 +49,11 @@ class PosteriorMixin(CellsMixin):
         Parameters
         ----------
         adata
-            Cells to describe; None for those the model was trained on. A cell is known by its name
-            together with its counts; any other cell is fitted, programs fixed, and never given
-            another cell's activities. Nothing is written to ``adata``. Of its own AnnData the
-            model holds a copy of the counts: later changes there are not seen.
+            Cells to describe, with the junctions of the model in any order; None for the model's
+            own AnnData, or, where it was loaded without, the cells it was trained on. What counts
+            is what ``adata`` holds now, its own AnnData included: a cell with the counts of a
+            training cell is that cell, whatever its name; any other cell is fitted, programs
+            fixed, and never given another cell's activities. Nothing is written to ``adata``.
         indices
             Cells of ``adata`` to use, by position or as a mask; None for all.
 
@@ -65,6 +66,8 @@ class PosteriorMixin(CellsMixin):
         ------
         ValueError
             The junctions of ``adata`` are not those of the model, or its data break the contract.
+            Within an ATSE of the model, junctions with total 0 count as not observed in the cell;
+            the others must have the same total there and share its reads.
         """
         cells = self._cells(adata, indices)
         return pd.DataFrame(cells.mean.numpy(), cells.names, self.program_names)
