@@ -1,12 +1,14 @@
 """Everyday tasks: ``nox -s demo``, ``tests``, ``lint``, ``docs``, ``benchmarks``.
 
-Each session has a virtual environment of its own, with the versions of ``constraints.txt``.
-pip's own settings (indexes, mirrors, proxies) apply unchanged; nothing here needs a GPU.
+Each session has a virtual environment of its own, with the versions of ``constraints.txt``;
+``tests-oldest`` and ``tests-newest`` have the oldest and newest that are supported. pip's own
+settings (indexes, mirrors, proxies) apply unchanged; nothing here needs a GPU.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import nox
 
@@ -16,21 +18,27 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["lint", "tests"]
 
-CONSTRAINTS = "constraints.txt"
-TORCH = "torch==2.13.0"
+CONSTRAINTS, OLDEST = "constraints.txt", "constraints-oldest.txt"
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
-def install(session: nox.Session, *groups: str) -> None:
-    """Install PyTorch, then this package and the dependency groups, as constraints.txt has it.
+def install(session: nox.Session, *groups: str, constraints: str | None = CONSTRAINTS) -> None:
+    """Install PyTorch, then this package and the dependency groups, in the given versions.
+
+    ``constraints=None`` takes the newest of everything.
 
     ``LEAFLETFA_TORCH_INDEX`` names the index of the PyTorch build to take, for example
     ``https://download.pytorch.org/whl/cpu``; without it pip's own settings decide.
     """
+    if constraints is None:
+        versions, torch = ["--upgrade", "--upgrade-strategy", "eager"], "torch"
+    else:
+        versions, lines = ["-c", constraints], Path(constraints).read_text().splitlines()
+        torch = next(line for line in lines if line.startswith("torch=="))
     index = os.environ.get("LEAFLETFA_TORCH_INDEX")
-    session.install(TORCH, *(["--index-url", index] if index else []))
+    session.install(torch, *(["--index-url", index] if index else []))
     requirements = [r for g in groups for r in nox.project.dependency_groups(PYPROJECT, g)]
-    session.install("-c", CONSTRAINTS, "-e", ".", *requirements)
+    session.install(*versions, "-e", ".", *requirements)
 
 
 @nox.session
@@ -58,6 +66,21 @@ def tests(session: nox.Session) -> None:
         *session.posargs,
         env={"MPLBACKEND": "Agg"},
     )
+
+
+@nox.session(name="tests-oldest", python="3.11")
+def tests_oldest(session: nox.Session) -> None:
+    """Run the tests with the oldest versions supported; arguments after ``--`` go to pytest."""
+    install(session, "test", constraints=OLDEST)
+    session.run("pytest", *session.posargs, env={"MPLBACKEND": "Agg"})
+
+
+@nox.session(name="tests-newest")
+def tests_newest(session: nox.Session) -> None:
+    """Run the tests with the newest versions that pip takes on the Python that runs nox."""
+    install(session, "test", constraints=None)
+    session.run("pip", "list")
+    session.run("pytest", *session.posargs, env={"MPLBACKEND": "Agg"})
 
 
 @nox.session

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from anndata.io import sparse_dataset, write_elem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import leafletfa_scvi as lfa
 from leafletfa_scvi.data import _blocks, observed_entries
+from leafletfa_scvi.data._layers import get_layer, named_layers
 
 JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
 WHOLE = (torch.uint8, torch.int16, torch.int32)
@@ -215,3 +219,19 @@ def test_chen(chen):
     assert entries.n_entries == 3_965_894
     y, n = chen.layers[JUNCTION].toarray(), chen.layers[CLUSTER].toarray()
     assert_entries(entries, y, n)
+
+
+def test_x_is_no_layer_where_anndata_lists_it_as_one():
+    counts = sp.csr_matrix(np.eye(3))
+    adata = SimpleNamespace(layers={"y": counts, None: counts, "n": counts}, shape=(3, 3))
+    assert list(named_layers(adata)) == ["y", "n"]
+    assert get_layer(adata, "y") is counts
+    for name in ("z", None):
+        with pytest.raises(KeyError, match=r"holds \['n', 'y'\]"):
+            get_layer(adata, name)
+
+
+def test_x_does_not_stand_for_a_layer_that_is_not_named(small):
+    assert small.X is not None
+    with pytest.raises(KeyError, match="Layer None is missing"):
+        lfa.LeafletFAModel.setup_anndata(small, junction_layer=None)

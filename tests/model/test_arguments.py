@@ -39,7 +39,9 @@ def model(small):
         ({"plan_kwargs": {"n_particles": 0}}, ValueError, "n_particles"),
         ({"plan_kwargs": {"lr_decay": 0.0}}, ValueError, "lr_decay"),
         ({"plan_kwargs": {"lr": -1.0}}, ValueError, "lr"),
-        ({"device": 7, "accelerator": "cpu"}, ValueError, "one device"),
+        ({"devices": 7, "accelerator": "cpu"}, ValueError, "one device"),
+        ({"devices": "2", "accelerator": "cpu"}, ValueError, "one device"),
+        ({"device": "cpu"}, TypeError, "mean 'devices'"),
     ],
 )
 def test_refused_before_anything_is_fitted(model, monkeypatch, arguments, error, message):
@@ -234,3 +236,18 @@ def test_query_without_a_shared_junction(labelled):
     other.var_names = [f"other_{i}" for i in range(other.n_vars)]
     with pytest.raises(ValueError, match="none of the reference's"):
         lfa.LeafletFAModel.prepare_query_anndata(other, labelled)
+
+
+def test_devices_reach_the_trainer(model, monkeypatch):
+    given = []
+
+    class Runner:
+        def __init__(self, *args, **kwargs):
+            given.append((kwargs["accelerator"], kwargs["devices"]))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(model), "_train_runner_cls", Runner)
+    for devices in (1, "auto"):
+        with pytest.raises(KeyboardInterrupt):
+            model.train(**QUICK, accelerator="cpu", devices=devices)
+    assert given == [("cpu", 1), ("cpu", "auto")]

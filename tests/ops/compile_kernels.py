@@ -9,6 +9,7 @@ Must run without ``TRITON_INTERPRET``: Triton compiles or interprets, by process
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import re
 import subprocess
@@ -60,6 +61,12 @@ def source(kernel: Any, args: tuple, constants: dict[str, Any]) -> ASTSource:
     return ASTSource(kernel, signature, constexprs, attrs)
 
 
+def ptxas(arch: int) -> str:
+    """The assembler that Triton uses for ``arch``, as Triton 3.3, 3.4 and later name it."""
+    found = get_ptxas(arch) if inspect.signature(get_ptxas).parameters else get_ptxas()
+    return found[0] if isinstance(found, tuple) else found.path
+
+
 def resources(compiled: Any, arch: int) -> dict[str, int]:
     """Registers of a thread and spilled bytes, as ptxas counts them; shared memory.
 
@@ -71,7 +78,7 @@ def resources(compiled: Any, arch: int) -> dict[str, int]:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
         target = re.search(r"^\.target\s+(\w+)", ptx, re.MULTILINE)[1]
-        command = [get_ptxas(arch).path, "-v", f"--gpu-name={target}", path, "-o", f"{path}.o"]
+        command = [ptxas(arch), "-v", f"--gpu-name={target}", path, "-o", f"{path}.o"]
         report = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report).groups()
     return {

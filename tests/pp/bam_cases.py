@@ -28,7 +28,8 @@ def make_read(name="r", flag=0, contig=0, position=100, cigar="20M100N20M", mapq
     read.reference_id, read.reference_start = contig, position
     read.mapping_quality, read.cigarstring = mapq, cigar
     length = sum(int(n) for n, op in re.findall(r"(\d+)(.)", cigar) if op in "MIS=X")
-    read.query_sequence, read.query_qualities_str = "A" * length, "I" * length
+    read.query_sequence = "A" * length
+    read.query_qualities = pysam.qualitystring_to_array("I" * length)
     read.set_tags(list(tags))
     return read
 

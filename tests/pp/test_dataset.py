@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
-from anndata.tests.helpers import assert_equal
+from equality import assert_same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +32,7 @@ def star_line(start, end, count, strand="1", chrom="chr1") -> str:
 
 
 def assert_contract(adata) -> None:
-    """Checks of DESIGN section 4, written without the code of the package."""
+    """Checks of the data contract, written without the code of the package."""
     y = adata.layers[JUNCTION].toarray().astype(int)
     n = adata.layers[CLUSTER].toarray().astype(int)
     for _, columns in adata.var.groupby("atse_id", observed=True).indices.items():
@@ -191,7 +191,7 @@ def test_any_order_of_lines_and_files_gives_the_same(tmp_path_factory, data, row
         assert first == second
         return
     assert_contract(first)
-    assert_equal(first, second[first.obs_names].copy())
+    assert_same(first, second[first.obs_names].copy())
 
 
 @pytest.fixture
@@ -219,8 +219,8 @@ def test_junctions_read_before_give_the_same_and_stay_as_they_were(three_cells, 
     junctions = lfa.pp.read_star(three_cells)
     before = junctions.copy()
     adata = lfa.pp.make_splicing_dataset(junctions, **LENIENT)
-    assert_equal(junctions, before)
-    assert_equal(adata, lfa.pp.make_splicing_dataset(three_cells, **LENIENT))
+    assert_same(junctions, before)
+    assert_same(adata, lfa.pp.make_splicing_dataset(three_cells, **LENIENT))
     with pytest.raises(TypeError, match="'n_jobs' concerns the reading of files"):
         lfa.pp.make_splicing_dataset(junctions, n_jobs=2)
     adata.write_h5ad(tmp_path / "data.h5ad")  # everything recorded can be stored
@@ -241,7 +241,7 @@ def test_every_way_of_running_gives_the_same(three_cells, tmp_path_factory, how)
         for _ in range(2):
             other = lfa.pp.make_splicing_dataset(three_cells, work_dir=folder, **LENIENT)
         assert len(list(folder.iterdir())) == 3
-    assert_equal(plain, other)
+    assert_same(plain, other)
 
 
 def test_broken_files_are_named_or_left_out(three_cells):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import leafletfa_scvi as lfa
+from leafletfa_scvi.data._layers import named_layers
 from leafletfa_scvi.datasets import simulate_splicing
 from leafletfa_scvi.tl import evaluate_holdout, holdout_splicing
 
@@ -98,7 +99,7 @@ def test_parts_carry_what_the_data_set_has_and_nothing_that_tells_hidden_reads(s
         pd.testing.assert_frame_equal(part.var, small.var)
         assert set(part.obsm) == {"phi_true", "frame"}
         assert set(part.varm) == {"psi_true"}
-        assert set(part.layers) == {READS, TOTALS}
+        assert set(named_layers(part)) == {READS, TOTALS}
         assert part.raw is None
         assert not any(key.startswith("_scvi") for key in part.uns)
         assert part.uns["nested"] == {"list": ["a", "b"]}
@@ -165,7 +166,7 @@ def test_without_labels_entries_are_hidden_alone_with_a_warning(small):
 def test_layers_of_other_names(small):
     small.layers["y"], small.layers["n"] = small.layers.pop(READS), small.layers.pop(TOTALS)
     training, hidden = holdout_splicing(small, 0.3, junction_layer="y", cluster_layer="n")
-    assert set(training.layers) == {"y", "n"}
+    assert set(named_layers(training)) == {"y", "n"}
     assert same(training.layers["y"] + hidden.layers["y"], small.layers["y"])
 
 
@@ -275,10 +276,15 @@ def test_nothing_is_fitted_to_hidden_counts(model, split, monkeypatch):
 
     monkeypatch.setattr(model, "_fit_new", fail)
     state = {name: value.clone() for name, value in model.module.state_dict().items()}
-    swapped = split.hidden.copy()
-    reads, totals = swapped.layers[READS], swapped.layers[TOTALS]
-    reads.data = totals.data - reads.data  # junctions of 3 and more would not sum to the total
-    table, other = evaluate_holdout(model, split.hidden), evaluate_holdout(model, swapped)
+    atse = split.hidden.var["atse_id"]
+    pairs = (atse.map(atse.value_counts()) == 2).to_numpy(np.int32)
+    hidden = split.hidden.copy()
+    for name in (READS, TOTALS):
+        hidden.layers[name] = hidden.layers[name].multiply(pairs).tocsr()
+        hidden.layers[name].eliminate_zeros()
+    swapped = hidden.copy()
+    swapped.layers[READS] = (swapped.layers[TOTALS] - swapped.layers[READS]).tocsr()
+    table, other = evaluate_holdout(model, hidden), evaluate_holdout(model, swapped)
     assert all((value == state[name]).all() for name, value in model.module.state_dict().items())
     # Had activities followed the hidden counts, the swapped ones would be predicted too.
     y, n, p, _ = by_hand(model, swapped)
@@ -300,7 +306,7 @@ def test_cells_are_known_by_name(model, split, monkeypatch):
 
 def test_no_warning_of_few_hidden_entries(model, split):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         evaluate_holdout(model, split.hidden[:20])
 
 
@@ -329,8 +335,6 @@ def test_evaluation_errors(model, split, small, fit, tmp_path):
         evaluate_holdout(model, hidden.X)
     with pytest.raises(ValueError, match="lacks .* junctions"):
         evaluate_holdout(model, hidden[:, :50])
-    with pytest.raises(ValueError, match="in another order"):
-        evaluate_holdout(model, hidden[:, ::-1])
     renamed = hidden.copy()
     renamed.obs_names = [
         f"{name}_x" if i == 7 else name for i, name in enumerate(hidden.obs_names)

@@ -10,7 +10,7 @@ import torch
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.module import ClosedFormELBO, LeafletFAModule
-from leafletfa_scvi.train import SplicingDataSplitter
+from leafletfa_scvi.train import SplicingDataSplitter, has_room
 
 
 @pytest.fixture
@@ -71,6 +71,16 @@ def test_entries_move_to_the_device_of_the_trainer_once(entries):
     splitter.trainer.strategy.root_device = torch.device("cpu")
     (batch,) = SplicingDataSplitter(entries).train_dataloader()
     assert batch["entries"] is entries
+
+
+@pytest.mark.parametrize(("spare", "fits"), [(0, True), (-2, False)])
+def test_entries_stay_where_they_take_more_than_half_of_the_free_memory(
+    entries, monkeypatch, spare, fits
+):
+    free = 2 * entries.nbytes() + spare
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    assert has_room(torch.device("cuda", 0), entries) is fits
+    assert has_room(torch.device("cpu"), entries)
 
 
 @pytest.mark.parametrize("batch_size", [80, 27, 1])

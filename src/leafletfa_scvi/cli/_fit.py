@@ -103,8 +103,8 @@ def run_fit(
 
 def check_accelerator(name: str) -> None:
     """Refuse a GPU that is not there."""
-    if name == "gpu" and not torch.cuda.is_available():
-        raise UserError("There is no CUDA device for --accelerator gpu; leave the option out.")
+    if name == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise UserError("There is no GPU for --accelerator gpu; leave the option out.")
 
 
 def read(path: Path) -> ad.AnnData:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 
+from leafletfa_scvi.data._layers import named_layers
 from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
     """
     target = pd.Index(names)
     place = target.get_indexer(adata.var_names)
-    layers = {name: _spread(layer, place, len(target)) for name, layer in adata.layers.items()}
+    layers = {
+        name: _spread(layer, place, len(target)) for name, layer in named_layers(adata).items()
+    }
     return AnnData(
         None if adata.X is None else _spread(adata.X, place, len(target)),
         obs=adata.obs.copy(),

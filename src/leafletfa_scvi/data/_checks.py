@@ -44,12 +44,12 @@ _SHARED = (
     "labels mean something else."
 )
 _SAME_AS_MODEL = (
-    "All junctions of an ATSE that have reads have the same total in a cell: compute the totals by "
-    "the ATSEs that the model was built on."
+    "All junctions of an ATSE that have reads have the same total in a cell: compute the totals "
+    "by the ATSEs that the model was built on."
 )
 _SHARED_AS_MODEL = (
-    "Junctions of an ATSE share its reads: compute the totals by the ATSEs that the model was built "
-    "on."
+    "Junctions of an ATSE share its reads: compute the totals by the ATSEs that the model was "
+    "built on."
 )
 
 
@@ -65,8 +65,8 @@ def splicing_data(
     """Check a data set and return its observed entries, in one pass over the layers.
 
     Nothing is written to ``adata``. Warns, once each, about cells and junctions without any
-    observed entry, about labels that give each junction an ATSE of its own, and about data as
-    sparse as droplet protocols give.
+    observed entry, about labels that give each junction an ATSE of its own, about counts equal to
+    the totals throughout, and about data as sparse as droplet protocols give.
 
     Parameters
     ----------
@@ -102,9 +102,8 @@ def splicing_data(
         Cells or junctions are none or have repeated names; a layer is not a numeric matrix of the
         shape of ``adata``; a value is not finite, negative or fractional; y > n, or y > 0 where
         n = 0; a junction has no ATSE label; totals differ within an ATSE of a cell, or its
-        junction counts exceed them in sum; nothing is observed, or y = n throughout; or a total is
-        above 16,777,216. The message names the layer, the first such cell and junction, and the
-        remedy.
+        junction counts exceed them in sum; nothing is observed; or a total is above 16,777,216.
+        The message names the layer, the first such cell and junction, and the remedy.
     """
     codes, key = fixed_atses, None
     if codes is None and isinstance(adata, AnnData):
@@ -113,8 +112,6 @@ def splicing_data(
     entries = checked_entries(
         adata, junction_layer, cluster_layer, codes, incomplete=fixed_atses is not None
     )
-    if not fixed_junctions:
-        _check_choice(entries, cluster_layer)
     _warn(entries, key if not fixed_junctions else None, codes, fixed_junctions)
     return entries
 
@@ -311,16 +308,6 @@ class _BlockChecks:
         raise self._fail(block, self.cluster_layer, wanted[odd], found, remedy)
 
 
-def _check_choice(entries: ObservedEntries, cluster_layer: str) -> None:
-    """Some reads of some ATSE belong to another junction than the one they are counted for."""
-    if all(bool((block.count == block.total).all()) for _, block in entries.blocks()):
-        raise ValueError(
-            f"Layer {cluster_layer!r} holds the junction counts themselves: y = n at each of "
-            f"{entries.n_entries} observed entries, so that no junction has an alternative. Store "
-            "the ATSE totals there, the sum of reads over the junctions of each ATSE."
-        )
-
-
 def _warn(
     entries: ObservedEntries,
     atse_key: str | None,
@@ -348,6 +335,14 @@ def _warn(
             f"Each of the {n_junctions} junctions has an ATSE of its own in "
             f"adata.var[{atse_key!r}]. Give junctions that share splice sites one label, or pass "
             "atse_key=None where the column holds something else."
+        )
+    if not fixed_junctions and all(
+        bool((block.count == block.total).all()) for _, block in entries.blocks()
+    ):
+        messages.append(
+            f"The count y is the total n at each of {entries.n_entries} observed entries, so that "
+            "no junction has an alternative. Store the ATSE totals in the cluster layer, the sum "
+            "of reads over the junctions of each ATSE."
         )
     coverage = len(total) / (n_cells * n_junctions)
     median = float(np.median(total[:: 1 + len(total) // 1_000_000]))

@@ -110,8 +110,8 @@ class CheckedContent:
             if then is not now and not then.equals(now):
                 at = int((then.to_numpy() != now.to_numpy()).argmax())
                 raise ValueError(
-                    f"adata.{slot} have changed since it was set up: {now[at]!r} at position {at}, "
-                    f"{then[at]!r} then. {_AGAIN}"
+                    f"adata.{slot} have changed since it was set up: {now[at]!r} at position "
+                    f"{at}, {then[at]!r} then. {_AGAIN}"
                 )
         try:
             now_codes = self._codes(adata)

@@ -53,7 +53,7 @@ def holdout_mask(
     if seed < 0:
         raise ValueError(f"seed is {seed}: expected a whole number of 0 or more.")
     codes = np.arange(entries.n_junctions) if atse_codes is None else atse_codes
-    codes = torch.as_tensor(codes).cpu().numpy().astype(np.uint64)
+    codes = torch.as_tensor(codes, device="cpu").numpy().astype(np.uint64)
     if codes.shape != (entries.n_junctions,):
         raise ValueError(
             f"atse_codes has shape {codes.shape}: expected ({entries.n_junctions},), one code "

@@ -76,6 +76,11 @@ def lookup(values: LayerValues, wanted: np.ndarray) -> tuple[np.ndarray, np.ndar
     return out, np.flatnonzero(~found)
 
 
+def named_layers(adata: AnnData) -> dict[str, Any]:
+    """Layers of ``adata`` by name, without ``X``, which anndata 0.13 lists under the key None."""
+    return {name: adata.layers[name] for name in adata.layers if name is not None}
+
+
 def get_layer(adata: AnnData, name: str) -> Any:
     """The layer as something with cheap row slices; the one of ``adata`` is left as it is.
 
@@ -87,12 +92,13 @@ def get_layer(adata: AnnData, name: str) -> Any:
         It is not a numeric matrix of shape cells x junctions, has masked values, or is a sparse
         matrix whose arrays do not fit together.
     """
-    if name not in adata.layers:
+    layers = named_layers(adata)
+    if name not in layers:
         raise KeyError(
-            f"Layer {name!r} is missing: adata.layers holds {sorted(adata.layers.keys())}. "
+            f"Layer {name!r} is missing: adata.layers holds {sorted(layers)}. "
             "Store the counts there, or name the layer that has them."
         )
-    layer = adata.layers[name]
+    layer = layers[name]
     if hasattr(layer, "to_memory"):  # a sparse matrix that anndata keeps on disk
         layer = layer.to_memory()
     on_disk = type(layer).__module__.partition(".")[0] in ("h5py", "zarr")
@@ -138,43 +144,40 @@ def check_sparse(layer: Any, name: str, adata: AnnData) -> None:
         return
     of_rows = layer.format == "csr"
     n_major, n_minor = layer.shape if of_rows else layer.shape[::-1]
-    names, what, across = (
-        (adata.obs_names, "cell", "junctions")
-        if of_rows
-        else (adata.var_names, "junction", "cells")
-    )
+    across = "junctions" if of_rows else "cells"
+
+    def where(at: int) -> str:
+        return f"cell {adata.obs_names[at]!r}" if of_rows else f"junction {adata.var_names[at]!r}"
+
     indptr, indices = layer.indptr, layer.indices
+    wrong = f"Layer {name!r} is no valid {layer.format.upper()} matrix"
     remedy = "Build the matrix anew, as scipy.sparse.csr_matrix((values, (cells, junctions)))."
     if len(indptr) != n_major + 1:
         raise ValueError(
-            f"Layer {name!r} is no valid {layer.format.upper()} matrix: its indptr has "
-            f"{len(indptr)} values, expected {n_major + 1}, one for each {what} and one. {remedy}"
+            f"{wrong}: its indptr has {len(indptr)} values, expected {n_major + 1}, one for each "
+            f"{'cell' if of_rows else 'junction'} and one. {remedy}"
         )
     steps = np.diff(indptr)
     falls = (steps < 0).argmax() if len(steps) and steps.min() < 0 else None
     if falls is not None or indptr[0] != 0:
-        at = 0 if falls is None else falls
+        at = 0 if falls is None else int(falls)
         found = f"begins at {indptr[0]}" if falls is None else "falls"
-        raise ValueError(
-            f"Layer {name!r} is no valid {layer.format.upper()} matrix: its indptr {found} at "
-            f"{what} {names[at]!r}. {remedy}"
-        )
+        raise ValueError(f"{wrong}: its indptr {found} at {where(at)}. {remedy}")
     stored = int(indptr[-1])
     held = min(len(indices), len(layer.data))
     if stored > held:
         at = int(np.searchsorted(indptr, held, side="right")) - 1
         raise ValueError(
-            f"Layer {name!r} is no valid {layer.format.upper()} matrix: its indptr counts {stored} "
-            f"values where {held} are stored, from {what} {names[at]!r} on. {remedy}"
+            f"{wrong}: its indptr counts {stored} values where {held} are stored, from "
+            f"{where(at)} on. {remedy}"
         )
     indices = indices[:stored]
     if stored and (indices.min() < 0 or indices.max() >= n_minor):
         first = int(((indices < 0) | (indices >= n_minor)).argmax())
         at = int(np.searchsorted(indptr, first, side="right")) - 1
         raise ValueError(
-            f"Layer {name!r} is no valid {layer.format.upper()} matrix: {what} {names[at]!r} has a "
-            f"value at index {indices[first]}, expected 0 to {n_minor - 1} for {n_minor} {across}. "
-            f"{remedy}"
+            f"{wrong}: {where(at)} has a value at index {indices[first]}, expected 0 to "
+            f"{n_minor - 1} for {n_minor} {across}. {remedy}"
         )
 
 
@@ -247,9 +250,9 @@ def collect_entries(
         A total is above 16,777,216, beyond which float32 skips whole numbers.
     """
     n_cells, n_junctions = shape
-    indptr = torch.zeros(n_cells + 1, dtype=torch.int64)
-    column = torch.empty(capacity, dtype=torch.int32)
-    count, total = torch.empty(2, capacity, dtype=torch.uint8)
+    indptr = torch.zeros(n_cells + 1, dtype=torch.int64, device="cpu")
+    column = torch.empty(capacity, dtype=torch.int32, device="cpu")
+    count, total = torch.empty(2, capacity, dtype=torch.uint8, device="cpu")
     end = 0
     for block in blocks:
         y, _ = block.aligned_count()
@@ -278,7 +281,7 @@ def collect_entries(
 
 def _widened(values: torch.Tensor, n_filled: int, dtype: torch.dtype) -> torch.Tensor:
     """Room for as many values of ``dtype``, with those filled so far."""
-    out = torch.empty(len(values), dtype=dtype)
+    out = values.new_empty(len(values), dtype=dtype)
     out[:n_filled] = values[:n_filled]
     return out
 

@@ -43,7 +43,8 @@ class _Batches(Sampler):
         return -(-self.n_cells // self.batch_size)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        cells = torch.randperm(self.n_cells) if self.shuffle else torch.arange(self.n_cells)
+        draw = torch.randperm if self.shuffle else torch.arange
+        cells = draw(self.n_cells, device="cpu")
         return iter(cells.split(self.batch_size))
 
 
@@ -51,7 +52,7 @@ class _Whole(Dataset):
     """All cells as the only batch, without a copy."""
 
     def __init__(self, entries: ObservedEntries | MultinomialEntries) -> None:
-        self.batch = CellBatch(cells=torch.arange(entries.n_cells), entries=entries)
+        self.batch = CellBatch(cells=torch.arange(entries.n_cells, device="cpu"), entries=entries)
 
     def __len__(self) -> int:
         return 1

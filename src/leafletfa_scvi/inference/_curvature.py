@@ -99,7 +99,9 @@ def weighted_entries(
     Of the Dirichlet-multinomial only junctions with reads are there, and their observed
     information y / p^2 stands for the expected one, n / p, over all.
     """
-    kappa = None if concentration is None else torch.as_tensor(concentration).double().cpu()
+    kappa = (
+        None if concentration is None else torch.as_tensor(concentration, device="cpu").double()
+    )
     shared = isinstance(entries, MultinomialEntries)
     if kappa is not None and kappa.ndim and isinstance(entries, MultinomialEntries):
         kappa = kappa[entries.atse]

@@ -38,8 +38,10 @@ def cells_of(
     n_cells = max(int(entries.n_cells * (n_entries / entries.n_entries)), _LEAST_CELLS)
     if n_cells >= entries.n_cells:
         return None
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(entries.n_cells, generator=generator)[:n_cells].sort().values
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return (
+        torch.randperm(entries.n_cells, generator=generator, device="cpu")[:n_cells].sort().values
+    )
 
 
 def fit_concentration(
@@ -111,10 +113,10 @@ def fit_junction_dispersion(
         size = entries.n_junctions
 
     def slope(kappa: float) -> torch.Tensor:
-        every = torch.full((size,), kappa, device=entries.device)
+        every = torch.full((size,), kappa, dtype=torch.float32, device=entries.device)
         counts = (ops.expected_counts(entries, *one, every, backend=backend) for one in draws)
         grad = sum(part.concentration_grad.double() for part in counts)
-        return kappa * torch.as_tensor(grad).cpu() / len(draws)
+        return kappa * torch.as_tensor(grad, device="cpu") / len(draws)
 
     low, high = (math.log(bound) for bound in _JUNCTION_BOUNDS)
     knots = np.linspace(low, high, _N_KNOTS)

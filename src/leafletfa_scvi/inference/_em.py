@@ -7,8 +7,8 @@ the beta-binomial is fitted like a binomial mixture whose reads are replaced by 
 
 With them phi and psi have the closed updates of the admixture EM, and the objective never falls
 for fixed kappa, prevalence and prior. The Dirichlet-multinomial has t1 alone, and psi is scaled to
-sum to one within an ATSE. MAP is taken in softmax and logit coordinates (DESIGN: densities of
-Dirichlet and Beta with parameters below 1 have no maximum).
+sum to one within an ATSE. MAP is taken in softmax and logit coordinates (densities of Dirichlet
+and Beta with parameters below 1 have no maximum).
 
 Steps are accelerated by squared extrapolation (SQUAREM, Varadhan and Roland 2008), of which only
 those are kept that do not lower the objective.
@@ -218,7 +218,7 @@ class _Hyperparameters:
         if self.by_junction and self.junctions is not None:
             return False
         value = fit_concentration(problem.entries, *state, self.seed)
-        problem.kappa = torch.tensor(value, device=state.phi.device)
+        problem.kappa = torch.tensor(value, dtype=torch.float32, device=state.phi.device)
         return True
 
     def _fit_to_draws(self, state: _State) -> None:
@@ -245,7 +245,8 @@ class _Hyperparameters:
             problem.kappa = self.junctions.kappa.to(device)
         else:
             fits = [fit_concentration(entries, *one, self.seed) for one in draws]
-            problem.kappa = torch.tensor(fits, device=device).log().mean().exp()
+            kappas = torch.tensor(fits, dtype=torch.float32, device=device)
+            problem.kappa = kappas.log().mean().exp()
 
 
 @torch.no_grad()
@@ -318,7 +319,9 @@ def fit_em(
     problem = _Problem(
         entries,
         prior.to(where),
-        None if concentration is None else torch.as_tensor(concentration).float().to(where),
+        None
+        if concentration is None
+        else torch.as_tensor(concentration, dtype=torch.float32, device=where),
         state.phi.mean(0) if prevalence is None else prevalence.to(where),
         activity_concentration,
         learn_programs,

@@ -73,7 +73,7 @@ def activity_variance(
         for the Dirichlet-multinomial.
     """
     n_programs = phi.shape[1]
-    variance = torch.zeros(phi.shape)
+    variance = torch.zeros(phi.shape, dtype=torch.float32, device="cpu")
     if n_programs == 1:
         return variance
     psi_np = psi.double().cpu().numpy()
@@ -130,7 +130,7 @@ def program_variance(
     scale = 1.0 / (middle * (1.0 - middle))
     even = np.full((n_programs, n_programs), 1.0 / n_programs)
     apart = np.eye(n_programs) - even
-    variance = torch.empty(psi.shape)
+    variance = torch.empty(psi.shape, dtype=torch.float32, device="cpu")
     step = max(_GATHERED // n_programs**2, 1)
     for start in range(0, len(total), step):
         rows = slice(start, start + step)

@@ -182,8 +182,8 @@ def program_prior(
     mean = usage.float().clamp(_MIN_MEAN, 1.0 - _MIN_MEAN)
     if kind == "global":
         mean = torch.ones_like(mean) if shared else mean.mean().expand_as(mean).clone()
-    weights = torch.full((len(STRENGTHS),), 1.0 / len(STRENGTHS), device=device)
-    strength = torch.full((len(mean), 1), _FIRST_STRENGTH, device=device)
+    weights = mean.new_full((len(STRENGTHS),), 1.0 / len(STRENGTHS))
+    strength = mean.new_full((len(mean), 1), _FIRST_STRENGTH)
     prior = ProgramPrior(kind, mean, strength, atse, shared, weights)
     if shared:
         prior = replace(prior, mean=mean / prior._within_atse(mean[:, None])[:, 0])

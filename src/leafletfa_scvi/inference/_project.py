@@ -65,7 +65,7 @@ def fit_activities(
     -------
     ``(B, K)`` Dirichlet concentrations; ``alpha`` for cells without any observed entry.
     """
-    out = torch.empty(entries.n_cells, psi.shape[1])
+    out = torch.empty(entries.n_cells, psi.shape[1], dtype=torch.float32, device="cpu")
     kappa = None if concentration is None else concentration.detach().to(psi.device)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
@@ -88,7 +88,7 @@ def _fit_block(
     n_steps: int,
 ) -> torch.Tensor:
     n_programs = psi.shape[1]
-    flat = torch.full((entries.n_cells, n_programs), 1.0 / n_programs)
+    flat = psi.new_full((entries.n_cells, n_programs), 1.0 / n_programs)
     fit = fit_em(
         entries,
         Start(flat, psi),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -100,11 +100,13 @@ def waypoints(
     """
     entries = entries.to("cpu")
     mean = junction_usage(entries)
-    atse = torch.arange(entries.n_junctions) if atse is None else torch.as_tensor(atse)
+    if atse is None:
+        atse = torch.arange(entries.n_junctions, device="cpu")
+    atse = torch.as_tensor(atse, device="cpu")
     most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (_GROUPS_PER_PROGRAM * n_programs))
     chosen = cells_of(entries, most, seed)
     some = entries if chosen is None else entries.select(chosen)
-    chosen = torch.arange(entries.n_cells) if chosen is None else chosen
+    chosen = torch.arange(entries.n_cells, device="cpu") if chosen is None else chosen
     reads = _weighted_reads(some, atse)
     prior = program_prior("mixture", mean, atse)
     best = None
@@ -116,7 +118,7 @@ def waypoints(
         if best is None or clusters.log_likelihood > best[0].log_likelihood:
             best = clusters, scores
     if best is None:  # nothing was observed
-        flat = torch.full((entries.n_cells, n_programs), 1.0 / n_programs)
+        flat = mean.new_full((entries.n_cells, n_programs), 1.0 / n_programs)
         start = Start(flat, mean[:, None].repeat(1, n_programs))
         none = np.zeros((len(chosen), 2))
         return Waypoints(start, chosen.numpy(), none, np.zeros((n_programs, 2)), 0.0)
@@ -130,7 +132,7 @@ def waypoints(
 
 def _weighted_reads(entries: ObservedEntries, atse: torch.Tensor) -> WeightedReads:
     weight = precision(entries.total).numpy()
-    count = (entries.count / entries.total).numpy() * weight
+    count = (entries.count.float() / entries.total).numpy() * weight
     layout = entries.column.numpy(), entries.indptr.numpy()
     shape = (entries.n_cells, entries.n_junctions)
     size = torch.bincount(atse)[atse].float().numpy()
@@ -151,7 +153,7 @@ def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) ->
         if kind == "pearson":
             weight = weight / (m * (1.0 - m)).clamp(min=_MIN_VARIANCE)
         first = int(entries.indptr[cells.start])
-        centred = block.count / block.total - m
+        centred = block.count.float() / block.total - m
         values[first : first + block.n_entries] = (centred * weight.sqrt()).numpy()
     shape = (entries.n_cells, entries.n_junctions)
     return sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
@@ -211,7 +213,7 @@ def _from_clusters(
 ) -> Start:
     """Activities and programs of all cells; programs beyond the clusters at junction means."""
     psi = mean[:, None].repeat(1, n_programs)
-    phi = torch.full((entries.n_cells, n_programs), (1.0 - _OWN_SHARE) / n_programs)
+    phi = mean.new_full((entries.n_cells, n_programs), (1.0 - _OWN_SHARE) / n_programs)
     n_clusters = clusters.membership.shape[1]
     psi[:, :n_clusters] = torch.from_numpy(clusters.programs)
     if some is entries:
@@ -225,9 +227,10 @@ def _from_clusters(
 
 def random_start(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
     """Start from activities drawn from a flat Dirichlet and programs around the junction means."""
-    generator = torch.Generator().manual_seed(seed)
-    gamma = -torch.rand(entries.n_cells, n_programs, generator=generator).clamp(min=1e-6).log()
+    generator = torch.Generator("cpu").manual_seed(seed)
+    how: Any = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
+    gamma = -torch.rand(entries.n_cells, n_programs, **how).clamp(min=1e-6).log()
     phi = gamma / gamma.sum(1, keepdim=True)
-    noise = torch.randn(entries.n_junctions, n_programs, generator=generator)
+    noise = torch.randn(entries.n_junctions, n_programs, **how)
     psi = torch.sigmoid(torch.logit(junction_usage(entries.to("cpu")))[:, None] + noise)
     return Start(phi, psi)

@@ -25,10 +25,10 @@ def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS)
     Reads of a cell weigh as in :func:`precision`. The mean is shrunk by ``pseudo_reads`` towards
     the mean of all junctions, which a junction without any observed entry is given.
     """
-    used, seen = torch.zeros(2, entries.n_junctions, device=entries.device)
+    used, seen = torch.zeros(2, entries.n_junctions, dtype=torch.float32, device=entries.device)
     for _, block in entries.blocks():
         column, weight = block.column.long(), precision(block.total)
-        used.index_add_(0, column, weight * (block.count / block.total))
+        used.index_add_(0, column, weight * (block.count.float() / block.total))
         seen.index_add_(0, column, weight)
     overall = used.sum() / seen.sum().clamp(min=1e-12)
     mean = (used + pseudo_reads * overall) / (seen + pseudo_reads)
@@ -40,14 +40,14 @@ def shared_usage(entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS
 
     As :func:`junction_usage`, shrunk towards equal usage of the junctions of an ATSE.
     """
-    used = torch.zeros(entries.n_junctions, device=entries.device)
+    used = torch.zeros(entries.n_junctions, dtype=torch.float32, device=entries.device)
     for _, block in entries.blocks():
         reads = block.reads
-        share = precision(reads.total) * (reads.count / reads.total)
+        share = precision(reads.total) * (reads.count.float() / reads.total)
         used.index_add_(0, reads.column.long(), share)
     size = torch.bincount(entries.atse, minlength=entries.n_atses)[entries.atse]
-    used = used + pseudo_reads / size
-    whole = torch.zeros(entries.n_atses, device=used.device).index_add_(0, entries.atse, used)
+    used = used + pseudo_reads / size.float()
+    whole = used.new_zeros(entries.n_atses).index_add_(0, entries.atse, used)
     return used / whole[entries.atse]
 
 

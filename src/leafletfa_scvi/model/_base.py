@@ -179,4 +179,4 @@ class SplicingModelBase(BaseModelClass):
 
     def _seed(self) -> int:
         """A seed from torch's random state, which ``scvi.settings.seed`` sets."""
-        return int(torch.randint(2**31 - 1, ()))
+        return int(torch.randint(2**31 - 1, (), device="cpu"))

@@ -77,7 +77,7 @@ class CellsMixin(WidthsMixin):
         if indices is not None:
             at = positions(indices, data.n_obs)
             names, known, entries = names[at], known[at], entries.select(torch.from_numpy(at))
-        concentration = torch.empty(len(names), self.n_programs)
+        concentration = trained.new_empty(len(names), self.n_programs)
         seen = torch.from_numpy(known >= 0)
         concentration[seen] = trained[torch.from_numpy(known[known >= 0])]
         if not bool(seen.all()):

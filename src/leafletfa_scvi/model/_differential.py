@@ -165,7 +165,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
         sides = []
         for name in chosen:
             k = self.program_names.index(name)
-            own = torch.zeros(self.n_programs)
+            own = torch.zeros_like(prevalence)
             own[k] = 1.0
             others = prevalence.clone()
             others[k] = 0.0
@@ -197,8 +197,8 @@ class DifferentialSplicingMixin(PosteriorMixin):
         ``draws`` gives weights of programs, ``(2 n_pairs, K)``: group 1 and 2 of each pair.
         """
         programs, n_junctions = self.module.guide.psi(), len(self.junction_names)
-        beyond = torch.zeros(n_pairs, n_junctions)
-        total = torch.zeros(n_pairs, n_junctions)
+        beyond = torch.zeros(n_pairs, n_junctions, dtype=torch.float32, device="cpu")
+        total = torch.zeros_like(beyond)
         for weights in draws:
             sides = weights[0::2] - weights[1::2]
             difference = sides @ programs.sample()[:n_junctions].cpu().T

@@ -20,6 +20,7 @@ from leafletfa_scvi._constants import (
 )
 from leafletfa_scvi.data import CheckedContent
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
+from leafletfa_scvi.model._inherited import InheritedMixin
 from leafletfa_scvi.model._persistence import PersistenceMixin
 from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._prune import PruneMixin
@@ -63,6 +64,7 @@ class LeafletFAModel(
     PosteriorMixin,
     QueryMixin,
     PersistenceMixin,
+    InheritedMixin,
 ):
     """Splicing programs of single cells: a Beta-Dirichlet factor model of junction counts.
 
@@ -144,6 +146,7 @@ class LeafletFAModel(
         columns: np.ndarray | None = None,
     ) -> None:
         super().__init__(adata, registry)
+        self.get_normalized_function_name = "get_normalized_splicing"
         _one_of("likelihood", likelihood, _LIKELIHOODS)
         if dispersion is not None:
             _one_of("dispersion", dispersion, ("global", "junction"))
@@ -201,7 +204,7 @@ class LeafletFAModel(
             concentration=concentration,
             activity_concentration=activity_concentration,
             concentration_prior=concentration_prior,
-            columns=torch.as_tensor(columns),
+            columns=torch.as_tensor(columns, device="cpu"),
         )
         self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
         self.frozen_programs_ = False

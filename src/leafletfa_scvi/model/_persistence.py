@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyro
-from scvi.model.base._constants import SAVE_KEYS
 
-from leafletfa_scvi.data import cell_fingerprints
+from leafletfa_scvi._scvi import SAVE_KEYS
+from leafletfa_scvi.data import cell_fingerprints, match_cells
 from leafletfa_scvi.model._cells import CellsMixin
+from leafletfa_scvi.model._training_options import training_device
+from leafletfa_scvi.module import pyro_alone
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -51,7 +53,7 @@ class PersistenceMixin(CellsMixin):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
             # scvi saves Pyro's whole global store; what other models left there is not ours.
-            with pyro.get_param_store().scope():
+            with pyro_alone(), pyro.get_param_store().scope():
                 super().save(folder, prefix=prefix, **{**kwargs, "overwrite": True})
             target.mkdir(exist_ok=True)
             for file in Path(folder).iterdir():
@@ -93,9 +95,10 @@ class PersistenceMixin(CellsMixin):
         TypeError
             ``adata`` is True.
         """
+        training_device(accelerator, device)
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
-        with pyro.get_param_store().scope():
+        with pyro_alone(), pyro.get_param_store().scope():
             try:
                 model = super().load(
                     str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs
@@ -114,10 +117,10 @@ class PersistenceMixin(CellsMixin):
         if model.adata is not None:
             model._check_junctions(model.adata)
             names = model.adata.obs_names.astype(str).to_numpy()
-            other = names != model.cell_names_
-            other |= cell_fingerprints(model._training_entries()) != model.cell_fingerprints_
-            if other.any():
-                at = int(np.flatnonzero(other)[0])
+            prints = cell_fingerprints(model._training_entries())
+            known = match_cells(names, prints, model.cell_names_, model.cell_fingerprints_)
+            if not np.array_equal(known, np.arange(len(names))):
+                at = int(np.flatnonzero(known != np.arange(len(names)))[0])
                 raise ValueError(_OTHER_CELLS.format(found=f"cell {names[at]!r} at position {at}"))
         if model.frozen_programs_:
             model._freeze_programs()

@@ -70,7 +70,7 @@ class PosteriorMixin(CellsMixin):
             the others must have the same total there and share its reads.
         """
         cells = self._cells(adata, indices)
-        return pd.DataFrame(cells.mean.numpy(), cells.names, self.program_names)
+        return pd.DataFrame(cells.mean.numpy(), _labels(cells.names), self.program_names)
 
     def get_latent_representation(
         self, adata: AnnData | None = None, indices: Indices = None
@@ -137,7 +137,7 @@ class PosteriorMixin(CellsMixin):
             a, b = _widened(*(x[: len(index)].cpu() for x in given))
         elif parameter == "phi":
             cells = self._cells(adata, indices)
-            a, index = cells.concentration, cells.names
+            a, index = cells.concentration, _labels(cells.names)
             a, b = _widened(a, a.sum(1, keepdim=True) - a, self._cell_variance(cells))
             if self.n_programs == 1:
                 ones = pd.DataFrame(np.ones(a.shape), index, self.program_names)
@@ -213,7 +213,7 @@ class PosteriorMixin(CellsMixin):
             expected = expected[:, place_of]
         if return_numpy:
             return expected
-        return pd.DataFrame(expected, cells.names, self.junction_names[columns])
+        return pd.DataFrame(expected, _labels(cells.names), _labels(self.junction_names[columns]))
 
     def _expected_observed(
         self, cells: CellPosterior, psi: torch.Tensor, concentrations: np.ndarray | None
@@ -252,7 +252,7 @@ class PosteriorMixin(CellsMixin):
         kappa = None if kappa is None else kappa.cpu()
         entries = self._likelihood_entries(cells.observed())
         value = ops.log_likelihood(entries, cells.mean, psi, kappa)
-        return pd.Series(value.double().numpy(), cells.names, name="log_likelihood")
+        return pd.Series(value.double().numpy(), _labels(cells.names), name="log_likelihood")
 
     def _programs_frame(self, values: torch.Tensor) -> pd.DataFrame:
         return pd.DataFrame(values.cpu().numpy(), self.junction_names, self.program_names)
@@ -288,6 +288,11 @@ def _widened(
     size = torch.maximum(size, _LEAST / (1.0 - mean).clamp(min=1e-12))
     size = torch.minimum(size, total)
     return torch.where(b == 0.0, a, size * mean), torch.where(b == 0.0, b, size * (1.0 - mean))
+
+
+def _labels(names: np.ndarray) -> pd.Index:
+    """Names as an index of the type that pandas gives strings, also where there are none."""
+    return pd.Index(names, dtype=pd.Index(["SP_1"]).dtype)
 
 
 def _near_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:

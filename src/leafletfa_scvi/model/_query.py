@@ -10,6 +10,7 @@ import torch
 
 from leafletfa_scvi.data import CheckedContent, align_junctions, check_axes
 from leafletfa_scvi.model._cells import CellsMixin
+from leafletfa_scvi.model._training_options import training_device
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -60,6 +61,7 @@ class QueryMixin(CellsMixin):
         RuntimeError
             The reference is not trained.
         """
+        training_device(accelerator, device)
         reference = cls._reference(reference_model, accelerator=accelerator, device=device)
         reference._require_trained()
         check_axes(adata)

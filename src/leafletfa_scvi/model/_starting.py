@@ -71,7 +71,7 @@ class StartMixin(WidthsMixin):
     ) -> tuple[inference.EMResult, inference.Waypoints | None]:
         """EM from one start, and the waypoints where it is these."""
         model, seed, found = self.module.model, self._seed(), None
-        atse = None if self.atse_codes_ is None else torch.as_tensor(self.atse_codes_)
+        atse = None if self.atse_codes_ is None else torch.from_numpy(self.atse_codes_)
         if not isinstance(init, str):
             start = self._given_start(init, entries)
         elif init == "waypoints":
@@ -106,7 +106,7 @@ class StartMixin(WidthsMixin):
         if not isinstance(init, (tuple, list)) or len(init) != 2:
             raise ValueError(_EXPECTED_INIT.format(found=type(init).__name__))
         given = zip(init, _NAMES, (self.cell_names_, self.junction_names), strict=True)
-        phi, psi = (torch.as_tensor(_values(*one)) for one in given)
+        phi, psi = (torch.from_numpy(_values(*one)) for one in given)
         shapes = (entries.n_cells, self.n_programs), (entries.n_junctions, self.n_programs)
         if (tuple(phi.shape), tuple(psi.shape)) != shapes:
             raise ValueError(

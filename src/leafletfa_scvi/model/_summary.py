@@ -13,7 +13,7 @@ from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.inference import STRENGTHS
 from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._training_options import check_whole
-from leafletfa_scvi.module import ClosedFormELBO
+from leafletfa_scvi.module import ClosedFormELBO, pyro_alone
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -46,11 +46,12 @@ class SummaryMixin(PosteriorMixin):
         entries = self._training_entries()
         loss = ClosedFormELBO(num_particles=n_particles)
         module, total = self.module, 0.0
-        for batch in cell_loader(self._likelihood_entries(entries), batch_size):
-            cells = batch["cells"].to(module.device)
-            part = batch["entries"].to(module.device)
-            value = loss.loss(module.model, module.guide, cells, part)
-            total -= value * len(cells) / entries.n_cells
+        with pyro_alone():
+            for batch in cell_loader(self._likelihood_entries(entries), batch_size):
+                cells = batch["cells"].to(module.device)
+                part = batch["entries"].to(module.device)
+                value = loss.loss(module.model, module.guide, cells, part)
+                total -= value * len(cells) / entries.n_cells
         return float(total)
 
     @torch.no_grad()
@@ -76,7 +77,7 @@ class SummaryMixin(PosteriorMixin):
         if not 0.0 < level < 1.0:
             raise ValueError(f"Expected level in (0, 1), found {level}.")
         guide, tail = self.module.guide, (1.0 - level) / 2.0
-        quantiles = torch.tensor([tail, 1.0 - tail], device=self.module.device)
+        quantiles = self.module.model.one.new_tensor([tail, 1.0 - tail])
         rows: dict[str, tuple[float, float, float, float]] = {}
         sites = {name: guide.scalar(name) for name in guide.scalars}
         if self.module.model.junction_prior == "global":

@@ -7,10 +7,12 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from scvi.train import TrainRunner
 
+from leafletfa_scvi._warnings import UnsettledWarning
 from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._starting import Init, StartMixin
 from leafletfa_scvi.model._training_options import (
@@ -22,6 +24,7 @@ from leafletfa_scvi.model._training_options import (
     resolve_loggers,
     training_device,
 )
+from leafletfa_scvi.module import pyro_alone
 from leafletfa_scvi.train import (
     SplicingDataSplitter,
     SplicingTrainingPlan,
@@ -32,7 +35,6 @@ from leafletfa_scvi.train import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy as np
     from lightning.pytorch.loggers import Logger
 
     from leafletfa_scvi import inference
@@ -58,7 +60,7 @@ class TrainingMixin(StartMixin):
         *,
         method: Literal["svi", "em"] = "svi",
         accelerator: str = "auto",
-        device: int | str = "auto",
+        devices: int | str | list[int] = "auto",
         batch_size: int | None = None,
         init: Init | tuple[np.ndarray, np.ndarray] = "waypoints",
         n_restarts: int = 1,
@@ -75,7 +77,9 @@ class TrainingMixin(StartMixin):
         A start is improved by expected-table EM, which needs no learning rate; the posterior is
         then found by variational inference from there. Repeats exactly on the CPU for a given
         ``scvi.settings.seed``. A second call goes on from where the first ended. Where training
-        fails or is interrupted, the model is left as it was before the call.
+        fails or is interrupted, the model is left as it was before the call. Threads train one at
+        a time: a second one waits until the first has ended, as Pyro keeps its state for the
+        whole process.
 
         Parameters
         ----------
@@ -85,9 +89,9 @@ class TrainingMixin(StartMixin):
             ``"svi"``: EM, then variational inference, for a posterior; ``"em"``: the EM fit
             alone, a point estimate in seconds, with widths from the curvature of the likelihood.
             It has no use for ``max_epochs``, ``batch_size`` and ``early_stopping``.
-        accelerator, device
+        accelerator, devices
             Where to train, as in :class:`lightning.pytorch.Trainer`: ``"cpu"``, ``"gpu"``, ...;
-            one device.
+            ``devices`` is one device, for example ``[1]`` for the second GPU.
         batch_size
             Cells in a minibatch; None for the full batch, which is fastest where it fits.
         init
@@ -163,8 +167,8 @@ class TrainingMixin(StartMixin):
         trainer_kwargs["logger"] = resolve_loggers(logger)
         given = trainer_kwargs.get("callbacks") or []  # one or None, as Lightning has it
         callbacks = list(given) if isinstance(given, list | tuple) else [given]
-        target = training_device(accelerator, device)
-        with self._as_before_on_failure():
+        target = training_device(accelerator, devices)
+        with pyro_alone(), self._as_before_on_failure():
             training, hidden = self._split(
                 validation_size, stop_by == "validation", trainer_kwargs
             )
@@ -199,7 +203,7 @@ class TrainingMixin(StartMixin):
                     data_splitter=splitter,
                     max_epochs=max_epochs,
                     accelerator=accelerator,
-                    devices=device,
+                    devices=devices,
                     early_stopping=stop_by == "validation",
                     **trainer_kwargs,
                 )
@@ -231,11 +235,12 @@ class TrainingMixin(StartMixin):
         assert fit is not None
         self.module.eval()
         self.is_trained_, self.history_ = True, {}
+        self.train_indices = np.arange(self.module.model.n_obs)
         if not fit.converged:
             warnings.warn(
                 f"EM was still rising after {n_iterations} passes over the data: raise "
                 "em_iterations.",
-                UserWarning,
+                UnsettledWarning,
                 stacklevel=3,
             )
 
@@ -248,7 +253,7 @@ class TrainingMixin(StartMixin):
             warnings.warn(
                 "The loss was still falling when training ended (pl.history shows it): call "
                 "train() again to go on, or begin anew with more max_epochs.",
-                UserWarning,
+                UnsettledWarning,
                 stacklevel=3,
             )
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
-from scvi.model._utils import parse_device_args
 from scvi.train import Trainer
-from scvi.train._logger import SimpleLogger
 
-if TYPE_CHECKING:
-    import torch
+from leafletfa_scvi._scvi import SimpleLogger, parse_device_args
 
+_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 _RUNNER_ARGUMENTS = {"ckpt_path", "trainer_config"}
 
 
@@ -92,25 +93,51 @@ def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
         known |= set(inspect.signature(trainer.__init__).parameters)
     unknown = sorted(set(arguments) - known)
     if unknown:
-        raise TypeError(f"train() has no argument {unknown[0]!r}, nor has the trainer.")
+        alike = get_close_matches(unknown[0], sorted(known), 1)
+        raise TypeError(
+            f"train() has no argument {unknown[0]!r}, nor has the trainer"
+            + (f"; did you mean {alike[0]!r}?" if alike else ".")
+        )
 
 
-def training_device(accelerator: str, device: int | str) -> torch.device:
+def training_device(accelerator: str, devices: int | str | list[int]) -> torch.device:
     """The one device to train on.
 
     Raises
     ------
     ValueError
-        Several devices are asked for: activities live in one process.
+        The accelerator is unknown or not there, or the device is not; or several devices are asked
+        for: activities live in one process.
     """
-    kind, devices, target = parse_device_args(accelerator, device, return_device="torch")
-    several = len(devices) > 1 if isinstance(devices, Sequence) else kind == "cpu" and devices != 1
-    if several and devices != "auto":
+    _check_accelerator(accelerator)
+    try:
+        kind, found, target = parse_device_args(accelerator, devices, return_device="torch")
+    except (MisconfigurationException, TypeError) as error:
         raise ValueError(
-            f"Expected one device, found accelerator={accelerator!r} with device={device!r}. "
-            "Training runs in one process; leave device out on the CPU."
+            f"accelerator={accelerator!r} has no device {devices!r}; torch sees "
+            f"{torch.cuda.device_count()} CUDA devices. Leave the device out to use the first."
+        ) from error
+    several = len(found) > 1 if isinstance(found, Sequence) else kind == "cpu" and found != 1
+    if several and found != "auto":
+        raise ValueError(
+            f"Expected one device, found accelerator={accelerator!r} with devices={devices!r}. "
+            "Training runs in one process; leave devices out on the CPU."
         )
     return target
+
+
+def _check_accelerator(name: Any) -> None:
+    """Refuse an accelerator that is unknown or that torch cannot use here."""
+    if name not in _ACCELERATORS:
+        raise ValueError(f"Expected accelerator to be one of {_ACCELERATORS}, found {name!r}.")
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}
+    if not there.get(name, True):
+        kind = {"gpu": "GPU", "cuda": "CUDA device", "mps": "Apple GPU (MPS)"}[name]
+        raise ValueError(
+            f"There is no {kind} for accelerator={name!r} that torch {torch.__version__} can use: "
+            "leave accelerator out, or use 'cpu'."
+        )
 
 
 def resolve_loggers(logger: str | bool | Logger | Sequence[Logger] | None) -> list[Logger]:

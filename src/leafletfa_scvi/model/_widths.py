@@ -26,7 +26,7 @@ class WidthsMixin(SplicingModelBase):
         """
         if self.module.model.shared or self.atse_codes_ is None:
             return None
-        atse = torch.as_tensor(self.atse_codes_)
+        atse = torch.from_numpy(self.atse_codes_)
         size = torch.bincount(atse)[atse].float()
         return (size - 1.0).clamp(min=1.0) / size
 
@@ -72,7 +72,7 @@ class WidthsMixin(SplicingModelBase):
     def _first_prior(self, entries: ObservedEntries) -> inference.ProgramPrior:
         """Prior of the programs before its strengths are fitted."""
         fitted = self._likelihood_entries(entries)
-        atse = None if self.atse_codes_ is None else torch.as_tensor(self.atse_codes_)
+        atse = None if self.atse_codes_ is None else torch.from_numpy(self.atse_codes_)
         shared = isinstance(fitted, ops.MultinomialEntries)
         usage = inference.junction_usage(entries)
         if isinstance(fitted, ops.MultinomialEntries):

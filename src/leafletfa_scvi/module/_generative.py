@@ -1,4 +1,4 @@
-"""The generative model: Beta-Dirichlet factors of junction counts (DESIGN: section 3)."""
+"""The generative model: Beta-Dirichlet factors of junction counts."""
 
 from __future__ import annotations
 
@@ -101,15 +101,16 @@ class SplicingGenerativeModel(nn.Module):
         self.activity_concentration = activity_concentration
         self.concentration_prior = concentration_prior
         if columns is None:
-            columns = torch.arange(n_junctions)
+            columns = torch.arange(n_junctions, device="cpu")
         self.n_columns = len(columns)
-        self.register_buffer("one", torch.ones(()), persistent=False)
+        one = torch.ones((), dtype=torch.float32, device=columns.device)
+        self.register_buffer("one", one, persistent=False)
         self.register_buffer("columns", columns, persistent=False)
-        self.register_buffer("activity_weight", torch.ones(()))
+        self.register_buffer("activity_weight", one.clone())
         self._groups: ops.Groups | None = None
         self._constants: tuple[torch.Tensor, int, torch.Tensor] | None = None
         if junction_prior == "mixture":
-            size = ops.Groups(columns).sum(torch.ones(self.n_columns, 1))[columns, 0]
+            size = ops.Groups(columns).sum(one.expand(self.n_columns, 1))[columns, 0]
             mean = 1.0 / size if self.shared else torch.full_like(size, 0.5)
             self.register_buffer("program_mean", mean)
 

@@ -9,7 +9,7 @@ store, so two models in one process cannot touch each other.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import pyro.distributions as dist
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _MIN_LOG, _MAX_LOG = math.log(1e-2), math.log(1e6)
 _MIN_SCALE, _MAX_SCALE = math.log(1e-3), math.log(2.0)
 
+_SINGLE: Any = {"dtype": torch.float32, "device": "cpu"}
+"""What parameters are made as, whatever torch's defaults."""
 _BY_PROGRAM = {
     "psi_log_inclusion",
     "psi_log_exclusion",
@@ -46,8 +48,8 @@ class _LogNormalSite(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], loc: float = 0.0, scale: float = 0.1) -> None:
         super().__init__()
-        self.loc = nn.Parameter(torch.full(shape, loc))
-        self.log_scale = nn.Parameter(torch.full(shape, math.log(scale)))
+        self.loc = nn.Parameter(torch.full(shape, loc, **_SINGLE))
+        self.log_scale = nn.Parameter(torch.full(shape, math.log(scale), **_SINGLE))
 
     def distribution(self) -> dist.LogNormal:
         return dist.LogNormal(self.loc, self.log_scale.clamp(_MIN_SCALE, _MAX_SCALE).exp())
@@ -81,18 +83,19 @@ class SplicingGuide(nn.Module):
         for name in self.prior_sites:
             self.add_module(name, _LogNormalSite(prior_shape, scale=0.5))
         if generative.junction_prior == "mixture":
-            self.strength_log = nn.Parameter(torch.zeros(len(STRENGTHS)))
+            self.strength_log = nn.Parameter(torch.zeros(len(STRENGTHS), **_SINGLE))
         self.has_kappas = generative.learns_concentration and generative.dispersion == "junction"
         if self.has_kappas:
             self.kappa = _LogNormalSite((generative.n_dispersions,), loc=math.log(10.0), scale=0.3)
-        self.pi_log = nn.Parameter(torch.full((self.n_programs,), math.log(10.0)))
-        self.psi_log_inclusion = nn.Parameter(torch.zeros(shape))
+        self.pi_log = nn.Parameter(torch.full((self.n_programs,), math.log(10.0), **_SINGLE))
+        self.psi_log_inclusion = nn.Parameter(torch.zeros(shape, **_SINGLE))
         if not generative.shared:
-            self.psi_log_exclusion = nn.Parameter(torch.zeros(shape))
-        self.phi_log = nn.Parameter(torch.zeros(generative.n_obs, self.n_programs))
+            self.psi_log_exclusion = nn.Parameter(torch.zeros(shape, **_SINGLE))
+        by_cell = (generative.n_obs, self.n_programs)
+        self.phi_log = nn.Parameter(torch.zeros(by_cell, **_SINGLE))
         # Of the curvature at the end of training; see LeafletFAModel.get_credible_intervals.
-        self.register_buffer("psi_variance", torch.zeros(shape))
-        self.register_buffer("phi_variance", torch.zeros(generative.n_obs, self.n_programs))
+        self.register_buffer("psi_variance", torch.zeros(shape, **_SINGLE))
+        self.register_buffer("phi_variance", torch.zeros(by_cell, **_SINGLE))
 
     @property
     def shared(self) -> bool:

@@ -71,7 +71,7 @@ class LeafletFAModule(PyroBaseModuleClass):
         if name == "kappa" and self.guide.has_kappas:
             return self.guide.site("kappa").mean
         value = self.model.fixed(name)
-        return None if value is None else torch.tensor(float(value), device=self.device)
+        return None if value is None else self.model.one.new_tensor(float(value))
 
     def junction_concentration(self) -> torch.Tensor | None:
         """Posterior mean of kappa of junctions, ``(P,)`` or a scalar; None for the binomial."""

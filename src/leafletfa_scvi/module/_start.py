@@ -130,7 +130,9 @@ def gamma_fit(values: torch.Tensor) -> tuple[float, float]:
 
 
 def _start_concentration(guide: SplicingGuide, fit: EMResult) -> None:
-    log_kappa = torch.as_tensor(fit.concentration).float().log().to(guide.pi_log.device)
+    log_kappa = torch.as_tensor(
+        fit.concentration, dtype=torch.float32, device=guide.pi_log.device
+    ).log()
     if not guide.has_kappas:
         guide.set_scalar("kappa", float(log_kappa.mean().exp()))
         return

@@ -3,6 +3,7 @@
 Needs torch and numpy; numba makes it fast on the CPU, triton on CUDA devices.
 """
 
+from leafletfa_scvi.ops import _fork  # noqa: F401 - heeds forks from the import on
 from leafletfa_scvi.ops._autograd import choose_backend, expected_counts, log_likelihood
 from leafletfa_scvi.ops._beta_dirichlet import (
     beta_divergence,

@@ -72,7 +72,7 @@ def choose_backend(
             "TRITON_INTERPRET=1 before triton is imported, for tests."
         )
     if not _installed("triton"):
-        raise ImportError("Backend 'triton' needs triton 3.2 or later: pip install triton")
+        raise ImportError("Backend 'triton' needs triton 3.3 or later: pip install triton")
     return "triton"
 
 

@@ -32,7 +32,7 @@ def _rows(tensor: torch.Tensor) -> np.ndarray:
 
 def _seed() -> np.uint64:
     """Seed of one call's random numbers, itself drawn from torch's generator."""
-    return np.uint64(int(torch.randint(1 << 62, ())))
+    return np.uint64(int(torch.randint(1 << 62, (), device="cpu")))
 
 
 class _BetaDraw(torch.autograd.Function):
@@ -42,8 +42,9 @@ class _BetaDraw(torch.autograd.Function):
         from leafletfa_scvi.ops._threads import launch
 
         derivative = any(ctx.needs_input_grad)
-        value = torch.empty(inclusion.shape)
-        slopes = [torch.empty(inclusion.shape if derivative else (1, 1)) for _ in range(2)]
+        value = inclusion.new_empty(inclusion.shape)
+        shape = inclusion.shape if derivative else (1, 1)
+        slopes = [inclusion.new_empty(shape) for _ in range(2)]
         inputs, outputs = (inclusion, exclusion), (value, *slopes)
         launch(
             _gamma.beta_kernel,
@@ -68,8 +69,8 @@ class _DirichletDraw(torch.autograd.Function):
         from leafletfa_scvi.ops._threads import launch
 
         derivative = any(ctx.needs_input_grad)
-        value = torch.empty(concentration.shape)
-        slope = torch.empty(concentration.shape if derivative else (1, 1))
+        value = concentration.new_empty(concentration.shape)
+        slope = concentration.new_empty(concentration.shape if derivative else (1, 1))
         outputs = _rows(value), _rows(slope)
         launch(_gamma.dirichlet_kernel, _seed(), _rows(concentration), derivative, *outputs)
         ctx.save_for_backward(value, slope)
@@ -89,7 +90,7 @@ class _BetaDivergence(torch.autograd.Function):
         from leafletfa_scvi.ops._threads import launch
 
         shape = concentrations[0].shape
-        value, *slopes = (torch.empty(shape) for _ in range(5))
+        value, *slopes = (concentrations[0].new_empty(shape) for _ in range(5))
         arrays = [_rows(t) for t in (*concentrations, value, *slopes)]
         launch(_divergence.beta_kernel, *arrays)
         ctx.save_for_backward(*slopes)
@@ -108,7 +109,7 @@ class _DirichletDivergence(torch.autograd.Function):
         from leafletfa_scvi.ops import _divergence
         from leafletfa_scvi.ops._threads import launch
 
-        value, d_a, d_b = torch.empty(a.shape[:-1]), torch.empty(a.shape), torch.empty(a.shape)
+        value, d_a, d_b = (a.new_empty(shape) for shape in (a.shape[:-1], a.shape, a.shape))
         arrays = _rows(a), _rows(b), value.reshape(-1).numpy(), _rows(d_a), _rows(d_b)
         launch(_divergence.dirichlet_kernel, *arrays)
         ctx.save_for_backward(d_a, d_b)

@@ -108,7 +108,7 @@ class ObservedEntries:
     def max_total(self) -> int:
         """Largest ATSE total, 0 where nothing is observed; looked up once."""
         if "max_total" not in self._cache:
-            largest = self.total.max() if self.n_entries else torch.tensor(0)
+            largest = self.total.max() if self.n_entries else self.total.new_zeros(())
             self._cache["max_total"] = largest.to(torch.int64)
         return int(self._cache["max_total"])
 

@@ -16,7 +16,7 @@ class _GammaTerms(torch.autograd.Function):
         from leafletfa_scvi.ops import _divergence
         from leafletfa_scvi.ops._threads import launch
 
-        value, first, second = (torch.empty(x.shape) for _ in range(3))
+        value, first, second = (x.new_empty(x.shape) for _ in range(3))
         given = x.detach().contiguous()
         launch(
             _divergence.gamma_kernel,

@@ -54,8 +54,8 @@ class _GroupedDirichletDraw(torch.autograd.Function):
         from leafletfa_scvi.ops._threads import launch
 
         derivative = ctx.needs_input_grad[0]
-        value = torch.empty(concentration.shape)
-        slope = torch.empty(concentration.shape if derivative else (1, 1))
+        value = concentration.new_empty(concentration.shape)
+        slope = concentration.new_empty(concentration.shape if derivative else (1, 1))
         launch(
             _gamma.grouped_kernel,
             _seed(),

@@ -10,6 +10,8 @@ import numba
 import torch
 from numba.core import event
 
+from leafletfa_scvi.ops._fork import check_pool, in_child
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,6 +19,15 @@ logger = logging.getLogger("leafletfa_scvi")
 
 # One kernel at a time: concurrent calls abort under numba's workqueue layer.
 _lock = threading.Lock()
+
+
+def _new_lock() -> None:
+    """Forget a lock that a thread of the parent held when the process was forked."""
+    global _lock
+    _lock = threading.Lock()
+
+
+in_child(_new_lock)
 
 
 class _Announce(event.Listener):
@@ -40,7 +51,14 @@ _announce = _Announce()
 
 
 def launch(kernel: Callable[..., Any], *args: Any) -> None:
-    """Run a kernel on torch's number of threads and leave torch's setting as it was."""
+    """Run a kernel on torch's number of threads and leave torch's setting as it was.
+
+    Raises
+    ------
+    RuntimeError
+        In a forked child whose parent ran numba kernels: threads are lost in a fork.
+    """
+    check_pool()
     with _lock, event.install_listener("numba:compile", _announce):
         n_threads, numba_threads = torch.get_num_threads(), numba.get_num_threads()
         numba.set_num_threads(max(1, min(n_threads, numba.config.NUMBA_NUM_THREADS)))

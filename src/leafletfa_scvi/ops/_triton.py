@@ -182,16 +182,17 @@ def _entry_sums(
     phi, psi = _padded(phi, entries), _padded(psi, entries)
     stride = psi.shape[1]
     segments = _row_segments(visited)
-    value = torch.empty(segments.n, device=device)
-    by_row = torch.empty(segments.n if n_factors else 0, stride, device=device)
+    single: Any = {"dtype": torch.float32, "device": device}
+    value = torch.empty(segments.n, **single)
+    by_row = torch.empty(segments.n if n_factors else 0, stride, **single)
     by_column = rates = kappa_sum = kappa_by_column = None
     if in_order:
-        rates = torch.empty(visited.n_entries, n_factors + per_column, device=device)
+        rates = torch.empty(visited.n_entries, n_factors + per_column, **single)
     elif n_factors:
-        by_column = torch.zeros(n_factors, n_columns, stride, device=device)
-        kappa_by_column = torch.zeros(n_columns, device=device) if per_column else None
+        by_column = torch.zeros(n_factors, n_columns, stride, **single)
+        kappa_by_column = torch.zeros(n_columns, **single) if per_column else None
     if n_factors and kappa is not None and not per_column:
-        kappa_sum = torch.empty(segments.n, device=device)
+        kappa_sum = torch.empty(segments.n, **single)
     chosen = config("rows", stride)
     _launch(
         kernels.row_kernel,
@@ -256,8 +257,8 @@ def _column_sums(
     segments = visited.derived("column_segments", lambda: _segments(index.indptr, len(index.row)))
     stride = 4 if phi is None else phi.shape[1]
     width = rates.shape[1]
-    part = torch.empty(segments.n, n_factors * stride, device=rates.device)
-    kappa_sum = torch.empty(segments.n, device=rates.device) if width > n_factors else None
+    part = rates.new_empty(segments.n, n_factors * stride)
+    kappa_sum = rates.new_empty(segments.n) if width > n_factors else None
     chosen = config("columns", stride)
     _launch(
         kernels.column_kernel,
@@ -295,14 +296,15 @@ def _total_sums(
     """Terms that hold the totals of ATSEs and kappa alone: of each cell, and their derivative."""
     per_column = kappa.numel() > 1
     segments = _row_segments(totals)
-    value = torch.empty(segments.n, device=totals.device)
+    single: Any = {"dtype": torch.float32, "device": totals.device}
+    value = torch.empty(segments.n, **single)
     kappa_sum = kappa_by_column = rates = None
     if n_factors and not per_column:
-        kappa_sum = torch.empty(segments.n, device=totals.device)
+        kappa_sum = torch.empty(segments.n, **single)
     elif in_order:
-        rates = torch.empty(totals.n_entries, 1, device=totals.device)
+        rates = torch.empty(totals.n_entries, 1, **single)
     elif n_factors:
-        kappa_by_column = torch.zeros(totals.n_junctions, device=totals.device)
+        kappa_by_column = torch.zeros(totals.n_junctions, **single)
     chosen = config("totals", 1)
     _launch(
         kernels.totals_kernel,
@@ -367,7 +369,7 @@ def _table(kappa: torch.Tensor, entries: ObservedEntries) -> torch.Tensor | None
     size = _TABLE.get(entries.total.dtype)
     if size is None:
         return None
-    table = torch.empty(size, 2, device=kappa.device)
+    table = torch.empty(size, 2, dtype=torch.float32, device=kappa.device)
     _launch(kernels.table_kernel, cdiv(size, 1024), kappa, table, SIZE=size, BLOCK=1024)
     return table
 

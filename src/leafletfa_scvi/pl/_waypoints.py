@@ -49,7 +49,8 @@ def waypoints(
     color
         Column of ``model.adata.obs`` to colour cells by: groups in the order of the categories,
         with the colours of ``adata.uns["<color>_colors"]`` where they are there, or numbers.
-        Cells whose counts are no longer in ``model.adata`` are grey. None for the main program of each cell, the one of largest activity.
+        Cells whose counts are no longer in ``model.adata`` are grey. None for the main program of
+        each cell, the one of largest activity.
     ax
         Axes to draw into.
 

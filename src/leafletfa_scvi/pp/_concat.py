@@ -294,9 +294,10 @@ def _agreed(parts: Mapping[str, AnnData], column: str, junctions: pd.Index) -> A
         if column not in part.var:
             continue
         given = part.var[column].astype(object)
-        present = given.notna().to_numpy()
+        is_present = given.notna()
         if column == "motif":
-            present &= (given != _UNKNOWN_MOTIF).to_numpy()
+            is_present &= given != _UNKNOWN_MOTIF
+        present = is_present.to_numpy()
         at = junctions.get_indexer(part.var_names)[present]
         new = given.to_numpy(object)[present]
         differs = (source[at] >= 0) & (values[at] != new)

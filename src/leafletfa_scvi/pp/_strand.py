@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from leafletfa_scvi._constants import CLUSTER_LAYER, DATASET_SLOT
+from leafletfa_scvi.data._layers import named_layers
 from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._introns import introns
 from leafletfa_scvi.pp._part import FORWARD, MOTIFS, REVERSE, STRANDS, UNSTRANDED
@@ -364,7 +365,7 @@ def _summed(
         obs=adata.obs.copy(),
         var=var,
         uns=uns,
-        layers={name: summed(values) for name, values in adata.layers.items()},
+        layers={name: summed(values) for name, values in named_layers(adata).items()},
         obsm={name: values.copy() for name, values in adata.obsm.items()},
         obsp={name: values.copy() for name, values in adata.obsp.items()},
         varm={

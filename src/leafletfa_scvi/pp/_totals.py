@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi.data._layers import get_layer, observed_entries
+from leafletfa_scvi.data._layers import get_layer, named_layers, observed_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -132,8 +132,8 @@ def require_splicing(adata: AnnData) -> None:
     if not is_splicing(adata):
         raise KeyError(
             f"adata lacks {JUNCTION_LAYER!r} or {CLUSTER_LAYER!r}: its layers are "
-            f"{list(adata.layers)}. Make a splicing data set of junction counts first, with "
-            "make_splicing_dataset or splicing_from_counts."
+            f"{sorted(named_layers(adata))}. Make a splicing data set of junction counts first, "
+            "with make_splicing_dataset or splicing_from_counts."
         )
 
 

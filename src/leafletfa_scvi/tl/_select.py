@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ import torch
 from scvi.utils import track
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
+from leafletfa_scvi._warnings import UnsettledWarning
 from leafletfa_scvi.model import LeafletFAModel
 from leafletfa_scvi.model._training_options import check_whole
 from leafletfa_scvi.tl._holdout import evaluate_holdout, holdout_splicing
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.tl._holdout import SplicingHoldout
 
-_UNSETTLED = "EM was still rising|The loss was still falling"
 _DTYPES = {"n_programs": int, "seed": int, "n_entries": int, "settled": bool}
 _OWN_MODEL_ARGUMENTS = {"adata", "n_programs", "registry"}
 
@@ -203,9 +202,9 @@ def _fit(
 def _train(model: LeafletFAModel, training: Mapping[str, Any]) -> bool:
     """Train, and return whether that had come to an end, instead of a warning for each fit."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.filterwarnings("always", message=_UNSETTLED)
+        warnings.simplefilter("always", UnsettledWarning)
         model.train(**training)
-    others = [w for w in caught if not re.match(_UNSETTLED, str(w.message))]
+    others = [w for w in caught if not issubclass(w.category, UnsettledWarning)]
     for w in others:
         warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
     return len(others) == len(caught)

@@ -75,6 +75,7 @@ class SplicingDataSplitter(pl.LightningDataModule):
 
 
 def has_room(device: torch.device, entries: ObservedEntries | MultinomialEntries) -> bool:
+    """True where entries take at most half of a CUDA device's free memory, and elsewhere."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

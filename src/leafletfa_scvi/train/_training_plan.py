@@ -17,6 +17,7 @@ _DIVERGED = (
     "{} at step {}. Lower the learning rate (lr=...), or start afresh from another seed "
     "(scvi.settings.seed)."
 )
+_MAX_LOG = 80.0
 
 
 class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
@@ -72,7 +73,7 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
         try:
             out = super().training_step(batch, batch_idx)
         except ValueError as error:
-            if "invalid values" not in str(error):  # how Pyro refuses what diverged
+            if self._in_range():
                 raise
             found = "Parameters are not finite or beyond their range"
             raise FloatingPointError(_DIVERGED.format(found, self.global_step)) from error
@@ -83,6 +84,10 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
             found = f"The loss is {float(loss)}"
             raise FloatingPointError(_DIVERGED.format(found, self.global_step))
         return out
+
+    def _in_range(self) -> bool:
+        """Whether parameters, all of them logarithms, have exponentials in single precision."""
+        return all(bool((p.abs() < _MAX_LOG).all()) for p in self.module.parameters())
 
     def on_train_epoch_start(self) -> None:
         """Forget the losses of the last epoch."""

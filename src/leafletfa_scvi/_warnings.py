@@ -1,0 +1,7 @@
+"""Categories of the warnings that other parts of the package act on."""
+
+from __future__ import annotations
+
+
+class UnsettledWarning(UserWarning):
+    """Training ended before it had converged."""
