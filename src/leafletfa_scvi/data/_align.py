@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 
-from leafletfa_scvi.data._layers import named_layers
+from leafletfa_scvi.data._layers import check_sparse, named_layers
 from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
@@ -35,7 +35,15 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
     AnnData
         With ``obs``, ``obsm``, ``uns`` and the columns of ``var`` of ``adata``, ``var`` missing
         where a junction was added.
+
+    Raises
+    ------
+    ValueError
+        The arrays of a sparse layer do not fit together.
     """
+    for name, layer in named_layers(adata).items():
+        if sp.issparse(layer):
+            check_sparse(layer, name, adata)
     target = pd.Index(names)
     place = target.get_indexer(adata.var_names)
     layers = {

@@ -181,7 +181,8 @@ def check_axes(adata: AnnData) -> None:
     for what, slot, names in axes:
         if len(names) == 0:
             raise ValueError(f"adata has no {what}s: its shape is {adata.shape}. Check filters.")
-        repeated = names[names.duplicated()]  # is_unique goes stale in slices of an index
+        texts = names.astype(str)  # 1 and "1" are one name where names are saved
+        repeated = texts[texts.duplicated()]  # is_unique goes stale in slices of an index
         if len(repeated):
             raise ValueError(
                 f"adata.{slot} holds {repeated[0]!r} more than once. Names of {what}s must be "

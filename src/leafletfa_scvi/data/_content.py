@@ -124,7 +124,9 @@ class CheckedContent:
                 f"adata.var had {was} column {self._asked_key!r} of ATSE labels when it was set "
                 f"up, and has {is_now} such column now. {_AGAIN}"
             )
-        if then_codes is not None and not np.array_equal(then_codes, now_codes):
+        if then_codes is None or now_codes is None:
+            return
+        if not np.array_equal(then_codes, now_codes):
             at = int((then_codes != now_codes).argmax())
             raise ValueError(
                 f"ATSE labels in adata.var[{self._asked_key!r}] have changed since it was set up, "

@@ -133,5 +133,5 @@ def layer_digest(layer: Any) -> str | None:
             digest.update(plain.reshape(-1).view(np.uint8))
         else:
             for row in plain:
-                digest.update(np.ascontiguousarray(row))
+                digest.update(np.ascontiguousarray(row).data)
     return digest.hexdigest()

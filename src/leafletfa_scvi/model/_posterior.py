@@ -182,22 +182,28 @@ class PosteriorMixin(CellsMixin):
 
         Returns
         -------
-        Cells x junctions, values in [0, 1].
+        Cells x junctions, values in [0, 1]; junctions as in ``junction_list``, or as they stand in
+        the AnnData, so that the result can be stored as a layer of it.
 
         Raises
         ------
         KeyError
             A name in ``junction_list`` is not a junction of the model.
         """
-        cells = self._cells(adata, indices)
-        columns = self._junction_positions(junction_list)
+        data = self.adata if adata is None else adata
+        cells = self._cells(data, indices)
+        place = None if data is None else self._junction_places(data)
+        columns = place
+        if junction_list is not None or place is None:
+            columns = self._junction_positions(junction_list)
+        in_order = junction_list is None and place is None
         psi = self.module.programs().cpu()
         strength = None
         if shrink and self.module.site_mean("kappa") is not None:
             strength = self.get_concentrations().to_numpy(np.float32)
         if observed_only:
             matrix = self._expected_observed(cells, psi, strength)
-            return matrix if junction_list is None else matrix[:, columns]
+            return matrix if in_order else matrix[:, columns]
         chosen, place_of = np.unique(columns, return_inverse=True)
         expected = (cells.mean @ psi[chosen].T).numpy()
         if strength is not None:
@@ -209,7 +215,7 @@ class PosteriorMixin(CellsMixin):
             y, n = entries.count.numpy()[keep], entries.total.numpy()[keep]
             p, kappa = expected[rows, at[keep]], strength[entries.column.numpy()[keep]]
             expected[rows, at[keep]] = (kappa * p + y) / (kappa + n)
-        if junction_list is not None:
+        if not in_order:
             expected = expected[:, place_of]
         if return_numpy:
             return expected
