@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def check_column(name: str, column: Any) -> str:
-    """Name of one column of ``adata.obs``, given for the argument ``name``.
+def check_column(name: str, column: Any, slot: str = "obs") -> str:
+    """Name of one column of ``adata.obs`` (or ``var``), given for the argument ``name``.
 
     Raises
     ------
@@ -17,11 +17,11 @@ def check_column(name: str, column: Any) -> str:
         return column
     several = isinstance(column, list | tuple | set) or hasattr(column, "__array__")
     remedy = (
-        "Join several columns into one first, as adata.obs['both'] = adata.obs['a'].astype(str) + "
-        "'_' + adata.obs['b'].astype(str)."
+        f"Join several columns into one first, as adata.{slot}['both'] = "
+        f"adata.{slot}['a'].astype(str) + '_' + adata.{slot}['b'].astype(str)."
         if several and len(column) != 1
         else "Pass the name of the column alone, as a string."
     )
     raise TypeError(
-        f"Expected {name} to be the name of one column of adata.obs, found {column!r}. {remedy}"
+        f"Expected {name} to be the name of one column of adata.{slot}, found {column!r}. {remedy}"
     )

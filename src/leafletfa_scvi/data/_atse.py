@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._constants import ATSE_KEY
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ def resolve_atse_key(adata: AnnData, atse_key: str | None = ATSE_KEY) -> str | N
     ------
     KeyError
         A column other than the default one is named and missing.
+    TypeError
+        It is not the name of one column.
     """
-    if atse_key is None or atse_key in adata.var:
+    if atse_key is None or check_column("atse_key", atse_key, "var") in adata.var:
         return atse_key
     if atse_key == ATSE_KEY:
         return None
@@ -63,11 +66,13 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
     ------
     KeyError
         The column is missing.
+    TypeError
+        ``atse_key`` is not the name of one column.
     ValueError
         A junction has no label: a missing value, a blank, or a text such as ``"nan"`` or
         ``"None"`` that one was turned into.
     """
-    if atse_key not in adata.var:
+    if check_column("atse_key", atse_key, "var") not in adata.var:
         raise KeyError(
             f"Column {atse_key!r} is missing: adata.var holds {list(adata.var.columns)}. "
             "Store the ATSE label of every junction there."

@@ -59,8 +59,8 @@ class CheckedContent:
         )
         self._taken: weakref.ref[ObservedEntries] | None = None
         self.fingerprints = cell_fingerprints(self._entries)
-        self.cells: pd.Index = adata.obs_names
-        self.junctions: pd.Index = adata.var_names
+        self.cells: pd.Index = adata.obs_names.copy(deep=True)
+        self.junctions: pd.Index = adata.var_names.copy(deep=True)
         self.atse_codes = self._codes(adata)
 
     def take(self, adata: AnnData) -> ObservedEntries:
@@ -107,7 +107,7 @@ class CheckedContent:
                 raise ValueError(
                     f"adata has {len(now)} {what}, {len(then)} when it was set up. {_AGAIN}"
                 )
-            if then is not now and not then.equals(now):
+            if not then.equals(now):
                 at = int((then.to_numpy() != now.to_numpy()).argmax())
                 raise ValueError(
                     f"adata.{slot} have changed since it was set up: {now[at]!r} at position "
@@ -153,7 +153,7 @@ class CheckedContent:
 def layer_digests(adata: AnnData, junction_layer: str, cluster_layer: str) -> LayerDigests:
     """Digest of each layer as it is stored, None where one is missing or not in memory."""
     junction, cluster = (
-        layer_digest(adata.layers[name]) if name in adata.layers else None
+        layer_digest(adata.layers[name]) if name in list(adata.layers) else None
         for name in (junction_layer, cluster_layer)
     )
     return junction, cluster

@@ -93,7 +93,7 @@ def get_layer(adata: AnnData, name: str) -> Any:
         matrix whose arrays do not fit together.
     """
     layers = named_layers(adata)
-    if name not in layers:
+    if name not in list(layers):  # of any type, such as a list of names
         raise KeyError(
             f"Layer {name!r} is missing: adata.layers holds {sorted(layers)}. "
             "Store the counts there, or name the layer that has them."
