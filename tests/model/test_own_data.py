@@ -261,3 +261,187 @@ def test_training_works_from_what_was_checked(gaps, fit):
     for name, value in wanted.module.state_dict().items():
         np.testing.assert_array_equal(model.module.state_dict()[name], value, err_msg=name)
     pd.testing.assert_frame_equal(model.get_splicing_programs(), wanted.get_splicing_programs())
+
+
+@pytest.mark.parametrize("shrink", [False, True])
+def test_expected_psi_follow_the_junctions_of_the_data(gaps, fit, shrink):
+    """So that they can be stored as a layer; names of junctions ask for another order."""
+    model = fit(gaps, 2, max_epochs=1)
+    options = {"shrink": shrink}
+    wanted = model.get_normalized_splicing(**options)
+    observed = model.get_normalized_splicing(**options, observed_only=True).toarray()
+    other = gaps[:, ::-1].copy()
+    listed = list(gaps.var_names[[5, 2, 5]])
+    gaps._inplace_subset_var(np.arange(gaps.n_vars)[::-1])
+    for adata in (None, gaps, other):
+        pd.testing.assert_frame_equal(
+            model.get_normalized_splicing(adata, **options), wanted.iloc[:, ::-1]
+        )
+        found = model.get_normalized_splicing(adata, **options, return_numpy=True)
+        np.testing.assert_array_equal(found, wanted.iloc[:, ::-1])
+        found = model.get_normalized_splicing(adata, **options, observed_only=True)
+        np.testing.assert_array_equal(found.toarray(), observed[:, ::-1])
+        assert found.has_sorted_indices
+        found = model.get_normalized_splicing(adata, None, listed, **options)
+        pd.testing.assert_frame_equal(found, wanted[listed])
+        found = model.get_normalized_splicing(adata, None, listed, **options, observed_only=True)
+        np.testing.assert_array_equal(found.toarray(), observed[:, [5, 2, 5]])
+
+
+def test_unchanged_data_are_not_read_again(gaps, fit, monkeypatch):
+    model = fit(gaps, 2, max_epochs=1)
+    monkeypatch.setattr("leafletfa_scvi.model._base.splicing_data", None)
+    for adata in (None, gaps, gaps.copy()):
+        assert len(model.get_log_likelihood(adata)) == 90
+
+
+def zeroed(model, adata):
+    """Log-likelihoods after the first cells lose their junction reads in place."""
+    before = model.get_log_likelihood()
+    adata.layers[Y].data[:200] = 0
+    now = model.get_log_likelihood()
+    assert now.sum() != before.sum()
+    pd.testing.assert_series_equal(now, model.get_log_likelihood(adata))
+    pd.testing.assert_series_equal(now, model.get_log_likelihood(adata.copy()))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:mudata")
+def test_a_modality_of_a_mudata(gaps, fit):
+    import mudata
+
+    mdata = mudata.MuData({"splicing": gaps})
+    model = fit(mdata.mod["splicing"], 2, max_epochs=1)
+    zeroed(model, mdata.mod["splicing"])
+    with pytest.raises(TypeError, match=r"mdata\.mod\['splicing'\]"):
+        model.get_cell_activities(mdata)
+
+
+def test_views_show_what_their_parent_holds(gaps, fit):
+    model = fit(gaps, 2, max_epochs=1)
+    view = gaps[10:40, ::-1]
+    before = model.get_log_likelihood(view)
+    gaps.layers[Y].data[:] = 0
+    assert view.is_view
+    now = model.get_log_likelihood(view)
+    assert (now.drop("cell_23", errors="ignore") <= before.drop("cell_23", errors="ignore")).all()
+    assert now.sum() != before.sum()
+    pd.testing.assert_series_equal(now, model.get_log_likelihood(gaps[10:40].copy()))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_file_that_is_read_piece_by_piece(gaps, fit, tmp_path, dense):
+    import anndata
+    import h5py
+    from anndata.io import sparse_dataset
+
+    if dense:
+        for name in (Y, N):
+            gaps.layers[name] = gaps.layers[name].toarray()
+    gaps.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        stored = file["layers"]
+        layers = {n: stored[n] if dense else sparse_dataset(stored[n]) for n in (Y, N)}
+        adata = anndata.AnnData(obs=gaps.obs, var=gaps.var, layers=layers)
+        model = fit(adata, 2, max_epochs=1)
+        before = model.get_log_likelihood()
+        pd.testing.assert_series_equal(model.get_log_likelihood(gaps), before)
+        values = stored[Y] if dense else stored[Y]["data"]
+        values[:30] = 0
+        now = model.get_log_likelihood()
+        assert now.sum() != before.sum()
+        pd.testing.assert_series_equal(model.get_log_likelihood(adata.to_memory()), now)
+
+
+NAMES = {
+    "categorical": pd.CategoricalIndex,
+    "string": lambda names: pd.Index(names, dtype="string"),
+    "bytes": lambda names: pd.Index([name.encode() for name in names]),
+    "numbers": lambda names: pd.RangeIndex(len(names)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", NAMES)
+def test_names_of_any_type(gaps, fit, kind):
+    gaps.obs.index, gaps.var.index = (
+        NAMES[kind](list(x)) for x in (gaps.obs_names, gaps.var_names)
+    )
+    model = fit(gaps, 2, max_epochs=1)
+    phi = model.get_cell_activities()
+    assert phi.index.equals(pd.Index(gaps.obs_names.astype(str)))
+    pd.testing.assert_frame_equal(model.get_cell_activities(gaps[::-1].copy()), phi[::-1])
+    psi = model.get_normalized_splicing(gaps[:, ::-1].copy())
+    pd.testing.assert_frame_equal(psi, model.get_normalized_splicing().iloc[:, ::-1])
+    zeroed(model, gaps)
+
+
+@pytest.mark.filterwarnings("ignore:.*not unique")
+def test_names_that_are_one_as_text_are_refused(gaps, fit):
+    gaps.obs.index = pd.Index([1, "1", *gaps.obs_names[2:]], dtype=object)
+    with pytest.raises(ValueError, match="obs_names holds '1' more than once"):
+        fit(gaps, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.uint64, np.float32, bool])
+def test_layers_of_any_dtype(gaps, fit, dtype):
+    for name in (Y, N):
+        gaps.layers[name] = gaps.layers[name].minimum(1).astype(dtype)
+    del gaps.var["atse_id"]
+    zeroed(fit(gaps, 2, max_epochs=1), gaps)
+
+
+def test_two_models_of_two_set_ups_of_one_data_set(gaps, fit):
+    first = fit(gaps, 2, max_epochs=1)
+    wanted = first.get_log_likelihood()
+    gaps.layers["other"] = gaps.layers[Y].copy()
+    gaps.layers["other"].data[:200] = 0
+    lfa.LeafletFAModel.setup_anndata(gaps, junction_layer="other")
+    second = lfa.LeafletFAModel(gaps, 2)
+    second.train(max_epochs=1, em_iterations=10, **QUIET)
+    pd.testing.assert_series_equal(first.get_log_likelihood(), wanted)
+    likelihood = second.get_log_likelihood()
+    gaps.layers[Y] = gaps.layers[Y] * 0
+    pd.testing.assert_series_equal(second.get_log_likelihood(), likelihood)
+    assert first.get_log_likelihood().sum() < wanted.sum()
+
+
+def test_a_set_up_between_constructor_and_training_is_no_matter(gaps):
+    lfa.LeafletFAModel.setup_anndata(gaps)
+    model = lfa.LeafletFAModel(gaps, 2)
+    reads = int(gaps.layers[Y].sum())
+    gaps.layers[Y].data[:200] = 0
+    lfa.LeafletFAModel.setup_anndata(gaps)
+    model.train(max_epochs=1, em_iterations=10, **QUIET)
+    assert int(model._entries.count.sum()) == reads > gaps.layers[Y].sum()
+    pd.testing.assert_series_equal(
+        model.get_log_likelihood(), model.get_log_likelihood(gaps.copy())
+    )
+
+
+@pytest.mark.parametrize("how", ["copy", "deepcopy"])
+def test_copies_of_a_model_belong_to_their_data(gaps, fit, how):
+    import copy
+
+    model = fit(gaps, 2, max_epochs=1)
+    wanted = model.get_log_likelihood()
+    other = getattr(copy, how)(model)
+    gaps.layers[Y].data[:200] = 0
+    changed = model.get_log_likelihood()
+    assert changed.sum() != wanted.sum()
+    pd.testing.assert_series_equal(
+        other.get_log_likelihood(), changed if how == "copy" else wanted
+    )
+    assert (other.adata is gaps) == (how == "copy")
+
+
+def test_data_set_anew_are_the_models_own(gaps, fit):
+    model = fit(gaps, 2, max_epochs=1)
+    other = gaps.copy()
+    other.obs_names = [f"other_{i}" for i in range(90)]
+    model.adata = other
+    assert list(model.get_cell_activities().index) == list(other.obs_names)
+    zeroed(model, other)
+    with pytest.raises(ValueError, match="cells that the model was built on"):
+        model.adata = other.copy()
+    with pytest.raises(ValueError, match="cells that the model was built on"):
+        model.adata = gaps[:50].copy()

@@ -203,7 +203,10 @@ class PosteriorMixin(CellsMixin):
             strength = self.get_concentrations().to_numpy(np.float32)
         if observed_only:
             matrix = self._expected_observed(cells, psi, strength)
-            return matrix if in_order else matrix[:, columns]
+            if not in_order:
+                matrix = matrix[:, columns]
+                matrix.sort_indices()
+            return matrix
         chosen, place_of = np.unique(columns, return_inverse=True)
         expected = (cells.mean @ psi[chosen].T).numpy()
         if strength is not None:
