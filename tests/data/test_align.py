@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from leafletfa_scvi.data import align_junctions
+from leafletfa_scvi.data import align_junctions, observed_entries, reorder_junctions
 
 
 @pytest.mark.parametrize("layout", [sp.csr_matrix, sp.csc_matrix, sp.csr_array, "dense"])
@@ -58,3 +58,19 @@ def test_memory_is_that_of_the_entries(small):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2 * small.n_obs * len(names)  # bytes; a dense layer alone takes 4 per value
+
+
+def test_entries_in_another_order_are_those_of_the_reordered_data(small, monkeypatch):
+    monkeypatch.setattr("leafletfa_scvi.data._blocks.BLOCK", 500)
+    order = np.random.default_rng(0).permutation(small.n_vars)
+    wanted = observed_entries(small)
+    found = reorder_junctions(observed_entries(small[:, order]), order)
+    for name in ("indptr", "column", "count", "total"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+        assert getattr(found, name).dtype == getattr(wanted, name).dtype
+
+
+def test_sparse_layers_whose_arrays_do_not_fit_are_refused(small):
+    small.layers["cell_by_cluster_matrix"].indices[5] = -1
+    with pytest.raises(ValueError, match="'cell_by_cluster_matrix' is no valid CSR"):
+        align_junctions(small, small.var_names[::-1])

@@ -29,6 +29,23 @@ def test_unused_categories_do_not_count():
     assert (codes.tolist(), n_atse) == ([0, 0], 1)
 
 
+@pytest.mark.parametrize(
+    "label", ["", " ", "\t", "nan", "NaN", "None", "<NA>", "NA", np.nan, None]
+)
+@pytest.mark.parametrize("kind", ["object", "category"])
+def test_labels_that_stand_for_none_are_refused(label, kind):
+    labels = pd.Series(["a", label, "b", label, "a"], list("vwxyz"), dtype=object)
+    adata = AnnData(var=pd.DataFrame({"atse_id": labels.astype(kind)}), shape=(1, 5))
+    with pytest.raises(ValueError, match=r"no label.* for junction 'w', 2 of 5"):
+        atse_codes(adata)
+
+
+def test_labels_that_hold_such_words_are_labels():
+    labels = ["nanog", "na 1", "0", "none_1", "0"]
+    adata = AnnData(var=pd.DataFrame({"atse_id": labels}, list("vwxyz")), shape=(1, 5))
+    assert atse_codes(adata)[0].tolist() == [0, 1, 2, 3, 2]
+
+
 def test_missing_columns():
     adata = AnnData(shape=(1, 2))
     assert resolve_atse_key(adata) is None

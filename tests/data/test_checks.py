@@ -175,6 +175,113 @@ def test_layers_that_anndata_would_refuse(layer, message):
         get_layer(SimpleNamespace(layers={"x": layer}, shape=(3, 6)), "x")
 
 
+def spoiled(layout, **arrays):
+    matrix = layout(N)
+    for name, change in arrays.items():
+        values = getattr(matrix, name).copy()
+        setattr(matrix, name, change(values))
+    return matrix
+
+
+def put(at, value):
+    def change(values):
+        values[at] = value
+        return values
+
+    return change
+
+
+@pytest.mark.parametrize("layer", [JUNCTION, CLUSTER])
+@pytest.mark.parametrize(
+    ("layout", "arrays", "message"),
+    [
+        (sp.csr_matrix, {"indices": put(6, -1)}, "CSR .* 'c1' .* index -1, expected 0 to 5"),
+        (sp.csr_matrix, {"indices": put(0, 6)}, "'c0' .* index 6, expected 0 to 5 for 6 junct"),
+        (sp.csr_array, {"indices": put(-1, 2**30)}, "'c2' .* index 1073741824"),
+        (sp.csr_matrix, {"indptr": put(1, 12)}, "indptr falls at cell 'c1'"),
+        (sp.csr_matrix, {"indptr": put(0, 1)}, "indptr begins at 1 at cell 'c0'"),
+        (sp.csr_matrix, {"indptr": put(-1, 99)}, "counts 99 .* 15 are stored, from cell 'c2' on"),
+        (sp.csr_matrix, {"indptr": lambda x: x[:-1]}, "indptr has 3 values, expected 4"),
+        (sp.csr_matrix, {"data": lambda x: x[:7]}, "counts 15 .* 7 are stored, from cell 'c1' on"),
+        (sp.csc_matrix, {"indices": put(0, -2)}, "CSC .* junction 'j0' .* index -2, .* 0 to 2"),
+        (sp.csc_array, {"indices": put(-1, 3)}, "junction 'j5' .* index 3, .* for 3 cells"),
+        (sp.csc_matrix, {"indptr": put(2, 0)}, "indptr falls at junction 'j1'"),
+    ],
+)
+def test_sparse_layers_whose_arrays_do_not_fit_are_refused(layer, layout, arrays, message):
+    adata = data_set(N, N)
+    adata.layers[layer] = spoiled(layout, **arrays)
+    with pytest.raises(ValueError, match=rf"{layer}' is no valid .*{message}.*Build the matrix"):
+        check_splicing(adata)
+
+
+def test_stored_values_beyond_the_last_row_do_not_matter():
+    adata = data_set()
+    matrix = adata.layers[CLUSTER]
+    matrix.indices = np.r_[matrix.indices, -7].astype(np.int32)
+    matrix.data = np.r_[matrix.data, -7]
+    check_splicing(adata)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_masked_arrays_are_refused(mask):
+    adata = data_set()
+    layer = np.ma.MaskedArray(Y, mask=(Y == 7) & mask)
+    at = SimpleNamespace(layers={"x": layer}, shape=(3, 6))
+    with pytest.raises(ValueError, match=rf"'x' is a masked array, with {int(mask)} values"):
+        get_layer(at, "x")
+    adata.layers[JUNCTION] = layer
+    if isinstance(adata.layers[JUNCTION], np.ma.MaskedArray):
+        with pytest.raises(ValueError, match="masked array"):
+            check_splicing(adata)
+
+
+def test_a_label_for_each_junction_is_noticed():
+    adata = data_set(np.minimum(Y, 1), np.minimum(Y, 2))
+    adata.var["atse_id"] = list("abcdef")
+    with pytest.warns(UserWarning, match="Each of the 6 junctions has an ATSE of its own"):
+        check_splicing(adata)
+
+
+def test_totals_that_are_the_counts_are_noticed():
+    with pytest.warns(UserWarning, match="y is the total n at each of 10 observed entries"):
+        check_splicing(data_set(Y, Y), atse_key=None)
+
+
+CODES = np.array([0, 1, 0, 1, 0, 2])
+
+
+def test_cells_counted_at_some_junctions_only():
+    """Junctions with total 0 in a cell are not part of its ATSEs where these are a model's."""
+    some = N * np.array([1, 1, 0, 1, 1, 1])
+    entries = splicing_data(
+        data_set(np.minimum(Y, some), some), atse_key=None, fixed_atses=CODES, fixed_junctions=True
+    )
+    assert entries.n_entries == 12
+    with pytest.raises(ValueError, match="holds 0, but 5 at junction"):
+        check_splicing(data_set(np.minimum(Y, some), some))
+
+
+@pytest.mark.parametrize(
+    ("y", "n", "message"),
+    [
+        (
+            Y,
+            changed(N, (0, 4, 6)),
+            "holds 6, but 5 at junction 'j0' .* cell 'c0' and junction 'j4'.*model was built on",
+        ),
+        (
+            changed(Y, (2, 2, 4)),
+            N,
+            "7 reads .* total of 5 .* cell 'c2' .*model was built on",
+        ),
+    ],
+)
+def test_cells_counted_by_other_atses_are_refused(y, n, message):
+    with pytest.raises(ValueError, match=message):
+        splicing_data(data_set(y, n), atse_key=None, fixed_atses=CODES, fixed_junctions=True)
+
+
 def test_nothing_observed():
     with pytest.raises(ValueError, match=f"'{CLUSTER}' holds zeros only"):
         check_splicing(data_set(0 * Y, 0 * N))
@@ -190,6 +297,9 @@ def test_names_and_axes():
     adata = data_set()
     adata.var_names = ["j", "k", "l", "k", "m", "n"]
     with pytest.raises(ValueError, match=r"var_names holds 'k' more than once"):
+        check_splicing(adata)
+    adata.var_names = ["j", "1", "l", "k", 1, "n"]
+    with pytest.raises(ValueError, match=r"var_names holds '1' more than once"):
         check_splicing(adata)
     with pytest.raises(ValueError, match="no cells"):
         check_splicing(data_set()[:0])

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
-from leafletfa_scvi.data import _blocks, cell_fingerprints, observed_entries
-from leafletfa_scvi.data._fingerprints import mix64
+from leafletfa_scvi.data import _blocks, cell_fingerprints, match_cells, observed_entries
+from leafletfa_scvi.data._fingerprints import layer_digest, mix64
 from leafletfa_scvi.ops import ObservedEntries
 
 
@@ -63,3 +64,71 @@ def test_without_entries(n_cells):
     found = cell_fingerprints(entries_of([[]] * n_cells))
     assert len(found) == n_cells
     assert len(set(found.tolist())) == min(n_cells, 1)
+
+
+def matched(cells, known):
+    """Of cells given as texts of a name and a digit for their content."""
+    parts = [
+        (np.array([c[0] for c in group]), np.array([int(c[1]) for c in group], np.uint64))
+        for group in (cells, known)
+    ]
+    return match_cells(*parts[0], *parts[1]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("cells", "known", "wanted"),
+    [
+        (["b2", "a1"], ["a1", "b2"], [1, 0]),  # by name
+        (["x2", "y1", "z3"], ["a1", "b2"], [1, 0, -1]),  # renamed, and a new one
+        (["a2", "b1"], ["a1", "b2"], [1, 0]),  # names exchanged
+        (["a9"], ["a1"], [-1]),  # a known name with another content
+        (["b1", "a1"], ["a1", "b1"], [1, 0]),  # twins keep their names
+        (["x1", "y1"], ["a1", "b1"], [0, 1]),  # renamed twins their order
+        (["x1", "b1", "y1"], ["a1", "b1", "c1"], [0, 1, 2]),
+        (["x1", "y1", "z1"], ["a1", "b1"], [0, 1, 0]),  # more than there were
+        (["b1", "x1"], ["b1"], [0, 0]),
+        ([], ["b1"], []),
+    ],
+)
+def test_cells_are_matched_by_content_then_by_name(cells, known, wanted):
+    assert matched(cells, known) == wanted
+
+
+LAYOUTS = {
+    "csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.array, "fortran": np.asfortranarray,
+    "strided": lambda x: np.repeat(np.repeat(x, 2, 0), 2, 1)[::2, ::2],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_digests_tell_of_every_change(layout):
+    values = np.arange(12).reshape(3, 4) % 5
+
+    def made(values):
+        return LAYOUTS[layout](values)
+
+    first = layer_digest(made(values))
+    assert layer_digest(made(values)) == first
+    digests = {first}
+    for at in np.ndindex(3, 4):
+        other = values.copy()
+        other[at] += 1
+        digests.add(layer_digest(made(other)))
+    digests.add(layer_digest(made(values.astype(np.float64))))
+    digests.add(layer_digest(made(values[::-1])))
+    digests.add(layer_digest(made(values.reshape(4, 3))))
+    assert len(digests) == 16
+    assert None not in digests
+
+
+def test_digests_differ_between_layouts():
+    square = np.array([[0, 1], [1, 0]])
+    assert len({layer_digest(LAYOUTS[name](square)) for name in ("csr", "csc", "dense")}) == 3
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [np.ma.MaskedArray([[1]]), np.array([["a"]], dtype=object), [[1]], sp.coo_array([[1]])],
+)
+def test_no_digest_of_other_kinds(layer):
+    assert layer_digest(layer) is None

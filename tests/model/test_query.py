@@ -213,7 +213,82 @@ class TestLoading:
             LeafletFAModel.load_query_data(new, reference)
 
 
+def uneven(adata):
+    """One more in the total of one junction of an ATSE."""
+    layer = adata.layers[LAYERS[1]]
+    layer.data[np.flatnonzero(layer.data > 1)[0]] += 1
+
+
+def too_many(adata):
+    """All junctions of an ATSE have all its reads."""
+    adata.layers[LAYERS[0]] = adata.layers[LAYERS[1]].copy()
+
+
+class TestAtsesOfTheReference:
+    """Counts of new cells are checked within them, whatever labels the new cells have."""
+
+    @pytest.mark.parametrize("labels", ["theirs", "none", "their own"])
+    @pytest.mark.parametrize("spoil", [uneven, too_many])
+    def test_counts_by_other_atses_are_refused(self, reference, new, spoil, labels):
+        new = new[:20].copy()
+        if labels == "none":
+            del new.var["atse_id"]
+        elif labels == "their own":
+            new.var["atse_id"] = [f"own_{j}" for j in range(new.n_vars)]
+        reference.get_cell_activities(new)
+        spoil(new)
+        calls = [
+            reference.get_cell_activities,
+            reference.get_log_likelihood,
+            reference.get_normalized_splicing,
+            reference.export_posterior,
+            lambda a: reference.get_credible_intervals("phi", adata=a),
+            lambda a: reference.differential_splicing(a, idx1=[0, 1], n_samples=2),
+            lambda a: LeafletFAModel.load_query_data(a, reference),
+            lambda a: reference.get_cell_activities(a[:, ::-1].copy()),
+        ]
+        before = new.copy()
+        for call in calls:
+            with pytest.raises(ValueError, match="that the model was built on"):
+                call(new)
+        assert new.uns.keys() == before.uns.keys()
+        assert list(new.obs) == list(before.obs)
+
+    def test_labels_of_a_reference_without_any_are_not_looked_for(self, clear, new, fit):
+        del clear.var["atse_id"]
+        model = fit(clear, 2, max_epochs=1)
+        uneven(new)
+        assert len(model.get_cell_activities(new[:5].copy())) == 5
+
+    def test_a_saved_reference_knows_its_atses(self, reference, new, tmp_path):
+        reference.save(tmp_path / "reference")
+        loaded = LeafletFAModel.load(tmp_path / "reference", adata=False)
+        uneven(new)
+        for call in (
+            loaded.get_cell_activities,
+            lambda a: LeafletFAModel.load_query_data(a, str(tmp_path / "reference")),
+        ):
+            with pytest.raises(ValueError, match="that the model was built on"):
+                call(new)
+
+    def test_a_query_model_refuses_what_changed_into_other_atses(self, reference, new):
+        query = LeafletFAModel.load_query_data(new, reference)
+        query.train(max_epochs=1, **QUIET)
+        uneven(new)
+        with pytest.raises(ValueError, match="that the model was built on"):
+            query.get_cell_activities()
+
+
 class TestPrepare:
+    @pytest.mark.parametrize("slot", ["obs_names", "var_names"])
+    def test_repeated_names_are_refused(self, reference, new, slot):
+        names = list(getattr(new, slot))
+        setattr(new, slot, [names[1], *names[1:]])
+        with pytest.raises(ValueError, match=f"{slot} holds .* more than once"):
+            LeafletFAModel.prepare_query_anndata(new, reference)
+        with pytest.raises(ValueError, match=f"{slot} holds .* more than once"):
+            LeafletFAModel.load_query_data(new, reference)
+
     @pytest.fixture
     def partial(self, new):
         """Every third junction missing, the others shuffled, two unknown ones added."""

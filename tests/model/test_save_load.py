@@ -163,8 +163,6 @@ def altered(data, kind):
     if kind == "permuted junctions":
         return adata[:, ::-1].copy()
     adata = adata.copy()
-    if kind == "renamed cell":
-        adata.obs_names = ["other", *adata.obs_names[1:]]
     if kind == "renamed junctions":
         adata.var_names = [f"junction_{j}" for j in range(adata.n_vars)]
     if kind == "one read more":
@@ -187,7 +185,6 @@ def altered(data, kind):
         "other cells",
         "permuted cells",
         "two cells swapped",
-        "renamed cell",
         "one read more",
         "some junctions",
         "permuted junctions",
@@ -198,6 +195,57 @@ def test_data_that_the_model_was_not_trained_on_are_refused(saved, kind):
     folder, _, data, _ = saved
     with pytest.raises(ValueError, match=r"was trained on|junctions|Number of vars"):
         lfa.LeafletFAModel.load(folder / "plain", altered(data, kind))
+
+
+def test_the_same_cells_under_other_names_are_accepted(saved, trained):
+    folder, _, data, _ = saved
+    adata = data["old"].copy()
+    adata.obs_names = [f"cell_{i + 1}" for i in range(90)]
+    loaded = lfa.LeafletFAModel.load(folder / "plain", adata)
+    found = loaded.get_cell_activities()
+    np.testing.assert_array_equal(found, trained.get_cell_activities())
+    assert list(found.index) == list(adata.obs_names)
+
+
+CHANGES = {
+    "fewer cells": (lambda a: a._inplace_subset_obs(np.arange(50)), "holds 50 cells, 90 then"),
+    "cells in another order": (
+        lambda a: a._inplace_subset_obs(np.arange(90)[::-1]),
+        "Cell 'cell_89' has",
+    ),
+    "other reads": (lambda a: a.layers.update(zeroed(a)), "Cell 'cell_0' has other counts"),
+    "negative reads": (
+        lambda a: np.negative(
+            a.layers["cell_by_junction_matrix"].data, out=a.layers["cell_by_junction_matrix"].data
+        ),
+        "negative",
+    ),
+    "junctions in another order": (
+        lambda a: a._inplace_subset_var(np.arange(a.n_vars)[::-1]),
+        "order",
+    ),
+    "a missing layer": (lambda a: a.layers.pop("cell_by_junction_matrix"), "is missing"),
+}
+
+
+def zeroed(adata):
+    return {"cell_by_junction_matrix": adata.layers["cell_by_junction_matrix"] * 0}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_data_that_load_would_refuse_are_not_saved(gaps, fit, tmp_path, change):
+    model = fit(gaps, 2, max_epochs=1)
+    model.save(tmp_path / "model", save_anndata=True)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()}
+    spoil, message = CHANGES[change]
+    spoil(gaps)
+    with pytest.raises(ValueError, match=f"no longer what the model was built on.*{message}"):
+        model.save(tmp_path / "model", save_anndata=True, overwrite=True)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    model.save(tmp_path / "alone")
+    loaded = lfa.LeafletFAModel.load(tmp_path / "alone", adata=False)
+    np.testing.assert_array_equal(loaded.get_latent_representation(), model._trained_activities())
 
 
 def test_the_same_data_in_another_layout_are_accepted(saved, trained):

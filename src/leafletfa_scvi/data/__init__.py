@@ -1,24 +1,31 @@
 """From an AnnData with two splicing layers to observed entries: checks, hold-out, fingerprints."""
 
-from leafletfa_scvi.data._align import align_junctions
+from leafletfa_scvi.data._align import align_junctions, reorder_junctions
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
-from leafletfa_scvi.data._checks import check_splicing, splicing_data
-from leafletfa_scvi.data._fingerprints import cell_fingerprints
+from leafletfa_scvi.data._checks import check_axes, check_splicing, splicing_data
+from leafletfa_scvi.data._content import CheckedContent, LayerDigests, same_layers
+from leafletfa_scvi.data._fingerprints import cell_fingerprints, match_cells
 from leafletfa_scvi.data._holdout import holdout_mask
 from leafletfa_scvi.data._layers import observed_entries
 from leafletfa_scvi.data._loader import CellBatch, cell_loader
 
 __all__ = [
     "CellBatch",
+    "CheckedContent",
+    "LayerDigests",
     "align_junctions",
     "atse_codes",
     "cell_fingerprints",
     "cell_loader",
+    "check_axes",
     "check_splicing",
     "holdout_mask",
+    "match_cells",
     "observed_entries",
+    "reorder_junctions",
     "resolve_atse_key",
+    "same_layers",
     "splicing_anndata",
     "splicing_data",
 ]

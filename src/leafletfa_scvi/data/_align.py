@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import torch
 from anndata import AnnData
 
-from leafletfa_scvi.data._layers import named_layers
+from leafletfa_scvi.data._layers import check_sparse, named_layers
+from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +35,15 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
     AnnData
         With ``obs``, ``obsm``, ``uns`` and the columns of ``var`` of ``adata``, ``var`` missing
         where a junction was added.
+
+    Raises
+    ------
+    ValueError
+        The arrays of a sparse layer do not fit together.
     """
+    for name, layer in named_layers(adata).items():
+        if sp.issparse(layer):
+            check_sparse(layer, name, adata)
     target = pd.Index(names)
     place = target.get_indexer(adata.var_names)
     layers = {
@@ -47,6 +57,29 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
         obsm={key: value.copy() for key, value in adata.obsm.items()},
         uns={key: value for key, value in adata.uns.items() if not key.startswith("_scvi")},
     )
+
+
+def reorder_junctions(entries: ObservedEntries, place: np.ndarray) -> ObservedEntries:
+    """The same entries with junction i at ``place[i]``, sorted anew within each cell.
+
+    Parameters
+    ----------
+    entries
+        Observed entries on the CPU.
+    place
+        ``(P,)`` a permutation of the junctions, 0-based.
+    """
+    to = torch.from_numpy(place.astype(np.int32))
+    column, count, total = (
+        torch.empty_like(x) for x in (entries.column, entries.count, entries.total)
+    )
+    for cells, block in entries.blocks():
+        moved = to[block.column.long()]
+        order = (block.rows() * entries.n_junctions + moved).argsort()
+        first = int(entries.indptr[cells.start])
+        new = slice(first, first + block.n_entries)
+        column[new], count[new], total[new] = moved[order], block.count[order], block.total[order]
+    return ObservedEntries(entries.indptr, column, count, total, entries.n_junctions)
 
 
 def _nullable(var: pd.DataFrame, target: pd.Index) -> pd.DataFrame:

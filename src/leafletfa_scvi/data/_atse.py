@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._constants import ATSE_KEY
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+_NO_LABEL = {"", "nan", "none", "na", "n/a", "<na>", "nat", "null"}
+"""Texts, in lower case, that stand for a missing label where a table was read or converted."""
 
 
 def resolve_atse_key(adata: AnnData, atse_key: str | None = ATSE_KEY) -> str | None:
@@ -28,8 +32,10 @@ def resolve_atse_key(adata: AnnData, atse_key: str | None = ATSE_KEY) -> str | N
     ------
     KeyError
         A column other than the default one is named and missing.
+    TypeError
+        It is not the name of one column.
     """
-    if atse_key is None or atse_key in adata.var:
+    if atse_key is None or check_column("atse_key", atse_key, "var") in adata.var:
         return atse_key
     if atse_key == ATSE_KEY:
         return None
@@ -60,19 +66,25 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
     ------
     KeyError
         The column is missing.
+    TypeError
+        ``atse_key`` is not the name of one column.
     ValueError
-        A junction has no label.
+        A junction has no label: a missing value, a blank, or a text such as ``"nan"`` or
+        ``"None"`` that one was turned into.
     """
-    if atse_key not in adata.var:
+    if check_column("atse_key", atse_key, "var") not in adata.var:
         raise KeyError(
             f"Column {atse_key!r} is missing: adata.var holds {list(adata.var.columns)}. "
             "Store the ATSE label of every junction there."
         )
     codes, labels = pd.factorize(adata.var[atse_key])
-    missing = np.flatnonzero(codes < 0)
+    empty = [i for i, text in enumerate(labels) if str(text).strip().lower() in _NO_LABEL]
+    missing = np.flatnonzero((codes < 0) | np.isin(codes, empty))
     if len(missing):
+        first = missing[0]
+        found = "no label" if codes[first] < 0 else f"{labels[codes[first]]!r}, which is no label,"
         raise ValueError(
-            f"adata.var[{atse_key!r}] has no label for junction {adata.var_names[missing[0]]!r}, "
+            f"adata.var[{atse_key!r}] has {found} for junction {adata.var_names[first]!r}, "
             f"{len(missing)} of {len(codes)} in all. Label every junction, or drop those without."
         )
     return codes.astype(np.int64), len(labels)

@@ -43,6 +43,14 @@ _SHARED = (
     "Junctions of an ATSE share its reads: recompute the totals, or pass atse_key=None where the "
     "labels mean something else."
 )
+_SAME_AS_MODEL = (
+    "All junctions of an ATSE that have reads have the same total in a cell: compute the totals "
+    "by the ATSEs that the model was built on."
+)
+_SHARED_AS_MODEL = (
+    "Junctions of an ATSE share its reads: compute the totals by the ATSEs that the model was "
+    "built on."
+)
 
 
 def splicing_data(
@@ -52,11 +60,13 @@ def splicing_data(
     atse_key: str | None = ATSE_KEY,
     *,
     fixed_junctions: bool = False,
+    fixed_atses: np.ndarray | None = None,
 ) -> ObservedEntries:
     """Check a data set and return its observed entries, in one pass over the layers.
 
     Nothing is written to ``adata``. Warns, once each, about cells and junctions without any
-    observed entry, and about data as sparse as droplet protocols give.
+    observed entry, about labels that give each junction an ATSE of its own, about counts equal to
+    the totals throughout, and about data as sparse as droplet protocols give.
 
     Parameters
     ----------
@@ -71,7 +81,11 @@ def splicing_data(
         used if it is there; any other name must be there; None skips these checks.
     fixed_junctions
         The junctions are those of a model, whatever these cells show of them: no warning of
-        junctions without any observed entry.
+        junctions without any observed entry or of their labels.
+    fixed_atses
+        ``(P,)`` ATSE of each junction by a model, 0-based, instead of ``atse_key``. Junctions with
+        total 0 in a cell are then left out of the checks within its ATSEs: these cells may have
+        been counted at some of the junctions only.
 
     Returns
     -------
@@ -91,8 +105,38 @@ def splicing_data(
         junction counts exceed them in sum; nothing is observed; or a total is above 16,777,216.
         The message names the layer, the first such cell and junction, and the remedy.
     """
-    _check_axes(adata)
-    check = _BlockChecks(adata, junction_layer, cluster_layer, resolve_atse_key(adata, atse_key))
+    codes, key = fixed_atses, None
+    if codes is None and isinstance(adata, AnnData):
+        key = resolve_atse_key(adata, atse_key)
+        codes = None if key is None else atse_codes(adata, key)[0]
+    entries = checked_entries(
+        adata, junction_layer, cluster_layer, codes, incomplete=fixed_atses is not None
+    )
+    _warn(entries, key if not fixed_junctions else None, codes, fixed_junctions)
+    return entries
+
+
+def checked_entries(
+    adata: AnnData,
+    junction_layer: str,
+    cluster_layer: str,
+    codes: np.ndarray | None,
+    *,
+    incomplete: bool,
+) -> ObservedEntries:
+    """Checked entries of any cells, without the warnings of :func:`splicing_data`.
+
+    Parameters
+    ----------
+    adata, junction_layer, cluster_layer
+        As there.
+    codes
+        ``(P,)`` 0-based ATSE of each junction; None for no checks within ATSEs.
+    incomplete
+        Junctions with total 0 in a cell are left out of the checks within its ATSEs.
+    """
+    check_axes(adata)
+    check = _BlockChecks(adata, junction_layer, cluster_layer, codes, incomplete)
     junction, cluster = get_layer(adata, junction_layer), get_layer(adata, cluster_layer)
     checked = map(check, read_blocks(junction, cluster))
     entries = collect_entries(checked, adata.shape, count_stored(cluster), cluster_layer)
@@ -101,7 +145,6 @@ def splicing_data(
             f"Layer {cluster_layer!r} holds zeros only: nothing is observed in any cell. "
             "Store the ATSE totals there, the sum of reads over the junctions of each ATSE."
         )
-    _warn(entries, fixed_junctions)
     return entries
 
 
@@ -115,8 +158,16 @@ def check_splicing(
     splicing_data(adata, junction_layer, cluster_layer, atse_key)
 
 
-def _check_axes(adata: AnnData) -> None:
-    """Cells and junctions exist and have names of their own."""
+def check_axes(adata: AnnData) -> None:
+    """Check that cells and junctions exist and have names of their own.
+
+    Raises
+    ------
+    TypeError
+        ``adata`` is not an AnnData.
+    ValueError
+        There are no cells or junctions, or two have the same name.
+    """
     if not isinstance(adata, AnnData):
         advice = " Pass one modality, as mdata.mod['splicing']."
         raise TypeError(
@@ -130,7 +181,8 @@ def _check_axes(adata: AnnData) -> None:
     for what, slot, names in axes:
         if len(names) == 0:
             raise ValueError(f"adata has no {what}s: its shape is {adata.shape}. Check filters.")
-        repeated = names[names.duplicated()]  # is_unique goes stale in slices of an index
+        texts = names.astype(str)  # 1 and "1" are one name where names are saved
+        repeated = texts[texts.duplicated()]  # is_unique goes stale in slices of an index
         if len(repeated):
             raise ValueError(
                 f"adata.{slot} holds {repeated[0]!r} more than once. Names of {what}s must be "
@@ -142,16 +194,23 @@ class _BlockChecks:
     """The checks that need the values, one block of cells at a time."""
 
     def __init__(
-        self, adata: AnnData, junction_layer: str, cluster_layer: str, atse_key: str | None
+        self,
+        adata: AnnData,
+        junction_layer: str,
+        cluster_layer: str,
+        codes: np.ndarray | None,
+        incomplete: bool,
     ) -> None:
+        """``incomplete``: an ATSE is the junctions of it that have a total in the cell."""
         self.cells: pd.Index = adata.obs_names
         self.junctions: pd.Index = adata.var_names
         self.junction_layer = junction_layer
         self.cluster_layer = cluster_layer
-        self.has_atses = atse_key is not None
-        if atse_key is not None:
-            self.codes, n_atse = atse_codes(adata, atse_key)
-            self.size = np.bincount(self.codes, minlength=n_atse)
+        self.incomplete = incomplete
+        self.has_atses = codes is not None
+        if codes is not None:
+            self.codes = codes
+            self.size = np.bincount(codes)
             self.order = np.argsort(self.codes, kind="stable")
             self.rank = np.empty_like(self.order)
             self.rank[self.order] = np.arange(len(self.order))
@@ -216,8 +275,9 @@ class _BlockChecks:
         first = np.flatnonzero(new_pair)
         length = np.diff(first, append=len(row))
 
-        uneven = length != self.size[code[first]]
-        uneven |= np.minimum.reduceat(total, first) != np.maximum.reduceat(total, first)
+        uneven = np.minimum.reduceat(total, first) != np.maximum.reduceat(total, first)
+        if not self.incomplete:
+            uneven |= length != self.size[code[first]]
         if uneven.any():
             pair = first[uneven.argmax()]
             self._fail_uneven(block, row[pair], code[pair], total[pair])
@@ -230,7 +290,8 @@ class _BlockChecks:
                 f"its total of {total[i]:.0f} in layer {self.cluster_layer!r},"
             )
             key = row[i] * block.n_junctions + junction[i]
-            raise self._fail(block, self.junction_layer, key, found, _SHARED)
+            remedy = _SHARED_AS_MODEL if self.incomplete else _SHARED
+            raise self._fail(block, self.junction_layer, key, found, remedy)
 
     def _fail_uneven(self, block: LayerBlock, row: int, code: int, total: float) -> None:
         """Name a junction of the ATSE whose total is not that of the first observed one."""
@@ -241,13 +302,19 @@ class _BlockChecks:
         at[at == len(block.cluster.key)] = 0
         here = block.cluster.key[at] == wanted
         value = np.where(here, block.cluster.value[at], 0.0)
-        odd = int((value != total).argmax())
+        odd = int(((value != total) & (here | (not self.incomplete))).argmax())
         other = self.junctions[members[int((value == total).argmax())]]
         found = f"holds {value[odd]:.0f}, but {total:.0f} at junction {other!r} of the same ATSE,"
-        raise self._fail(block, self.cluster_layer, wanted[odd], found, _SAME)
+        remedy = _SAME_AS_MODEL if self.incomplete else _SAME
+        raise self._fail(block, self.cluster_layer, wanted[odd], found, remedy)
 
 
-def _warn(entries: ObservedEntries, fixed_junctions: bool) -> None:
+def _warn(
+    entries: ObservedEntries,
+    atse_key: str | None,
+    codes: np.ndarray | None,
+    fixed_junctions: bool,
+) -> None:
     """Warn of what is allowed but seldom meant."""
     total = entries.total.numpy()
     n_cells, n_junctions = entries.n_cells, entries.n_junctions
@@ -263,6 +330,20 @@ def _warn(entries: ObservedEntries, fixed_junctions: bool) -> None:
         messages.append(
             f"{empty_junctions} of {n_junctions} junctions have no observed entry in any cell; "
             "they are given the prior mean. Consider removing them."
+        )
+    if atse_key is not None and codes is not None and len(np.unique(codes)) == n_junctions:
+        messages.append(
+            f"Each of the {n_junctions} junctions has an ATSE of its own in "
+            f"adata.var[{atse_key!r}]. Give junctions that share splice sites one label, or pass "
+            "atse_key=None where the column holds something else."
+        )
+    if not fixed_junctions and all(
+        bool((block.count == block.total).all()) for _, block in entries.blocks()
+    ):
+        messages.append(
+            f"The count y is the total n at each of {entries.n_entries} observed entries, so that "
+            "no junction has an alternative. Store the ATSE totals in the cluster layer, the sum "
+            "of reads over the junctions of each ATSE."
         )
     coverage = len(total) / (n_cells * n_junctions)
     median = float(np.median(total[:: 1 + len(total) // 1_000_000]))

@@ -89,10 +89,11 @@ def get_layer(adata: AnnData, name: str) -> Any:
     KeyError
         The layer is missing.
     ValueError
-        It is not a numeric matrix of shape cells x junctions.
+        It is not a numeric matrix of shape cells x junctions, has masked values, or is a sparse
+        matrix whose arrays do not fit together.
     """
     layers = named_layers(adata)
-    if name not in layers:
+    if name not in list(layers):  # of any type, such as a list of names
         raise KeyError(
             f"Layer {name!r} is missing: adata.layers holds {sorted(layers)}. "
             "Store the counts there, or name the layer that has them."
@@ -106,6 +107,12 @@ def get_layer(adata: AnnData, name: str) -> Any:
             f"Layer {name!r} is a {type(layer).__name__}: expected a scipy sparse matrix or "
             "a numpy array in memory. Convert it first."
         )
+    if isinstance(layer, np.ma.MaskedArray):
+        raise ValueError(
+            f"Layer {name!r} is a masked array, with {int(np.ma.count_masked(layer))} values "
+            "masked, which mean nothing here. Store plain counts, with 0 where nothing was read: "
+            "layer.filled(0)."
+        )
     if tuple(layer.shape) != tuple(adata.shape):
         raise ValueError(
             f"Layer {name!r} has shape {tuple(layer.shape)}: expected {tuple(adata.shape)}, "
@@ -117,8 +124,61 @@ def get_layer(adata: AnnData, name: str) -> Any:
             "Convert it with .astype('int32')."
         )
     if sp.issparse(layer):
+        check_sparse(layer, name, adata)
         return layer if layer.format == "csr" else layer.tocsr()
     return layer if on_disk else np.asarray(layer)
+
+
+def check_sparse(layer: Any, name: str, adata: AnnData) -> None:
+    """Check that the arrays of a CSR or CSC layer fit together; scipy reads past their ends.
+
+    Values stored twice are fine: they are summed, as scipy does.
+
+    Raises
+    ------
+    ValueError
+        ``indptr`` has another length than rows (columns) and one, does not begin at 0, falls, or
+        ends beyond the stored values; or an index is negative or beyond the last column (row).
+    """
+    if layer.format not in ("csr", "csc"):
+        return
+    of_rows = layer.format == "csr"
+    n_major, n_minor = layer.shape if of_rows else layer.shape[::-1]
+    across = "junctions" if of_rows else "cells"
+
+    def where(at: int) -> str:
+        return f"cell {adata.obs_names[at]!r}" if of_rows else f"junction {adata.var_names[at]!r}"
+
+    indptr, indices = layer.indptr, layer.indices
+    wrong = f"Layer {name!r} is no valid {layer.format.upper()} matrix"
+    remedy = "Build the matrix anew, as scipy.sparse.csr_matrix((values, (cells, junctions)))."
+    if len(indptr) != n_major + 1:
+        raise ValueError(
+            f"{wrong}: its indptr has {len(indptr)} values, expected {n_major + 1}, one for each "
+            f"{'cell' if of_rows else 'junction'} and one. {remedy}"
+        )
+    steps = np.diff(indptr)
+    falls = (steps < 0).argmax() if len(steps) and steps.min() < 0 else None
+    if falls is not None or indptr[0] != 0:
+        at = 0 if falls is None else int(falls)
+        found = f"begins at {indptr[0]}" if falls is None else "falls"
+        raise ValueError(f"{wrong}: its indptr {found} at {where(at)}. {remedy}")
+    stored = int(indptr[-1])
+    held = min(len(indices), len(layer.data))
+    if stored > held:
+        at = int(np.searchsorted(indptr, held, side="right")) - 1
+        raise ValueError(
+            f"{wrong}: its indptr counts {stored} values where {held} are stored, from "
+            f"{where(at)} on. {remedy}"
+        )
+    indices = indices[:stored]
+    if stored and (indices.min() < 0 or indices.max() >= n_minor):
+        first = int(((indices < 0) | (indices >= n_minor)).argmax())
+        at = int(np.searchsorted(indptr, first, side="right")) - 1
+        raise ValueError(
+            f"{wrong}: {where(at)} has a value at index {indices[first]}, expected 0 to "
+            f"{n_minor - 1} for {n_minor} {across}. {remedy}"
+        )
 
 
 def read_rows(layer: Any, start: int, stop: int) -> LayerValues:

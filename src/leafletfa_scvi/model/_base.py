@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import torch
 from scvi.model.base import BaseModelClass
 
 from leafletfa_scvi._constants import program_names
-from leafletfa_scvi.data import observed_entries, splicing_data
+from leafletfa_scvi.data import (
+    cell_fingerprints,
+    check_axes,
+    reorder_junctions,
+    same_layers,
+    splicing_data,
+)
 from leafletfa_scvi.ops import MultinomialEntries, multinomial_entries
 
 if TYPE_CHECKING:
-    import numpy as np
     from anndata import AnnData
 
+    from leafletfa_scvi.data import LayerDigests
     from leafletfa_scvi.module import LeafletFAModule
     from leafletfa_scvi.ops import ObservedEntries
 
@@ -51,6 +59,7 @@ class SplicingModelBase(BaseModelClass):
     history_: dict[str, Any] | None
     is_trained_: bool
     _entries: ObservedEntries | None
+    _layer_digests: LayerDigests
     _gathered: tuple[ObservedEntries, MultinomialEntries] | None = None
 
     @property
@@ -67,16 +76,71 @@ class SplicingModelBase(BaseModelClass):
         """Names of the P junctions."""
         return self.junction_names_
 
-    def _read_entries(self, adata: AnnData, check: bool = False) -> ObservedEntries:
-        """Observed entries of ``adata``; ``check`` those of cells that were not set up here.
+    @property
+    def _layers(self) -> tuple[str, str]:
+        return self._setup_args["junction_layer"], self._setup_args["cluster_layer"]
 
-        Within-ATSE checks are left to set-up: a query may lack some junctions of an ATSE.
+    def _read_entries(self, adata: AnnData) -> tuple[ObservedEntries, np.ndarray]:
+        """Entries of any cells as they are now, junctions as in the model; and fingerprints.
+
+        They are checked, within the model's ATSEs too, where a query may lack some junctions.
+        Layers that store exactly what the model was built on are not read again.
         """
-        args = self._setup_args
-        layers = args["junction_layer"], args["cluster_layer"]
-        if check:
-            return splicing_data(adata, *layers, atse_key=None, fixed_junctions=True)
-        return observed_entries(adata, *layers)
+        check_axes(adata)
+        place = self._junction_places(adata)
+        if place is None and self._holds_training_data(adata):
+            return self._training_entries(), self.cell_fingerprints_
+        codes = self.atse_codes_
+        if codes is not None and place is not None:
+            codes = codes[place]
+        entries = splicing_data(
+            adata, *self._layers, atse_key=None, fixed_junctions=True, fixed_atses=codes
+        )
+        if place is not None:
+            entries = reorder_junctions(entries, place)
+        return entries, cell_fingerprints(entries)
+
+    def _holds_training_data(self, adata: AnnData) -> bool:
+        """Whether the layers of ``adata`` are, byte for byte, those the model was built on."""
+        if self._entries is None or adata.is_view or adata.n_obs != self._entries.n_cells:
+            return False
+        return same_layers(adata, self._layers, self._layer_digests)
+
+    def _junction_places(self, adata: AnnData) -> np.ndarray | None:
+        """Position in the model of each junction of ``adata``; None where all are in order.
+
+        Raises
+        ------
+        ValueError
+            ``adata`` has other junctions than the model.
+        """
+        ours, theirs = pd.Index(self.junction_names), adata.var_names.astype(str)
+        if len(ours) == len(theirs):
+            place = ours.get_indexer(theirs)
+            if np.array_equal(place, np.arange(len(ours))):
+                return None
+            if place.min() >= 0 and theirs.is_unique:
+                return place
+        missing = ours.difference(theirs, sort=False)
+        if len(missing) == 0:
+            others = theirs.difference(ours, sort=False)
+            raise ValueError(
+                f"adata holds {len(others)} junctions that the model lacks, the first of them "
+                f"{others[0]!r}: pass adata[:, model.junction_names]."
+            )
+        raise ValueError(
+            f"adata lacks {len(missing)} of the model's {len(ours)} junctions, the first of them "
+            f"{missing[0]!r}: LeafletFAModel.prepare_query_anndata(adata, model) reorders them "
+            "and fills in missing ones as not observed."
+        )
+
+    def _check_junctions(self, adata: AnnData) -> None:
+        """The junctions of ``adata`` are those of the model, in its order."""
+        if self._junction_places(adata) is not None:
+            raise ValueError(
+                "The junctions of adata hold the model's in another order: pass "
+                "adata[:, model.junction_names].copy()."
+            )
 
     def _training_entries(self) -> ObservedEntries:
         """Observed entries of the cells the model was built on."""

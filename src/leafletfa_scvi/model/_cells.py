@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi import inference
-from leafletfa_scvi.data import cell_fingerprints
+from leafletfa_scvi.data import match_cells
 from leafletfa_scvi.model._widths import WidthsMixin
 
 if TYPE_CHECKING:
@@ -63,22 +63,20 @@ class CellsMixin(WidthsMixin):
 
     @torch.no_grad()
     def _cells(self, adata: AnnData | None, indices: Indices) -> CellPosterior:
-        """Posterior of cells: looked up where they were trained on, fitted where not."""
+        """Posterior of cells: looked up where they were trained on, fitted where not.
+
+        None is the model's own AnnData as it is now, or the training cells where it has none.
+        """
         self._require_trained()
-        trained = self.module.guide.phi().concentration.cpu()
-        if adata is None or (adata is self.adata and self._is_untouched(adata)):
-            at = positions(indices, len(self.cell_names_))
-            chosen = None if self._entries is None else self._entries
-            if chosen is not None and indices is not None:
-                chosen = chosen.select(torch.from_numpy(at))
-            return CellPosterior(self.cell_names_[at], trained[torch.from_numpy(at)], chosen, at)
-        self._check_junctions(adata)
-        entries = self._read_entries(adata, check=True)
-        at = positions(indices, adata.n_obs)
-        names = adata.obs_names.astype(str).to_numpy()[at]
+        trained = self._trained_concentration()
+        data = self.adata if adata is None else adata
+        if data is None:
+            known = positions(indices, len(self.cell_names_))
+            return CellPosterior(self.cell_names_[known], trained[known], None, known)
+        names, entries, known = self._recognise(data)
         if indices is not None:
-            entries = entries.select(torch.from_numpy(at))
-        known = self._recognise(names, entries)
+            at = positions(indices, data.n_obs)
+            names, known, entries = names[at], known[at], entries.select(torch.from_numpy(at))
         concentration = trained.new_empty(len(names), self.n_programs)
         seen = torch.from_numpy(known >= 0)
         concentration[seen] = trained[torch.from_numpy(known[known >= 0])]
@@ -97,16 +95,35 @@ class CellsMixin(WidthsMixin):
             variance[new] = self._activity_variance(entries, cells.mean[new])
         return variance
 
-    def _is_untouched(self, adata: AnnData) -> bool:
-        """Whether the model's own data still hold its cells and junctions, in its order."""
-        axes = (adata.obs_names, self.cell_names_), (adata.var_names, self.junction_names_)
-        return all(np.array_equal(now.astype(str), then) for now, then in axes)
+    def _recognise(self, adata: AnnData) -> tuple[np.ndarray, ObservedEntries, np.ndarray]:
+        """Names of the cells of ``adata``, their entries, and positions among training cells.
 
-    def _recognise(self, names: np.ndarray, entries: ObservedEntries) -> np.ndarray:
-        """Position of each cell among those trained on, -1 for a cell that is not one of them."""
-        known = pd.Index(self.cell_names_).get_indexer(names)
-        same = cell_fingerprints(entries) == self.cell_fingerprints_[known]
-        return np.where(same, known, -1)
+        Cells are known by their content, whatever their name; -1 for others.
+        """
+        entries, prints = self._read_entries(adata)
+        names = adata.obs_names.astype(str).to_numpy()
+        known = match_cells(names, prints, self.cell_names_, self.cell_fingerprints_)
+        return names, entries, known
+
+    def _trained_concentration(self) -> torch.Tensor:
+        """Dirichlet concentrations ``(C, K)`` of the training cells, on the CPU."""
+        return self.module.guide.phi().concentration.cpu()
+
+    @torch.no_grad()
+    def _trained_activities(self) -> pd.DataFrame:
+        """Mean activities of the training cells, whatever the model's AnnData holds now."""
+        self._require_trained()
+        phi = self._trained_concentration()
+        mean = (phi / phi.sum(1, keepdim=True)).numpy()
+        return pd.DataFrame(mean, self.cell_names_, self.program_names)
+
+    def _training_rows(self, adata: AnnData) -> np.ndarray:
+        """Row of ``adata`` that holds each training cell, ``(C,)``; -1 for a cell not there."""
+        _, _, known = self._recognise(adata)
+        rows = np.full(len(self.cell_names_), -1)
+        there = np.flatnonzero(known >= 0)
+        rows[known[there]] = there
+        return rows
 
     def _fit_new(
         self, entries: ObservedEntries | MultinomialEntries, n_steps: int = 150
@@ -123,23 +140,6 @@ class CellsMixin(WidthsMixin):
             module.activity_prior().detach(),
             weight=float(module.model.activity_weight),
             n_steps=n_steps,
-        )
-
-    def _check_junctions(self, adata: AnnData) -> None:
-        """The junctions of ``adata`` are those of the model, in its order."""
-        ours, theirs = pd.Index(self.junction_names), adata.var_names.astype(str)
-        if len(ours) == len(theirs) and bool((ours == theirs).all()):
-            return
-        missing = ours.difference(theirs, sort=False)
-        if len(missing) == 0:
-            raise ValueError(
-                "The junctions of adata hold the model's in another order or with others: "
-                "pass adata[:, model.junction_names]."
-            )
-        raise ValueError(
-            f"adata lacks {len(missing)} of the model's {len(ours)} junctions, the first of them "
-            f"{missing[0]!r}: LeafletFAModel.prepare_query_anndata(adata, model) reorders them "
-            "and fills in missing ones as not observed."
         )
 
 

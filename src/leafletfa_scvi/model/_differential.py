@@ -9,6 +9,8 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
+from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi.data import check_axes
 from leafletfa_scvi.model._cells import Indices, positions
 from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._training_options import check_whole
@@ -51,7 +53,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
         adata
             Cells, as in :meth:`get_cell_activities`.
         groupby
-            Column of ``obs`` with the groups.
+            Column of ``obs`` with the groups; one.
         group1
             Group or groups to compare; None for each in turn.
         group2
@@ -80,10 +82,14 @@ class DifferentialSplicingMixin(PosteriorMixin):
         ------
         KeyError
             ``groupby`` or a group is not there.
+        TypeError
+            ``groupby`` is several columns.
         ValueError
             A group has no cells, the groups share cells, or a number is out of range.
         """
         _check_numbers(delta, fdr_target, n_samples)
+        if groupby is not None:
+            check_column("groupby", groupby)
         self._require_trained()
         data = self.adata if adata is None else adata
         cells = self._cells(data, None)
@@ -170,12 +176,14 @@ class DifferentialSplicingMixin(PosteriorMixin):
             draws = (weights for _ in range(n_samples))
             moments = self._psi_differences(draws, len(chosen), delta, n_samples)
         estimate = (weights @ self.module.programs().cpu().T).numpy()
-        frames = []
+        frames, annotation = [], None if self.adata is None else self.adata.var
+        if annotation is not None:
+            check_axes(self.adata)
         for i, name in enumerate(chosen):
             frame = self._result(moments[i], delta, fdr_target)
             frame.insert(0, "program", name)
             frame["psi_program"], frame["psi_others"] = estimate[2 * i], estimate[2 * i + 1]
-            frame = _annotate(frame, None if self.adata is None else self.adata.var)
+            frame = _annotate(frame, annotation)
             frame = frame.sort_values("proba_ds", ascending=False)
             significant = frame[f"is_ds_fdr_{fdr_target}"]
             frames.append(frame[significant] if only_significant else frame)

@@ -9,7 +9,6 @@ import rich.pretty  # noqa: F401  (scvi-tools 1.4 uses it without importing it)
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
-from leafletfa_scvi.data import cell_fingerprints
 from leafletfa_scvi.model._cells import CellsMixin
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ class InheritedMixin(CellsMixin):
         if adata.is_view:
             raise ValueError("Expected an AnnData of its own, found a view: set adata.copy().")
         self._check_junctions(adata)
-        entries = self._read_entries(adata, check=True)
-        if not np.array_equal(cell_fingerprints(entries), self.cell_fingerprints_):
+        _, entries, known = self._recognise(adata)
+        if not np.array_equal(known, np.arange(len(self.cell_names_))):
             raise ValueError(
                 "model.adata takes the cells that the model was built on, in their order. For "
                 "other cells pass them to a method, model.get_cell_activities(adata), or use "
@@ -67,7 +66,7 @@ class InheritedMixin(CellsMixin):
             The data break the contract, the junctions are others, or the model has no data.
         """
         self._check_junctions(adata)
-        self._read_entries(adata, check=True)
+        self._read_entries(adata)
         return super().transfer_fields(adata, **kwargs)
 
     def deregister_manager(self, adata: AnnData | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,12 +18,7 @@ from leafletfa_scvi._constants import (
     JUNCTION_LAYER,
     TOTALS_KEY,
 )
-from leafletfa_scvi.data import (
-    atse_codes,
-    cell_fingerprints,
-    resolve_atse_key,
-    splicing_data,
-)
+from leafletfa_scvi.data import CheckedContent
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
 from leafletfa_scvi.model._inherited import InheritedMixin
 from leafletfa_scvi.model._persistence import PersistenceMixin
@@ -44,8 +40,20 @@ if TYPE_CHECKING:
     )
 
 _LIKELIHOODS = ("betabinomial", "binomial", "dirichlet-multinomial")
+_COVARIATES = {
+    "batch_key",
+    "labels_key",
+    "sample_key",
+    "size_factor_key",
+    "categorical_covariate_keys",
+    "continuous_covariate_keys",
+}
+"""Arguments by which other models of scvi-tools take batches and covariates."""
 _DISPERSION: Dispersion = "junction"
 """Where kappa is learned and nothing else is asked for."""
+
+_CHECKED: WeakKeyDictionary[AnnDataManager, CheckedContent] = WeakKeyDictionary()
+"""What ``setup_anndata`` found in the data of each manager, as long as that lives."""
 
 
 class LeafletFAModel(
@@ -67,7 +75,9 @@ class LeafletFAModel(
     Parameters
     ----------
     adata
-        AnnData registered with :meth:`setup_anndata`.
+        AnnData registered with :meth:`setup_anndata` and not changed since. The model keeps a
+        copy of the observed entries, which is what :meth:`train` works from: later changes of
+        ``adata`` do not reach training.
     n_programs
         Number of splicing programs K, between 1 and the number of cells.
     likelihood
@@ -101,7 +111,8 @@ class LeafletFAModel(
     ------
     ValueError
         An option is not one of those above, two of them exclude each other, ``n_programs`` is out
-        of range, or the Dirichlet-multinomial has no ATSE labels.
+        of range, the Dirichlet-multinomial has no ATSE labels, or the layers, names or ATSE
+        labels of ``adata`` changed since :meth:`setup_anndata`.
 
     Examples
     --------
@@ -173,14 +184,14 @@ class LeafletFAModel(
             # A model saved without its columns knew one kappa only.
             learned = learned and (is_new or columns is not None)
             dispersion = _DISPERSION if learned else "global"
-        self._entries, self.atse_codes_ = None, None
+        self._entries, self.atse_codes_, self._layer_digests = None, None, (None, None)
         if adata is not None:
-            self._entries = self._read_entries(adata)
+            checked = _CHECKED[self._adata_manager]
+            self._entries = checked.take(adata)
             self._entries.log_coefficient()
             self.cell_names_ = adata.obs_names.astype(str).to_numpy()
-            self.cell_fingerprints_ = cell_fingerprints(self._entries)
-            key = resolve_atse_key(adata, self._setup_args["atse_key"])
-            self.atse_codes_ = None if key is None else atse_codes(adata, key)[0]
+            self.cell_fingerprints_ = checked.fingerprints
+            self.atse_codes_, self._layer_digests = checked.atse_codes, checked.digests
         if columns is None:
             columns = self._new_columns(n_junctions, shared=likelihood == "dirichlet-multinomial")
         self.module = self._module_cls(
@@ -231,6 +242,9 @@ class LeafletFAModel(
         Everything is checked before anything is written; what is written is scvi's bookkeeping in
         ``adata.uns``. The layers are read as they are, never replaced.
 
+        Where layers, names or ATSE labels change afterwards, call it again before building a
+        model: the constructor takes only what was checked.
+
         Parameters
         ----------
         adata
@@ -253,14 +267,24 @@ class LeafletFAModel(
         setup_method_args = cls._get_setup_method_args(**locals())
         unknown = set(kwargs) - {"source_registry", "extend_categories"}
         if unknown:
-            raise TypeError(
-                f"setup_anndata has no argument {min(unknown)!r}. Batches and covariates are not "
-                "modelled yet."
-            )
+            raise TypeError(_unknown_argument(min(unknown)))
         if isinstance(adata, AnnData) and adata.is_view:
             raise ValueError("Expected an AnnData of its own, found a view: pass adata.copy().")
-        of_a_model = kwargs.get("source_registry") is not None
-        splicing_data(adata, junction_layer, cluster_layer, atse_key, fixed_junctions=of_a_model)
+        checked = CheckedContent(
+            adata,
+            junction_layer,
+            cluster_layer,
+            atse_key,
+            fixed_junctions=kwargs.get("source_registry") is not None,
+        )
+        cls._register(adata, checked, setup_method_args, **kwargs)
+
+    @classmethod
+    def _register(
+        cls, adata: AnnData, checked: CheckedContent, setup_method_args: dict, **kwargs: Any
+    ) -> None:
+        """Register checked data with scvi."""
+        junction_layer, cluster_layer = checked.layers
         options = {"is_count_data": False, "correct_data_format": False}
         fields = [
             LayerField(REGISTRY_KEYS.X_KEY, junction_layer, **options),
@@ -269,6 +293,20 @@ class LeafletFAModel(
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
+        _CHECKED[manager] = checked
+
+
+def _unknown_argument(name: str) -> str:
+    """Say what ``setup_anndata`` has instead of an argument that other models of scvi have."""
+    message = f"setup_anndata has no argument {name!r}. "
+    if name in ("layer", "counts_layer", "layers"):
+        return message + (
+            "It takes two layers: junction_layer= for the junction counts, cluster_layer= for the "
+            "ATSE totals."
+        )
+    if name in _COVARIATES:
+        return message + "Batches and covariates are not modelled yet."
+    return message + "Its arguments are junction_layer, cluster_layer and atse_key."
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:

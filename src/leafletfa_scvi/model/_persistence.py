@@ -10,6 +10,7 @@ import numpy as np
 import pyro
 
 from leafletfa_scvi._scvi import SAVE_KEYS
+from leafletfa_scvi.data import cell_fingerprints, match_cells
 from leafletfa_scvi.model._cells import CellsMixin
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
@@ -42,13 +43,16 @@ class PersistenceMixin(CellsMixin):
         Raises
         ------
         ValueError
-            The folder exists, and ``overwrite`` is not given.
+            The folder exists, and ``overwrite`` is not given; or the data to save are no longer
+            those that the model was built on, so that :meth:`load` would refuse them.
         """
         target = Path(dir_path)
         if target.exists() and not target.is_dir():
             raise ValueError(f"{target} is a file. Choose another name for the folder.")
         if target.exists() and not kwargs.get("overwrite", False):
             raise ValueError(f"{target} already exists. Choose another folder, or overwrite=True.")
+        if kwargs.get("save_anndata", False) and self.adata is not None:
+            self._check_own_data()
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
             # scvi saves Pyro's whole global store; what other models left there is not ours.
@@ -59,6 +63,22 @@ class PersistenceMixin(CellsMixin):
                 file.replace(target / file.name)
             if not kwargs.get("save_anndata", False):  # not the data of an earlier save
                 (target / f"{prefix or ''}{SAVE_KEYS.ADATA_FNAME}").unlink(missing_ok=True)
+
+    def _check_own_data(self) -> None:
+        """The model's AnnData holds the cells and junctions that it was built on, in order."""
+        try:
+            self._check_junctions(self.adata)
+            _, _, known = self._recognise(self.adata)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{_NOT_ITS_DATA} {error.args[0]}") from error
+        if len(known) != len(self.cell_names_):
+            raise ValueError(
+                f"{_NOT_ITS_DATA} It holds {len(known)} cells, {len(self.cell_names_)} then."
+            )
+        other = np.flatnonzero(known != np.arange(len(known)))
+        if len(other):
+            name = self.adata.obs_names[other[0]]
+            raise ValueError(f"{_NOT_ITS_DATA} Cell {name!r} has other counts or another place.")
 
     @classmethod
     def load(
@@ -116,15 +136,21 @@ class PersistenceMixin(CellsMixin):
         if model.adata is not None:
             model._check_junctions(model.adata)
             names = model.adata.obs_names.astype(str).to_numpy()
-            known = model._recognise(names, model._training_entries())
-            if not np.array_equal(known, np.arange(len(names))):
-                at = int(np.flatnonzero(known != np.arange(len(names)))[0])
+            prints = cell_fingerprints(model._training_entries())
+            known = match_cells(names, prints, model.cell_names_, model.cell_fingerprints_)
+            other = np.flatnonzero(known != np.arange(len(names)))
+            if len(other):
+                at = int(other[0])
                 raise ValueError(_OTHER_CELLS.format(found=f"cell {names[at]!r} at position {at}"))
         if model.frozen_programs_:
             model._freeze_programs()
         return model
 
 
+_NOT_ITS_DATA = (
+    "model.adata is no longer what the model was built on, and load would refuse it: save the "
+    "model without save_anndata=True, and the AnnData by itself."
+)
 _OTHER_CELLS = (
     "adata is not what the model was trained on: found {found}. For other cells load with "
     "adata=False and call model.get_cell_activities(adata), or use "

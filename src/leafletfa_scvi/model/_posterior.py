@@ -49,10 +49,11 @@ class PosteriorMixin(CellsMixin):
         Parameters
         ----------
         adata
-            Cells to describe; None for those the model was trained on. A cell is known by its name
-            together with its counts; any other cell is fitted, programs fixed, and never given
-            another cell's activities. Nothing is written to ``adata``. Of its own AnnData the
-            model holds a copy of the counts: later changes there are not seen.
+            Cells to describe, with the junctions of the model in any order; None for the model's
+            own AnnData, or, where it was loaded without, the cells it was trained on. What counts
+            is what ``adata`` holds now, its own AnnData included: a cell with the counts of a
+            training cell is that cell, whatever its name; any other cell is fitted, programs
+            fixed, and never given another cell's activities. Nothing is written to ``adata``.
         indices
             Cells of ``adata`` to use, by position or as a mask; None for all.
 
@@ -65,6 +66,8 @@ class PosteriorMixin(CellsMixin):
         ------
         ValueError
             The junctions of ``adata`` are not those of the model, or its data break the contract.
+            Within an ATSE of the model, junctions with total 0 count as not observed in the cell;
+            the others must have the same total there and share its reads.
         """
         cells = self._cells(adata, indices)
         return pd.DataFrame(cells.mean.numpy(), _labels(cells.names), self.program_names)
@@ -179,22 +182,31 @@ class PosteriorMixin(CellsMixin):
 
         Returns
         -------
-        Cells x junctions, values in [0, 1].
+        Cells x junctions, values in [0, 1]; junctions as in ``junction_list``, or as they stand in
+        the AnnData, so that the result can be stored as a layer of it.
 
         Raises
         ------
         KeyError
             A name in ``junction_list`` is not a junction of the model.
         """
-        cells = self._cells(adata, indices)
-        columns = self._junction_positions(junction_list)
+        data = self.adata if adata is None else adata
+        cells = self._cells(data, indices)
+        place = None if data is None else self._junction_places(data)
+        columns = place
+        if junction_list is not None or place is None:
+            columns = self._junction_positions(junction_list)
+        in_order = junction_list is None and place is None
         psi = self.module.programs().cpu()
         strength = None
         if shrink and self.module.site_mean("kappa") is not None:
             strength = self.get_concentrations().to_numpy(np.float32)
         if observed_only:
             matrix = self._expected_observed(cells, psi, strength)
-            return matrix if junction_list is None else matrix[:, columns]
+            if not in_order:
+                matrix = matrix[:, columns]
+                matrix.sort_indices()
+            return matrix
         chosen, place_of = np.unique(columns, return_inverse=True)
         expected = (cells.mean @ psi[chosen].T).numpy()
         if strength is not None:
@@ -206,7 +218,7 @@ class PosteriorMixin(CellsMixin):
             y, n = entries.count.numpy()[keep], entries.total.numpy()[keep]
             p, kappa = expected[rows, at[keep]], strength[entries.column.numpy()[keep]]
             expected[rows, at[keep]] = (kappa * p + y) / (kappa + n)
-        if junction_list is not None:
+        if not in_order:
             expected = expected[:, place_of]
         if return_numpy:
             return expected

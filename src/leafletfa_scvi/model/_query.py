@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 
-from leafletfa_scvi.data import align_junctions
+from leafletfa_scvi.data import CheckedContent, align_junctions, check_axes
 from leafletfa_scvi.model._cells import CellsMixin
 from leafletfa_scvi.model._training_options import training_device
 
@@ -55,16 +55,27 @@ class QueryMixin(CellsMixin):
         Raises
         ------
         ValueError
-            The junctions differ, the data break the contract, or the reference is not trained.
+            The junctions differ, or the data break the contract. Within an ATSE of the reference,
+            the junctions with reads in its total must have the same total in a cell, and share
+            its reads; those with total 0 count as not observed.
+        RuntimeError
+            The reference is not trained.
         """
         training_device(accelerator, device)
         reference = cls._reference(reference_model, accelerator=accelerator, device=device)
         reference._require_trained()
+        check_axes(adata)
         reference._check_junctions(adata)
+        if adata.is_view:
+            raise ValueError("Expected an AnnData of its own, found a view: pass adata.copy().")
         registry = deepcopy(reference.registry_)
         # Junctions filled in as not observed have no label, and other totals than their ATSE.
         setup_args = {**registry["setup_args"], "atse_key": None}
-        cls.setup_anndata(adata, source_registry=registry, **setup_args)
+        checked = CheckedContent(
+            adata, **setup_args, fixed_junctions=True, fixed_atses=reference.atse_codes_
+        )
+        setup_method_args = cls._get_setup_method_args(cls=cls, adata=adata, **setup_args)
+        cls._register(adata, checked, setup_method_args, source_registry=registry)
         model = cls(adata, registry=registry, **reference.init_params_["non_kwargs"])
         state = reference.module.state_dict()
         own = model.module.state_dict()
@@ -72,7 +83,6 @@ class QueryMixin(CellsMixin):
             {key: own[key] if key.endswith(_BY_CELL) else value for key, value in state.items()}
         )
         model.module.to(reference.module.device)
-        model.atse_codes_ = reference.atse_codes_
         model._freeze_programs()
         return model
 
@@ -108,11 +118,13 @@ class QueryMixin(CellsMixin):
         Raises
         ------
         ValueError
-            ``adata`` has none of the junctions of the reference.
+            ``adata`` has none of the junctions of the reference, or names of its cells or
+            junctions are not unique.
         """
         names = pd.Index(cls._reference(reference_model).junction_names)
         if return_reference_var_names:
             return names
+        check_axes(adata)
         if not names.isin(adata.var_names).any():
             raise ValueError(
                 f"adata has none of the reference's {len(names)} junctions: {names[0]!r} there, "

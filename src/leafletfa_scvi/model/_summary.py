@@ -28,6 +28,8 @@ class SummaryMixin(PosteriorMixin):
     def get_elbo(self, n_particles: int = 10, batch_size: int | None = None) -> float:
         """Evidence lower bound of the training data, in nats, over ``n_particles`` draws.
 
+        It is that of the counts the model was built on, whatever its AnnData holds by now.
+
         Reads that the junctions of an ATSE share are counted at each of them, also where training
         weighed them less for activities; see the user guide.
 
@@ -117,15 +119,18 @@ class SummaryMixin(PosteriorMixin):
         Parameters
         ----------
         adata
-            Where to write: None for the model's own data, else any cells with its junctions.
+            Where to write: None for the model's own data, else any cells with its junctions, in
+            any order. Activities are those of the counts that are there now.
         """
         self._require_trained()
         target = self.adata if adata is None else adata
         if target is None:
             raise ValueError("The model was loaded without data: pass adata.")
         activities = self.get_cell_activities(target)
+        place = self._junction_places(target)
         programs = self.get_splicing_programs()
-        results = self._results()
+        programs = programs if place is None else programs.iloc[place]
+        results = self._results(place)
         stale = [c for c in target.obs.columns if _is_program_column(c, target)]
         target.obs = target.obs.drop(columns=stale).assign(
             **{name: activities[name].to_numpy() for name in self.program_names}
@@ -134,7 +139,8 @@ class SummaryMixin(PosteriorMixin):
         target.varm[PROGRAM_SLOT] = programs.to_numpy()
         target.uns[RESULTS_SLOT] = results
 
-    def _results(self) -> dict[str, Any]:
+    def _results(self, place: np.ndarray | None) -> dict[str, Any]:
+        """What goes to ``uns``; ``place`` is that of each junction there in the model."""
         from importlib.metadata import version
 
         model = self.module.model
@@ -157,7 +163,8 @@ class SummaryMixin(PosteriorMixin):
             value = self.module.site_mean(name)
             results[name] = np.inf if value is None else float(value.mean())
         if self.module.guide.has_kappas:
-            results["kappa"] = self.get_concentrations().to_numpy()
+            kappa = self.get_concentrations().to_numpy()
+            results["kappa"] = kappa if place is None else kappa[place]
         return results
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.patches import Rectangle
 from scipy.optimize import linear_sum_assignment
 
+from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._constants import PROGRAM_SLOT
 from leafletfa_scvi.pl._slots import new_axes, result_slot
 
@@ -59,6 +60,8 @@ def program_heatmap(
     ------
     KeyError
         If ``adata.varm[key]`` or ``adata.var[label]`` is missing.
+    TypeError
+        If ``label`` is several columns.
     ValueError
         If there is one program only, or ``n_junctions`` is below 1.
     """
@@ -69,7 +72,7 @@ def program_heatmap(
         raise ValueError("Expected at least 2 programs, found 1: nothing stands out.")
     if n_junctions < 1:
         raise ValueError(f"Expected n_junctions of at least 1, found {n_junctions}.")
-    if label is not None and label not in adata.var:
+    if label is not None and check_column("label", label, "var") not in adata.var:
         raise KeyError(f"adata.var has no {label!r}. Found: {', '.join(adata.var) or 'none'}.")
 
     best = psi.argmax(axis=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._constants import ACTIVITY_SLOT
 from leafletfa_scvi.pl._slots import new_axes, program_colors, result_slot
 
@@ -60,9 +61,13 @@ def structure(
     ------
     KeyError
         If ``adata.obsm[key]`` or ``adata.obs[groupby]`` is missing.
+    TypeError
+        If ``groupby`` is several columns.
     ValueError
         If there are fewer colours than programs, or no cell has a group.
     """
+    if groupby is not None:
+        check_column("groupby", groupby)
     activities = result_slot(adata, "obsm", key)
     phi = activities.to_numpy(float)
     groups = _groups(adata, groupby)

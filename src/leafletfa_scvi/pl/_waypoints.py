@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi.pl._slots import new_axes, program_colors
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ def waypoints(
         groups that lie on each other in the first two.
     color
         Column of ``model.adata.obs`` to colour cells by: groups in the order of the categories,
-        with the colours of ``adata.uns["<color>_colors"]`` where they are there, or numbers. None
-        for the main program of each cell, the one of largest activity.
+        with the colours of ``adata.uns["<color>_colors"]`` where they are there, or numbers.
+        Cells whose counts are no longer in ``model.adata`` are grey. None for the main program of
+        each cell, the one of largest activity.
     ax
         Axes to draw into.
 
@@ -80,10 +82,10 @@ def waypoints(
     names = np.array(model.program_names)
     palette = program_colors(len(names))
     if color is None:
-        main = model.get_cell_activities().to_numpy()[cells].argmax(axis=1)
+        main = model._trained_activities().to_numpy()[cells].argmax(axis=1)
         shown = _Colouring(pd.Categorical.from_codes(main, names), palette, "main program")
     else:
-        shown = _from_obs(model.adata, color, cells)
+        shown = _from_obs(model, check_column("color", color), cells)
 
     ax = new_axes(5.8, 4.2) if ax is None else ax
     _draw_cells(ax, found["scores"][:, [first, second]], shown)
@@ -121,7 +123,9 @@ def _components(given: Any, n_kept: int) -> tuple[int, int]:
     return int(given[0]), int(given[1])
 
 
-def _from_obs(adata: Any, color: str, cells: np.ndarray) -> _Colouring:
+def _from_obs(model: LeafletFAModel, color: str, cells: np.ndarray) -> _Colouring:
+    """Values of the training cells ``cells``, missing for those that ``adata`` no longer holds."""
+    adata = model.adata
     if adata is None:
         raise ValueError(
             f"color={color!r} is a column of the training data, and the model was loaded without "
@@ -129,14 +133,18 @@ def _from_obs(adata: Any, color: str, cells: np.ndarray) -> _Colouring:
         )
     if color not in adata.obs:
         raise KeyError(f"model.adata.obs has no {color!r}. Found: {', '.join(adata.obs)}.")
+    rows = model._training_rows(adata)[cells]
     column = adata.obs[color]
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return _Colouring(column.to_numpy(float, na_value=np.nan)[cells], None, color)
+        values = column.to_numpy(float, na_value=np.nan)[rows]
+        return _Colouring(np.where(rows < 0, np.nan, values), None, color)
     groups = pd.Categorical(column)
     known = adata.uns.get(f"{color}_colors")
     suits = known is not None and len(known) == len(groups.categories)
     palette = list(known) if suits else program_colors(len(groups.categories))
-    return _Colouring(groups[cells], palette, color)
+    codes = np.where(rows < 0, -1, groups.codes[rows])
+    shown = pd.Categorical.from_codes(codes, dtype=groups.dtype)
+    return _Colouring(shown, palette, color)
 
 
 def _draw_cells(ax: Axes, xy: np.ndarray, shown: _Colouring) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._constants import CLUSTER_LAYER
 from leafletfa_scvi.pp._criteria import (
     apply_criteria,
@@ -97,6 +98,8 @@ def filter_junctions(
     ------
     KeyError
         A column that a criterion needs is missing.
+    TypeError
+        ``sample_key`` is several columns.
     ValueError
         An argument is out of its range, a motif unknown, a count not a whole number; or ``adata``
         has ATSE totals already.
@@ -161,7 +164,7 @@ def _samples(adata: AnnData, counts: sp.csr_matrix, sample_key: str) -> np.ndarr
     """Samples with a read of each junction, ``(P,)``."""
     import pandas as pd
 
-    if sample_key not in adata.obs:
+    if check_column("sample_key", sample_key) not in adata.obs:
         raise KeyError(
             f"adata.obs has no column {sample_key!r}: found {list(adata.obs.columns)}. Read a "
             "table of files with a column sample, name the column of samples with sample_key, or "

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._constants import ACTIVITY_SLOT, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer
@@ -126,6 +127,8 @@ def metacells(
     ------
     KeyError
         ``use_rep``, ``groupby`` or a layer is missing.
+    TypeError
+        ``groupby`` is several columns.
     ValueError
         Coordinates are not finite, ``n_cells_per_metacell`` is below 1, or a sum is above
         16,777,216.
@@ -147,7 +150,7 @@ def metacells(
     if groupby is None:
         groups, labels = np.zeros(adata.n_obs, np.int64), None
     else:
-        _require_column(adata, groupby)
+        _require_column(adata, check_column("groupby", groupby))
         labels = pd.Categorical(adata.obs[groupby])
         groups = labels.codes.astype(np.int64)
     codes = np.full(adata.n_obs, -1)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
+from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
 from leafletfa_scvi.data._atse import atse_codes
 from leafletfa_scvi.pp._totals import column_sums, junction_counts, require_splicing
@@ -92,6 +93,8 @@ def select_variable_atses(
     ------
     KeyError
         A layer or a column is missing.
+    TypeError
+        ``atse_key`` or ``batch_key`` is several columns.
     ValueError
         Both ``n_top`` and ``fraction`` are given, one is out of its range, no ATSE can be scored,
         or ``subset`` would leave none.
@@ -124,7 +127,7 @@ def select_variable_atses(
     if batch_key is None:
         measured = agreement(counts, codes, n_atses)
     else:
-        if batch_key not in adata.obs:
+        if check_column("batch_key", batch_key) not in adata.obs:
             raise KeyError(
                 f"adata.obs has no column {batch_key!r}: found {list(adata.obs.columns)}."
             )

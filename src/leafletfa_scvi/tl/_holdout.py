@@ -151,8 +151,8 @@ def evaluate_holdout(
         A model trained on the ``training`` part of :func:`holdout_splicing`. One that was loaded
         without its data must be loaded with it, ``LeafletFAModel.load(path, adata=training)``.
     hidden
-        The ``hidden`` part, or some of its cells: the model's junctions in its order, cells known
-        by their names among those trained on.
+        The ``hidden`` part, or some of its cells: the model's junctions, cells known by their
+        names among those trained on.
     bins
         First ATSE total of each bin of coverage, rising; None for all entries together alone.
 
@@ -188,13 +188,12 @@ def evaluate_holdout(
         raise TypeError("Expected an AnnData, found a SplicingHoldout: pass its .hidden.")
     if not isinstance(hidden, AnnData):
         raise TypeError(f"Expected an AnnData, found a {type(hidden).__name__}.")
-    model._check_junctions(hidden)
     training = model._training_entries().to("cpu")
     cells = _trained_cells(model, hidden)
     with warnings.catch_warnings():
         # That few entries are hidden is what was asked for.
         warnings.simplefilter("ignore", UserWarning)
-        entries = model._read_entries(hidden, check=True)
+        entries, _ = model._read_entries(hidden)
     _check_hidden(model, training, entries, cells)
     usage = junction_usage(training).numpy().astype(np.float64)
     some = some_entries(training.n_entries)
@@ -280,7 +279,7 @@ def _check_hidden(
 
 def _predicted(model: LeafletFAModel, entries: ObservedEntries, cells: torch.Tensor) -> np.ndarray:
     """Expected PSI of each entry, ``(nnz,)`` float64, by the activities of training."""
-    phi = torch.from_numpy(model.get_cell_activities().to_numpy()).double()[cells]
+    phi = torch.from_numpy(model._trained_activities().to_numpy()).double()[cells]
     psi = torch.from_numpy(model.get_splicing_programs().to_numpy()).double()
     out = np.empty(entries.n_entries)
     for some, block in entries.blocks(_BLOCK):

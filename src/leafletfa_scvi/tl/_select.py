@@ -193,7 +193,7 @@ def _fit(
         settled = _train(model, training)
         seconds = time.perf_counter() - started
         score = evaluate_holdout(model, split.hidden, bins=None).loc["all"]
-        found = Fit(model.get_splicing_programs(), model.get_cell_activities())
+        found = Fit(model.get_splicing_programs(), model._trained_activities())
     finally:
         model.deregister_manager(split.training)  # scvi would hold on to it for good
     return pd.concat([score, pd.Series({"settled": settled, "seconds": seconds})]), found

@@ -293,7 +293,7 @@ def _as_fit(model: LeafletFAModel | Any, with_activities: bool) -> Fit:
     if not hasattr(model, "get_splicing_programs"):
         return Fit(model)
     programs = model.get_splicing_programs()
-    return Fit(programs, model.get_cell_activities() if with_activities else None)
+    return Fit(programs, model._trained_activities() if with_activities else None)
 
 
 def check_share(name: str, value: Any, *, with_one: bool = False) -> float:
