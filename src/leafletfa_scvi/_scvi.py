@@ -9,6 +9,8 @@ Names imported here; other modules take them from here:
     File names and keys of a saved model.
 ``SimpleLogger``
     The logger that fills ``model.history``.
+``download``
+    Download of a file that is missing, for ``backup_url``.
 ``parse_device_args``
     Device for Lightning's ``accelerator`` and ``devices``.
 
@@ -20,13 +22,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from scvi.data._download import _download as download
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 from scvi.model.base._constants import SAVE_KEYS
 from scvi.module.base import PyroBaseModuleClass
 from scvi.train._logger import SimpleLogger
 
-__all__ = ["PRIVATE_MEMBERS", "SAVE_KEYS", "SimpleLogger", "parse_device_args"]
+__all__ = ["PRIVATE_MEMBERS", "SAVE_KEYS", "SimpleLogger", "download", "parse_device_args"]
 
 PRIVATE_MEMBERS: Final[dict[type, dict[str, str]]] = {
     BaseModelClass: {

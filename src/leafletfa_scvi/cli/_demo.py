@@ -17,6 +17,7 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT
 from leafletfa_scvi.cli._console import quiet_libraries
 from leafletfa_scvi.cli._outputs import staged
+from leafletfa_scvi.data._h5ad import write_h5ad
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ def run_demo(
     agreement, correlation = compare(adata)
     draw(adata, model, correlation, output_dir)
     with staged(output_dir / "fitted.h5ad") as (place,):
-        adata.write_h5ad(place)
+        write_h5ad(adata, place)
 
     reporter.out.print(_agreement_table(agreement))
     found = int(agreement["found"].sum())

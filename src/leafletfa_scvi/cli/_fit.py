@@ -18,7 +18,8 @@ from rich.table import Table
 import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import RESULTS_SLOT
 from leafletfa_scvi.cli._console import UserError, one_line, quiet_libraries
-from leafletfa_scvi.cli._outputs import staged
+from leafletfa_scvi.cli._outputs import DATA_FILE, MODEL_FILE, staged
+from leafletfa_scvi.data._h5ad import write_h5ad
 from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
@@ -88,12 +89,16 @@ def run_fit(
 
     model.export_posterior(adata)
     reporter.stage(f"Writing {output}" + (f" and {save_model}" if save_model else ""))
-    with staged(output, *([save_model] if save_model else [])) as places:
+    targets = [output] if save_model is None else [output, save_model / MODEL_FILE]
+    earlier = [] if save_model is None else [save_model / DATA_FILE]
+    with staged(*targets, remove=earlier) as places:
         if save_model is not None:
-            model.save(places[1])
+            folder = places[1].with_name("model")
+            model.save(folder)
+            (folder / MODEL_FILE).replace(places[1])
         for key in [key for key in adata.uns if key.startswith("_scvi")]:
             del adata.uns[key]
-        adata.write_h5ad(places[0])
+        write_h5ad(adata, places[0])
     seconds = time.perf_counter() - started
     for table in (_data_table(adata, setup, options, seconds), _program_table(adata)):
         reporter.out.print(table)

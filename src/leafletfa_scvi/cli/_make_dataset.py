@@ -14,6 +14,7 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import UserError, one_line
 from leafletfa_scvi.cli._outputs import staged
 from leafletfa_scvi.cli._qc_report import summary_tables, write_report
+from leafletfa_scvi.data._h5ad import write_h5ad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +80,7 @@ def run_make_dataset(
         raise UserError("Out of memory; raise --min-reads and --min-cells.") from error
     reporter.stage(f"Writing {output}" + (f" and {report}" if report else ""))
     with staged(output, *([report] if report else [])) as places:
-        adata.write_h5ad(places[0], compression="gzip")
+        write_h5ad(adata, places[0], compression="gzip")
         if report is not None:
             write_report(adata, places[1])
     if work_dir is None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from leafletfa_scvi._files import UnfinishedMovesError, replacing
 from leafletfa_scvi.cli._console import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
-MODEL_FILE = "model.pt"
+MODEL_FILE, DATA_FILE = "model.pt", "adata.h5ad"
 
 
 def check_input(path: Path) -> None:
@@ -54,7 +53,7 @@ def check_output(
 def check_model_dir(path: Path, others: tuple[Path, ...], overwrite: bool) -> None:
     """Refuse a model folder that cannot, or should not, be written.
 
-    Replacing a folder removes what is in it, so only an earlier model or an empty folder is.
+    Only an earlier model, or an empty folder, is written into.
     """
     target = path.resolve()
     for other in others:
@@ -79,41 +78,10 @@ def _check_parent(path: Path) -> None:
 
 
 @contextmanager
-def staged(*targets: Path) -> Iterator[list[Path]]:
-    """Places to write to, beside the targets; moved onto them if nothing fails, else removed.
-
-    A target that exists is replaced. Nothing is moved before everything is written.
-    """
-    with ExitStack() as stack:
-        try:
-            folders = [_temporary_folder(stack, target.resolve().parent) for target in targets]
-            places = [
-                folder / target.resolve().name
-                for folder, target in zip(folders, targets, strict=True)
-            ]
-            yield places
-            for place, target in zip(places, targets, strict=True):
-                final = target.resolve()
-                _replace(place, final)
-        except OSError as error:
-            raise UserError(f"Cannot write the output: {error}.") from error
-
-
-def _replace(place: Path, final: Path) -> None:
-    """Move ``place`` onto ``final``; a folder that is there goes back if that fails."""
-    if not final.is_dir():
-        os.replace(place, final)
-        return
-    earlier = place.with_name(".earlier")
-    os.replace(final, earlier)
+def staged(*targets: Path, remove: Iterable[Path] = ()) -> Iterator[list[Path]]:
+    """As :func:`leafletfa_scvi._files.replacing`, with errors for the command line."""
     try:
-        os.replace(place, final)
-    except OSError:
-        os.replace(earlier, final)
-        raise
-
-
-def _temporary_folder(stack: ExitStack, parent: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix=".leafletfa-", dir=parent))
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+        with replacing(*targets, remove=remove) as places:
+            yield places
+    except (OSError, UnfinishedMovesError) as error:
+        raise UserError(f"Cannot write the output: {error}.") from error

@@ -1,17 +1,22 @@
-"""Saving and loading, kept apart from Pyro's global parameter store."""
+"""Saving and loading: files without code, written together, apart from Pyro's global store."""
 
 from __future__ import annotations
 
-import tempfile
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import anndata
 import numpy as np
 import pyro
+from scvi.data import AnnDataManager
 
-from leafletfa_scvi._scvi import SAVE_KEYS
+from leafletfa_scvi._files import recover, replacing
+from leafletfa_scvi._scvi import SAVE_KEYS, download
 from leafletfa_scvi.data import cell_fingerprints, match_cells
+from leafletfa_scvi.data._h5ad import write_h5ad
 from leafletfa_scvi.model._cells import CellsMixin
+from leafletfa_scvi.model._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
 
@@ -20,15 +25,27 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.model._model import LeafletFAModel
 
+_BY_CELL = ("phi_log", "phi_variance")
+
 
 class PersistenceMixin(CellsMixin):
     """``save`` and ``load`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
-    def save(self, dir_path: str | Path, prefix: str | None = None, **kwargs: Any) -> None:
-        """Save the model; arguments as in :meth:`scvi.model.base.BaseModelClass.save`.
+    def save(
+        self,
+        dir_path: str | Path,
+        prefix: str | None = None,
+        overwrite: bool = False,
+        save_anndata: bool = False,
+        save_kwargs: dict[str, Any] | None = None,
+        **anndata_write_kwargs: Any,
+    ) -> None:
+        """Save the model, and the data with it if asked to.
 
-        Files are written beside the folder and moved into it when complete, so that a failure
-        leaves an earlier save as it was.
+        Files are written beside the folder and moved into it when all are complete. Where the
+        process is stopped between the moves, the next :meth:`save` or :meth:`load` completes
+        them: an earlier save stays whole, or the new one is. ``model.pt`` holds tensors, text and
+        numbers, and no code.
 
         Parameters
         ----------
@@ -36,33 +53,47 @@ class PersistenceMixin(CellsMixin):
             Folder to write.
         prefix
             Prepended to file names.
-        **kwargs
-            ``overwrite=True`` to write into an existing folder, ``save_anndata=True`` to save the
-            data beside the model.
+        overwrite
+            Write into a folder that exists. What else lies there stays, but for the data of an
+            earlier save.
+        save_anndata
+            Save :attr:`adata` beside the model.
+        save_kwargs
+            Passed to :func:`torch.save`.
+        **anndata_write_kwargs
+            ``compression`` and ``compression_opts`` of the data.
 
         Raises
         ------
         ValueError
-            The folder exists, and ``overwrite`` is not given; or the data to save are no longer
-            those that the model was built on, so that :meth:`load` would refuse them.
+            The folder exists, and ``overwrite`` is not given; the model has no data to save; or
+            they are no longer those that the model was built on, so that :meth:`load` would
+            refuse them.
+        TypeError
+            An attribute of the model is of a kind that is not saved.
+        OSError
+            The files cannot be written.
         """
         target = Path(dir_path)
         if target.exists() and not target.is_dir():
             raise ValueError(f"{target} is a file. Choose another name for the folder.")
-        if target.exists() and not kwargs.get("overwrite", False):
+        if target.exists() and not overwrite:
             raise ValueError(f"{target} already exists. Choose another folder, or overwrite=True.")
-        if kwargs.get("save_anndata", False) and self.adata is not None:
+        if save_anndata:
+            if self.adata is None:
+                raise ValueError("The model was loaded without data: leave save_anndata out.")
             self._check_own_data()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
-            # scvi saves Pyro's whole global store; what other models left there is not ours.
-            with pyro_alone(), pyro.get_param_store().scope():
-                super().save(folder, prefix=prefix, **{**kwargs, "overwrite": True})
-            target.mkdir(exist_ok=True)
-            for file in Path(folder).iterdir():
-                file.replace(target / file.name)
-            if not kwargs.get("save_anndata", False):  # not the data of an earlier save
-                (target / f"{prefix or ''}{SAVE_KEYS.ADATA_FNAME}").unlink(missing_ok=True)
+        model_file, data_file = _files_of(target, prefix)
+        files = [model_file, data_file] if save_anndata else [model_file]
+        with replacing(*files, remove=() if save_anndata else [data_file]) as places:
+            write_model_file(places[0], self._content(), **(save_kwargs or {}))
+            if save_anndata:
+                write_h5ad(self.adata, places[1], **anndata_write_kwargs)
+
+    def _content(self) -> ModelContent:
+        """Parameters, and the attributes that scvi-tools saves too: those ending in ``_``."""
+        saved = {name: value for name, value in vars(self).items() if _is_saved(name)}
+        return ModelContent(self.module.state_dict(), self.junction_names_, saved)
 
     def _check_own_data(self) -> None:
         """The model's AnnData holds the cells and junctions that it was built on, in order."""
@@ -88,9 +119,11 @@ class PersistenceMixin(CellsMixin):
         accelerator: str = "auto",
         device: int | str = "auto",
         prefix: str | None = None,
-        **kwargs: Any,
+        backup_url: str | None = None,
+        *,
+        trust: bool = False,
     ) -> LeafletFAModel:
-        """Load a saved model.
+        """Load a saved model. No code that a file may hold is run, unless it is trusted.
 
         Parameters
         ----------
@@ -103,36 +136,31 @@ class PersistenceMixin(CellsMixin):
             Where to put the parameters.
         prefix
             As given to :meth:`save`.
-        **kwargs
-            As in :meth:`scvi.model.base.BaseModelClass.load`.
+        backup_url
+            Where to download ``model.pt`` from if the folder lacks it.
+        trust
+            Also load models of earlier versions, which are pickled Python objects: these can run
+            any code on your machine. Only for files of people you trust.
 
         Raises
         ------
         ValueError
-            There is no model in the folder, or ``adata`` does not hold the cells and junctions
-            that it was trained on.
+            There is no model in the folder, its file is damaged or holds pickled objects, or
+            ``adata`` does not hold the cells and junctions that it was trained on.
         TypeError
             ``adata`` is True.
         """
-        training_device(accelerator, device)
+        target = training_device(accelerator, device)
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
+        content = _read(dir_path, prefix, trust, backup_url)
+        model_file, data_file = _files_of(dir_path, prefix)
+        if adata is None:
+            adata = _saved_data(data_file)
         with pyro_alone(), pyro.get_param_store().scope():
-            try:
-                model = super().load(
-                    str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs
-                )
-            except RuntimeError as error:
-                if "size mismatch" not in str(error):
-                    raise
-                raise ValueError(_OTHER_CELLS.format(found="another number of cells")) from error
-            except ValueError as error:
-                if "minified" not in str(error):
-                    raise
-                raise ValueError(
-                    "adata.X is sparse and holds nothing, which scvi-tools takes for minified "
-                    "data: set adata.X to the junction counts, or to None."
-                ) from error
+            model = cls._from_content(content, model_file, None if adata is False else adata)
+        model.to_device(target)
+        model.module.eval()
         if model.adata is not None:
             model._check_junctions(model.adata)
             names = model.adata.obs_names.astype(str).to_numpy()
@@ -145,6 +173,135 @@ class PersistenceMixin(CellsMixin):
         if model.frozen_programs_:
             model._freeze_programs()
         return model
+
+    @classmethod
+    def _from_content(
+        cls, content: ModelContent, file: Path, adata: AnnData | None
+    ) -> LeafletFAModel:
+        """Model with the parameters and attributes that were saved."""
+        attributes = dict(content.attributes)
+        registry, init = attributes.pop("registry_"), attributes.pop("init_params_")
+        no_model = f"{file} is not a saved {cls.__name__}: "
+        if registry.get("model_name") != cls.__name__:
+            raise ValueError(f"{no_model}it names the model {registry.get('model_name')!r}.")
+        unknown = [name for name in attributes if not _is_saved(name) or hasattr(cls, name)]
+        if unknown or not all(isinstance(x, dict) for x in (init, registry.get("setup_args"))):
+            found = f"attribute {unknown[0]!r}" if unknown else "no arguments of its set-up"
+            raise ValueError(f"{no_model}found {found}.")
+        if adata is not None:
+            cls.setup_anndata(adata, source_registry=registry, **registry["setup_args"])
+        try:
+            model = cls(adata, registry=registry, **init.get("non_kwargs", {}))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{no_model}its arguments do not build one ({error}).") from error
+        own, saved = model.module.state_dict(), content.state
+        if own.keys() != saved.keys():
+            name = min(own.keys() ^ saved.keys())
+            raise ValueError(f"{no_model}parameter {name!r} is there in one of them only.")
+        other = [name for name in own if own[name].shape != saved[name].shape]
+        if adata is not None and any(name.endswith(_BY_CELL) for name in other):
+            raise ValueError(_OTHER_CELLS.format(found="another number of cells"))
+        if other:
+            raise ValueError(
+                f"{no_model}parameter {other[0]!r} has the shape {tuple(saved[other[0]].shape)}, "
+                f"expected {tuple(own[other[0]].shape)}."
+            )
+        model.module.load_state_dict(saved)
+        model.init_params_ = init
+        for name, value in attributes.items():
+            setattr(model, name, value)
+        return model
+
+    @staticmethod
+    def load_registry(
+        dir_path: str | Path, prefix: str | None = None, *, trust: bool = False
+    ) -> dict[str, Any]:
+        """Read how the data of a saved model were registered.
+
+        Parameters
+        ----------
+        dir_path, prefix, trust
+            As in :meth:`load`.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`load` does.
+        """
+        return _read(dir_path, prefix, trust).attributes["registry_"]
+
+    @staticmethod
+    def view_setup_args(
+        dir_path: str | Path, prefix: str | None = None, *, trust: bool = False
+    ) -> None:
+        """Print the arguments that ``setup_anndata`` had for a saved model.
+
+        Parameters
+        ----------
+        dir_path, prefix, trust
+            As in :meth:`load`.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`load` does.
+        """
+        AnnDataManager.view_setup_method_args(
+            _read(dir_path, prefix, trust).attributes["registry_"]
+        )
+
+    @staticmethod
+    def convert_legacy_save(*args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: no model of this package is in the format of scvi-tools before 0.15."""
+        raise NotImplementedError(
+            "Models of leafletfa-scvi were never saved in the format of scvi-tools before 0.15: "
+            "there is nothing to convert."
+        )
+
+
+def _is_saved(name: str) -> bool:
+    """Whether an attribute is saved with a model, by its name."""
+    return name.endswith("_") and not name.startswith("_")
+
+
+def _files_of(dir_path: str | Path, prefix: str | None) -> tuple[Path, Path]:
+    """Files of model and data in a folder."""
+    names = (SAVE_KEYS.MODEL_FNAME, SAVE_KEYS.ADATA_FNAME)
+    model, data = (Path(dir_path) / f"{prefix or ''}{name}" for name in names)
+    return model, data
+
+
+def _read(
+    dir_path: str | Path, prefix: str | None, trust: bool, backup_url: str | None = None
+) -> ModelContent:
+    """Content of a saved model, after moves that a stopped process left to do."""
+    folder = Path(dir_path)
+    for home in (folder, folder.resolve().parent):
+        recover(home)
+    file = _files_of(folder, prefix)[0]
+    if backup_url is not None and not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        download(backup_url, str(folder), file.name)
+    return read_model_file(file, trust=trust)
+
+
+def _saved_data(file: Path) -> AnnData | None:
+    """Data saved with a model, or None with a warning."""
+    if not file.exists():
+        warnings.warn(
+            f"There are no data beside the model ({file}): it is loaded without. Pass adata=..., "
+            "or adata=False to say that none are wanted.",
+            UserWarning,
+            stacklevel=3,
+        )
+        return None
+    try:
+        return anndata.read_h5ad(file)
+    except Exception as error:  # h5py and anndata raise many kinds
+        raise ValueError(
+            f"{file} cannot be read as an .h5ad file ({error}). Copy it again, or load the model "
+            "with adata=... or adata=False."
+        ) from error
 
 
 _NOT_ITS_DATA = (

@@ -32,6 +32,7 @@ class QueryMixin(CellsMixin):
         *,
         accelerator: str = "auto",
         device: int | str = "auto",
+        trust: bool = False,
     ) -> LeafletFAModel:
         """Model of new cells whose programs and global parameters are those of a reference.
 
@@ -51,6 +52,8 @@ class QueryMixin(CellsMixin):
             A trained model, or the folder it was saved to.
         accelerator, device
             Where a saved reference is loaded to.
+        trust
+            As in :meth:`load`, for a saved reference.
 
         Raises
         ------
@@ -62,7 +65,9 @@ class QueryMixin(CellsMixin):
             The reference is not trained.
         """
         training_device(accelerator, device)
-        reference = cls._reference(reference_model, accelerator=accelerator, device=device)
+        reference = cls._reference(
+            reference_model, accelerator=accelerator, device=device, trust=trust
+        )
         reference._require_trained()
         check_axes(adata)
         reference._check_junctions(adata)
@@ -87,9 +92,9 @@ class QueryMixin(CellsMixin):
         return model
 
     @classmethod
-    def _reference(cls, model: str | LeafletFAModel, **where: Any) -> LeafletFAModel:
+    def _reference(cls, model: str | LeafletFAModel, **options: Any) -> LeafletFAModel:
         """A reference model, loaded without data if a folder is given."""
-        return model if isinstance(model, cls) else cls.load(model, adata=False, **where)
+        return model if isinstance(model, cls) else cls.load(model, adata=False, **options)
 
     @classmethod
     def prepare_query_anndata(
@@ -98,6 +103,8 @@ class QueryMixin(CellsMixin):
         reference_model: str | LeafletFAModel,
         return_reference_var_names: bool = False,
         inplace: bool = True,
+        *,
+        trust: bool = False,
     ) -> AnnData | pd.Index | None:
         """Bring an AnnData to the junctions of a reference, in its order.
 
@@ -114,6 +121,8 @@ class QueryMixin(CellsMixin):
             Only return the junctions of the reference.
         inplace
             Change ``adata`` itself, or return a new AnnData.
+        trust
+            As in :meth:`load`, for a saved reference.
 
         Raises
         ------
@@ -121,7 +130,7 @@ class QueryMixin(CellsMixin):
             ``adata`` has none of the junctions of the reference, or names of its cells or
             junctions are not unique.
         """
-        names = pd.Index(cls._reference(reference_model).junction_names)
+        names = pd.Index(cls._reference(reference_model, trust=trust).junction_names)
         if return_reference_var_names:
             return names
         check_axes(adata)

@@ -1,0 +1,282 @@
+"""The file of a saved model: tensors, text and numbers, none of which can run code.
+
+``model.pt`` has the name and the keys that scvi-tools gives it, so that its tools find what they
+need. It is written by :func:`torch.save` and read with ``weights_only=True``. Arrays and tables
+are stored as tensors and lists, with a tag that says what they were (:func:`to_plain`).
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from leafletfa_scvi._scvi import SAVE_KEYS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT: Final = 1
+"""Number of the format that this version writes, and the newest that it reads."""
+
+_FORMAT_KEY = "leafletfa_format"
+_TAG = "__leafletfa__"
+_ATTRIBUTES = ("registry_", "init_params_")
+
+
+class ModelContent(NamedTuple):
+    """Content of a model file."""
+
+    state: dict[str, torch.Tensor]
+    """Parameters and buffers of the module, by name."""
+    var_names: np.ndarray
+    """``(P,)`` names of the junctions."""
+    attributes: dict[str, Any]
+    """Attributes of the model whose names end in an underscore, by name."""
+
+
+def write_model_file(path: Path, content: ModelContent, **options: Any) -> None:
+    """Write a model file.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    content
+        State, names and attributes.
+    **options
+        Passed to :func:`torch.save`.
+
+    Raises
+    ------
+    TypeError
+        An attribute is of a kind that cannot be stored without running code when it is read.
+    """
+    torch.save(
+        {
+            _FORMAT_KEY: FORMAT,
+            SAVE_KEYS.MODEL_STATE_DICT_KEY: dict(content.state),
+            SAVE_KEYS.VAR_NAMES_KEY: [str(name) for name in content.var_names],
+            SAVE_KEYS.ATTR_DICT_KEY: {
+                name: to_plain(value, name) for name, value in content.attributes.items()
+            },
+        },
+        path,
+        **options,
+    )
+
+
+def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:
+    """Read a model file; tensors are on the CPU.
+
+    Parameters
+    ----------
+    path
+        File to read.
+    trust
+        Also read files with pickled Python objects, as earlier versions wrote them. These can run
+        any code.
+
+    Raises
+    ------
+    ValueError
+        There is no such file, it is damaged, holds pickled objects and is not trusted, or is of a
+        newer format.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"There is no file {path}: give the folder that model.save wrote, and the prefix it "
+            "was given."
+        )
+    is_archive = _check_archive(path, trust)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        if is_archive and not trust:
+            raise ValueError(
+                f"{path} holds pickled Python objects, which can run any code when they are "
+                "read: it is of an earlier version of leafletfa-scvi, or not by this package. If "
+                "you trust whoever made it, load it with trust=True and save it again."
+            ) from error
+        content = _read_pickle(path)
+    return _checked(path, content, trust)
+
+
+def _check_archive(path: Path, trust: bool) -> bool:
+    """Check the archive and the checksum of each part; False for another kind of file.
+
+    Parts that are compressed, stand there twice, or are TorchScript are refused as well:
+    :func:`torch.save` writes none.
+    """
+    if not zipfile.is_zipfile(path):
+        if trust and path.stat().st_size:
+            return False
+        raise ValueError(_DAMAGED.format(path=path, found="it is no archive as torch.save writes"))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            odd = [part for part in parts if part.compress_type != zipfile.ZIP_STORED]
+            broken = None if odd else archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(_DAMAGED.format(path=path, found="its parts cannot be read")) from error
+    if broken is not None:
+        raise ValueError(_DAMAGED.format(path=path, found=f"part {broken!r} has another checksum"))
+    names = [part.filename for part in parts]
+    pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+    script = any(name.rpartition("/")[2] == "constants.pkl" for name in names)
+    if odd or script or len(pickles) != 1 or len(set(names)) != len(names):
+        raise ValueError(
+            f"{path} is not a saved model: an archive, but not of the kind that model.save writes."
+        )
+    return True
+
+
+def _read_pickle(path: Path) -> Any:
+    """Content of a trusted file of any kind that torch reads."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # a pickle can raise anything
+        found = f"it cannot be unpickled ({type(error).__name__}: {error})"
+        raise ValueError(_DAMAGED.format(path=path, found=found)) from error
+
+
+def _checked(path: Path, content: Any, trust: bool) -> ModelContent:
+    """Find the parts of a model in what was read."""
+    keys = (SAVE_KEYS.MODEL_STATE_DICT_KEY, SAVE_KEYS.VAR_NAMES_KEY, SAVE_KEYS.ATTR_DICT_KEY)
+    if not isinstance(content, dict) or not all(key in content for key in keys):
+        raise ValueError(f"{path} is not a saved model: it lacks one of {', '.join(keys)}.")
+    state, var_names, attributes = (content[key] for key in keys)
+    number = content.get(_FORMAT_KEY)
+    if number is None and not trust:
+        raise ValueError(
+            f"{path} was not saved by leafletfa-scvi, or by an earlier version: it names no "
+            "format. If you trust whoever made it, load it with trust=True and save it again."
+        )
+    if number is not None and (not isinstance(number, int) or number > FORMAT):
+        raise ValueError(
+            f"{path} is of format {number!r}, and this version of leafletfa-scvi reads up to "
+            f"{FORMAT}: update the package."
+        )
+    if not isinstance(state, dict) or not isinstance(attributes, dict):
+        raise ValueError(f"{path} is not a saved model: expected dicts of state and attributes.")
+    state = {name: x for name, x in state.items() if name != _PYRO_STORE}
+    if not all(isinstance(x, torch.Tensor) for x in state.values()):
+        raise ValueError(f"{path} is not a saved model: a parameter is no tensor.")
+    if number is not None:
+        try:
+            attributes = {name: from_plain(value) for name, value in attributes.items()}
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(_DAMAGED.format(path=path, found=str(error))) from error
+    lacking = [name for name in _ATTRIBUTES if not isinstance(attributes.get(name), dict)]
+    if lacking:
+        raise ValueError(f"{path} is not a saved model: it lacks {lacking[0]!r}.")
+    return ModelContent(state, np.asarray(var_names).astype(str), attributes)
+
+
+def to_plain(value: Any, name: str = "value") -> Any:
+    """Turn arrays, tables and numpy's numbers into tensors, lists and Python's numbers.
+
+    Parameters
+    ----------
+    value
+        An attribute of a model.
+    name
+        Its name, for messages.
+
+    Raises
+    ------
+    TypeError
+        A value, or one within it, is of another kind.
+    """
+    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        if not all(isinstance(key, str | int) for key in value) or _TAG in value:
+            raise TypeError(f"Cannot save {name}: keys of a dict must be text or whole numbers.")
+        return {key: to_plain(part, f"{name}[{key!r}]") for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [to_plain(part, f"{name}[{i}]") for i, part in enumerate(value)]
+        return parts if isinstance(value, list) else tuple(parts)
+    if isinstance(value, np.ndarray):
+        return _plain_array(value, name)
+    if isinstance(value, pd.Index):
+        content = _plain_array(value.to_numpy(), name)
+        return {_TAG: "index", "values": content, "name": to_plain(value.name, name)}
+    if isinstance(value, pd.Series):
+        content = _plain_array(value.to_numpy(), name)
+        index = to_plain(value.index, name)
+        return {_TAG: "series", "values": content, "index": index, "name": value.name}
+    if isinstance(value, pd.DataFrame):
+        columns = [_plain_array(value[key].to_numpy(), f"{name}[{key!r}]") for key in value]
+        axes = {"index": to_plain(value.index, name), "columns": to_plain(value.columns, name)}
+        return {_TAG: "table", "values": columns, **axes}
+    raise TypeError(
+        f"Cannot save {name}, a {type(value).__name__}: a saved model holds arrays, tables, text "
+        "and numbers only."
+    )
+
+
+def _plain_array(array: np.ndarray, name: str) -> dict[str, Any]:
+    """An array as a tensor of the same bytes, or a list of text."""
+    kind = array.dtype.kind
+    if kind == "U" or (kind == "O" and all(isinstance(x, str) for x in array.flat)):
+        found = [str(x) for x in array.flat]
+        return {_TAG: "array", "dtype": array.dtype.str, "shape": array.shape, "values": found}
+    if kind == "O":
+        found = [to_plain(x, name) for x in array.flat]
+        return {_TAG: "array", "dtype": "|O", "shape": array.shape, "values": found}
+    if kind not in "biuf":
+        raise TypeError(f"Cannot save {name}: an array of dtype {array.dtype}.")
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    data = torch.from_numpy(plain.reshape(-1).view(np.uint8).copy())
+    return {_TAG: "array", "dtype": array.dtype.str, "shape": array.shape, "values": data}
+
+
+def from_plain(value: Any) -> Any:
+    """Undo :func:`to_plain`."""
+    if isinstance(value, list | tuple):
+        return type(value)(from_plain(part) for part in value)
+    if not isinstance(value, dict):
+        return value
+    tag = value.get(_TAG)
+    if tag is None:
+        return {key: from_plain(part) for key, part in value.items()}
+    if tag == "array":
+        return _array(value)
+    if tag == "index":
+        return pd.Index(from_plain(value["values"]), name=value["name"])
+    index = from_plain(value["index"])
+    if tag == "series":
+        return pd.Series(from_plain(value["values"]), index, name=value["name"])
+    if tag == "table":
+        columns = from_plain(value["columns"])
+        table = pd.DataFrame(dict(enumerate(map(from_plain, value["values"]))), index)
+        return table.set_axis(columns, axis=1)
+    raise ValueError(f"nothing known is tagged {tag!r}")
+
+
+def _array(value: dict[str, Any]) -> np.ndarray:
+    dtype, values = np.dtype(value["dtype"]), value["values"]
+    if isinstance(values, torch.Tensor):
+        if dtype.kind not in "biuf":
+            raise ValueError(f"numbers of dtype {dtype}")
+        native = values.numpy().view(dtype.newbyteorder("="))
+        return native.astype(dtype).reshape(value["shape"])
+    if dtype.kind not in "UO":
+        raise ValueError(f"text of dtype {dtype}")
+    out = np.empty(len(values), dtype)
+    for i, part in enumerate(values):
+        out[i] = from_plain(part)
+    return out.reshape(value["shape"])
+
+
+_PYRO_STORE = "pyro_param_store"
+_DAMAGED = (
+    "{path} is damaged: {found}. Copy it again from where it was saved, or save the model again."
+)
