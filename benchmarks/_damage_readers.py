@@ -122,7 +122,7 @@ def is_sj(data: bytes) -> bool:
         values = numbers(row[1:])
         if len(row) != 9 or not row[0] or values is None:
             return False
-        if not 1 <= values[0] <= values[1] or values[2] > 2 or values[3] > 6 or values[4] > 1:
+        if not 1 <= values[0] <= values[1] or values[2] > 2 or values[3] > 6 or values[4] > 3:
             return False
     return rows is not None
 
@@ -251,7 +251,12 @@ def is_barcodes(n: int | None = None) -> Callable[[bytes], bool]:
         if not all(re.fullmatch("[!-~]+", name) and '"' not in name for name in names):
             return False
         lengths = {len(name) for name in names[:-1]}
-        is_cut = not data.endswith(b"\n") and len(lengths) == 1 and len(names[-1]) < min(lengths)
+        is_cut = (
+            len(names) > 2
+            and not data.endswith(b"\n")
+            and len(lengths) == 1
+            and len(names[-1]) < min(lengths)
+        )
         return len(set(names)) == len(names) and not is_cut
 
     return is_valid
@@ -284,7 +289,9 @@ def is_matrix(data: bytes) -> bool:
     lines = text_lines(data)
     if not lines or not data.endswith(b"\n"):
         return False
-    if not re.fullmatch("%%matrixmarket matrix coordinate (integer|real) general", lines[0].lower()):
+    if not re.fullmatch(
+        "%%matrixmarket matrix coordinate (integer|real) general", lines[0].lower()
+    ):
         return False
     rows = [numbers(line.split()) for line in lines if not line.startswith("%")]
     if not rows or any(row is None or len(row) != 3 for row in rows):
@@ -347,7 +354,9 @@ def is_sam(data: bytes) -> bool:
         good = len(fields) >= 11 and re.fullmatch("[!-?A-~]{1,254}", fields[0])
         good = good and numbers([fields[k] for k in (1, 3, 4, 7)]) is not None
         good = good and re.fullmatch(r"([0-9]+[MIDNSHPX=])+", fields[5]) and int(fields[1]) < 2**16
-        consumed = sum(int(n) for n, _ in re.findall("([0-9]+)([MIS=X])", fields[5])) if good else 0
+        consumed = (
+            sum(int(n) for n, _ in re.findall("([0-9]+)([MIS=X])", fields[5])) if good else 0
+        )
         good = good and consumed == len(fields[9]) and re.fullmatch("[A-Za-z=.]+", fields[9])
         good = good and fields[2] in ("chr1", "*") and fields[6] in ("*", "=", "chr1")
         tags = [re.fullmatch(r"[A-Za-z][A-Za-z0-9]:[AifZHB]:[ -~]*", x) for x in fields[11:]]
@@ -414,6 +423,7 @@ def sources(path: Path) -> Any:
 
 def is_table(data: bytes) -> bool:
     rows = records(data)
+    rows = [[*row[: len(rows[0])], *filter(None, row[len(rows[0]) :])] for row in rows or []]
     if not rows or "path" not in rows[0] or len(set(rows[0])) != len(rows[0]):
         return False
     paths = [row[rows[0].index("path")] for row in rows[1:] if len(row) == len(rows[0])]
@@ -444,8 +454,13 @@ def _dense(values: Any) -> Any:
     return (values.toarray() if sp.issparse(values) else np.asarray(values)).tolist()
 
 
-READERS = (
-    Reader("STAR SJ.out.tab", lines_in("c.SJ.out.tab", sj_lines), lambda p: counts(read_sj(p, "c")), is_sj),
+READERS: tuple[Reader, ...] = (
+    Reader(
+        "STAR SJ.out.tab",
+        lines_in("c.SJ.out.tab", sj_lines),
+        lambda p: counts(read_sj(p, "c")),
+        is_sj,
+    ),
     *(
         Reader(
             f"STARsolo {name}",
@@ -474,7 +489,9 @@ READERS = (
     ),
     Reader("GTF", lines_in("a.gtf", gtf_lines), annotation, is_gtf),
     Reader("GFF3", lines_in("a.gff3", gff3_lines), annotation, is_gff3),
-    Reader("list of barcodes", lines_in("barcodes.tsv", barcode_lines), read_barcodes, is_barcodes()),
+    Reader(
+        "list of barcodes", lines_in("barcodes.tsv", barcode_lines), read_barcodes, is_barcodes()
+    ),
     Reader("table of files", write_table, sources, is_table),
     Reader("FASTA", write_fasta, motifs, is_fasta, is_text=False),
     Reader("SAM", write_sam, count_tagged, is_sam, is_text=False),

@@ -135,7 +135,7 @@ def check_cut(path: str, number: int, name: str, names: Iterable[str]) -> None:
             path,
             number,
             f"{name!r} has no line end and is shorter than all other barcodes: the file is "
-            "truncated. Copy or make it anew.",
+            "truncated. Copy or make it anew; if it is whole, add a line end.",
         )
 
 
