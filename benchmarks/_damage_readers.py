@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pysam
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import anndata as ad
     from _damage import Damage
 
     from leafletfa_scvi.pp._part import JunctionPart
@@ -59,6 +59,8 @@ class Reader:
         Kinds of damage.
     is_text
         Whether errors must name a line.
+    in_child
+        Whether a process of its own reads: damaged HDF5 can make its library crash or hang.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Reader:
     is_valid: Callable[[bytes], bool]
     damages: tuple[Damage, ...] = (*BYTES, *LINES)
     is_text: bool = True
+    in_child: bool = False
 
 
 def counts(part: JunctionPart) -> Any:
@@ -218,7 +221,9 @@ def is_gff3(data: bytes) -> bool:
     ids, parents = set(), set()
     for row in rows or []:
         values = numbers(row[3:5], 1)
-        if len(row) != 9 or not row[0] or not row[2] or values is None or values[0] > values[1]:
+        if len(row) != 9 or not row[0] or row[2] in ("", ".") or values is None:
+            return False
+        if values[0] > values[1]:
             return False
         parts = [part.partition("=") for part in row[8].strip().split(";") if part.strip()]
         if row[6] not in (*"+-.?",) or not all(key.strip() and mark for key, mark, _ in parts):
@@ -423,6 +428,8 @@ def sources(path: Path) -> Any:
 
 def is_table(data: bytes) -> bool:
     rows = records(data)
+    if rows and "path" not in rows[0]:  # a table may do without a header
+        rows.insert(0, ["path", "cell", "sample", "age"])
     rows = [[*row[: len(rows[0])], *filter(None, row[len(rows[0]) :])] for row in rows or []]
     if not rows or "path" not in rows[0] or len(set(rows[0])) != len(rows[0]):
         return False
@@ -496,5 +503,5 @@ READERS: tuple[Reader, ...] = (
     Reader("FASTA", write_fasta, motifs, is_fasta, is_text=False),
     Reader("SAM", write_sam, count_tagged, is_sam, is_text=False),
     Reader("BAM", write_bam, count_tagged, lambda data: False, BYTES, is_text=False),
-    Reader("h5ad", write_h5ad, data_set, lambda data: False, BYTES, is_text=False),
+    Reader("h5ad", write_h5ad, data_set, lambda data: False, BYTES, is_text=False, in_child=True),
 )

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
+import os
 import platform
 import random
 import re
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from _damage import Damage
 
 OUTCOMES = ("refused with line", "refused", "the same", "valid", "accepted", "obscure")
+_PATIENCE = 10.0
 COLUMNS = {"files": 5, **dict.fromkeys(OUTCOMES, 9)}
 
 
@@ -76,7 +79,7 @@ def main() -> None:
             _show(results)
     if args.reader is None:
         facts = {
-            "command": f"python benchmarks/damaged_files.py --files {args.files} --seed {args.seed}",
+            "command": f"benchmarks/damaged_files.py --files {args.files} --seed {args.seed}",
             "python": platform.python_version(),
             "pandas": pd.__version__,
             "pysam": pysam.__version__,
@@ -109,18 +112,48 @@ def _outcome(reader: Reader, path: Path, expected: Any, damage: Damage, data: by
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = reader.read(path)
+            found = _in_child(reader, path) if reader.in_child else reader.read(path)
     except (ValueError, FileNotFoundError, UserError) as error:
         message = str(error)
         if str(path.parent) not in message or "\n" in message:
             return Result(kind, "obscure", f"{type(error).__name__}: {message}", data)
         has_line = re.search(r", lines? [0-9]+", message) is not None
         return Result(kind, "refused with line" if has_line else "refused", message, data)
-    except Exception as error:  # what is to be found
+    except Exception as error:  # noqa: BLE001  (to be found)
         return Result(kind, "obscure", f"{type(error).__name__}: {error}", data)
     if _is_same(found, expected):
         return Result(kind, "the same", "", data)
     return Result(kind, "valid" if reader.is_valid(data) else "accepted", "", data)
+
+
+def _in_child(reader: Reader, path: Path) -> Any:
+    """What a forked process reads; its error is raised here."""
+    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=_send, args=(reader, path, sender))
+    child.start()
+    sender.close()
+    try:
+        if not receiver.poll(_PATIENCE):
+            raise TimeoutError(f"reading did not end in {_PATIENCE} s")
+        found, error = receiver.recv()
+    except EOFError:
+        child.join()
+        raise RuntimeError(f"the process ended with code {child.exitcode}") from None
+    finally:
+        child.kill()
+        child.join()
+    if error is not None:
+        raise error
+    return found
+
+
+def _send(reader: Reader, path: Path, sender: Any) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        sender.send((reader.read(path), None))
+    except Exception as error:  # noqa: BLE001  (raised by the parent)
+        kind = type(error) if isinstance(error, (ValueError, UserError)) else RuntimeError
+        sender.send((None, kind(f"{type(error).__name__}: {error}")))
 
 
 def _is_same(found: Any, expected: Any) -> bool:

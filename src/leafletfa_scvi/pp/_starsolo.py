@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from leafletfa_scvi.pp._barcodes import barcode, barcode_rows, check_cut
@@ -333,6 +334,13 @@ def _solo_part(
         shape=(int(kept.sum()), table.n_junctions),
     )
     csr.sum_duplicates()
+    if csr.nnz < len(count):
+        pairs = pd.Series(row.astype(np.int64) * len(names) + column)
+        twice = int(pairs[pairs.duplicated()].iloc[0])
+        raise ValueError(
+            f"{folder}: matrix.mtx has an entry twice, of row {twice // len(names) + 1} and the "
+            f"cell {np.array(names)[kept][twice % len(names)]}: the file is damaged."
+        )
     if wide and csr.nnz and csr.data.max() > np.iinfo(np.int32).max:
         raise ValueError(f"{folder}: a junction has {csr.data.max():,} reads in one cell.")
     return JunctionPart(
