@@ -16,6 +16,7 @@ places, and read. Outcomes:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -25,11 +26,10 @@ import re
 import tempfile
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata
 import numpy as np
 import pandas as pd
 import pysam
@@ -46,7 +46,7 @@ _PATIENCE = 10.0
 COLUMNS = {"files": 5, **dict.fromkeys(OUTCOMES, 9)}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Result:
     """What became of one damaged file."""
 
@@ -83,7 +83,7 @@ def main() -> None:
             "python": platform.python_version(),
             "pandas": pd.__version__,
             "pysam": pysam.__version__,
-            "anndata": anndata.__version__,
+            "anndata": version("anndata"),
             "date": now(),
         }
         print(write(args.output, "Damaged files", facts, tables))
