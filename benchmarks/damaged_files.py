@@ -84,6 +84,7 @@ def main() -> None:
             "pandas": pd.__version__,
             "pysam": pysam.__version__,
             "anndata": version("anndata"),
+            "h5ad": "obscure where HDF5's library never returns from zeros in a file's structure",
             "date": now(),
         }
         print(write(args.output, "Damaged files", facts, tables))

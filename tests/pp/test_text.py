@@ -15,6 +15,8 @@ import pytest
 from pp.reader_cases import BARCODES, BED6, BED12, SJ
 
 import leafletfa_scvi as lfa
+from leafletfa_scvi.cli._console import UserError
+from leafletfa_scvi.cli._fit import read as read_data_set
 from leafletfa_scvi.pp._bam import BamOptions, count_bam
 from leafletfa_scvi.pp._barcodes import read_barcodes
 from leafletfa_scvi.pp._bed import read_bed
@@ -182,3 +184,10 @@ def test_gzip_is_told_from_text_by_content(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(SJ) + b"rest")
     with pytest.raises(ValueError, match="truncated or damaged"):
         read_sj(path, "c")
+
+
+def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
+    pipe = tmp_path / "x.h5ad"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="is a named pipe"):
+        read_data_set(pipe)
