@@ -109,7 +109,7 @@ def test_an_endless_line_is_named_in_little_memory(
         ValueError, match=rf"{re.escape(str(path))}.*line 2: is longer than 16,777,216"
     ):
         READERS[name](path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # kB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
 
 
 def test_an_endless_line_of_sam_is_named(tmp_path: Path) -> None:
