@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -182,18 +181,16 @@ def test_a_dask_cluster_gives_the_same(simulated, run, tmp_path):
 
 
 def test_an_interrupted_command_goes_on_where_it_stopped(simulated, tmp_path):
-    """The seventh input is a pipe that nobody writes to, so the first run waits there."""
-    data, pipe = tmp_path / "data.h5ad", tmp_path / "pipe.SJ.out.tab"
-    os.mkfifo(pipe)
-    command = [
-        sys.executable,
-        "-c",
-        "from leafletfa_scvi.cli import main; main()",
-        "make-dataset",
-        *map(str, simulated.bams),
-    ]
+    """The first run waits at the seventh input, as its reader is made to."""
+    data, last = tmp_path / "data.h5ad", tmp_path / "last.SJ.out.tab"
+    last.touch()
+    main = "from leafletfa_scvi.cli import main; main()"
+    waits = "import time; from leafletfa_scvi.pp import _read as r; "
+    waits += "r.read_sj = lambda *args, **options: time.sleep(600); "
+    command = [sys.executable, "-c", main, "make-dataset", *map(str, simulated.bams)]
+    waiting = [sys.executable, "-c", waits + main, *command[3:], str(last)]
     options = ["--gtf", str(simulated.gtf), "-o", str(data), "--min-cells", "1"]
-    process = subprocess.Popen([*command, str(pipe), *options], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*waiting, *options], stderr=subprocess.PIPE, text=True)
     parts = tmp_path / "data.h5ad.parts"
     deadline = time.monotonic() + 120
     while len(list(parts.glob("[!.]*.npz"))) < 6:

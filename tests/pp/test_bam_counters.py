@@ -13,7 +13,8 @@ from pp.bam_cases import make_read, write
 from pp.part_cases import counts
 
 from leafletfa_scvi.pp import _bam
-from leafletfa_scvi.pp._bam import BamOptions, count_bam, read_barcodes, regtools_blocks
+from leafletfa_scvi.pp._bam import BamOptions, count_bam, regtools_blocks
+from leafletfa_scvi.pp._barcodes import read_barcodes
 
 
 def slow_introns(cigar: str, position: int):

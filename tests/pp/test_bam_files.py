@@ -10,7 +10,8 @@ import pytest
 from pp.bam_cases import CONTIGS, make_read, write
 from pp.part_cases import counts
 
-from leafletfa_scvi.pp._bam import BamOptions, count_bam, read_barcodes
+from leafletfa_scvi.pp._bam import BamOptions, count_bam
+from leafletfa_scvi.pp._barcodes import read_barcodes
 
 EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
@@ -115,7 +116,7 @@ def test_read_barcodes(tmp_path):
     for content, message in (
         (b"\n", "holds no barcode"),
         (b"A\nB\nA\n", r"line 3: the barcode 'A' is on line 1"),
-        (b"\xff\xfe\n", "is no text"),
+        (b"\xff\xfd\n", "line 1: is no text"),
         (gzip.compress(b"A\nB\n")[:-9], "truncated"),
     ):
         path.write_bytes(content)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from leafletfa_scvi.datasets._alignments import SimulatedAlignments, simulate_alignments
-from leafletfa_scvi.pp._bam import BamOptions, count_bam, read_barcodes
+from leafletfa_scvi.pp._bam import BamOptions, count_bam
+from leafletfa_scvi.pp._barcodes import read_barcodes
 from leafletfa_scvi.pp._part import STRANDS
 
 if TYPE_CHECKING:

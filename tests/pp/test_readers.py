@@ -18,7 +18,7 @@ from pp.reader_cases import BARCODES, BED6, BED12, SJ, quick, write
 from leafletfa_scvi.pp._bed import read_bed
 from leafletfa_scvi.pp._part import MOTIFS, STRANDS, JunctionPart
 from leafletfa_scvi.pp._star import read_sj
-from leafletfa_scvi.pp._tables import read_blocks
+from leafletfa_scvi.pp._text import read_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

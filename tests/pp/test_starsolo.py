@@ -15,7 +15,7 @@ from pp.part_cases import counts
 
 from leafletfa_scvi.pp._part import STRANDS
 from leafletfa_scvi.pp._starsolo import read_solo
-from leafletfa_scvi.pp._tables import read_blocks
+from leafletfa_scvi.pp._text import read_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path

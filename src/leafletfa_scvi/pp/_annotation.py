@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -85,16 +86,29 @@ def read_annotation(path: str | os.PathLike[str]) -> Annotation:
     Raises
     ------
     ValueError
-        A line is malformed (the message gives file and line), no line is an exon, or the file
-        is damaged.
+        A line is malformed or cut off (the message gives file and line), no line is an exon, or
+        the file is damaged. A last line without line end must be complete as far as earlier
+        lines tell; lines that are missing after it, or optional attributes, cannot be known.
+
+    Warns
+    -----
+    UserWarning
+        The ids of genes are those of transcripts, as in GTF files of UCSC's table browser.
 
     References
     ----------
     GTF 2.2, https://mblab.wustl.edu/GTF22.html, and GFF3,
     https://github.com/The-Sequence-Ontology/Specifications/blob/master/gff3.md.
     """
-    path = Path(path)
-    lines = read_exon_lines(path)
+    annotation = load_annotation(path)
+    if annotation.report["transcripts_named_as_genes"]:
+        warnings.warn(no_genes_message(path, annotation), UserWarning, stacklevel=2)
+    return annotation
+
+
+def load_annotation(path: str | os.PathLike[str]) -> Annotation:
+    """Read an annotation as :func:`read_annotation` does, without warning."""
+    lines = read_exon_lines(Path(path))
     report = Counter(lines.report)
     loci = sorted(set(lines.loci) | set(lines.gene_lines))
     code_of = {locus: code for code, locus in enumerate(loci)}
@@ -150,6 +164,18 @@ def read_annotation(path: str | os.PathLike[str]) -> Annotation:
     report["exons"] = len(exons.drop_duplicates(place))
     genes = genes[["gene_name", *place, "gene_type"]]
     return Annotation(genes=genes, introns=introns, exons=exons, report=report)
+
+
+def no_genes_message(what: Any, annotation: Annotation) -> str:
+    """What to say of an annotation whose gene ids are those of transcripts."""
+    report = annotation.report
+    return (
+        f"{what} names no genes: gene_id is the same as transcript_id in "
+        f"{report['transcripts_named_as_genes']:,} of {report['transcripts']:,} transcripts, as "
+        "in GTF files of UCSC's table browser, so that each transcript is a gene of its own. Use "
+        "the GTF of GENCODE or Ensembl, those of UCSC's folder bigZips/genes, or make one with "
+        "'genePredToGtf -genePredExt', which writes gene names as gene_id."
+    )
 
 
 def _blocks(lines: ExonLines) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from leafletfa_scvi.pp._bam_cells import MISSING, Cells, read_barcodes
+from leafletfa_scvi.pp._bam_cells import MISSING, Cells
 from leafletfa_scvi.pp._bam_distinct import ITSELF, PLACE_BITS, STRAND_BITS, Distinct
 from leafletfa_scvi.pp._bam_file import open_alignments
 from leafletfa_scvi.pp._bam_options import BamOptions
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pysam import AlignedSegment
 
-__all__ = ["BamOptions", "count_bam", "read_barcodes", "regtools_blocks"]
+__all__ = ["BamOptions", "count_bam", "regtools_blocks"]
 
 PAIRED, SKIP, DUPLICATE = 0x1, 0x4 | 0x100 | 0x200 | 0x800, 0x400
 _REASONS: Final = {

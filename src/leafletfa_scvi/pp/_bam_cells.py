@@ -1,10 +1,8 @@
-"""Cells of reads by their barcodes, and the list of barcodes to count."""
+"""Cells of reads by their barcodes."""
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -98,40 +96,3 @@ def _bare(name: str) -> str:
     """Barcode without the number of its well, such as ``-1``."""
     stem, _, end = name.rpartition("-")
     return stem if stem and end.isdecimal() else name
-
-
-def read_barcodes(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Barcodes of a file, plain or gzip: the first column of each line that is not blank.
-
-    The file is only read. Columns are divided by tabs, commas or spaces.
-
-    Raises
-    ------
-    ValueError
-        The file is empty, no text, truncated, or names a barcode twice.
-    """
-    path = os.fspath(path)
-    names: dict[str, int] = {}
-    try:
-        with open(path, "rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rt") if zipped else open(path) as file:
-            for number, line in enumerate(file, 1):
-                fields = line.replace(",", " ").split(maxsplit=1)
-                if not fields:
-                    continue
-                if fields[0] in names:
-                    raise ValueError(
-                        f"{path} line {number}: the barcode {fields[0]!r} is on line "
-                        f"{names[fields[0]]} already. Leave one of the lines out."
-                    )
-                names[fields[0]] = number
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is truncated or damaged ({error}): make it anew.") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is no text: expected one barcode a line, plain or gzip."
-        ) from error
-    if not names:
-        raise ValueError(f"{path} holds no barcode: expected one a line.")
-    return tuple(names)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import pysam
+
+from leafletfa_scvi.pp._text import check_file, check_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
 _CRAM_FIELDS: Final = [b"required_fields=0x19ff", b"decode_md=0"]
 _CRAM_END: Final = b"\xe0EOF"  # its place, 4,542,278, as the CRAM formats have it
 _CRAM_END_BYTES: Final = 38
+_N_PEEKED: Final = 1 << 20
+_MAX_HEADER: Final = 1 << 27
+"""Bytes of the header of a BAM file, or of a line of SAM: millions of contigs, or of bases."""
 
 
 @contextmanager
@@ -42,17 +49,15 @@ def open_alignments(
         start or while it is read in the ``with`` block; or the reference is missing.
     """
     path = os.fspath(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"There is no file {path}.")
-    if os.path.isdir(path):
-        raise ValueError(f"{path} is a folder: expected a BAM or CRAM file.")
-    if os.path.isfile(path) and os.path.getsize(path) == 0:
+    check_file(path, "BAM or CRAM file")
+    if os.path.getsize(path) == 0:
         raise ValueError(f"{path} is empty: expected a BAM or CRAM file. Was it copied in full?")
     if reference is not None and not os.path.isfile(reference):
         raise ValueError(
             f"The reference {reference} for {path} is no file: pass the FASTA file that the CRAM "
             "file was written with, or none, as counting does without."
         )
+    _check_size_of_text(path)
     verbosity = pysam.set_verbosity(0)
     try:
         file = _opened(path, reference, threads)
@@ -102,6 +107,28 @@ def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFi
             "check it with samtools quickcheck."
         )
     return file
+
+
+def _check_size_of_text(path: str) -> None:
+    """Refuse a header, or a line of SAM, of which pysam would need all memory."""
+    with open(path, "rb") as raw:
+        is_gzip = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        try:
+            start = (gzip.open(raw) if is_gzip else raw).read(_N_PEEKED)
+        except (EOFError, OSError, zlib.error):  # pysam says what is wrong
+            return
+    if start.startswith(b"BAM\1"):
+        size = int.from_bytes(start[4:8], "little")
+        if size > _MAX_HEADER:
+            raise ValueError(
+                f"{path} has a header of {size:,} bytes: expected {_MAX_HEADER:,} at most. The "
+                "file is damaged."
+            )
+    elif start.startswith(b"@"):
+        check_lines(path, _MAX_HEADER)
+    elif len(start) == _N_PEEKED and not start.startswith(b"CRAM") and b"\n" not in start:
+        raise ValueError(f"{path} is not a BAM or CRAM file, nor lines of SAM.")
 
 
 def _ends_as_cram(path: str) -> bool:

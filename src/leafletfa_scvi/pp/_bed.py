@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -14,17 +15,17 @@ from leafletfa_scvi.pp._tables import (
     Column,
     Gathered,
     content_lines,
-    line_error,
     parse_block,
     parse_fields,
-    read_blocks,
 )
+from leafletfa_scvi.pp._text import line_error, read_blocks, require_line_end, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from leafletfa_scvi.pp._part import JunctionPart
-    from leafletfa_scvi.pp._tables import Block, Rows
+    from leafletfa_scvi.pp._tables import Rows
+    from leafletfa_scvi.pp._text import Block
 
 _STRAND: Final = {"+": 1, "-": 2, "?": 0, ".": 0}
 _INTRON: Final = (
@@ -52,6 +53,7 @@ _WHAT: Final = {
     12: "regtools' BED12 (columns separated by tabs)",
     14: "regtools' BED12 with the columns of barcodes (separated by tabs)",
 }
+_PAIRS: Final = re.compile(r"[0-9,\n]*", re.ASCII)
 _NO_BARCODE: Final = "?"
 """What regtools writes for reads without a barcode."""
 
@@ -116,6 +118,8 @@ def read_bed(
             gathered.report["lines_skipped"] += block.data.count(b"\n")
             continue
         rows = parse_block(block, _LAYOUTS[width], _WHAT[width])
+        if width == 14:
+            require_line_end(block)
         start, end = _introns(rows, width)
         columns = {"start": start, "end": end, "strand": rows["strand"]}
         gathered.report["rows"] += rows.n
@@ -204,7 +208,7 @@ def _pairs(rows: Rows, name: str) -> np.ndarray:
     if not len(text):
         return np.empty((0, 2), np.int64)
     lines = "\n".join(text)
-    if "," in lines and lines.count(",") == len(text):
+    if lines.count(",") == len(text) and _PAIRS.fullmatch(lines):
         try:
             table = pd.read_csv(
                 io.StringIO(lines), header=None, dtype=np.int64, na_filter=False, quoting=3
@@ -218,10 +222,11 @@ def _pairs(rows: Rows, name: str) -> np.ndarray:
 
 def _pair(value: str) -> tuple[int, int]:
     """Two numbers; a comma may follow them, as in many BED files."""
-    fields = value.removesuffix(",").split(",")
-    if len(fields) != 2 or not all(x.isascii() and x.isdigit() and len(x) < 11 for x in fields):
+    numbers = [whole_number(field) for field in value.removesuffix(",").split(",")]
+    first, second = numbers if len(numbers) == 2 else (None, None)
+    if first is None or second is None or max(first, second) > MAX_INTEGER:
         return -1, -1
-    return int(fields[0]), int(fields[1])
+    return first, second
 
 
 class _Barcodes:

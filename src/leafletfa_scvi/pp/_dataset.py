@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,7 @@ from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.pp._annotate import annotate_junctions
-from leafletfa_scvi.pp._annotation import Annotation, read_annotation
+from leafletfa_scvi.pp._annotation import Annotation, load_annotation, no_genes_message
 from leafletfa_scvi.pp._atse import find_atses
 from leafletfa_scvi.pp._dataset_messages import nothing_left, warn_of_annotation
 from leafletfa_scvi.pp._events import classify_events
@@ -108,7 +109,8 @@ def make_splicing_dataset(
         A path or pattern matches nothing.
     ValueError
         A file is malformed, an argument is out of its range, or no ATSE is left; the message says
-        at which step junctions were lost.
+        at which step junctions were lost. Or ``gtf`` names no genes (``gene_id`` is
+        ``transcript_id``, as UCSC's table browser writes it) and ``multi_gene="drop"``.
 
     Examples
     --------
@@ -135,7 +137,8 @@ def make_splicing_dataset(
         annotation = gtf
     else:
         say(f"Reading the annotation {os.fspath(gtf)}")
-        annotation = read_annotation(gtf)
+        annotation = load_annotation(gtf)
+    _check_genes(annotation, gtf, multi_gene)
     if isinstance(inputs, AnnData):
         junctions = inputs
     else:
@@ -212,6 +215,19 @@ def _check(
         if not names.is_unique:
             repeated = names[names.duplicated()][0]
             raise ValueError(f"inputs has the {what} {repeated!r} twice: names must be unique.")
+
+
+def _check_genes(annotation: Annotation | None, gtf: Any, multi_gene: str) -> None:
+    """Refuse an annotation without genes where this would lose nearly all junctions."""
+    if annotation is None or not annotation.report["transcripts_named_as_genes"]:
+        return
+    message = no_genes_message("gtf" if isinstance(gtf, Annotation) else gtf, annotation)
+    if multi_gene == "drop":
+        raise ValueError(
+            f"{message} Junctions of several such genes would be dropped; multi_gene='keep' joins "
+            "them instead."
+        )
+    warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def _group(

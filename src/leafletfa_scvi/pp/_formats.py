@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from leafletfa_scvi.pp._starsolo import find_solo
-from leafletfa_scvi.pp._tables import Block, content_lines, open_bytes
+from leafletfa_scvi.pp._tables import content_lines
+from leafletfa_scvi.pp._text import check_file, open_bytes, read_blocks
 
 Format = Literal["bam", "regtools", "junc", "star", "starsolo"]
 
 _START: Final = 1 << 16
-"""Bytes of a file that are looked at."""
+"""Bytes of a file that are looked at at a time."""
+_MAGIC: Final = 4
 _FROM_COLUMNS: Final[dict[int, Format]] = {6: "junc", 9: "star", 12: "regtools", 14: "regtools"}
 _FROM_NAME: Final[tuple[tuple[str, Format], ...]] = (
     (".bam", "bam"),
@@ -53,43 +55,41 @@ def detect_format(path: str | os.PathLike[str]) -> Format:
     FileNotFoundError
         There is no such file.
     ValueError
-        It is none of these.
+        It is none of these, damaged, or no file on disk (a named pipe, a device).
     """
     name = os.fspath(path)
     if os.path.isdir(name):
         if find_solo(name) is not None:
             return "starsolo"
         raise ValueError(f"The folder {name} has no Solo.out/SJ/raw/matrix.mtx: {_EXPECTED}.")
-    if not os.path.exists(name):
-        raise FileNotFoundError(f"There is no file {name}.")
+    check_file(name)
     for ending, known in _FROM_NAME:
         if name.endswith(ending):
             return known
-    found = _from_content(name)
+    damage = ""
+    try:
+        found = _from_content(name)
+    except ValueError as error:
+        found, damage = None, f" Read as text: {error}"
     if found is not None:
         return found
     plain = name.removesuffix(".gz").lower()
     for ending, known in _FROM_NAME_ONLY:
         if plain.endswith(ending):
             return known
-    raise ValueError(f"{name} is of no known format: {_EXPECTED}.")
+    raise ValueError(f"{name} is of no known format: {_EXPECTED}.{damage}")
 
 
 def _from_content(path: str) -> Format | None:
-    """Format by the first bytes; None where they do not tell or cannot be read."""
-    try:
-        with open_bytes(path) as file:
-            data = file.read(_START)
-    except ValueError:
-        return None
-    if data.startswith((b"BAM\1", b"CRAM", b"@HD\t", b"@SQ\t")):
+    """Format by the first bytes; None where they do not tell."""
+    with open_bytes(path) as file:
+        start = file.read(_MAGIC)
+    if start.startswith((b"BAM\1", b"CRAM", b"@HD\t", b"@SQ\t")):
         return "bam"
-    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
-    if not data.endswith(b"\n"):
-        data += b"\n"
-    _, line = next(content_lines(Block(path, 1, data)), (0, b""))
-    # A line of very many barcodes may be longer than what was read: it has 14 columns.
-    return _FROM_COLUMNS.get(line.count(b"\t") + 1)
+    for block in read_blocks(path, _START):
+        for _, line in content_lines(block):
+            return _FROM_COLUMNS.get(line.count(b"\t") + 1)
+    return None
 
 
 def cell_name(path: str | os.PathLike[str]) -> str:

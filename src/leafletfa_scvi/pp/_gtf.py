@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import io
+import os
 import re
-import zlib
 from array import array
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 import numpy as np
 
+from leafletfa_scvi.pp._attributes import Attributes
+from leafletfa_scvi.pp._text import line_error, read_blocks, whole_number
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
     from pathlib import Path
 
 _STRANDS: Final = {b"+": "+", b"-": "-", b".": "?", b"?": "?"}
@@ -28,6 +27,12 @@ _PARTS: Final = frozenset(
 )
 """Features of GFF3 that can be neither a gene nor a transcript of exons."""
 
+_N_COMPARED: Final = 1000
+"""Lines with which a last line without line end is compared."""
+_OWN_GENES: Final = 0.95
+"""Share of transcripts whose gene id is their own, from which genes are taken to be missing."""
+_SHARING: Final = 0.05
+"""Share of transcripts that begin or end an exon where another does, of the same."""
 _GENE_NAMES: Final = ("gene_name", "Name", "gene")
 _EXON_NAMES: Final = ("gene_name", "gene")
 """Attributes that name a gene, the best first; ``Name`` of an exon is the name of the exon."""
@@ -71,31 +76,18 @@ class ExonLines:
 def read_exon_lines(path: Path) -> ExonLines:
     """Read a GTF or GFF3 file, plain, gzip or bgzip; raises as ``read_annotation`` does."""
     reader = _Reader(path)
-    with open_lines(path) as lines:
-        for line in lines:
-            reader.number += 1
-            if reader.number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
+    before: list[bytes] = []
+    for block in read_blocks(os.fspath(path)):
+        lines = block.data.split(b"\n")[:-1]
+        for reader.number, line in enumerate(lines, block.first):
             if line.startswith(b"##FASTA"):
-                break
-            if not line.startswith((b"#", b"track ", b"browser ")) and not line.isspace():
+                return reader.finish()
+            if not line.startswith((b"#", b"track ", b"browser ")) and line.strip():
                 reader.read(line)
+        if not block.is_whole:
+            reader.check_last([*before, *lines[:-1]], lines[-1])
+        before = lines
     return reader.finish()
-
-
-@contextmanager
-def open_lines(path: Path) -> Iterator[Iterator[bytes]]:
-    """Lines of a file, decompressed where it is gzip; damaged gzip is a ``ValueError``."""
-    with open(path, "rb") as file:
-        is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
-        lines = io.BufferedReader(gzip.GzipFile(fileobj=file), 1 << 20) if is_gzip else file
-        try:
-            yield lines
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(
-                f"{path} cannot be decompressed ({error}): it is damaged or incomplete. Get it "
-                "anew."
-            ) from error
 
 
 @dataclass
@@ -104,7 +96,7 @@ class _Reader:
 
     path: Path
     number: int = 0
-    find: _Attributes | None = None
+    find: Attributes | None = None
     transcript: array = field(default_factory=lambda: array("q"))
     start: array = field(default_factory=lambda: array("q"))
     end: array = field(default_factory=lambda: array("q"))
@@ -116,6 +108,10 @@ class _Reader:
         default_factory=list
     )
     parents: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    first_line: list[int] = field(default_factory=list)
+    """Number of the first line of each code."""
+    parent_line: dict[str, int] = field(default_factory=dict)
+    """Number of the line of each feature of GFF3 that may have exons."""
     gene_of: dict[str, str] = field(default_factory=dict)
     """Gene id of a feature of GFF3 that says so itself or is a gene."""
     gene_lines: dict[Locus, tuple[int, int]] = field(default_factory=dict)
@@ -124,14 +120,15 @@ class _Reader:
     report: Counter[str] = field(default_factory=Counter)
 
     def fail(self, problem: str) -> ValueError:
-        return ValueError(f"{self.path}, line {self.number}: {problem}")
+        return line_error(str(self.path), self.number, problem)
 
     def read(self, line: bytes) -> None:
         self.report["lines"] += 1
-        fields = line.rstrip(b"\r\n").split(b"\t", 8)
-        if len(fields) < 9:
+        fields = line.split(b"\t", 9)
+        if len(fields) != 9:
+            found = len(fields) if len(fields) < 9 else line.count(b"\t") + 1
             raise self.fail(
-                f"{len(fields)} columns, expected the 9 tab-separated columns of GTF or GFF3. "
+                f"{found} columns, expected the 9 tab-separated columns of GTF or GFF3. "
                 "Is the file complete, and is it an annotation?"
             )
         feature = fields[2]
@@ -142,11 +139,11 @@ class _Reader:
         elif feature not in _PARTS and self.attributes(fields[8]).is_gff3:
             self.read_parent(fields[8])
 
-    def attributes(self, text: bytes) -> _Attributes:
+    def attributes(self, text: bytes) -> Attributes:
         """Attributes in the syntax of the file, which the first line that has any shows."""
         if self.find is None:
             if text.strip() in (b"", b"."):
-                return _Attributes(is_gff3=False)
+                return Attributes(is_gff3=False)
             if not (is_gff3 := bool(re.match(rb'[^\s="]+=', text.strip()))) and not re.match(
                 rb"\S+\s+\S", text.strip()
             ):
@@ -154,31 +151,51 @@ class _Reader:
                     f"attributes {_shown(text)} in column 9 are neither those of GTF "
                     '(gene_id "x";) nor those of GFF3 (ID=x;).'
                 )
-            self.find = _Attributes(is_gff3)
+            self.find = Attributes(is_gff3)
         return self.find
+
+    def checked(self, text: bytes) -> Attributes:
+        """Attributes, where all of the text is of their syntax."""
+        find = self.attributes(text)
+        if (problem := find.problem(text)) is not None:
+            raise self.fail(problem)
+        return find
+
+    def check_last(self, earlier: Sequence[bytes], line: bytes) -> None:
+        """Refuse a last line that is cut off, as far as earlier lines tell."""
+        fields = line.split(b"\t")
+        if len(fields) != 9 or line.startswith(b"#"):
+            return
+        lines = [one.split(b"\t") for one in earlier if not one.startswith(b"#")]
+        same = [one[8] for one in lines if len(one) == 9 and one[2] == fields[2]]
+        find = self.attributes(fields[8])
+        problem = find.problem_of_last(fields[8], same[-_N_COMPARED:])
+        if problem is not None:
+            raise self.fail(f"{problem} The file is truncated: copy or make it anew.")
 
     def place(self, fields: list[bytes]) -> tuple[int, int]:
         """First and last base, checked, of a line whose strand is checked too."""
-        try:
-            start, end = int(fields[3]), int(fields[4])
-        except ValueError:
+        start, end = whole_number(fields[3]), whole_number(fields[4])
+        if start is None or end is None:
             raise self.fail(
                 f"start {_shown(fields[3])} and end {_shown(fields[4])} in columns 4 and 5 are "
                 "not whole numbers."
-            ) from None
+            )
         if not 1 <= start <= end <= _MAX_POSITION:
             raise self.fail(
                 f"start {start} and end {end} are no interval: expected 1 <= start <= end."
             )
         if fields[6] not in _STRANDS:
             raise self.fail(f"strand {_shown(fields[6])} in column 7 is not '+', '-' or '.'.")
+        if not fields[0]:
+            raise self.fail("column 1 is empty: expected a contig.")
         return start, end
 
     def read_exon(self, fields: list[bytes]) -> None:
         self.report["exon_lines"] += 1
         start, end = self.place(fields)
         text = fields[8]
-        find = self.attributes(text)
+        find = self.checked(text)
         gene = find.first(text, _GENE_ATTRIBUTES)
         parents = find.get(text, "Parent").split(b",") if find.is_gff3 else [b""]
         if parents == [b""]:
@@ -195,6 +212,7 @@ class _Reader:
             if code is None:
                 code = self.codes[key] = len(self.codes)
                 contig, transcript, name = map(self.text, (fields[0], parent, gene))
+                self.first_line.append(self.number)
                 self.keys.append((contig, _STRANDS[fields[6]], transcript, name))
                 self.hints.append((self.best(text, _EXON_NAMES, 3), self.best(text, _TYPES, 3)))
             self.transcript.append(code)
@@ -204,7 +222,7 @@ class _Reader:
     def read_gene(self, fields: list[bytes]) -> None:
         start, end = self.place(fields)
         text = fields[8]
-        find = self.attributes(text)
+        find = self.checked(text)
         gene = self.text(find.first(text, _GENE_ATTRIBUTES))
         if find.is_gff3 and (identifier := self.text(find.get(text, "ID"))):
             gene = gene or _without_prefix(identifier)
@@ -223,10 +241,11 @@ class _Reader:
 
     def read_parent(self, text: bytes) -> None:
         """Note the parents and the gene id of a feature that may have exons."""
-        find = self.attributes(text)
+        find = self.checked(text)
         identifier = self.text(find.get(text, "ID"))
         if not identifier:
             return
+        self.parent_line[identifier] = self.number
         if gene := find.first(text, _GENE_ATTRIBUTES):
             self.gene_of[identifier] = self.text(gene)
         if parents := find.get(text, "Parent"):
@@ -257,6 +276,46 @@ class _Reader:
             return {_without_prefix(identifier)}
         return set().union(*(self.genes(name, above) for name in parents))
 
+    def check_parents(self) -> None:
+        """Refuse a Parent that no line has as its ID, in a file where lines have these."""
+        known = {*self.gene_of, *self.parent_line}
+        exons = {
+            parent: line
+            for (_, _, parent, gene), line in zip(self.keys, self.first_line, strict=True)
+            if known and not gene
+        }
+        above = {
+            parent: self.parent_line[name]
+            for name, parents in self.parents.items()
+            for parent in parents
+            if self.gene_lines and name not in self.gene_of
+        }
+        for parent, line in {**exons, **above}.items():
+            if parent not in known:
+                self.number = line
+                raise self.fail(
+                    f"Parent {parent!r} is the ID of no line: the file is incomplete or damaged. "
+                    "Use the full annotation."
+                )
+
+    def own_genes(self, start: np.ndarray, end: np.ndarray) -> int:
+        """Count the transcripts with their own id for that of the gene, if these are the rule.
+
+        So UCSC writes GTF. It does harm where transcripts share exons, or their ends.
+        """
+        same = sum(gene == name for _, _, name, gene in self.keys)
+        if same < _OWN_GENES * len(self.keys):
+            return 0
+        codes: dict[tuple[str, str], int] = {}
+        place = np.array([codes.setdefault(key[:2], len(codes)) for key in self.keys])
+        transcript = np.frombuffer(self.transcript, np.int64)
+        sharing = np.zeros(len(self.keys), bool)
+        for base in (start, end):
+            at = np.unique(np.stack([place[transcript], base, transcript]), axis=1)
+            alike = (np.diff(at[:2], axis=1) == 0).all(0)
+            sharing[at[2, 1:][alike]] = sharing[at[2, :-1][alike]] = True
+        return same if sharing.sum() >= _SHARING * len(sharing) else 0
+
     def finish(self) -> ExonLines:
         if not self.transcript:
             raise ValueError(
@@ -264,8 +323,11 @@ class _Reader:
                 "lines: introns cannot be told without exons. Use the full GTF or GFF3 of the "
                 "annotation."
             )
+        self.check_parents()
         transcript = np.frombuffer(self.transcript, np.int64)
         start, end = (np.frombuffer(values, np.int64) for values in (self.start, self.end))
+        if self.find is not None and not self.find.is_gff3:
+            self.report["transcripts_named_as_genes"] = self.own_genes(start, end)
         loci: list[Locus] = []
         extra = []
         further = len(self.codes)
@@ -294,25 +356,6 @@ class _Reader:
             types=self.types,
             report=self.report,
         )
-
-
-class _Attributes:
-    """Finds the value of an attribute in column 9 of GTF or GFF3; empty where it is not there."""
-
-    def __init__(self, is_gff3: bool) -> None:
-        self.is_gff3 = is_gff3
-        self.patterns: dict[str, re.Pattern[bytes]] = {}
-
-    def get(self, text: bytes, key: str) -> bytes:
-        pattern = self.patterns.get(key)
-        if pattern is None:
-            value = r"=([^;]*)" if self.is_gff3 else r'\s+(?:"([^"]*)"|([^\s;"]+))'
-            pattern = self.patterns[key] = re.compile(rf"(?:^|;)\s*{key}{value}".encode())
-        found = pattern.search(text)
-        return b"" if found is None else (found[found.lastindex or 1] or b"").strip()
-
-    def first(self, text: bytes, keys: tuple[str, ...]) -> bytes:
-        return next((value for key in keys if (value := self.get(text, key))), b"")
 
 
 def _keep_best(

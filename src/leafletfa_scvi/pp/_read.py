@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from leafletfa_scvi.pp._bam import count_bam
-from leafletfa_scvi.pp._bam_cells import read_barcodes
 from leafletfa_scvi.pp._bam_options import BamOptions
+from leafletfa_scvi.pp._barcodes import read_barcodes
 from leafletfa_scvi.pp._bed import read_bed
 from leafletfa_scvi.pp._run import Failure, make_parts
 from leafletfa_scvi.pp._sources import Inputs, Source, check_cells, find_sources

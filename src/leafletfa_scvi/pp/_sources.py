@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import os
 import warnings
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from natsort import natsorted
 
 from leafletfa_scvi.pp._formats import Format, cell_name, detect_format
 from leafletfa_scvi.pp._starsolo import find_solo
+from leafletfa_scvi.pp._text import read_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,20 +149,22 @@ def _expand(name: str, format: str) -> pd.DataFrame:
 def _read_table(path: Path) -> pd.DataFrame | None:
     """The table of files, or None where the file is none: its first field names no file."""
     separator = "," if path.suffix == ".csv" else "\t"
+    blocks = read_blocks(str(path))
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
+        text = next((block.data.decode() for block in blocks), "")
+    except ValueError:  # the reader of the format that it may be of says what is wrong
         return None
-    first = next(csv.reader(filter(str.strip, lines), delimiter=separator), [""])
+    first = next(csv.reader(filter(str.strip, text.splitlines()), delimiter=separator), [""])
     has_header = "path" in first
     if not has_header and not (first[0] and (path.parent / first[0]).exists()):
         return None
     header = 0 if has_header else None
-    options: dict[str, Any] = {"dtype": str, "encoding": "utf-8-sig", "index_col": False}
+    options: dict[str, Any] = {"dtype": str, "index_col": False}
+    text += "".join(block.data.decode() for block in blocks)
     try:
         with warnings.catch_warnings():  # of a row that is longer than the header
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, sep=separator, header=header, **options)
+            table = pd.read_csv(io.StringIO(text), sep=separator, header=header, **options)
     except (ValueError, pd.errors.ParserWarning) as error:
         raise ValueError(
             f"{path} cannot be read as a table of files: {error} Every row needs as many fields "

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from leafletfa_scvi.pp._part import MOTIFS, STRANDS
-from leafletfa_scvi.pp._tables import Column, Gathered, parse_block, read_blocks
+from leafletfa_scvi.pp._tables import Column, Gathered, parse_block
+from leafletfa_scvi.pp._text import read_blocks
 
 if TYPE_CHECKING:
     from leafletfa_scvi.pp._part import JunctionPart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -11,15 +12,25 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import scipy.sparse as sp
 
+from leafletfa_scvi.pp._barcodes import barcode, barcode_rows, check_cut
 from leafletfa_scvi.pp._bed import no_barcode_message
 from leafletfa_scvi.pp._part import JunctionPart, junction_part
 from leafletfa_scvi.pp._star import read_sj_table
-from leafletfa_scvi.pp._tables import Column, line_error, open_bytes, parse_block, read_blocks
+from leafletfa_scvi.pp._tables import Column, parse_block
+from leafletfa_scvi.pp._text import (
+    line_error,
+    open_bytes,
+    read_blocks,
+    require_line_end,
+    shown,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from leafletfa_scvi.pp._tables import Block, Gathered
+    from leafletfa_scvi.pp._tables import Gathered
+    from leafletfa_scvi.pp._text import Block
 
 _MATRIX: Final = "counts in STARsolo's matrix.mtx (row, column and count)"
 _MISMATCHED: Final = 0.05
@@ -108,22 +119,21 @@ def _existing(folder: Path, name: str) -> Path:
 
 
 def _read_barcodes(path: Path) -> list[str]:
-    """Barcodes in their order: the first word of each line."""
-    place: dict[str, int] = {}
-    for block in read_blocks(str(path)):
-        for number, line in enumerate(block.data.split(b"\n")[:-1], block.first):
-            try:
-                words = line.decode().split()
-            except UnicodeDecodeError:
-                raise line_error(str(path), number, "is not UTF-8 text.") from None
-            if not words:
-                raise line_error(str(path), number, "is blank: expected a barcode.")
-            if place.setdefault(words[0], number) != number:
-                raise line_error(
-                    str(path),
-                    number,
-                    f"repeats the barcode {words[0]!r} of line {place[words[0]]}.",
-                )
+    """Barcodes in their order: the first field of each line, none of them blank."""
+    name, blank, place = str(path), 0, dict[str, int]()
+    for number, fields, is_cut in barcode_rows(name):
+        if blank and fields:
+            raise line_error(name, blank, "is blank: expected a barcode.")
+        if not fields:
+            blank = blank or number
+            continue
+        value = barcode(name, number, fields[0])
+        if place.setdefault(value, number) != number:
+            raise line_error(
+                name, number, f"repeats the barcode {value!r} of line {place[value]}."
+            )
+        if is_cut:
+            check_cut(name, number, value, place)
     return list(place)
 
 
@@ -162,6 +172,7 @@ def _read_matrix(path: str, n_barcodes: int) -> _Matrix:
             entry = (rows["row"] - 1, rows["column"] - 1, rows["count"])
             found.append(tuple(values.astype(np.int32) for values in entry))
             n_read += rows.n
+            require_line_end(rest)
     if size is None:
         raise ValueError(f"{path} has no line of rows, columns and entries: expected {_MATRIX}.")
     if n_read != size[2]:
@@ -175,37 +186,35 @@ def _read_matrix(path: str, n_barcodes: int) -> _Matrix:
 
 def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
     """Rows, columns and entries, the separator, and what follows of the block."""
-    data, number = block.data, block.first
-    while data:
-        line, _, data = data.partition(b"\n")
-        number += 1
-        text = line.strip()
-        if text.startswith(b"%%MatrixMarket"):
+    place = 0
+    for number, line in block.lines():
+        place += len(line) + 1
+        text = line.strip().decode(errors="replace")
+        if text.startswith("%%MatrixMarket"):
             words = text.lower().split()
-            if words[1:] not in ([b"matrix", b"coordinate", kind, b"general"] for kind in _KINDS):
+            if words[1:] not in (["matrix", "coordinate", kind, "general"] for kind in _KINDS):
                 raise line_error(
                     block.path,
-                    number - 1,
-                    f"is {text.decode(errors='replace')!r}: expected a matrix in coordinates, of "
-                    "integers, general.",
+                    number,
+                    f"is {shown(text)}: expected a matrix in coordinates, of integers, general.",
                 )
-        if not text or text.startswith(b"%"):
+        if not text or text.startswith("%"):
             continue
         words = text.split()
-        if len(words) != 3 or not all(word.isdigit() and len(word) < 19 for word in words):
+        numbers = [n for word in words if (n := whole_number(word)) is not None]
+        if len(words) != 3 or len(numbers) != 3:
             raise line_error(
                 block.path,
-                number - 1,
-                f"is {text[:60].decode(errors='replace')!r}: expected the number of rows, of "
-                "columns and of entries.",
+                number,
+                f"is {shown(text)}: expected the number of rows, of columns and of entries.",
             )
-        n_rows, n_columns, n_entries = map(int, words)
-        sep = "\t" if b"\t" in text else " "
-        return (n_rows, n_columns, n_entries), sep, type(block)(block.path, number, data)
-    return None, " ", type(block)(block.path, number, b"")
+        n_rows, n_columns, n_entries = numbers
+        rest = dataclasses.replace(block, first=number + 1, data=block.data[place:])
+        return (n_rows, n_columns, n_entries), "\t" if "\t" in text else " ", rest
+    return None, " ", dataclasses.replace(block, data=b"")
 
 
-_KINDS: Final = (b"integer", b"real")
+_KINDS: Final = ("integer", "real")
 
 
 def _find_features(folder: Path) -> Path:

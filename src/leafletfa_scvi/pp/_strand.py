@@ -22,6 +22,7 @@ from leafletfa_scvi.data._layers import named_layers
 from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._introns import introns
 from leafletfa_scvi.pp._part import FORWARD, MOTIFS, REVERSE, STRANDS, UNSTRANDED
+from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,8 +150,9 @@ def _dinucleotides(fasta: pysam.FastaFile, contig: str, position: np.ndarray) ->
 def open_genome(path: str | os.PathLike[str]) -> Iterator[pysam.FastaFile]:
     """Open a FASTA file for random access without writing beside it."""
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"There is no genome at {path}.")
+    check_file(path, "FASTA file")
     with tempfile.TemporaryDirectory() as folder:
         # The index, if it must be made, is made beside this link.
         link = Path(folder) / path.name

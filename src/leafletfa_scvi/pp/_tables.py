@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import re
-import zlib
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,21 +11,17 @@ import numpy as np
 import pandas as pd
 
 from leafletfa_scvi.pp._part import junction_part
+from leafletfa_scvi.pp._text import line_error, shown, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import BinaryIO
 
     from leafletfa_scvi.pp._part import JunctionPart
+    from leafletfa_scvi.pp._text import Block
 
 MAX_INTEGER: Final = 2**31 - 1
-BLOCK: Final = 1 << 24
-"""Bytes of text that are held at a time."""
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
-_COMPRESSED: Final = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _CONTIG_NAMES: Final = ("chrom", "chr", "chromosome", "contig", "seqname", "seqnames")
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -56,24 +48,13 @@ class Column:
     def expected(self, value: str) -> str | None:
         """What was expected instead of this value, or None."""
         if self.kind == "integer":
-            number = value.strip(" ")
-            # Long digits are too large, and int() refuses thousands of them.
-            good = _INTEGER.fullmatch(number) and len(number) < 30
-            if good and self.low <= int(number) <= self.high:
+            number = whole_number(value)
+            if number is not None and self.low <= number <= self.high:
                 return None
             return f"a whole number from {self.low:,} to {self.high:,}"
         if self.kind == "skip" or (value and (self.values is None or value in self.values)):
             return None
         return "some text" if self.values is None else " or ".join(map(repr, self.values))
-
-
-@dataclass(frozen=True)
-class Block:
-    """Whole lines of a file, ending in newlines; ``first`` is the 1-based number of the first."""
-
-    path: str
-    first: int
-    data: bytes
 
 
 @dataclass
@@ -101,69 +82,10 @@ class Rows:
         raise line_error(self.path, number, f"{found}: expected {expected}.")
 
 
-def line_error(path: str, number: int, message: str) -> ValueError:
-    """The error of one line, with its 1-based number."""
-    return ValueError(f"{path}, line {number}: {message}")
-
-
-@contextmanager
-def open_bytes(path: str) -> Iterator[BinaryIO]:
-    """Open a file, gzip (also of several members, as bgzip writes) or plain, by its content."""
-    with open(path, "rb") as raw:
-        magic = raw.read(6)
-        raw.seek(0)
-        for start, name in _COMPRESSED.items():
-            if magic.startswith(start):
-                raise ValueError(f"{path} is compressed by {name}: expected plain text or gzip.")
-        if not magic.startswith(b"\x1f\x8b"):
-            yield raw
-            return
-        try:
-            with gzip.open(raw) as file:
-                yield file  # type: ignore[misc]
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(
-                f"{path} is truncated or damaged: gzip says {str(error)!r}. Copy or make it anew."
-            ) from error
-
-
-def read_blocks(path: str, size: int = BLOCK) -> Iterator[Block]:
-    """Whole lines of a text file, about ``size`` bytes at a time, with Unix line ends."""
-    first, rest = 1, b""
-    with open_bytes(path) as file:
-        while True:
-            data = file.read(size)
-            if first == 1 and not rest and data.startswith(_BOM):
-                data = data[len(_BOM) :]
-            done = not data
-            data = rest + data
-            cut = len(data) if done else data.rfind(b"\n") + 1
-            data, rest = data[:cut], data[cut:]
-            if data:
-                block = Block(path, first, _as_lines(path, first, data))
-                first += block.data.count(b"\n")
-                yield block
-            if done:
-                return
-
-
-def _as_lines(path: str, first: int, data: bytes) -> bytes:
-    """Text with Unix line ends, also at its end."""
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n")
-    if not data.endswith(b"\n"):
-        data += b"\n"
-    for byte, what in ((b"\0", "a zero byte"), (b"\r", "a carriage return within the line")):
-        if (place := data.find(byte)) >= 0:
-            number = first + data.count(b"\n", 0, place)
-            raise line_error(path, number, f"holds {what}: expected a text file.")
-    return data
-
-
 def content_lines(block: Block, comment: bytes = b"#") -> Iterator[tuple[int, bytes]]:
     """Numbers and bytes of the lines that are not blank, comments, track lines or a header."""
     seen = block.first > 1
-    for number, line in enumerate(block.data.split(b"\n")[:-1], block.first):
+    for number, line in block.lines():
         text = line.strip()
         if not text or text.startswith(comment) or text.split()[0] in (b"track", b"browser"):
             continue
@@ -249,7 +171,7 @@ def parse_fields(
         )
     except (ValueError, OverflowError):  # of pandas: line_error() says what is wrong
         return None
-    if len(table) != n:
+    if len(table) != n or not _are_plain(data, used, sep):
         return None
     values: dict[str, np.ndarray] = {}
     words: dict[str, list[str]] = {}
@@ -277,6 +199,25 @@ def parse_fields(
     return values, words
 
 
+def _are_plain(data: bytes, used: Mapping[int, Column], sep: str) -> bool:
+    """Whether whole numbers are digits alone: pandas takes signs and white space around them."""
+    mark = sep.encode()
+    text = np.frombuffer(data, np.uint8)
+    is_odd = np.zeros(256, bool)
+    is_odd[[byte for byte in b"+- \v\f" if byte != mark[0]]] = True
+    place = np.flatnonzero(is_odd[text])
+    ends = np.frombuffer(mark + b"\n", np.uint8)
+    after_end = (place == 0) | np.isin(text[place - 1], ends)
+    following = text[place + 1]  # data end in a newline
+    is_sign = np.isin(text[place], np.frombuffer(b"+-", np.uint8))
+    before_digit = (following >= ord("0")) & (following <= ord("9"))
+    if not np.where(is_sign, after_end & before_digit, after_end | np.isin(following, ends)).any():
+        return True
+    integers = [i for i, column in used.items() if column.kind == "integer"]
+    lines = (line.split(mark) for line in data.split(b"\n")[:-1])
+    return all(line[i].isdigit() for line in lines for i in integers)
+
+
 def _first_error(
     path: str,
     numbers: Sequence[int],
@@ -298,11 +239,11 @@ def _first_error(
             )
         for i, (column, value) in enumerate(zip(columns, fields, strict=True), 1):
             if (wanted := column.expected(value)) is not None:
-                shown = value if len(value) < 60 else f"{value[:50]}..."
                 return line_error(
                     path,
                     number,
-                    f"column {i} ({column.name}) is {shown!r}: expected {wanted}, of {expected}.",
+                    f"column {i} ({column.name}) is {shown(value)}: expected {wanted}, of "
+                    f"{expected}.",
                 )
     return ValueError(f"{path}, lines {numbers[0]} to {numbers[-1]}: expected {expected}.")
 
