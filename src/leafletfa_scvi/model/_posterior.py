@@ -55,7 +55,8 @@ class PosteriorMixin(CellsMixin):
             training cell is that cell, whatever its name; any other cell is fitted, programs
             fixed, and never given another cell's activities. Nothing is written to ``adata``.
         indices
-            Cells of ``adata`` to use, by position or as a mask; None for all.
+            Cells of ``adata`` to use, by position or as a mask; None for all. A mask by names
+            of cells (a Series) must have the order of ``adata``.
 
         Returns
         -------
