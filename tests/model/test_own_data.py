@@ -162,6 +162,28 @@ def test_indices_and_masks_address_the_data_in_hand(gaps, fit):
     assert table["n_obs_group2"].max() <= 28
 
 
+@pytest.mark.parametrize("dtype", [bool, "boolean"])
+def test_masks_by_name_are_of_the_cells_in_hand(gaps, fit, dtype):
+    model = fit(gaps, 2, max_epochs=1)
+    mask = pd.Series(np.arange(90) < 5, gaps.obs_names, dtype=dtype)
+    wanted = model.get_cell_activities(indices=mask)
+    assert list(wanted.index) == list(gaps.obs_names[:5])
+    gaps._inplace_subset_obs(np.arange(90)[::-1])
+    for call in (
+        lambda m: model.get_cell_activities(indices=m),
+        lambda m: model.differential_splicing(idx1=m, n_samples=2),
+        lambda m: model.differential_splicing(idx1=[3], idx2=m, n_samples=2),
+    ):
+        with pytest.raises(IndexError, match="mask is of cell 'cell_0' at position 0.*'cell_89'"):
+            call(mask)
+    found = model.get_cell_activities(indices=mask[gaps.obs_names])
+    pd.testing.assert_frame_equal(found, wanted[::-1])
+    unlabelled = mask.reset_index(drop=True)
+    assert list(model.get_cell_activities(indices=unlabelled).index) == list(gaps.obs_names[:5])
+    alone = pd.Series(np.array([7, 2]), ["a", "b"])  # positions, whatever their labels
+    assert list(model.get_cell_activities(indices=alone).index) == list(gaps.obs_names[[7, 2]])
+
+
 def test_renamed_in_place_are_the_same_cells_under_their_new_names(gaps, fit):
     model = fit(gaps, 3, max_epochs=2)
     phi = model.get_latent_representation()

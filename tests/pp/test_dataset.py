@@ -297,3 +297,27 @@ def test_barcoded_bam_without_the_tag_warns(data_dir):
     assert adata.n_obs == 1
     cells = lfa.pp.read_bam(bam, cell_tag="CB", barcodes=folder / "barcodes.tsv.gz")
     assert cells.n_obs == 1301
+
+
+def test_a_gtf_without_genes_is_refused(tmp_path):
+    """In a GTF of UCSC's table browser each transcript is a gene of its own."""
+    starts = {"NM_1": (1001, 2001, 3001), "NM_2": (1001, 3001)}
+    (tmp_path / "a.gtf").write_text(
+        "".join(
+            f"chr1\tx\texon\t{start}\t{start + 199}\t.\t+\t.\t"
+            f'gene_id "{name}"; transcript_id "{name}";\n'
+            for name, of_exons in starts.items()
+            for start in of_exons
+        )
+    )
+    introns = [(1201, 2000), (1201, 3000), (2201, 3000)]
+    (tmp_path / "SJ.out.tab").write_text(
+        "".join(f"chr1\t{start}\t{end}\t1\t1\t1\t50\t0\t30\n" for start, end in introns)
+    )
+    options = {"gtf": tmp_path / "a.gtf", "min_reads": 1, "min_cells": 1}
+    with pytest.raises(ValueError, match=r"a\.gtf names no genes: gene_id is the same as"):
+        lfa.pp.make_splicing_dataset(tmp_path / "SJ.out.tab", **options)
+    with pytest.warns(UserWarning, match="names no genes"):
+        options["gtf"] = lfa.pp.read_annotation(tmp_path / "a.gtf")
+    with pytest.raises(ValueError, match="gtf names no genes"):
+        lfa.pp.make_splicing_dataset(tmp_path / "SJ.out.tab", **options)

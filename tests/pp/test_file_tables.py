@@ -49,7 +49,7 @@ def test_what_spreadsheets_write(table, text, name, encoding):
     ids=["every row", "one row"],
 )
 def test_rows_longer_than_the_header_are_an_error(table, rows):
-    with pytest.raises(ValueError, match=r"cells\.tsv cannot be read as a table of files"):
+    with pytest.raises(ValueError, match=r"cells\.tsv, line [23]: has 3 fields, the first line 2"):
         find_sources(table("path\tcell\n" + rows))
 
 

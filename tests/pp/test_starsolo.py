@@ -184,9 +184,35 @@ def test_features_of_another_run(tmp_path: Path) -> None:
 
 
 def test_same_intron_twice_is_summed(tmp_path: Path) -> None:
-    entries = [(1, 1, 5), (2, 1, 2), (1, 1, 1)]
+    entries = [(1, 1, 5), (2, 1, 2), (3, 1, 1)]
     part = read_solo(make(tmp_path, matrix=mtx_text(entries), features=sj_text([SJ[0]] * 4)))
     assert counts(part) == {("AC", "chr2", 101, 250, "+"): 8}
+
+
+def test_entries_twice_or_cut_are_refused(tmp_path: Path) -> None:
+    twice = [*ENTRIES, (3, 1, 1)]
+    with pytest.raises(ValueError, match=r"matrix\.mtx has an entry twice, of row 3 and .* AC"):
+        read_solo(make(tmp_path / "a", matrix=mtx_text(twice)))
+    with pytest.raises(ValueError, match=r"matrix\.mtx, line 8: has no line end"):
+        read_solo(make(tmp_path / "b", matrix=mtx_text().rstrip()))
+    with pytest.raises(ValueError, match=r"matrix\.mtx has 4 entries: expected 5"):
+        read_solo(make(tmp_path / "c", matrix=mtx_text().removesuffix("3 4 0\n")))
+
+
+def test_a_list_of_barcodes_cut_or_with_a_mark(tmp_path: Path) -> None:
+    raw = make(tmp_path)
+    names = raw / "barcodes.tsv"
+    names.write_bytes(b"\xef\xbb\xbf" + names.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert counts(read_solo(raw)) == EXPECTED
+    names.write_text("".join(f"{name}\n" for name in BARCODES[:3]) + "T")
+    with pytest.raises(ValueError, match=r"barcodes\.tsv, line 4: 'T' has no line end"):
+        read_solo(raw)
+    names.write_text("".join(f"{name}\n" for name in BARCODES[:3]))
+    with pytest.raises(ValueError, match=r"barcodes\.tsv beside it 3 lines"):
+        read_solo(raw)
+    names.write_text("AC\n\nGT\nCC\nTT\n")
+    with pytest.raises(ValueError, match=r"line 2: is blank"):
+        read_solo(raw)
 
 
 @pytest.mark.parametrize("head", ["%%\n%\n", "%%MatrixMarket  matrix coordinate real general\n"])
@@ -264,8 +290,8 @@ def test_broken_features_and_truncated_gzip(tmp_path: Path) -> None:
 
 def test_counts_of_a_cell_may_not_overflow(tmp_path: Path) -> None:
     large = 2**31 - 1
-    junctions = [("chr1", i, 1000, 1, large) for i in range(1, 41)]
-    entries = [(1, 1, large), (1, 1, 1), *((i, 2, 1) for i in range(2, 41))]
+    junctions = [("chr1", max(i, 2), 1000, 1, large) for i in range(1, 41)]
+    entries = [(1, 1, large), (2, 1, 1), *((i, 2, 1) for i in range(2, 41))]
     text = mtx_text(entries, n_rows=40)
     raw = make(tmp_path, matrix=text, features=sj_text(junctions))
     with pytest.raises(ValueError, match="2,147,483,648 reads in one cell"):

@@ -71,11 +71,11 @@ class CellsMixin(WidthsMixin):
         trained = self._trained_concentration()
         data = self.adata if adata is None else adata
         if data is None:
-            known = positions(indices, len(self.cell_names_))
+            known = positions(indices, self.cell_names_)
             return CellPosterior(self.cell_names_[known], trained[known], None, known)
         names, entries, known = self._recognise(data)
         if indices is not None:
-            at = positions(indices, data.n_obs)
+            at = positions(indices, data.obs_names)
             names, known, entries = names[at], known[at], entries.select(torch.from_numpy(at))
         concentration = trained.new_empty(len(names), self.n_programs)
         seen = torch.from_numpy(known >= 0)
@@ -143,19 +143,23 @@ class CellsMixin(WidthsMixin):
         )
 
 
-def positions(indices: Indices, n: int) -> np.ndarray:
-    """Positions ``(m,)`` int64 chosen from ``n`` by positions, a mask, a slice, or None (all).
+def positions(indices: Indices, names: np.ndarray | pd.Index) -> np.ndarray:
+    """Positions ``(m,)`` int64 chosen from cells by positions, a mask, a slice, or None (all).
 
     Raises
     ------
     IndexError
-        A position is out of range, or a mask has another length.
+        A position is out of range, or a mask has another length or the names of the
+        cells in another order.
     """
+    n = len(names)
     if indices is None:
         return np.arange(n)
     if isinstance(indices, slice):
         return np.ascontiguousarray(np.arange(n)[indices])
     chosen = np.asarray(indices)
+    if isinstance(indices, pd.Series) and pd.api.types.is_bool_dtype(indices.dtype):
+        _check_labels(indices, names)
     if chosen.size == 0:
         return np.empty(0, dtype=np.int64)
     if chosen.dtype == bool and chosen.shape != (n,):
@@ -163,3 +167,19 @@ def positions(indices: Indices, n: int) -> np.ndarray:
     if chosen.dtype != bool and chosen.dtype.kind not in "iu":
         raise IndexError(f"Expected positions or a mask of cells, found {chosen.dtype} values.")
     return np.arange(n)[chosen].reshape(-1)
+
+
+def _check_labels(mask: pd.Series, names: np.ndarray | pd.Index) -> None:
+    """A mask by the names of these cells has their order; other labels do not matter."""
+    if isinstance(mask.index, pd.RangeIndex) or len(mask) != len(names):
+        return
+    labels = mask.index.astype(str)
+    place = pd.Index(names).astype(str).get_indexer(labels)
+    other = np.flatnonzero((place >= 0) & (place != np.arange(len(names))))
+    if len(other):
+        at = other[0]
+        raise IndexError(
+            f"The mask is of cell {labels[at]!r} at position {at}, where the data hold "
+            f"{names[at]!r}: bring it to their order, mask[adata.obs_names], or pass "
+            "mask.to_numpy()."
+        )

@@ -272,11 +272,11 @@ def _comparisons(
     everyone = np.ones(len(names), dtype=bool)
     if groupby is None:
         first = np.zeros_like(everyone)
-        first[positions(idx1, len(names))] = True
+        first[positions(idx1, names)] = True
         second = ~first
         if idx2 is not None:
             second = np.zeros_like(everyone)
-            second[positions(idx2, len(names))] = True
+            second[positions(idx2, names)] = True
         yield _checked("idx1", "rest" if idx2 is None else "idx2", first, second)
         return
     if adata is None or groupby not in adata.obs:

@@ -55,7 +55,8 @@ class PosteriorMixin(CellsMixin):
             training cell is that cell, whatever its name; any other cell is fitted, programs
             fixed, and never given another cell's activities. Nothing is written to ``adata``.
         indices
-            Cells of ``adata`` to use, by position or as a mask; None for all.
+            Cells of ``adata`` to use, by position or as a mask; None for all. A mask by names
+            of cells (a Series) must have the order of ``adata``.
 
         Returns
         -------
@@ -193,10 +194,11 @@ class PosteriorMixin(CellsMixin):
         data = self.adata if adata is None else adata
         cells = self._cells(data, indices)
         place = None if data is None else self._junction_places(data)
-        columns = place
-        if junction_list is not None or place is None:
-            columns = self._junction_positions(junction_list)
         in_order = junction_list is None and place is None
+        if junction_list is None and place is not None:
+            columns = place
+        else:
+            columns = self._junction_positions(junction_list)
         psi = self.module.programs().cpu()
         strength = None
         if shrink and self.module.site_mean("kappa") is not None:

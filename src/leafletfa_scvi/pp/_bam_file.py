@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import zlib
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import pysam
 
-from leafletfa_scvi.pp._text import check_file, check_lines
+from leafletfa_scvi.pp._text import check_file, line_error, read_blocks, require_line_end, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _CRAM_FIELDS: Final = [b"required_fields=0x19ff", b"decode_md=0"]
 _CRAM_END: Final = b"\xe0EOF"  # its place, 4,542,278, as the CRAM formats have it
 _CRAM_END_BYTES: Final = 38
+_SAM_COLUMNS: Final = 11
+_SAM_TAG: Final = re.compile(rb"[A-Za-z][A-Za-z0-9]:[AifZHB]:[ -~]*")
 _N_PEEKED: Final = 1 << 20
 _MAX_HEADER: Final = 1 << 27
 """Bytes of the header of a BAM file, or of a line of SAM: millions of contigs, or of bases."""
@@ -126,9 +129,31 @@ def _check_size_of_text(path: str) -> None:
                 "file is damaged."
             )
     elif start.startswith(b"@"):
-        check_lines(path, _MAX_HEADER)
+        _check_sam(path)
     elif len(start) == _N_PEEKED and not start.startswith(b"CRAM") and b"\n" not in start:
         raise ValueError(f"{path} is not a BAM or CRAM file, nor lines of SAM.")
+
+
+def _check_sam(path: str) -> None:
+    """Refuse lines of SAM that pysam would take, without their contig or tags."""
+    contigs = {b"*", b"="}
+    for block in read_blocks(path, longest=_MAX_HEADER):
+        require_line_end(block)
+        for number, line in block.lines():
+            if line.startswith(b"@SQ\t"):
+                names = (field[3:] for field in line.split(b"\t") if field.startswith(b"SN:"))
+                contigs.update(names)
+            if line.startswith(b"@") or not line:
+                continue
+            fields = line.split(b"\t")
+            if len(fields) < _SAM_COLUMNS:
+                raise line_error(path, number, f"has {len(fields)} columns: expected 11 of SAM.")
+            if fields[2] not in contigs or fields[6] not in contigs:
+                raise line_error(path, number, "names a contig that is not in the header.")
+            for tag in fields[_SAM_COLUMNS:]:
+                if _SAM_TAG.fullmatch(tag) is None:
+                    text = shown(tag.decode(errors="replace"))
+                    raise line_error(path, number, f"has {text}: expected a tag of SAM.")
 
 
 def _ends_as_cram(path: str) -> bool:

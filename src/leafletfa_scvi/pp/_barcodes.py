@@ -6,12 +6,13 @@ import csv
 import os
 import re
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from leafletfa_scvi.pp._text import line_error, read_blocks, shown, whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _BARCODES: Final = frozenset(
     "barcode barcodes cell cells cell_barcode cell_barcodes cellbarcode cell_id cell_ids cellid "
@@ -22,6 +23,7 @@ _HEADERS: Final = _BARCODES | frozenset("x v1 0 cb bc index name names obs_names
 """The same of a first column, or one after row names; R calls it x or V1, pandas 0."""
 _BARCODE: Final = re.compile(r"[!-~]+", re.ASCII)
 _BASES: Final = re.compile(r"[ACGTN]{4,}([-_.][0-9A-Za-z]+)?", re.ASCII)
+_N_ALIKE: Final = 3
 _EXPECTED: Final = "expected one barcode a line, or a table with a column of them"
 
 
@@ -123,7 +125,7 @@ def read_barcodes(path: str | os.PathLike[str]) -> tuple[str, ...]:
         names[name] = number
     if cut:
         check_cut(path, cut, name, names)
-    _check_first(path, list(names.items()))
+    check_alike(path, names)
     return tuple(names)
 
 
@@ -135,7 +137,7 @@ def check_cut(path: str, number: int, name: str, names: Iterable[str]) -> None:
             path,
             number,
             f"{name!r} has no line end and is shorter than all other barcodes: the file is "
-            "truncated. Copy or make it anew.",
+            "truncated. Copy or make it anew; if it is whole, add a line end.",
         )
 
 
@@ -173,14 +175,25 @@ def _column(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     return int(numbered and others)
 
 
-def _check_first(path: str, names: Sequence[tuple[str, int]]) -> None:
-    """Refuse a header that is not known for one: all other values are sequences of bases."""
-    (first, number), others = names[0], names[1:]
-    if not others or _BASES.fullmatch(first) or not all(_BASES.fullmatch(x) for x, _ in others):
+def check_alike(path: str, names: Mapping[str, int]) -> None:
+    """Refuse the one barcode that is no sequence of bases, where all others are.
+
+    It may be a header that is not known for one, or damaged.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        Line of each barcode.
+    """
+    odd = list(islice((name for name in names if not _BASES.fullmatch(name)), 2))
+    if len(odd) != 1 or len(names) < _N_ALIKE:
         return
+    example = next(name for name in names if name != odd[0])
     raise line_error(
         path,
-        number,
-        f"{first!r} is not like the barcodes that follow, such as {others[0][0]!r}. If it names "
-        "the column, call it 'barcode' or leave the line out.",
+        names[odd[0]],
+        f"{odd[0]!r} is not like all other barcodes, such as {example!r}. If it names the column, "
+        "call it 'barcode' or leave the line out; else copy or make the file anew.",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -109,8 +108,8 @@ def make_splicing_dataset(
         A path or pattern matches nothing.
     ValueError
         A file is malformed, an argument is out of its range, or no ATSE is left; the message says
-        at which step junctions were lost. Or ``gtf`` names no genes (``gene_id`` is
-        ``transcript_id``, as UCSC's table browser writes it) and ``multi_gene="drop"``.
+        at which step junctions were lost. Or ``gtf`` names no genes: ``gene_id`` is
+        ``transcript_id``, as UCSC's table browser writes it.
 
     Examples
     --------
@@ -138,7 +137,7 @@ def make_splicing_dataset(
     else:
         say(f"Reading the annotation {os.fspath(gtf)}")
         annotation = load_annotation(gtf)
-    _check_genes(annotation, gtf, multi_gene)
+    _check_genes(annotation, gtf)
     if isinstance(inputs, AnnData):
         junctions = inputs
     else:
@@ -217,17 +216,12 @@ def _check(
             raise ValueError(f"inputs has the {what} {repeated!r} twice: names must be unique.")
 
 
-def _check_genes(annotation: Annotation | None, gtf: Any, multi_gene: str) -> None:
-    """Refuse an annotation without genes where this would lose nearly all junctions."""
-    if annotation is None or not annotation.report["transcripts_named_as_genes"]:
-        return
-    message = no_genes_message("gtf" if isinstance(gtf, Annotation) else gtf, annotation)
-    if multi_gene == "drop":
+def _check_genes(annotation: Annotation | None, gtf: Any) -> None:
+    """Refuse an annotation without genes, with which nearly all junctions would be lost."""
+    if annotation is not None and annotation.report["transcripts_named_as_genes"]:
         raise ValueError(
-            f"{message} Junctions of several such genes would be dropped; multi_gene='keep' joins "
-            "them instead."
+            no_genes_message("gtf" if isinstance(gtf, Annotation) else gtf, annotation)
         )
-    warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def _group(

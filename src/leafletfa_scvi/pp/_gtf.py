@@ -108,6 +108,8 @@ class _Reader:
         default_factory=list
     )
     parents: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    without_transcript: int = 0
+    """Number of the first line of an exon that has no attribute for its transcript."""
     first_line: list[int] = field(default_factory=list)
     """Number of the first line of each code."""
     parent_line: dict[str, int] = field(default_factory=dict)
@@ -132,6 +134,8 @@ class _Reader:
                 "Is the file complete, and is it an annotation?"
             )
         feature = fields[2]
+        if feature in (b"", b"."):
+            raise self.fail(f"column 3 is {_shown(feature)}: expected a feature, such as exon.")
         if feature == b"exon":
             self.read_exon(fields)
         elif feature.endswith(b"gene"):
@@ -205,6 +209,8 @@ class _Reader:
                 raise self.fail(f"the exon has no {wanted}. Attributes: {_shown(text)}.")
             if not parents[0]:  # nothing joins it to other exons
                 self.report["exon_lines_without_transcript"] += 1
+                if not re.search(rb"transcript_id|Parent", text):
+                    self.without_transcript = self.without_transcript or self.number
                 parents = [b"\0%d-%d" % (start, end)]
         for parent in parents:
             key = (fields[0], fields[6], parent, gene)
@@ -324,6 +330,12 @@ class _Reader:
                 "annotation."
             )
         self.check_parents()
+        some = self.report["exon_lines"] - self.report["exon_lines_without_transcript"]
+        if some and self.without_transcript:
+            self.number = self.without_transcript
+            raise self.fail(
+                f"the exon names no transcript, as {some:,} others do: the line is damaged."
+            )
         transcript = np.frombuffer(self.transcript, np.int64)
         start, end = (np.frombuffer(values, np.int64) for values in (self.start, self.end))
         if self.find is not None and not self.find.is_gff3:

@@ -17,7 +17,7 @@ from natsort import natsorted
 
 from leafletfa_scvi.pp._formats import Format, cell_name, detect_format
 from leafletfa_scvi.pp._starsolo import find_solo
-from leafletfa_scvi.pp._text import read_blocks
+from leafletfa_scvi.pp._text import line_error, read_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,21 +159,40 @@ def _read_table(path: Path) -> pd.DataFrame | None:
     if not has_header and not (first[0] and (path.parent / first[0]).exists()):
         return None
     header = 0 if has_header else None
-    options: dict[str, Any] = {"dtype": str, "index_col": False}
+    options: dict[str, Any] = {"dtype": str, "index_col": False, "skip_blank_lines": True}
     text += "".join(block.data.decode() for block in blocks)
+    _check_rows(path, csv.reader(io.StringIO(text), delimiter=separator))
     try:
         with warnings.catch_warnings():  # of a row that is longer than the header
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(io.StringIO(text), sep=separator, header=header, **options)
     except (ValueError, pd.errors.ParserWarning) as error:
         raise ValueError(
-            f"{path} cannot be read as a table of files: {error} Every row needs as many fields "
-            "as the first."
+            f"{path} cannot be read as a table of files: {str(error).strip()}"
         ) from error
+    if table.empty:
+        raise ValueError(f"{path} lists no file: expected a row for each.")
     if not has_header:
         names = ["path", "cell", *(f"column_{i + 1}" for i in range(2, table.shape[1]))]
         table.columns = names[: table.shape[1]]
     return _from_table(table, path.parent, str(path))
+
+
+def _check_rows(path: Path, rows: Any) -> None:
+    """Every row of ``csv.reader`` has as many fields as the first, empty ones at its end apart."""
+    width, number = 0, 1
+    for row in rows:
+        first, number = number, rows.line_num + 1
+        if not any(field.strip() for field in row):
+            continue
+        width = width or len(row)
+        if len(row) < width or any(row[width:]):
+            raise line_error(
+                str(path),
+                first,
+                f"has {len(row)} fields, the first line {width}: expected a table of files, every "
+                "row of as many fields as the first.",
+            )
 
 
 def _from_table(table: pd.DataFrame, folder: Path, what: str) -> pd.DataFrame:

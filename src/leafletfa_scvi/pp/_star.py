@@ -21,7 +21,7 @@ _COLUMNS: Final = (
     Column("last base", low=1),
     Column("strand", high=len(STRANDS) - 1),
     Column("motif", high=6),
-    Column("annotated", "skip"),
+    Column("annotated", high=3),
     Column("unique reads"),
     Column("multi-mapping reads"),
     Column("overhang"),

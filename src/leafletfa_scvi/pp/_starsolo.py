@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
-from leafletfa_scvi.pp._barcodes import barcode, barcode_rows, check_cut
+from leafletfa_scvi.pp._barcodes import barcode, barcode_rows, check_alike, check_cut
 from leafletfa_scvi.pp._bed import no_barcode_message
 from leafletfa_scvi.pp._part import JunctionPart, junction_part
 from leafletfa_scvi.pp._star import read_sj_table
@@ -134,6 +135,7 @@ def _read_barcodes(path: Path) -> list[str]:
             )
         if is_cut:
             check_cut(name, number, value, place)
+    check_alike(name, place)
     return list(place)
 
 
@@ -333,6 +335,14 @@ def _solo_part(
         shape=(int(kept.sum()), table.n_junctions),
     )
     csr.sum_duplicates()
+    if csr.nnz < len(count):  # features may name a junction twice, the matrix no row of it
+        pairs = pd.Series(row.astype(np.int64) * len(names) + column)
+        if (again := pairs[pairs.duplicated()]).size:
+            i, k = divmod(int(again.iloc[0]), len(names))
+            raise ValueError(
+                f"{folder}: matrix.mtx has an entry twice, of row {i + 1} and the cell "
+                f"{np.array(names)[kept][k]}: the file is damaged."
+            )
     if wide and csr.nnz and csr.data.max() > np.iinfo(np.int32).max:
         raise ValueError(f"{folder}: a junction has {csr.data.max():,} reads in one cell.")
     return JunctionPart(

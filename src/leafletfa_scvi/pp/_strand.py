@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.pp._annotation import Annotation
 
+_IS_BASE: Final = np.isin(np.arange(256), list(b"ACGTUNRYSWKMBDHVX-*."))
 _WINDOW: Final = 1 << 20
 """Bases of the genome that are read at once."""
 
@@ -120,8 +121,8 @@ def _read_ends(
                     "genome build that the reads were aligned to."
                 )
             rows = rows[end[rows] > start[rows]]  # a single base has no motif
-            letters[rows, :2] = _dinucleotides(fasta, matched[name], start[rows])
-            letters[rows, 2:] = _dinucleotides(fasta, matched[name], end[rows] - 1)
+            letters[rows, :2] = _dinucleotides(fasta, genome, matched[name], start[rows])
+            letters[rows, 2:] = _dinucleotides(fasta, genome, matched[name], end[rows] - 1)
     text = letters.view("S4").ravel()
     forward, reverse = np.zeros(len(text), np.int8), np.zeros(len(text), np.int8)
     for codes, known in ((forward, _FORWARD_ENDS), (reverse, _REVERSE_ENDS)):
@@ -131,7 +132,9 @@ def _read_ends(
     return _Ends(forward, reverse, is_read, len(names) - len(matched))
 
 
-def _dinucleotides(fasta: pysam.FastaFile, contig: str, position: np.ndarray) -> np.ndarray:
+def _dinucleotides(
+    fasta: pysam.FastaFile, genome: str | os.PathLike[str], contig: str, position: np.ndarray
+) -> np.ndarray:
     """``(J, 2)`` upper-case letters, as bytes, of the two bases from each 1-based position on."""
     found = np.empty((len(position), 2), np.uint8)
     order = np.argsort(position, kind="stable")
@@ -140,10 +143,27 @@ def _dinucleotides(fasta: pysam.FastaFile, contig: str, position: np.ndarray) ->
         if not len(rows):
             continue
         begin, stop = int(position[rows[0]]) - 1, int(position[rows[-1]]) + 1
-        letters = np.frombuffer(fasta.fetch(contig, begin, stop).upper().encode(), np.uint8)
+        letters = _letters(fasta, genome, contig, begin, stop)
         offset = position[rows] - 1 - begin
         found[rows, 0], found[rows, 1] = letters[offset], letters[offset + 1]
     return found
+
+
+def _letters(
+    fasta: pysam.FastaFile, genome: str | os.PathLike[str], contig: str, begin: int, stop: int
+) -> np.ndarray:
+    """``(stop - begin,)`` upper-case letters of bases, as bytes."""
+    try:
+        letters = np.frombuffer(fasta.fetch(contig, begin, stop).upper().encode(), np.uint8)
+    except (UnicodeDecodeError, OSError):
+        letters = np.empty(0, np.uint8)
+    if len(letters) != stop - begin or not _IS_BASE[letters].all():
+        raise ValueError(
+            f"{os.fspath(genome)} holds no bases between {begin + 1:,} and {stop:,} of contig "
+            f"{contig!r}, or not only bases: the file is damaged, or its index (.fai) is that of "
+            "another. Copy or make it anew."
+        )
+    return letters
 
 
 @contextmanager

@@ -170,20 +170,6 @@ def read_blocks(path: str, size: int = BLOCK, longest: int = MAX_LINE) -> Iterat
         yield Block(path, first, data if is_whole else data + b"\n", is_whole)
 
 
-def check_lines(path: str, longest: int) -> None:
-    """Refuse a file with a line of more than ``longest`` bytes, whatever else it holds."""
-    number, length = 1, 0
-    with open_bytes(path) as file:
-        while data := file.read(min(BLOCK, longest)):  # no line within it is too long
-            if (first := data.find(b"\n")) < 0:
-                length += len(data)
-            else:
-                _check_length(path, number, length + first, longest)
-                number += data.count(b"\n")
-                length = len(data) - data.rfind(b"\n") - 1
-            _check_length(path, number, length, longest)
-
-
 def require_line_end(block: Block) -> None:
     """Refuse a last line that ends in a number and not in a line end: digits may be missing."""
     if not block.is_whole:

@@ -1,0 +1,88 @@
+"""Whole files of every text format, small, as lines."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pandas as pd
+
+N_LINES = 30
+BASES = "ACGT"
+
+
+def sj_lines() -> list[str]:
+    rng = random.Random(1)
+    lines = []
+    for i in range(N_LINES):
+        start = 1000 + 500 * i + rng.randrange(100)
+        reads = rng.randint(40, 99)
+        fields = ["chr1", start, start + rng.randint(70, 300), rng.choice("12"), "1", "1", reads]
+        lines.append("\t".join(map(str, [*fields, rng.randrange(9), rng.randint(10, 50)])))
+    return lines
+
+
+def bed_lines(width: int) -> list[str]:
+    rng = random.Random(2)
+    lines = []
+    for i in range(N_LINES):
+        start, length, a, b = 1000 + 900 * i, rng.randint(300, 800), 20, rng.randint(10, 30)
+        score, strand = rng.randint(10, 99), rng.choice("+-")
+        fields = ["chr1", start, start + length, f"JUNC{i:04}", score, strand]
+        fields += [start, start + length, "255,0,0", 2, f"{a},{b}", f"0,{length - b}"]
+        fields += [2, f"AC{BASES[i % 4]}:{score - 4},GT{BASES[i // 4 % 4]}:4"]
+        lines.append("\t".join(map(str, fields[:width])))
+    return lines
+
+
+def gtf_lines() -> list[str]:
+    lines = []
+    for gene in range(3):
+        strand, at = "+-"[gene % 2], 1000 + 5000 * gene
+        ids = f'gene_id "ENSG{gene:05}.1"; '
+        name = f'gene_name "Gene{gene}";'
+        lines.append(f"chr1\tx\tgene\t{at}\t{at + 3000}\t.\t{strand}\t.\t{ids}{name}")
+        for k, exons in enumerate([(0, 1, 2), (0, 2), (0, 1, 2, 3)]):
+            for i in exons:
+                start = at + 700 * i
+                place = f"chr1\tx\texon\t{start}\t{start + 150}\t.\t{strand}\t.\t"
+                lines.append(f'{place}{ids}transcript_id "ENST{gene}{k}.1"; {name}')
+    return lines
+
+
+def gff3_lines() -> list[str]:
+    lines = ["##gff-version 3"]
+    for gene in range(3):
+        strand, at = "+-"[gene % 2], 1000 + 5000 * gene
+        place = f"{at}\t{at + 3000}\t.\t{strand}\t."
+        lines.append(f"chr1\tx\tgene\t{place}\tID=gene:G{gene};Name=Gene{gene};biotype=lncRNA")
+        for k, exons in enumerate([(0, 1, 2), (0, 2), (0, 1, 2, 3)]):
+            lines.append(f"chr1\tx\tmRNA\t{place}\tID=rna:T{gene}{k};Parent=gene:G{gene}")
+            for i in exons:
+                where = f"{at + 700 * i}\t{at + 700 * i + 150}\t.\t{strand}\t."
+                lines.append(f"chr1\tx\texon\t{where}\tParent=rna:T{gene}{k};exon_number={i}")
+    return lines
+
+
+def barcode_lines(n: int = N_LINES) -> list[str]:
+    rng = random.Random(3)
+    return ["".join(rng.choices(BASES, k=12)) + "-1" for _ in range(n)]
+
+
+def solo_files() -> dict[str, list[str]]:
+    rng = random.Random(4)
+    places = sorted(rng.sample(range(N_LINES * 10), 40), key=lambda k: (k % 10, k // 10))
+    entries = [f"{k // 10 + 1} {k % 10 + 1} {rng.randint(1, 9)}" for k in places]
+    head = ["%%MatrixMarket matrix coordinate integer general", "%", f"{N_LINES} 10 {len(places)}"]
+    return {
+        "matrix.mtx": [*head, *entries],
+        "features.tsv": sj_lines(),
+        "barcodes.tsv": barcode_lines(10),
+    }
+
+
+def genome_junctions() -> pd.DataFrame:
+    starts = np.arange(100, 1900, 60)
+    return pd.DataFrame(
+        {"chrom": "chr1", "start": starts, "end": starts + 40, "strand": "+"}
+    ).set_index("chrom", drop=False)

@@ -1,0 +1,54 @@
+"""Every reader refuses damaged files, naming the file, or reads what is valid."""
+
+from __future__ import annotations
+
+import pytest
+
+NAMES = (
+    "STAR SJ.out.tab",
+    "STARsolo matrix.mtx",
+    "STARsolo features.tsv",
+    "STARsolo barcodes.tsv",
+    "BED of introns",
+    "regtools BED12",
+    "regtools with barcodes",
+    "GTF",
+    "GFF3",
+    "list of barcodes",
+    "table of files",
+    "FASTA",
+    "SAM",
+    "BAM",
+)
+
+
+@pytest.fixture(scope="module")
+def bench(benchmark_module):
+    return benchmark_module("damaged_files")
+
+
+def test_every_reader_is_tried(bench):
+    assert {reader.name for reader in bench.READERS} == {*NAMES, "h5ad"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damage_is_named_or_cannot_be_known(bench, name):
+    (reader,) = (one for one in bench.READERS if one.name == name)
+    results = bench.try_reader(reader, 28, seed=1)
+    assert len(results) == 28
+    bad = [result for result in results if result.outcome in ("accepted", "obscure")]
+    assert not bad, [(result.kind, result.message, result.data[-200:]) for result in bad]
+    assert sum("refused" in result.outcome for result in results) > 9
+    harmless = {"Line ends of Windows", "A byte order mark"} if reader.is_text else set()
+    assert all(result.outcome == "the same" for result in results if result.kind in harmless)
+
+
+def test_what_is_read_wrongly_counts_as_accepted(bench, tmp_path):
+    """The judge is not the reader: one that takes everything is found out."""
+    (reader,) = (one for one in bench.READERS if one.name == "STAR SJ.out.tab")
+    lenient = bench.dataclasses.replace(reader, read=lambda path: path.read_bytes())
+    outcomes = {result.outcome for result in bench.try_reader(lenient, 28, seed=1)}
+    assert "accepted" in outcomes
+    failing = bench.dataclasses.replace(reader, read=lambda path: path.read_bytes()[9999])
+    with pytest.raises(IndexError):
+        bench.try_reader(failing, 1, seed=1)
