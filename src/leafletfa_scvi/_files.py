@@ -38,6 +38,7 @@ class UnfinishedMovesError(ValueError):
     """Files that belong together were moved in part, and the rest cannot be."""
 
 
+_DONE: Final = f"{STAGING}done-"
 _LOCK, _JOURNAL, _FIRST = "lock", "journal.json", "first.json"
 _MINUTE, _DAY = 60.0, 86400.0
 
@@ -120,6 +121,9 @@ def recover(folder: Path) -> None:
     for staging in found:
         if staging.is_symlink() or not staging.is_dir():
             continue
+        if staging.name.startswith(_DONE):
+            shutil.rmtree(staging, ignore_errors=True)
+            continue
         with _lock_of_dead(staging) as is_dead:
             if is_dead:
                 _recover_one(staging)
@@ -133,7 +137,7 @@ def _recover_one(staging: Path) -> None:
             journal.unlink()
     except (OSError, ValueError) as error:
         raise _stopped(staging, error) from error
-    shutil.rmtree(staging, ignore_errors=True)
+    _discard(staging)
 
 
 def _stopped(staging: Path, error: Exception) -> UnfinishedMovesError:
@@ -173,7 +177,15 @@ def _make_staging(stack: ExitStack, home: Path) -> Path:
 
 def _remove_staging(staging: Path) -> None:
     if not _journal_of(staging).exists():
-        shutil.rmtree(staging, ignore_errors=True)
+        _discard(staging)
+
+
+def _discard(staging: Path) -> None:
+    """Remove a folder, under a name that lets any other process do so from here on."""
+    done = staging.with_name(f"{_DONE}{staging.name.removeprefix(STAGING)}")
+    with suppress(OSError):  # another process was faster, or nothing can be written here
+        os.rename(staging, done)
+        shutil.rmtree(done, ignore_errors=True)
 
 
 def _journal_of(staging: Path) -> Path:

@@ -33,6 +33,7 @@ __all__ = ["PRIVATE_MEMBERS", "SAVE_KEYS", "SimpleLogger", "download", "parse_de
 
 PRIVATE_MEMBERS: Final[dict[type, dict[str, str]]] = {
     BaseModelClass: {
+        "_adata_manager": "read by the constructor: the registration it was given",
         "_get_init_params": "called by the constructor, for save and load",
         "_get_setup_method_args": "called by setup_anndata",
         "_make_data_loader": "overridden: scvi's loader makes dense batches",

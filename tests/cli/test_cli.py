@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.cli import main
+from leafletfa_scvi.cli import _fit, main
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
 from leafletfa_scvi.cli._outputs import staged
 
@@ -182,13 +182,13 @@ def test_overwrite_replaces_output_and_model_and_nothing_else(data, run, refused
     other = ("-o", tmp_path / "new.h5ad", "--save-model", folder)
     assert "model exists; pass --overwrite" in refused("fit", data, *other, *FAST)
     assert not (tmp_path / "new.h5ad").exists()
-    stale = folder / "stale.txt"
-    stale.write_text("from the earlier model")
+    (folder / "adata.h5ad").write_text("data of the earlier model")
+    (folder / "notes.txt").write_text("of the user")
     code, _, err = run("fit", data, *outputs, "-k", 3, "--max-epochs", 2, "--overwrite")
     assert code == 0, err
     assert ad.read_h5ad(output).obsm["X_PHI"].shape == (60, 3)
     assert lfa.LeafletFAModel.load(folder, adata=False).n_programs == 3
-    assert not stale.exists()
+    assert leftovers(folder) == ["model.pt", "notes.txt"]
     assert leftovers(tmp_path) == ["data.h5ad", "fitted.h5ad", "model"]
 
 
@@ -303,12 +303,12 @@ def test_failures_while_training_or_writing_leave_nothing_behind(
 ):
     args = ("fit", data, "-o", tmp_path / "fitted.h5ad", "--save-model", tmp_path / "m", *FAST)
 
-    def full(self, path, **_):
+    def full(adata, path, **_):
         Path(path).write_bytes(b"half a file")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ad.AnnData, "write_h5ad", full)
+        patch.setattr(_fit, "write_h5ad", full)
         assert "No space left on device" in refused(*args)
     for error, words in (
         (MemoryError(), "--batch-size"),
@@ -342,37 +342,21 @@ def test_a_bug_is_not_taken_for_bad_input(data, tmp_path, monkeypatch):
         main(["fit", str(data), "-o", str(tmp_path / "x.h5ad"), *FAST])
 
 
-def test_staged_keeps_the_earlier_output_if_writing_fails(tmp_path):
-    file, folder = tmp_path / "file", tmp_path / "folder"
+def test_staged_turns_errors_of_the_disk_into_one_line(tmp_path):
+    file = tmp_path / "file"
     file.write_text("earlier")
-    folder.mkdir()
-    (folder / "model.pt").write_text("earlier")
 
-    def write_one_only() -> None:
-        with staged(file, folder) as places:
+    def write() -> None:
+        with staged(file) as places:
             places[0].write_text("new")
             raise OSError("disk")
 
-    with pytest.raises(UserError, match="disk"):
-        write_one_only()
-    assert file.read_text() == (folder / "model.pt").read_text() == "earlier"
-    with staged(file, folder) as places:
-        places[0].write_text("new")
-        places[1].mkdir()
-        assert file.read_text() == "earlier"
-    assert file.read_text() == "new"
-    assert leftovers(folder) == []
-    assert leftovers(tmp_path) == ["file", "folder"]
-
-
-def test_staged_restores_a_folder_that_cannot_be_replaced(tmp_path):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "model.pt").write_text("earlier")
-    with pytest.raises(UserError, match="Cannot write"), staged(folder):
+    with pytest.raises(UserError, match="Cannot write the output: disk"):
+        write()
+    with pytest.raises(UserError, match="Cannot write"), staged(file):
         pass  # nothing was written, so there is nothing to move
-    assert (folder / "model.pt").read_text() == "earlier"
-    assert leftovers(tmp_path) == ["folder"]
+    assert file.read_text() == "earlier"
+    assert leftovers(tmp_path) == ["file"]
 
 
 def test_an_output_behind_a_link_is_written_where_the_link_points(tmp_path):

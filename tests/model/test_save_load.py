@@ -12,6 +12,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 
 import leafletfa_scvi as lfa
@@ -357,13 +358,21 @@ class TestFolder:
         assert {f.name: f.read_bytes() for f in (tmp_path / "model").iterdir()} == before
 
     def test_no_model_there(self, tmp_path):
-        with pytest.raises(ValueError, match="Failed to load"):
+        with pytest.raises(ValueError, match=r"There is no file .*model\.pt"):
             lfa.LeafletFAModel.load(tmp_path / "nothing")
 
-    def test_an_empty_sparse_x_is_explained(self, model, small, tmp_path):
+    def test_an_empty_sparse_x_is_no_matter(self, model, small, tmp_path):
+        small.X = sp.csr_matrix(small.shape, dtype=np.float32)
+        model.save(tmp_path / "model", save_anndata=True)
+        assert lfa.LeafletFAModel.load(tmp_path / "model").adata.X.nnz == 0
+
+    def test_data_without_a_model_to_save(self, model, tmp_path):
         model.save(tmp_path / "model")
-        other = small.copy()
-        other.X = other.X * 0
-        other.X.eliminate_zeros()
-        with pytest.raises(ValueError, match=r"adata\.X is sparse and holds nothing"):
-            lfa.LeafletFAModel.load(tmp_path / "model", other)
+        loaded = lfa.LeafletFAModel.load(tmp_path / "model", adata=False)
+        with pytest.raises(ValueError, match="loaded without data"):
+            loaded.save(tmp_path / "again", save_anndata=True)
+
+    def test_no_data_beside_a_model(self, model, tmp_path):
+        model.save(tmp_path / "model")
+        with pytest.warns(UserWarning, match="no data beside the model"):
+            assert lfa.LeafletFAModel.load(tmp_path / "model").adata is None

@@ -7,7 +7,6 @@ are stored as tensors and lists, with a tag that says what they were (:func:`to_
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -92,11 +91,15 @@ def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:
             f"There is no file {path}: give the folder that model.save wrote, and the prefix it "
             "was given."
         )
-    is_archive = _check_archive(path, trust)
+    if not _is_archive(path):
+        if not trust or path.stat().st_size == 0:
+            found = "it is not an archive such as torch.save writes"
+            raise ValueError(_DAMAGED.format(path=path, found=found))
+        return _checked(path, _read_pickle(path), trust)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        if is_archive and not trust:
+    except Exception as error:  # a pickle can be wrong in any way
+        if not trust:
             raise ValueError(
                 f"{path} holds pickled Python objects, which can run any code when they are "
                 "read: it is of an earlier version of leafletfa-scvi, or not by this package. If "
@@ -106,16 +109,14 @@ def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:
     return _checked(path, content, trust)
 
 
-def _check_archive(path: Path, trust: bool) -> bool:
+def _is_archive(path: Path) -> bool:
     """Check the archive and the checksum of each part; False for another kind of file.
 
     Parts that are compressed, stand there twice, or are TorchScript are refused as well:
     :func:`torch.save` writes none.
     """
     if not zipfile.is_zipfile(path):
-        if trust and path.stat().st_size:
-            return False
-        raise ValueError(_DAMAGED.format(path=path, found="it is no archive as torch.save writes"))
+        return False
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
@@ -251,10 +252,11 @@ def from_plain(value: Any) -> Any:
         return _array(value)
     if tag == "index":
         return pd.Index(from_plain(value["values"]), name=value["name"])
-    index = from_plain(value["index"])
     if tag == "series":
+        index = from_plain(value["index"])
         return pd.Series(from_plain(value["values"]), index, name=value["name"])
     if tag == "table":
+        index = from_plain(value["index"])
         columns = from_plain(value["columns"])
         table = pd.DataFrame(dict(enumerate(map(from_plain, value["values"]))), index)
         return table.set_axis(columns, axis=1)

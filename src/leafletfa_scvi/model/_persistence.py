@@ -184,7 +184,7 @@ class PersistenceMixin(CellsMixin):
         no_model = f"{file} is not a saved {cls.__name__}: "
         if registry.get("model_name") != cls.__name__:
             raise ValueError(f"{no_model}it names the model {registry.get('model_name')!r}.")
-        unknown = [name for name in attributes if not _is_saved(name) or hasattr(cls, name)]
+        unknown = [name for name in attributes if not _is_saved(name) or _is_code(cls, name)]
         if unknown or not all(isinstance(x, dict) for x in (init, registry.get("setup_args"))):
             found = f"attribute {unknown[0]!r}" if unknown else "no arguments of its set-up"
             raise ValueError(f"{no_model}found {found}.")
@@ -262,6 +262,12 @@ class PersistenceMixin(CellsMixin):
 def _is_saved(name: str) -> bool:
     """Whether an attribute is saved with a model, by its name."""
     return name.endswith("_") and not name.startswith("_")
+
+
+def _is_code(cls: type, name: str) -> bool:
+    """Whether a class has a method or a property of this name."""
+    member = getattr(cls, name, None)
+    return callable(member) or isinstance(member, property)
 
 
 def _files_of(dir_path: str | Path, prefix: str | None) -> tuple[Path, Path]:
