@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -330,6 +331,38 @@ def test_failures_while_training_or_writing_leave_nothing_behind(
         code, _, err = run(*args)
         assert code == 130
         assert err.endswith("Error: Interrupted.\n")
+    assert leftovers(tmp_path) == ["data.h5ad"]
+
+
+FULL = textwrap.dedent("""
+    import resource, signal, sys
+    from leafletfa_scvi.cli import _outputs, main
+
+    def full(*paths, **options):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+        return replacing(*paths, **options)
+
+    replacing, _outputs.replacing = _outputs.replacing, full
+    main(sys.argv[2:])
+""")
+
+
+@pytest.mark.parametrize("size", [1000, 30_000])
+def test_a_full_disk_while_writing_is_one_line(data, tmp_path, size):
+    output = tmp_path / "fitted.h5ad"
+    args = ["fit", data, "-o", output, "--save-model", tmp_path / "model", *FAST]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FULL, str(size), *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Error: Cannot write the output: ")
+    assert "File too large" in last
+    assert "Traceback" not in done.stderr
     assert leftovers(tmp_path) == ["data.h5ad"]
 
 

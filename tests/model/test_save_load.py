@@ -16,6 +16,7 @@ import scipy.sparse as sp
 import torch
 
 import leafletfa_scvi as lfa
+from leafletfa_scvi.model import _persistence
 
 READ = textwrap.dedent("""
     import json, sys
@@ -347,11 +348,11 @@ class TestFolder:
 
         small.obs["later"] = 1
 
-        def fail(content, path, **kwargs):
+        def fail(adata, path, **kwargs):
             Path(path).write_bytes(b"half")
             raise OSError("disk full")
 
-        monkeypatch.setattr(torch, "save", fail)
+        monkeypatch.setattr(_persistence, "write_h5ad", fail)
         with pytest.raises(OSError, match="disk full"):
             model.save(tmp_path / "model", overwrite=True, save_anndata=True)
         assert [f.name for f in tmp_path.iterdir()] == ["model"]

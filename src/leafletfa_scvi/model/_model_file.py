@@ -7,6 +7,7 @@ are stored as tensors and lists, with a tag that says what they were (:func:`to_
 
 from __future__ import annotations
 
+import io
 import zipfile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -54,19 +55,20 @@ def write_model_file(path: Path, content: ModelContent, **options: Any) -> None:
     ------
     TypeError
         An attribute is of a kind that cannot be stored without running code when it is read.
+    OSError
+        The file cannot be written.
     """
-    torch.save(
-        {
-            _FORMAT_KEY: FORMAT,
-            SAVE_KEYS.MODEL_STATE_DICT_KEY: dict(content.state),
-            SAVE_KEYS.VAR_NAMES_KEY: [str(name) for name in content.var_names],
-            SAVE_KEYS.ATTR_DICT_KEY: {
-                name: to_plain(value, name) for name, value in content.attributes.items()
-            },
+    plain = {
+        _FORMAT_KEY: FORMAT,
+        SAVE_KEYS.MODEL_STATE_DICT_KEY: dict(content.state),
+        SAVE_KEYS.VAR_NAMES_KEY: [str(name) for name in content.var_names],
+        SAVE_KEYS.ATTR_DICT_KEY: {
+            name: to_plain(value, name) for name, value in content.attributes.items()
         },
-        path,
-        **options,
-    )
+    }
+    buffer = io.BytesIO()  # torch would raise another error than OSError for a full disk
+    torch.save(plain, buffer, **options)
+    path.write_bytes(buffer.getbuffer())
 
 
 def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:
