@@ -91,8 +91,8 @@ def make_splicing_dataset(
     reading
         What the readers take: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
         ``progress``, ``star_reads``, ``barcodes`` (see :func:`read_junctions`); ``cell_tag``,
-        ``umi_tag``, ``strand``, ``strand_tag``, ``min_anchor``, ``min_mapq``,
-        ``skip_duplicates``, ``regtools``, ``reference`` (see :func:`read_bam`).
+        ``umi_tag``, ``reads_without_umi``, ``strand``, ``strand_tag``, ``min_anchor``,
+        ``min_mapq``, ``skip_duplicates``, ``regtools``, ``reference`` (see :func:`read_bam`).
 
     Returns
     -------
