@@ -226,3 +226,12 @@ def test_counting_as_regtools_does(data_dir, run, tmp_path):
     assert adata.n_vars > 10
     counts = adata.to_df().iloc[0].astype(int).to_dict()
     assert counts == {name: expected[name] for name in counts}
+
+
+@pytest.mark.parametrize("with_gtf", [True, False])
+def test_no_junction_read_is_one_line_that_says_why(simulated, refused, tmp_path, with_gtf):
+    gtf = ("--gtf", simulated.gtf) if with_gtf else ()
+    folder = simulated.bams[0].parent
+    line = refused(folder, *gtf, "--cell-tag", "XC", "--output", tmp_path / "out.h5ad")
+    assert "no junction was read" in line
+    assert "Is cell_tag (--cell-tag) the tag of the cell barcodes there?" in line

@@ -76,8 +76,11 @@ def slow_count(path, options: BamOptions, name: str = "cell"):
                 continue
             molecule = read.query_name if read.is_paired else i
             if options.umi_tag:
-                molecule = tags.get(options.umi_tag, "-")
-                if molecule == "-":
+                umi = tags.get(options.umi_tag, "-")
+                counted = {"auto": [""], "skip": [], "fragments": ["", "-"]}
+                if umi not in ("", "-"):
+                    molecule = ("umi", umi)
+                elif umi not in counted[options.reads_without_umi]:
                     continue
             strand = slow_strand(read, options)
             for start, end, left, right in slow_introns(read.cigarstring, read.reference_start):
@@ -192,7 +195,7 @@ def fragments(draw):
         tags.append(("ts", ts, "A"))
     if barcode := draw(st.sampled_from([None, "-", "AAA-1", "CCC-1", "GGG-1"])):
         tags.append(("CB", barcode, "Z"))
-    if umi := draw(st.sampled_from([None, "-", "TT", "GG"])):
+    if (umi := draw(st.sampled_from([None, "-", "", "TT", "GG", name]))) is not None:
         tags.append(("UB", umi, "Z"))
     position = draw(st.sampled_from([100, 100, 104, 110, 300]))
     if draw(st.booleans()):  # the same two introns from different places
@@ -214,6 +217,7 @@ def fragments(draw):
 @st.composite
 def all_options(draw):
     cell_tag = draw(st.sampled_from([None, "CB"]))
+    umi_tag = draw(st.sampled_from([None, "UB"]))
     barcodes = draw(st.sampled_from([None, ("CCC-1", "AAA-1", "NONE")])) if cell_tag else None
     return BamOptions(
         draw(st.sampled_from(["auto", "tag", "RF", "FR", "none"])),
@@ -223,7 +227,10 @@ def all_options(draw):
         min_mapq=draw(st.sampled_from([0, 10])),
         skip_duplicates=draw(st.booleans()),
         cell_tag=cell_tag,
-        umi_tag=draw(st.sampled_from([None, "UB"])),
+        umi_tag=umi_tag,
+        reads_without_umi=draw(st.sampled_from(["auto", "skip", "fragments"]))
+        if umi_tag
+        else "auto",
         barcodes=barcodes,
     )
 
@@ -250,5 +257,12 @@ def test_any_reads_in_any_order_equal_slow_count(tmp_path, made, options, random
         random.shuffle(made)
         path = write(tmp_path / "shuffled.bam", [make_read(**read) for read in made])
         shuffled = count_bam(path, "cell", options)
-    assert counts(shuffled) == expected
+        half = len(made) // 2
+        lanes = [tmp_path / "lane1.bam", tmp_path / "lane2.bam"]
+        for lane, some in zip(lanes, (made[:half], made[half:]), strict=True):
+            write(lane, [make_read(**read) for read in some])
+        both = count_bam(lanes[0], "cell", options, lanes[1:])
+    assert counts(shuffled) == counts(both) == expected
     assert shuffled.report == part.report
+    if options.cell_tag:  # without, each file is looked at for barcodes
+        assert both.report == part.report

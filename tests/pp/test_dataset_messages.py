@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
 import pytest
+from pp.bam_cases import make_read, write
 
 import leafletfa_scvi as lfa
 
@@ -73,3 +75,58 @@ def test_unfit_objects_are_refused(cells, tmp_path):
         lfa.pp.read_star(f"{cells}/*.SJ.out.tab", n_jobs=0)
     with pytest.raises(TypeError, match="client is a int"):
         lfa.pp.read_star(f"{cells}/*.SJ.out.tab", client=3)
+
+
+NO_CELL = {"cell_tag": "CB", "umi_tag": None}
+FIRST_RUNS = {
+    "no UMI": ("reads.bam", {"cell_tag": "CB"}, "reads_without_umi 1.* umi_tag=None"),
+    "other tag": ("reads.bam", {"cell_tag": "XC"}, "reads_without_barcode 1.* cell_tag"),
+    "other sample": ("reads.bam", {**NO_CELL, "barcodes": ["Z-1"]}, "reads_other_barcode 1.*ends"),
+    "anchor": ("reads.bam", {"min_anchor": 60}, "introns_short_anchor 1.* Lower min_anchor"),
+    "short": ("reads.bam", {"min_intron": 900}, "introns_too_short 1.* Lower min_intron"),
+    "long": ("reads.bam", {"max_intron": 90}, "introns_too_long 1.* Raise max_intron"),
+    "quality": ("reads.bam", {"min_mapq": 99}, "reads_low_mapq 1.* Lower min_mapq"),
+    "unspliced": ("unspliced.bam", {}, "No read is spliced"),
+    "unaligned": ("unaligned.bam", {}, "reads_unmapped 1.* not aligned"),
+    "no read": ("none.bam", {}, "hold no reads"),
+    "several loci": ("m.SJ.out.tab", {}, "reads_multimapped 9.* star_reads='all'"),
+    "empty": ("empty.SJ.out.tab", {}, "hold no reads and no junctions"),
+}
+
+
+@pytest.fixture
+def first_runs(tmp_path, cells):
+    tags = [("XS", "+"), ("CB", "A-1")]
+    kinds = {
+        "reads": [{"cigar": "50M200N50M", "tags": tags}],
+        "unspliced": [{"cigar": "50M", "tags": tags}],
+        "unaligned": [{"cigar": "50M", "flag": 4}],
+        "none": [],
+    }
+    for name, reads in kinds.items():
+        write(tmp_path / f"{name}.bam", [make_read(**read) for read in reads])
+    (tmp_path / "m.SJ.out.tab").write_text("chr1\t101\t300\t1\t1\t1\t0\t9\t30\n")
+    (tmp_path / "empty.SJ.out.tab").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize("with_gtf", [True, False])
+@pytest.mark.parametrize("name", FIRST_RUNS)
+def test_no_junction_read_says_why_with_and_without_annotation(first_runs, name, with_gtf):
+    file, options, expected = FIRST_RUNS[name]
+    gtf = first_runs / "right.gtf" if with_gtf else None
+    text = message(first_runs / file, gtf=gtf, **options)
+    assert "no junction was read" in text
+    assert re.search(expected, text), text
+    junctions = lfa.pp.read_junctions(first_runs / file, **options)
+    text = message(junctions, gtf=gtf)  # read before
+    assert re.search(expected, text), text
+
+
+def test_tables_without_junctions_pass_through_every_step(first_runs):
+    junctions = lfa.pp.read_star(first_runs / "empty.SJ.out.tab")
+    annotation = lfa.pp.read_annotation(first_runs / "right.gtf")
+    stranded = lfa.pp.resolve_strands(junctions, annotation)
+    lfa.pp.annotate_junctions(stranded, annotation)
+    assert lfa.pp.filter_junctions(stranded).shape == (1, 0)
+    assert "n_genes" in stranded.var

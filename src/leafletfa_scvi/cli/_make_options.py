@@ -32,6 +32,14 @@ class Strand(StrEnum):
     none = "none"
 
 
+class WithoutUmi(StrEnum):
+    """Choices of --reads-without-umi."""
+
+    auto = "auto"
+    skip = "skip"
+    fragments = "fragments"
+
+
 class StarReads(StrEnum):
     """Choices of --star-reads."""
 
@@ -152,6 +160,14 @@ def make_dataset(
         bool,
         typer.Option("--no-umi", help="Count fragments, not UMIs.", rich_help_panel=_COUNTING),
     ] = False,
+    reads_without_umi: Annotated[
+        WithoutUmi,
+        typer.Option(
+            help="Reads of a cell without UMI: fragments where the tag is empty, as for the "
+            "internal reads of Smart-seq3, else skipped (auto), all skipped, or all fragments.",
+            rich_help_panel=_COUNTING,
+        ),
+    ] = WithoutUmi.auto,
     strand: Annotated[
         Strand,
         typer.Option(
@@ -256,6 +272,7 @@ def make_dataset(
         "barcodes": barcodes,
         "cell_tag": cell_tag,
         "umi_tag": None if no_umi else umi_tag,
+        "reads_without_umi": reads_without_umi.value,
         "strand": strand.value,
         "min_anchor": min_anchor,
         "min_mapq": min_mapq,

@@ -16,7 +16,7 @@ from leafletfa_scvi.pp._part import UNSTRANDED, JunctionPart, junction_part
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pysam import AlignedSegment
 
@@ -30,6 +30,8 @@ _REASONS: Final = {
     "reads_qc_fail": 0x200,
     "reads_duplicate": DUPLICATE,
 }
+_NO_TAG: Final = "-"
+"""Stands for a UMI tag that is not there."""
 _N_PEEKED: Final = 10_000
 _MATCH: Final = 0  # code of M in a CIGAR
 _N_READS: Final = 1 << 17
@@ -39,16 +41,22 @@ class _OutOfOrder(Exception):
     """A read lies before an earlier one, after fragments have been forgotten."""
 
 
-def count_bam(path: str | os.PathLike[str], cell: str, options: BamOptions) -> JunctionPart:
+def count_bam(
+    path: str | os.PathLike[str],
+    cell: str,
+    options: BamOptions,
+    more: Sequence[str | os.PathLike[str]] = (),
+) -> JunctionPart:
     """Count the fragments, or the UMIs, of each cell that support each intron.
 
     Secondary and supplementary alignments, reads that fail quality control and unmapped ones are
     left out. A read supports the introns (N in its CIGAR) of the lengths asked for that have
     anchors on both sides. The mates of a pair count once for an intron, and so, if UMIs are
-    counted, do all reads of a cell with the same UMI. Of these, one that tells the intron's strand
-    goes before one that does not. The records may be in any order; memory is bounded by the
-    output and the reads at one place where they are sorted by position, and else takes another
-    24 bytes for each intron of a read. Names and UMIs are told apart by 64-bit hashes.
+    counted, do all reads of a cell with the same UMI, in whichever of the files. Of these, one
+    that tells the intron's strand goes before one that does not. The records may be in any order;
+    memory is bounded by the output and the reads at one place where they are sorted by position
+    in one file, and else takes another 24 bytes for each intron of a fragment or UMI. Names
+    and UMIs are told apart by 64-bit hashes.
 
     Parameters
     ----------
@@ -58,6 +66,8 @@ def count_bam(path: str | os.PathLike[str], cell: str, options: BamOptions) -> J
         Name of the cell, where ``options.cell_tag`` is None.
     options
         What to count.
+    more
+        Further files of the same sample, such as lanes. Their contigs may be in another order.
 
     Returns
     -------
@@ -71,10 +81,11 @@ def count_bam(path: str | os.PathLike[str], cell: str, options: BamOptions) -> J
           (marked, left out or not);
         - ``reads_spliced``, with an N in their CIGAR and not left out by their flag; of these,
           those left out: the first that applies of ``reads_low_mapq``, ``reads_without_barcode``,
-          ``reads_other_barcode`` and ``reads_without_umi``;
+          ``reads_other_barcode`` and ``reads_without_umi``; and of those that are not,
+          ``reads_without_umi_counted``, counted as fragments (``options.reads_without_umi``);
         - of the introns of the others, those left out: the first that applies of
           ``introns_too_short``, ``introns_too_long`` and ``introns_short_anchor``; and then
-          ``mates_of_one_fragment`` or ``umi_copies``;
+          ``mates_of_one_fragment`` or, where UMIs are counted, ``umi_copies``;
         - what remains, ``introns_counted``, and of it ``introns_without_strand``;
         - ``reads_with_unused_barcode``, the reads with a ``CB`` tag among the first 10,000, where
           ``options.cell_tag`` is None and there are several barcodes.
@@ -94,28 +105,38 @@ def count_bam(path: str | os.PathLike[str], cell: str, options: BamOptions) -> J
     """
     if options.regtools:
         return count_as_regtools(path, cell, options)
-    try:
-        return _Counting(path, options, in_order=True).part(cell)
-    except _OutOfOrder:
-        return _Counting(path, options, in_order=False).part(cell)
+    paths = [path, *more]
+    if not more:
+        try:
+            return _Counting(paths, options, in_order=True).part(cell)
+        except _OutOfOrder:
+            pass
+    return _Counting(paths, options, in_order=False).part(cell)
 
 
 class _Counting:
-    """One pass over a file."""
+    """One pass over the files."""
 
     def __init__(
-        self, path: str | os.PathLike[str], options: BamOptions, *, in_order: bool
+        self, paths: Sequence[str | os.PathLike[str]], options: BamOptions, *, in_order: bool
     ) -> None:
         self.options = options
         self.report: Counter[str] = Counter()
         self.cells = Cells(options.barcodes)
         self.distinct = Distinct()
-        with open_alignments(path, reference=options.reference, threads=options.threads) as file:
-            self.contigs = file.references
-            reads = file.fetch(until_eof=True)
-            peeked = self._peek(reads) if options.cell_tag is None else iter(())
-            self._count((peeked, reads), in_order)
-        self.cells.check_suffix(path)
+        self.flags = [0] * (1 << 16)
+        self.numbers: dict[str, int] = {}  # of contigs, over all files
+        for path in paths:
+            with open_alignments(
+                path, reference=options.reference, threads=options.threads
+            ) as file:
+                numbers = [self.numbers.setdefault(c, len(self.numbers)) for c in file.references]
+                reads = file.fetch(until_eof=True)
+                peeked = self._peek(reads) if options.cell_tag is None else iter(())
+                self._count((peeked, reads), numbers, in_order)
+        _count_flags(self.flags, self.report)
+        self.cells.add_to(self.report)
+        self.cells.check_suffix(paths[0])
 
     def _peek(self, reads: Iterator[AlignedSegment]) -> Iterator[AlignedSegment]:
         """The first reads, looked at for barcodes that are not asked for."""
@@ -128,7 +149,9 @@ class _Counting:
         if len(barcodes) > 1:
             self.report["reads_with_unused_barcode"] = n_reads
 
-    def _count(self, parts: Iterable[Iterator[AlignedSegment]], in_order: bool) -> None:
+    def _count(
+        self, parts: Iterable[Iterator[AlignedSegment]], numbers: list[int], in_order: bool
+    ) -> None:
         """Note the introns of all reads; a read that is not spliced costs next to nothing."""
         options, cells, distinct = self.options, self.cells, self.distinct
         skip = SKIP | (DUPLICATE if options.skip_duplicates else 0)
@@ -136,8 +159,11 @@ class _Counting:
         strand_of = strand_of_reads(options.strand, options.strand_tag, regtools=False)
         add_start, add_length = distinct.start.append, distinct.length.append
         add_identity, add_place = distinct.identity.append, distinct.place.append
-        flags = [0] * (1 << 16)
-        spliced = low_mapq = without_contig = without_umi = 0
+        flags = self.flags
+        counted_without_umi = {"auto": ("",), "skip": (), "fragments": MISSING}[
+            options.reads_without_umi
+        ]
+        spliced = low_mapq = without_contig = without_umi = n_without_umi_counted = 0
         left_out = [0, 0, 0]
         min_anchor, min_intron, max_intron = (
             options.min_anchor,
@@ -163,6 +189,7 @@ class _Counting:
                 if min_mapq and read.mapping_quality < min_mapq:
                     low_mapq += 1
                     continue
+                contig = numbers[contig]
                 if cell_tag is not None:
                     cell = cells.of(read, cell_tag)
                     if cell < 0:
@@ -173,11 +200,15 @@ class _Counting:
                     try:  # nearly every read has it
                         umi = read.get_tag(umi_tag)
                     except KeyError:
-                        umi = ""
-                    if umi in MISSING:
+                        umi = _NO_TAG
+                    if umi not in MISSING:
+                        identity = hash(str(umi))
+                    elif umi in counted_without_umi:
+                        n_without_umi_counted += 1
+                        identity = hash(f"\0{read.query_name}") if flag & PAIRED else ITSELF
+                    else:
                         without_umi += 1
                         continue
-                    identity = hash(str(umi))
 
                 place = contig if cell_tag is None else cell << PLACE_BITS | contig
                 if position < last_position or contig != last_contig:
@@ -212,17 +243,16 @@ class _Counting:
                     add_identity(identity)
                     add_place(place)
 
-        _count_flags(flags, self.report)
         self.report.update(
             reads_spliced=spliced,
             reads_without_contig=without_contig,
             reads_low_mapq=low_mapq,
             reads_without_umi=without_umi,
+            reads_without_umi_counted=n_without_umi_counted,
             introns_too_short=left_out[0],
             introns_too_long=left_out[1],
             introns_short_anchor=left_out[2],
         )
-        cells.add_to(self.report)
 
     def part(self, cell: str) -> JunctionPart:
         """What was counted."""
@@ -237,7 +267,7 @@ class _Counting:
         if self.options.cell_tag is not None:
             names, cells = self.cells.sorted(cells)
         return junction_part(
-            self.contigs,
+            list(self.numbers),
             found.contig,
             found.start,
             found.end,

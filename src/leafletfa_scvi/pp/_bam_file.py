@@ -88,6 +88,7 @@ def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFi
             "r",
             reference_filename=reference,
             threads=threads,
+            check_sq=False,  # checked below
             format_options=_CRAM_FIELDS,
         )
     except OSError as error:
@@ -98,11 +99,12 @@ def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFi
             "damaged. Copy or make it anew, and check it with samtools quickcheck."
         ) from error
     except ValueError as error:
-        if "no sequences" in str(error):
-            raise ValueError(
-                f"{path} names no contigs in its header: its reads are not aligned. Align them."
-            ) from error
         raise ValueError(f"{path} is not a BAM or CRAM file ({error}).") from error
+    if not file.nreferences:
+        file.close()
+        raise ValueError(
+            f"{path} names no contigs in its header: its reads are not aligned. Align them."
+        )
     if file.is_cram and (2, 1) <= file.version < (4, 0) and not _ends_as_cram(path):
         file.close()
         raise ValueError(

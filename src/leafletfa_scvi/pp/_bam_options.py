@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Strand = Literal["auto", "tag", "RF", "FR", "none"]
+WithoutUmi = Literal["auto", "skip", "fragments"]
+_WITHOUT_UMI: Final = ("auto", "skip", "fragments")
 _STRAND_RULES: Final = ("auto", "tag", "RF", "FR", "none")
 
 
@@ -39,6 +41,11 @@ class BamOptions:
     umi_tag
         Tag with the UMI, such as ``"UB"``: reads of one cell, intron and UMI count once. None
         counts reads, or rather fragments.
+    reads_without_umi
+        What to do, where UMIs are counted, with reads of a cell that have none. ``"auto"``: those
+        whose tag is there but empty, as zUMIs writes the internal reads of Smart-seq3, count as
+        fragments; those without the tag, or with ``-``, have a UMI that could not be told, and
+        are left out. ``"fragments"``: all count as fragments. ``"skip"``: none counts.
     barcodes
         Barcodes to count; None counts all that occur. See ``read_barcodes``.
     regtools
@@ -65,6 +72,7 @@ class BamOptions:
     skip_duplicates: bool = False
     cell_tag: str | None = None
     umi_tag: str | None = None
+    reads_without_umi: WithoutUmi = "auto"
     barcodes: tuple[str, ...] | None = None
     regtools: bool = False
     reference: str | None = None
@@ -73,6 +81,15 @@ class BamOptions:
     def __post_init__(self) -> None:
         if self.strand not in _STRAND_RULES:
             raise ValueError(f"strand={self.strand!r}: expected one of {_STRAND_RULES}.")
+        if self.reads_without_umi not in _WITHOUT_UMI:
+            raise ValueError(
+                f"reads_without_umi={self.reads_without_umi!r}: expected one of {_WITHOUT_UMI}."
+            )
+        if self.reads_without_umi != "auto" and self.umi_tag is None:
+            raise ValueError(
+                f"reads_without_umi={self.reads_without_umi!r} concerns counts of UMIs: pass "
+                "cell_tag='CB' and a umi_tag."
+            )
         for name in ("strand_tag", "cell_tag", "umi_tag"):
             tag = getattr(self, name)
             if tag is not None and len(tag) != 2:

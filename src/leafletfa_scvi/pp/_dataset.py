@@ -18,7 +18,7 @@ from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.pp._annotate import annotate_junctions
 from leafletfa_scvi.pp._annotation import Annotation, load_annotation, no_genes_message
 from leafletfa_scvi.pp._atse import find_atses
-from leafletfa_scvi.pp._dataset_messages import nothing_left, warn_of_annotation
+from leafletfa_scvi.pp._dataset_messages import nothing_left, nothing_read, warn_of_annotation
 from leafletfa_scvi.pp._events import classify_events
 from leafletfa_scvi.pp._filter_junctions import filter_junctions
 from leafletfa_scvi.pp._qc_metrics import qc_metrics
@@ -90,8 +90,8 @@ def make_splicing_dataset(
     reading
         What the readers take: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
         ``progress``, ``star_reads``, ``barcodes`` (see :func:`read_junctions`); ``cell_tag``,
-        ``umi_tag``, ``strand``, ``strand_tag``, ``min_anchor``, ``min_mapq``,
-        ``skip_duplicates``, ``regtools``, ``reference`` (see :func:`read_bam`).
+        ``umi_tag``, ``reads_without_umi``, ``strand``, ``strand_tag``, ``min_anchor``,
+        ``min_mapq``, ``skip_duplicates``, ``regtools``, ``reference`` (see :func:`read_bam`).
 
     Returns
     -------
@@ -143,6 +143,8 @@ def make_splicing_dataset(
     else:
         say("Reading junctions")
         junctions = read_junctions(inputs, min_intron=min_intron, max_intron=max_intron, **reading)
+    if not junctions.n_vars:
+        raise ValueError(nothing_read(junctions.uns.get(DATASET_SLOT, {}).get("reading", {})))
     say(f"Annotating {junctions.n_vars:,} junctions of {junctions.n_obs:,} cells")
     junctions = resolve_strands(junctions, annotation, genome)
     if annotation is not None:

@@ -6,6 +6,8 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import pandas as pd
 
@@ -20,6 +22,56 @@ _ADVICE: Final = {
 }
 """What helps against a loss; criteria that are arguments are to be lowered."""
 
+_UNALIGNED: Final = (
+    "The reads are not aligned: align them to the genome with an aligner that knows introns, such "
+    "as STAR."
+)
+_UNSPLICED: Final = (
+    "No read is spliced (N in its CIGAR). Were the reads aligned to the genome, not to "
+    "transcripts, by an aligner that knows introns, such as STAR?"
+)
+_BARCODES: Final = (
+    "Are the barcodes (--barcodes) those of these files, with the same ends, such as '-1'?"
+)
+_READING_ADVICE: Final = {
+    "reads_unmapped": _UNALIGNED,
+    "reads_without_contig": _UNALIGNED,
+    "reads_qc_fail": "All reads are marked as failing quality control.",
+    "reads_duplicate": "Leave out skip_duplicates (--skip-duplicates).",
+    "reads_low_mapq": "Lower min_mapq (--min-mapq).",
+    "reads_without_barcode": "Is cell_tag (--cell-tag) the tag of the cell barcodes there?",
+    "reads_other_barcode": _BARCODES,
+    "reads_of_other_barcodes": _BARCODES,
+    "reads_without_umi": "Is umi_tag (--umi-tag) the tag of the UMIs there? "
+    "umi_tag=None (--no-umi) counts fragments.",
+    "introns_too_short": "Lower min_intron (--min-intron).",
+    "introns_too_long": "Raise max_intron (--max-intron).",
+    "introns_short_anchor": "Lower min_anchor (--min-anchor).",
+    "reads_multimapped": "star_reads='all' (--star-reads all) counts reads of several loci too.",
+}
+"""What helps where most of what was read was left out for this reason."""
+
+
+def nothing_read(reading: Mapping[str, Any]) -> str:
+    """Message for inputs without any junction to count: what was left out, and what to do.
+
+    Parameters
+    ----------
+    reading
+        ``uns["splicing"]["reading"]``; empty where it is not known.
+    """
+    counted = {key: int(value) for key, value in reading.items() if value}
+    found = ", ".join(f"{key} {value:,}" for key, value in counted.items())
+    advice = "Check the inputs and what was asked of them."
+    lost = {key: counted[key] for key in _READING_ADVICE if key in counted}
+    if lost:
+        advice = _READING_ADVICE[max(lost, key=lambda key: lost[key])]
+    elif counted.get("reads") and "rows" not in counted:
+        advice = _UNSPLICED
+    elif counted and not counted.get("reads") and not counted.get("rows"):
+        advice = "The files hold no reads and no junctions: were they made and copied in full?"
+    return f"No ATSE is left, as no junction was read: {found or 'there are none'}. {advice}"
+
 
 def nothing_left(record: dict[str, Any]) -> str:
     """Message for a data set without ATSEs: what was lost at which step, and what to do.
@@ -30,13 +82,6 @@ def nothing_left(record: dict[str, Any]) -> str:
         ``uns["splicing"]`` after the last step.
     """
     qc, atses = record["junction_qc"], record["atses"]
-    if not qc["junctions_before"]:
-        reading = record.get("reading", {})
-        found = ", ".join(f"{key} {value:,}" for key, value in reading.items() if value)
-        return (
-            f"No ATSE is left, as no junction was read: {found or 'there are none'}. Check the "
-            "inputs and what was asked of them: tags, barcodes, anchors and mapping quality."
-        )
     lost = {key: value["junctions"] for key, value in qc.get("dropped", {}).items()}
     usage = record["splice_site_usage"]
     lost["min_usage"] = usage["junctions"] - usage["junctions_kept"]

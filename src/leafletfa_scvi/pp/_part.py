@@ -21,7 +21,7 @@ UNSTRANDED, FORWARD, REVERSE = 0, 1, 2
 MOTIFS: Final = ("unknown", "non-canonical", "GT-AG", "GC-AG", "AT-AC")
 """Splice motifs by their code: first and last two bases of the intron in its own direction."""
 
-PART_VERSION: Final = 1
+PART_VERSION: Final = 2
 """Changes when the same input would give another part; parts of other versions are made anew."""
 
 

@@ -9,25 +9,29 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from leafletfa_scvi.pp._bam import count_bam
 from leafletfa_scvi.pp._bam_options import BamOptions
 from leafletfa_scvi.pp._barcodes import read_barcodes
 from leafletfa_scvi.pp._bed import read_bed
 from leafletfa_scvi.pp._run import Failure, make_parts
-from leafletfa_scvi.pp._sources import Inputs, Source, check_cells, find_sources
+from leafletfa_scvi.pp._sources import Inputs, Source, check_cells, find_sources, join_lanes
 from leafletfa_scvi.pp._star import read_sj
 from leafletfa_scvi.pp._starsolo import read_solo
 from leafletfa_scvi.pp._unite import unite_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
     from leafletfa_scvi.pp._formats import Format
     from leafletfa_scvi.pp._part import JunctionPart
+
+
+_MANY_WITHOUT_UMI: Final = 0.2
+"""Share of the spliced reads of cells without a UMI above which a user is told."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +46,7 @@ class ReadOptions:
 def read_source(source: Source, options: ReadOptions) -> JunctionPart:
     """Read one file."""
     if source.format == "bam":
-        return count_bam(source.path, source.cell, options.bam)
+        return count_bam(source.path, source.cell, options.bam, source.lanes)
     if source.format == "star":
         return read_sj(source.path, source.cell, reads=options.star_reads)
     if source.format == "starsolo":
@@ -67,6 +71,9 @@ def read_all(
     listed = find_sources(inputs, format)
     check_cells(listed.sources)
     _check_barcodes(listed.sources, options)
+    n_files = len(listed.sources)
+    if options.bam.umi_tag is not None and options.bam.cell_tag is not None:
+        listed = join_lanes(listed)
     with _folder(work_dir) as folder:
         paths, failures = make_parts(
             listed.sources,
@@ -88,9 +95,18 @@ def read_all(
             annotation,
         )
     record = adata.uns["splicing"]["reading"]
-    record["files"], record["files_failed"] = len(listed.sources), len(failures)
+    failed = {failure.path for failure in failures}
+    failed_files = [
+        path
+        for source in listed.sources
+        if source.path in failed
+        for path in (source.path, *source.lanes)
+    ]
+    record["files"], record["files_failed"] = n_files, len(failed_files)
     _report(failures, record)
-    adata.uns["splicing"]["failed_files"] = [failure.path for failure in failures]
+    if options.bam.umi_tag is not None and "reads_without_umi" in record:
+        _report_umis(record, options.bam.umi_tag)
+    adata.uns["splicing"]["failed_files"] = failed_files
     return adata
 
 
@@ -110,9 +126,11 @@ def _report(failures: list[Failure], record: dict[str, int]) -> None:
     if failures:
         shown = "; ".join(failure.message.rstrip(".") for failure in failures[:3])
         more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        others = record["files_failed"] > len(failures)
+        lanes = ", or are lanes of a sample of which one could not," if others else ""
         warnings.warn(
-            f"{len(failures)} of {record['files']} files could not be read and are left out: "
-            f"{shown}{more}.",
+            f"{record['files_failed']} of {record['files']} files could not be read{lanes} and "
+            f"are left out: {shown}{more}.",
             UserWarning,
             stacklevel=4,
         )
@@ -120,6 +138,30 @@ def _report(failures: list[Failure], record: dict[str, int]) -> None:
         warnings.warn(
             "Reads carry cell barcodes (tag CB), but each file is counted as one cell. Pass "
             "cell_tag='CB' to count cells by their barcodes.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _report_umis(record: Mapping[str, int], tag: str) -> None:
+    """Warn of reads without UMI, whether they count or not."""
+    counted, left_out = record["reads_without_umi_counted"], record["reads_without_umi"]
+    if counted:
+        warnings.warn(
+            f"{counted:,} spliced reads have no UMI and count as fragments beside the UMIs, as "
+            f"the internal reads of Smart-seq3 do ({left_out:,} others are left out). "
+            "reads_without_umi='skip' (--reads-without-umi skip) leaves them out too.",
+            UserWarning,
+            stacklevel=4,
+        )
+    before = ("reads_low_mapq", "reads_without_barcode", "reads_other_barcode")
+    of_cells = record["reads_spliced"] - sum(record.get(key, 0) for key in before)
+    if left_out > _MANY_WITHOUT_UMI * of_cells:
+        warnings.warn(
+            f"{left_out:,} of {of_cells:,} spliced reads of cells have no UMI (tag {tag} missing "
+            "or '-') and are left out, as they should be where every molecule has one (10x). "
+            "For Smart-seq3, reads_without_umi='fragments' (--reads-without-umi fragments) "
+            "counts them as fragments beside the UMIs.",
             UserWarning,
             stacklevel=4,
         )

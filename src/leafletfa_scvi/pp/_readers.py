@@ -33,6 +33,7 @@ class CountingArguments(TypedDict, total=False):
 
     cell_tag: str | None
     umi_tag: str | None
+    reads_without_umi: Literal["auto", "skip", "fragments"]
     strand: Literal["auto", "tag", "RF", "FR", "none"]
     strand_tag: str | None
     min_anchor: int
@@ -158,6 +159,7 @@ def read_bam(
     *,
     cell_tag: str | None = None,
     umi_tag: str | None = "UB",
+    reads_without_umi: Literal["auto", "skip", "fragments"] = "auto",
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
     strand: Literal["auto", "tag", "RF", "FR", "none"] = "auto",
     strand_tag: str | None = None,
@@ -183,8 +185,15 @@ def read_bam(
         Tag with the cell barcode, usually ``"CB"``, where a file holds many cells. Without it a
         file is one cell.
     umi_tag
-        With ``cell_tag``: reads of one cell, junction and value of this tag count once; None
-        counts fragments.
+        With ``cell_tag``: reads of one cell, junction and value of this tag count once, in all
+        files of the sample; None counts fragments.
+    reads_without_umi
+        Where UMIs are counted, what to do with reads of a cell that have none. ``"auto"``: where
+        the tag is there but empty, as zUMIs writes internal reads of Smart-seq3, they count as
+        fragments beside the UMIs; where it is missing or ``"-"``, as Cell Ranger and STARsolo
+        write a UMI that they could not tell, they are left out. ``"fragments"`` counts all of
+        them as fragments, ``"skip"`` leaves all out. ``uns["splicing"]["reading"]`` has the
+        numbers, ``reads_without_umi_counted`` and ``reads_without_umi`` (left out).
     barcodes
         With ``cell_tag``: cells to keep, names or a file of them, which is only read.
     strand
@@ -224,6 +233,7 @@ def read_bam(
         barcodes=barcodes,
         cell_tag=cell_tag,
         umi_tag=umi_tag,
+        reads_without_umi=reads_without_umi,
         strand=strand,
         strand_tag=strand_tag,
         min_anchor=min_anchor,

@@ -197,7 +197,9 @@ def _part_name(source: Source, signature: Any) -> str:
     identity = {
         "version": PART_VERSION,
         "source": dataclasses.asdict(source),
-        "files": [_fingerprint(path) for path in _files(source.path)],
+        "files": [
+            _fingerprint(path) for place in (source.path, *source.lanes) for path in _files(place)
+        ],
         "options": signature,
     }
     text = json.dumps(identity, sort_keys=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import glob
 import io
 import os
@@ -44,12 +45,15 @@ class Source:
         Name of the cell, if the file holds one cell.
     sample
         Name of the sample, where the user gave one.
+    lanes
+        Absolute paths of further files of the same sample, read together with this one.
     """
 
     path: str
     format: Format
     cell: str
     sample: str | None = None
+    lanes: tuple[str, ...] = ()
 
 
 def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> SourceList:
@@ -229,3 +233,24 @@ def check_cells(sources: Sequence[Source]) -> None:
                 "cells in a table of files with the columns path and cell; files of one cell that "
                 "belong together need the same cell and sample there."
             )
+
+
+def join_lanes(listed: SourceList) -> SourceList:
+    """Make one input of the BAM files of each sample, so that a UMI in several counts once.
+
+    For files of many cells whose UMIs are counted. What a table of files says of a sample is that
+    of its first file.
+    """
+    first: dict[str, int] = {}
+    lanes: dict[int, list[str]] = {}
+    for i, source in enumerate(listed.sources):
+        if source.format == "bam":
+            place = first.setdefault(source.sample or source.cell, i)
+            lanes.setdefault(place, []).append(source.path)
+        else:
+            lanes[i] = [source.path]
+    joined = tuple(
+        dataclasses.replace(listed.sources[i], lanes=tuple(paths[1:]))
+        for i, paths in lanes.items()
+    )
+    return SourceList(joined, listed.annotation.iloc[list(lanes)].reset_index(drop=True))

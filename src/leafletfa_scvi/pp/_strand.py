@@ -339,7 +339,8 @@ def _annotated_strand(
     names = pd.unique(contig)
     reference = annotation.genes["chrom"].astype(object)
     matched = match_contigs(names, reference, "the junctions", "the annotation")
-    junctions = pd.DataFrame({"chrom": pd.Series(contig).map(matched), "start": start, "end": end})
+    chrom = pd.Series(contig, dtype=object).map(matched).astype(object)
+    junctions = pd.DataFrame({"chrom": chrom, "start": start, "end": end})
     annotated = annotation.introns[["chrom", "start", "end", "strand"]].astype(
         {"chrom": object, "strand": object}
     )

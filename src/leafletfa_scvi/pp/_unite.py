@@ -50,7 +50,7 @@ def unite_parts(
         Cells x junctions; ``X`` int32 CSR of junction counts without stored zeros; ``var`` with
         ``chrom``, ``start``, ``end`` (1-based, inclusive introns), ``strand`` and, where any is
         known, ``motif``, in genomic order; ``obs["sample"]`` where samples were named or a file
-        holds many cells. Counts of one cell in several files are summed.
+        holds many cells. Counts of one cell in several parts are summed.
     """
     union = _Union()
     named = _Cells(sources)
@@ -198,7 +198,8 @@ class _Cells:
         if cell == source.cell:  # the file holds this cell only
             return cell, source.sample
         sample = source.sample or source.cell
-        return (cell if len(self.sources) == 1 else f"{sample}_{cell}"), sample
+        is_only = len(self.sources) == 1 and not source.lanes
+        return (cell if is_only else f"{sample}_{cell}"), sample
 
     def obs(self, annotation: pd.DataFrame | None) -> pd.DataFrame:
         """Annotation of cells."""
