@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import pandas as pd
+
     from leafletfa_scvi.cli._console import Reporter
 
 _BAD_INPUT = (ValueError, KeyError, TypeError, OSError)
@@ -27,7 +29,7 @@ _BAD_INPUT = (ValueError, KeyError, TypeError, OSError)
 
 def run_make_dataset(
     reporter: Reporter,
-    inputs: list[str],
+    inputs: pd.DataFrame,
     output: Path,
     report: Path | None,
     *,
@@ -43,7 +45,7 @@ def run_make_dataset(
     reporter
         Where to print.
     inputs
-        Files and folders, as the user named them.
+        Table of files, from :func:`leafletfa_scvi.pp.list_files`.
     output, report
         Paths, checked before.
     work_dir

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Format(StrEnum):
@@ -253,7 +256,8 @@ def make_dataset(
     """Make a splicing data set for `leafletfa fit` from alignments or junction files."""
     from leafletfa_scvi.cli._outputs import check_output
 
-    sources = _files_read(inputs, format, (gtf, genome, barcodes, reference))
+    files = _list_files(inputs, format)
+    sources = _files_read(inputs, files, (gtf, genome, barcodes, reference))
     check_output(output, sources, overwrite)
     if report is None and not no_report:
         report = output.with_suffix(".qc.html")
@@ -265,7 +269,6 @@ def make_dataset(
         if path is not None and not path.is_file():
             raise UserError(f"There is no file {path} for {name}.")
     reading: dict[str, Any] = {
-        "format": format.value,
         "n_jobs": jobs,
         "on_error": "skip" if skip_bad_files else "raise",
         "star_reads": star_reads.value,
@@ -302,7 +305,7 @@ def make_dataset(
 
         run_make_dataset(
             reporter,
-            inputs,
+            files,
             output,
             None if no_report else report,
             work_dir=work_dir,
@@ -312,14 +315,22 @@ def make_dataset(
         )
 
 
-def _files_read(inputs: list[str], format: Format, more: tuple[Path | None, ...]) -> list[Path]:
-    """All files that the command reads, which no output may replace."""
-    from leafletfa_scvi.pp._sources import find_sources
+def _list_files(inputs: list[str], format: Format) -> pd.DataFrame:
+    """Table of the input files."""
+    from leafletfa_scvi.pp import list_files
 
     try:
-        found = [Path(source.path) for source in find_sources(inputs, format.value).sources]
+        with Reporter().tidy():
+            return list_files(inputs, format.value)
     except (ValueError, OSError) as error:
         raise UserError(one_line(error)) from error
+
+
+def _files_read(
+    inputs: list[str], files: pd.DataFrame, more: tuple[Path | None, ...]
+) -> list[Path]:
+    """All files that the command reads, which no output may replace."""
+    found = [Path(path) for path in files["path"]]
     inside = [file for path in found if path.is_dir() for file in path.rglob("*")]
     named = [Path(name) for name in inputs]
     return [*named, *found, *inside, *(path for path in more if path is not None)]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         read_star,
         read_starsolo,
     )
+    from leafletfa_scvi.pp._sources import list_files
     from leafletfa_scvi.pp._strand import resolve_strands, splice_motifs
     from leafletfa_scvi.pp._usage import filter_usage, splice_site_usage
     from leafletfa_scvi.pp._variable_atses import select_variable_atses
@@ -53,6 +54,7 @@ _HOMES = {
         "read_star",
         "read_starsolo",
     ),
+    "_sources": ("list_files",),
     "_strand": ("resolve_strands", "splice_motifs"),
     "_usage": ("filter_usage", "splice_site_usage"),
     "_variable_atses": ("select_variable_atses",),
@@ -67,6 +69,7 @@ __all__ = [
     "filter_junctions",
     "filter_usage",
     "find_atses",
+    "list_files",
     "make_splicing_dataset",
     "metacells",
     "pseudobulk",

@@ -26,6 +26,7 @@ _FROM_NAME: Final[tuple[tuple[str, Format], ...]] = (
 _FROM_NAME_ONLY: Final[tuple[tuple[str, Format], ...]] = ((".bed", "regtools"), (".junc", "junc"))
 _ENDING: Final = re.compile(
     r"[._]?SJ\.out\.tab|[._]?Aligned\.sortedByCoord\.out|[._]?Aligned\.out"
+    r"|[._]?Processed\.out"
     r"|\.(?:b?gz|bam|cram|sam|bed|junc|txt|sorted)",
     re.IGNORECASE,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import glob
 import io
 import os
 import warnings
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import pandas as pd
-from natsort import natsorted
 
+from leafletfa_scvi.pp._folders import expand_folder, expand_pattern, refuse_by_product
 from leafletfa_scvi.pp._formats import Format, cell_name, detect_format
-from leafletfa_scvi.pp._starsolo import find_solo
 from leafletfa_scvi.pp._text import line_error, read_blocks
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ Inputs: TypeAlias = str | os.PathLike[str] | pd.DataFrame | Iterable[str | os.Pa
 
 FORMATS: Final = get_args(Format)
 _TABLES: Final = (".tsv", ".csv", ".txt")
-_ENDINGS: Final = (".bam", ".cram", ".bed", ".bed.gz", ".junc", ".junc.gz", "SJ.out.tab")
-_ENDINGS_GZ: Final = (*_ENDINGS, "SJ.out.tab.gz")
 
 
 @dataclass(frozen=True)
@@ -62,20 +58,27 @@ def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> S
     Parameters
     ----------
     inputs
-        A file; a folder (its files of known endings, or a STARsolo folder); a pattern such as
+        A file; a folder (its files of known endings, or STARsolo folders); a pattern such as
         ``"cells/*.bam"``; a table of files: a DataFrame, or a ``.tsv``, ``.csv`` or ``.txt`` file,
-        with the columns ``path`` and, if wanted, ``cell``, ``sample`` and further columns for
-        ``obs``, or without a header the path and, if wanted, the cell; or a list of any of these
-        but DataFrames. Paths in a table file are relative to its folder.
+        with the columns ``path`` and, if wanted, ``cell``, ``sample``, ``format`` and further
+        columns for ``obs``, or without a header the path and, if wanted, the cell; or a list of
+        any of these but DataFrames. Paths in a table file are relative to its folder.
     format
-        Format of all files; found out from name and content by default.
+        Format of all files, but those with one in a table; of a folder or pattern it chooses
+        the files. Found out from name and content by default.
 
     Raises
     ------
     FileNotFoundError
         A path or pattern matches nothing.
     ValueError
-        A format is unknown, a file is named twice, or two files are the same cell.
+        A format is unknown; a file is named twice; a file that was named is a by-product of
+        STAR; or a folder or pattern has alignments and junction files and no format is given.
+
+    Warns
+    -----
+    UserWarning
+        By-products of STAR in a folder or pattern are skipped.
     """
     if format not in ("auto", *FORMATS):
         raise ValueError(f"format={format!r}: expected 'auto' or one of {FORMATS}.")
@@ -115,15 +118,21 @@ class SourceList:
             path = row["path"]
             if not os.path.exists(path):
                 raise FileNotFoundError(f"There is no file {path}.")
-            kind: Format = detect_format(path) if format == "auto" else format
             given = {
                 key: str(row[key])
-                for key in ("cell", "sample")
+                for key in ("cell", "sample", "format")
                 if key in row and not pd.isna(row[key])
             }
+            said: Any = given.get("format", format)
+            if said not in ("auto", *FORMATS):
+                raise ValueError(
+                    f"The table of files gives {path} the format {said!r}: expected 'auto' or "
+                    f"one of {FORMATS}. A column for obs needs another name than 'format'."
+                )
+            kind: Format = detect_format(path) if said == "auto" else said
             cell = given.get("cell", cell_name(path))
             sources.append(Source(path, kind, cell, given.get("sample")))
-        more = table.drop(columns=["path", "cell", "sample"], errors="ignore")
+        more = table.drop(columns=["path", "cell", "sample", "format"], errors="ignore")
         return cls(tuple(sources), more.reset_index(drop=True))
 
 
@@ -131,20 +140,10 @@ def _expand(name: str, format: str) -> pd.DataFrame:
     """Table of the files that one input names."""
     path = Path(name)
     if not path.exists():
-        found = natsorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
-        if not found:
-            raise FileNotFoundError(f"There is no file or folder {name}.")
-        return pd.DataFrame({"path": found})
+        return pd.DataFrame({"path": expand_pattern(name, format)})
+    refuse_by_product(path)
     if path.is_dir():
-        if format == "starsolo" or find_solo(path) is not None:
-            return pd.DataFrame({"path": [name]})
-        found = natsorted(str(file) for file in path.iterdir() if str(file).endswith(_ENDINGS_GZ))
-        if not found:
-            raise FileNotFoundError(
-                f"The folder {name} holds no file that ends with any of "
-                f"{', '.join(_ENDINGS)} and is no STARsolo folder."
-            )
-        return pd.DataFrame({"path": found})
+        return pd.DataFrame({"path": expand_folder(path, format)})
     if path.suffix in _TABLES and (table := _read_table(path)) is not None:
         return table
     return pd.DataFrame({"path": [name]})
@@ -206,7 +205,10 @@ def _from_table(table: pd.DataFrame, folder: Path, what: str) -> pd.DataFrame:
     missing = table.index[table["path"].isna()]
     if len(missing):
         raise ValueError(f"{what} names no path in row {missing[0]}.")
-    return table.assign(path=[str(folder / os.fspath(path)) for path in table["path"]])
+    table = table.assign(path=[str(folder / os.fspath(path)) for path in table["path"]])
+    for path in table["path"]:
+        refuse_by_product(path)
+    return table
 
 
 def _check_distinct(table: pd.DataFrame) -> None:
@@ -227,12 +229,54 @@ def check_cells(sources: Sequence[Source]) -> None:
     seen: dict[tuple[str, str | None], Source] = {}
     for source in sources:
         earlier = seen.setdefault((source.cell, source.sample), source)
-        if earlier is not source and source.sample is None:
+        if earlier is source:
+            continue
+        both = f"{earlier.path} and {source.path} would both be the cell {source.cell!r}"
+        if earlier.format != source.format:
             raise ValueError(
-                f"{earlier.path} and {source.path} would both be the cell {source.cell!r}. Name "
-                "cells in a table of files with the columns path and cell; files of one cell that "
-                "belong together need the same cell and sample there."
+                f"{both}, of the formats {earlier.format!r} and {source.format!r}: reads would be "
+                "counted twice. Name one of them, or a folder and format= (--format), which "
+                "chooses its files."
             )
+        if source.sample is None:
+            raise ValueError(
+                f"{both}. Name cells in a table of files with the columns path and cell; files of "
+                "one cell that belong together need the same cell and sample there."
+            )
+
+
+def list_files(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> pd.DataFrame:
+    """List the input files, as a table of files that the readers take.
+
+    Parameters
+    ----------
+    inputs, format
+        As in :func:`read_junctions`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each file: ``path`` (absolute), ``format``, ``cell`` (its name where the file
+        holds one cell), ``sample`` where any was given, and further columns of a table of files.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_junctions`, before any file is read in full.
+
+    Warns
+    -----
+    UserWarning
+        What STAR writes beside its results in a folder or pattern is skipped.
+    """
+    listed = find_sources(inputs, format)
+    names = ["path", "format", "cell"]
+    if any(source.sample is not None for source in listed.sources):
+        names.append("sample")
+    table = pd.DataFrame(
+        {name: [getattr(source, name) for source in listed.sources] for name in names}
+    )
+    return pd.concat([table, listed.annotation], axis=1)
 
 
 def join_lanes(listed: SourceList) -> SourceList:
