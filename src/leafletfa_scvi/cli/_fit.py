@@ -20,6 +20,7 @@ from leafletfa_scvi._constants import RESULTS_SLOT
 from leafletfa_scvi.cli._console import UserError, one_line, quiet_libraries
 from leafletfa_scvi.cli._outputs import DATA_FILE, MODEL_FILE, staged
 from leafletfa_scvi.data._h5ad import write_h5ad
+from leafletfa_scvi.model._summary import check_free_names
 from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def run_fit(
     try:
         lfa.LeafletFAModel.setup_anndata(adata, **setup)
         model = lfa.LeafletFAModel(adata, **options)
+        check_free_names(adata, model.program_names)
     except BAD_DATA as error:
         raise UserError(one_line(error)) from error
     reporter.stage(

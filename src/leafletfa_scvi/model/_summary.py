@@ -16,6 +16,8 @@ from leafletfa_scvi.model._training_options import check_whole
 from leafletfa_scvi.module import ClosedFormELBO, pyro_alone
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
 _FIXED_SITES = ("kappa", "delta")
@@ -108,7 +110,7 @@ class SummaryMixin(PosteriorMixin):
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
     @torch.no_grad()
-    def export_posterior(self, adata: AnnData | None = None) -> None:
+    def export_posterior(self, adata: AnnData | None = None, *, overwrite: bool = False) -> None:
         """Write the results into an AnnData; nothing else of this class does.
 
         ``obsm["X_PHI"]`` (C x K) activities, ``varm["psi_learned"]`` (P x K) programs,
@@ -121,11 +123,23 @@ class SummaryMixin(PosteriorMixin):
         adata
             Where to write: None for the model's own data, else any cells with its junctions, in
             any order. Activities are those of the counts that are there now.
+        overwrite
+            Replace what has one of these names and was not written by an earlier export.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        ValueError
+            There are no data to write to, or they have something of these names that no export
+            wrote.
         """
         self._require_trained()
         target = self.adata if adata is None else adata
         if target is None:
             raise ValueError("The model was loaded without data: pass adata.")
+        if not overwrite:
+            check_free_names(target, self.program_names)
         activities = self.get_cell_activities(target)
         place = self._junction_places(target)
         programs = self.get_splicing_programs()
@@ -172,6 +186,34 @@ def _parts(shares: torch.distributions.Dirichlet) -> list[tuple[float, float]]:
     """Concentration of each part and of all others."""
     g = shares.concentration.double().cpu().numpy()
     return [(float(own), float(np.delete(g, i).sum())) for i, own in enumerate(g)]
+
+
+def check_free_names(adata: AnnData, programs: Sequence[str]) -> None:
+    """Refuse data where an export would replace what no earlier export wrote.
+
+    Parameters
+    ----------
+    adata
+        Data to write to.
+    programs
+        Names of the programs, which are those of columns of ``obs``.
+
+    Raises
+    ------
+    ValueError
+        Something has one of the names.
+    """
+    ours = {name for name in adata.obs if _is_program_column(name, adata)}
+    taken = [f"obs[{name!r}]" for name in programs if name in adata.obs and name not in ours]
+    earlier = adata.uns.get(RESULTS_SLOT)
+    if not (isinstance(earlier, dict) and "programs" in earlier):
+        slots = (("obsm", ACTIVITY_SLOT), ("varm", PROGRAM_SLOT), ("uns", RESULTS_SLOT))
+        taken += [f"{slot}[{key!r}]" for slot, key in slots if key in getattr(adata, slot)]
+    if taken:
+        raise ValueError(
+            f"The results would replace {', '.join(taken[:4])}, which no export of "
+            "leafletfa-scvi wrote: rename or remove it, or export with overwrite=True."
+        )
 
 
 def _is_program_column(column: object, adata: AnnData) -> bool:

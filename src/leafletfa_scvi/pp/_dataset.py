@@ -21,7 +21,7 @@ from leafletfa_scvi.pp._atse import find_atses
 from leafletfa_scvi.pp._dataset_messages import nothing_left, nothing_read, warn_of_annotation
 from leafletfa_scvi.pp._events import classify_events
 from leafletfa_scvi.pp._filter_junctions import filter_junctions
-from leafletfa_scvi.pp._qc_metrics import qc_metrics
+from leafletfa_scvi.pp._qc_metrics import CELL_METRICS, qc_metrics
 from leafletfa_scvi.pp._readers import read_junctions
 from leafletfa_scvi.pp._strand import resolve_strands
 from leafletfa_scvi.pp._usage import filter_usage, splice_site_usage
@@ -140,6 +140,7 @@ def make_splicing_dataset(
     _check_genes(annotation, gtf)
     if isinstance(inputs, AnnData):
         junctions = inputs
+        _check_columns(junctions)
     else:
         say("Reading junctions")
         junctions = read_junctions(inputs, min_intron=min_intron, max_intron=max_intron, **reading)
@@ -176,6 +177,20 @@ def make_splicing_dataset(
     adata = splicing_anndata(*entries, obs, var, "make_splicing_dataset", **record)
     qc_metrics(adata)
     return adata
+
+
+def _check_columns(junctions: AnnData) -> None:
+    """No column of ``obs`` is in the place of a measure, unless it is one."""
+    taken = [name for name in CELL_METRICS if name in junctions.obs]
+    if not taken:
+        return
+    measured = qc_metrics(junctions, inplace=False)[0]  # type: ignore[index]
+    for name in taken:
+        if name not in measured or not np.array_equal(measured[name], junctions.obs[name]):
+            raise ValueError(
+                f"obs[{name!r}] has the name of a measure that make_splicing_dataset writes, and "
+                "other values: rename the column."
+            )
 
 
 def _check(

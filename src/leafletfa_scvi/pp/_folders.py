@@ -72,7 +72,7 @@ def refuse_by_product(path: str | os.PathLike[str]) -> None:
     what = by_product(path)
     if what is not None:
         raise ValueError(
-            f"{os.fspath(path)} is no input: it is {what}. Leave it out: expected STAR's "
+            f"{os.fspath(path)} is not an input ({what}). Leave it out: expected STAR's "
             "SJ.out.tab, its alignments to the genome, or Solo.out/SJ/raw."
         )
 
@@ -137,6 +137,8 @@ def expand_pattern(pattern: str, format: str) -> list[str]:
     files = [name for name in files if not (others and name.endswith(others))]
     found = choose(files, format, pattern)
     if not found:
+        if files:
+            raise FileNotFoundError(f"The pattern {pattern} matches only files that are no input.")
         raise FileNotFoundError(f"There is no file or folder {pattern}.")
     return found
 

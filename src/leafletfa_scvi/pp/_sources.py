@@ -16,6 +16,7 @@ import pandas as pd
 
 from leafletfa_scvi.pp._folders import expand_folder, expand_pattern, refuse_by_product
 from leafletfa_scvi.pp._formats import Format, cell_name, detect_format
+from leafletfa_scvi.pp._qc_metrics import CELL_METRICS
 from leafletfa_scvi.pp._text import line_error, read_blocks
 
 if TYPE_CHECKING:
@@ -208,6 +209,12 @@ def _from_table(table: pd.DataFrame, folder: Path, what: str) -> pd.DataFrame:
     table = table.assign(path=[str(folder / os.fspath(path)) for path in table["path"]])
     for path in table["path"]:
         refuse_by_product(path)
+    taken = [name for name in table if name in CELL_METRICS]
+    if taken:
+        raise ValueError(
+            f"{what} has a column {taken[0]!r}, the name of a measure that is written to obs for "
+            f"each cell, as are {', '.join(CELL_METRICS)}: rename the column."
+        )
     return table
 
 

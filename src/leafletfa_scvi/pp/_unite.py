@@ -51,13 +51,18 @@ def unite_parts(
         ``chrom``, ``start``, ``end`` (1-based, inclusive introns), ``strand`` and, where any is
         known, ``motif``, in genomic order; ``obs["sample"]`` where samples were named or a file
         holds many cells. Counts of one cell in several parts are summed.
+
+    Raises
+    ------
+    ValueError
+        Files name a contig with and without the prefix ``chr``.
     """
     union = _Union()
     named = _Cells(sources)
     report: Counter[str] = Counter()
     for i, path in enumerate(paths):
         part = JunctionPart.load(path)
-        union.add(part)
+        union.add(part, sources[i].path)
         named.add(i, part)
         report.update(part.report)
     union.finish()
@@ -70,18 +75,32 @@ class _Union:
 
     def __init__(self) -> None:
         self.contigs: dict[str, int] = {}
+        self.files: dict[str, str] = {}
         self.place = self.end = np.empty(0, np.int64)
         self.motif = np.empty(0, np.int8)
         self.pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.n_pending = 0
 
-    def add(self, part: JunctionPart) -> None:
+    def add(self, part: JunctionPart, file: str) -> None:
         for name in part.contigs:
             self.contigs.setdefault(name, len(self.contigs))
+            self.files.setdefault(name, file)
+        self._check_contigs(part, file)
         self.pending.append((self._place(part), part.end.astype(np.int64), part.motif))
         self.n_pending += part.n_junctions
         if self.n_pending > _PENDING:
             self._merge()
+
+    def _check_contigs(self, part: JunctionPart, file: str) -> None:
+        """No contig has the prefix ``chr`` in one file and none in another."""
+        for name in part.contigs:
+            other = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
+            if self.files.get(other, file) != file and other not in part.contigs:
+                raise ValueError(
+                    f"{file} has the contig {name!r}, {self.files[other]} the contig {other!r}: "
+                    "the same junctions would be counted as different ones. Use files aligned to "
+                    "one genome, or rename the contigs of some."
+                )
 
     def _place(self, part: JunctionPart) -> np.ndarray:
         """Contig, start and strand of each junction in one number."""
