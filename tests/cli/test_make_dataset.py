@@ -235,3 +235,15 @@ def test_no_junction_read_is_one_line_that_says_why(simulated, refused, tmp_path
     line = refused(folder, *gtf, "--cell-tag", "XC", "--output", tmp_path / "out.h5ad")
     assert "no junction was read" in line
     assert "Is cell_tag (--cell-tag) the tag of the cell barcodes there?" in line
+
+
+def test_inputs_are_looked_at_once(simulated, run, tmp_path, monkeypatch):
+    from leafletfa_scvi.pp import _sources
+
+    seen = []
+    detect = _sources.detect_format
+    monkeypatch.setattr(_sources, "detect_format", lambda path: seen.append(path) or detect(path))
+    options = ("--gtf", simulated.gtf, "--output", tmp_path / "out.h5ad", "--no-report")
+    code, _, err = run("make-dataset", simulated.bams[0].parent, *options)
+    assert code == 0, err
+    assert sorted(seen) == sorted(str(path) for path in simulated.bams)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import pandas as pd
 import pytest
 from pp.bam_cases import make_read, write
 
@@ -185,3 +186,32 @@ class TestColumnsOfTheUser:
         assert counts.obs["n_junctions"].tolist() == [7]
         lfa.pp.qc_metrics(counts)
         assert lfa.pp.make_splicing_dataset(counts, **options).obs["n_junctions"].tolist() == [2]
+
+
+@pytest.mark.parametrize("name", ["Gene/raw", "SJ/raw/features.tsv"])
+def test_other_parts_of_starsolo_are_refused(tmp_path, name):
+    path = solo(tmp_path / "Solo.out") / name
+    if not path.exists():
+        path.mkdir(parents=True)
+        (path / "matrix.mtx").write_text("")
+    with pytest.raises(ValueError, match="STARsolo"):
+        list_files(path)
+
+
+def test_of_both_orders_of_alignments_the_sorted_one_is_read(tmp_path):
+    unsorted = alignments(tmp_path / "A.Aligned.out.bam")
+    in_order = alignments(tmp_path / "A.Aligned.sortedByCoord.out.bam")
+    only = alignments(tmp_path / "B.Aligned.out.bam")
+    with pytest.warns(UserWarning, match="same alignments as those sorted"):
+        found = list_files(tmp_path)
+    assert found["path"].tolist() == [str(in_order), str(only)]
+    with pytest.raises(ValueError, match="would both be the cell 'A'"):
+        lfa.pp.read_bam([unsorted, in_order])
+
+
+def test_alignments_and_junctions_of_one_cell_are_not_summed(tmp_path):
+    files = [str(alignments(tmp_path / "A.bam")), str(junctions(tmp_path / "A.SJ.out.tab"))]
+    lanes = pd.DataFrame({"path": files, "cell": "A", "sample": "s"})
+    for inputs in (files, lanes):
+        with pytest.raises(ValueError, match="of the formats 'bam' and 'star'"):
+            lfa.pp.read_junctions(inputs)
