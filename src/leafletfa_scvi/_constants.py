@@ -17,6 +17,17 @@ RESULTS_SLOT: Final = "leafletfa"
 DATASET_SLOT: Final = "splicing"
 PROGRAM_PREFIX: Final = "SP_"
 
+CELL_METRICS: Final = (
+    "n_junctions",
+    "junction_reads",
+    "pct_reads_known",
+    "n_atses",
+    "atse_reads",
+    "reads_per_atse",
+    "pct_atses_observed",
+)
+"""Columns of ``obs`` that :func:`~leafletfa_scvi.pp.qc_metrics` writes."""
+
 
 def program_names(n_programs: int) -> list[str]:
     """Names of programs, ``SP_1`` .. ``SP_K``, ordered by prevalence."""

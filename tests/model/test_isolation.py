@@ -88,9 +88,8 @@ def test_a_foreign_pyro_model_and_ours_leave_each_other_alone(small, fit, store,
     assert {name: id(value) for name, value in store._params.items()} == unconstrained
     for name, value in held.items():
         assert torch.equal(store[name], value), name
-    saved = torch.load(tmp_path / "model" / "model.pt", weights_only=False)
-    assert saved["model_state_dict"]["pyro_param_store"]["params"] == {}
-    assert set(saved["model_state_dict"]) == {*second.module.state_dict(), "pyro_param_store"}
+    saved = torch.load(tmp_path / "model" / "model.pt", weights_only=True)
+    assert set(saved["model_state_dict"]) == set(second.module.state_dict())
     assert lda.get_feature_by_topic(n_samples=2).shape == topics
     assert outputs(first) == before
 
@@ -102,7 +101,7 @@ def test_a_failure_to_save_or_load_gives_the_store_back(small, fit, store, tmp_p
     (tmp_path / "there").mkdir()
     with pytest.raises(ValueError, match="already exists"):
         model.save(tmp_path / "there")
-    with pytest.raises(ValueError, match="Failed to load"):
+    with pytest.raises(ValueError, match=r"no file .*model\.pt"):
         lfa.LeafletFAModel.load(tmp_path / "there")
     assert list(store.keys()) == ["mine"]
 

@@ -143,7 +143,7 @@ class TestAlignmentsBesideJunctions:
     def test_a_format_chooses(self, folder, format, reads):
         for inputs in (folder, folder / "a.*"):
             with warnings.catch_warnings():
-                warnings.simplefilter("error")
+                warnings.simplefilter("error", UserWarning)
                 adata = lfa.pp.read_junctions(str(inputs), format=format)
             assert adata.X.sum() == reads
 

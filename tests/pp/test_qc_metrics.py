@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from leafletfa_scvi._constants import CELL_METRICS
 from leafletfa_scvi.pp._counts import splicing_from_counts
 from leafletfa_scvi.pp._qc_metrics import JUNCTION_METRICS, qc_metrics
 
@@ -49,6 +50,7 @@ def test_tables_are_returned(adata):
     qc_metrics(adata)
     qc_metrics(adata)  # again, over its own columns
     pd.testing.assert_frame_equal(adata.obs[list(obs)], obs)
+    assert [name for name in CELL_METRICS if name != "pct_reads_known"] == list(obs)
     pd.testing.assert_frame_equal(adata.var[list(var)], var)
 
 

@@ -68,7 +68,8 @@ def write_model_file(path: Path, content: ModelContent, **options: Any) -> None:
     }
     buffer = io.BytesIO()  # torch would raise another error than OSError for a full disk
     torch.save(plain, buffer, **options)
-    path.write_bytes(buffer.getbuffer())
+    with buffer.getbuffer() as view, path.open("wb") as file:
+        file.write(view)
 
 
 def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:

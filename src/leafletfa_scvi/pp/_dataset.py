@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
+from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.pp._annotate import annotate_junctions
@@ -21,7 +21,7 @@ from leafletfa_scvi.pp._atse import find_atses
 from leafletfa_scvi.pp._dataset_messages import nothing_left, nothing_read, warn_of_annotation
 from leafletfa_scvi.pp._events import classify_events
 from leafletfa_scvi.pp._filter_junctions import filter_junctions
-from leafletfa_scvi.pp._qc_metrics import CELL_METRICS, qc_metrics
+from leafletfa_scvi.pp._qc_metrics import qc_metrics
 from leafletfa_scvi.pp._readers import read_junctions
 from leafletfa_scvi.pp._strand import resolve_strands
 from leafletfa_scvi.pp._usage import filter_usage, splice_site_usage

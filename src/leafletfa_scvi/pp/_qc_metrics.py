@@ -25,17 +25,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-CELL_METRICS: Final = (
-    "n_junctions",
-    "junction_reads",
-    "pct_reads_known",
-    "n_atses",
-    "atse_reads",
-    "reads_per_atse",
-    "pct_atses_observed",
-)
-"""Columns of ``obs`` that :func:`qc_metrics` writes."""
-
 JUNCTION_METRICS: Final = (
     "n_cells",
     "reads",

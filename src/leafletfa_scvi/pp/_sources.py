@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import pandas as pd
 
+from leafletfa_scvi._constants import CELL_METRICS
 from leafletfa_scvi.pp._folders import expand_folder, expand_pattern, refuse_by_product
 from leafletfa_scvi.pp._formats import Format, cell_name, detect_format
-from leafletfa_scvi.pp._qc_metrics import CELL_METRICS
 from leafletfa_scvi.pp._text import line_error, read_blocks
 
 if TYPE_CHECKING:
