@@ -146,3 +146,4 @@ def test_moves_that_cannot_be_completed_say_where_the_files_are(tmp_path):
 
 def test_a_folder_that_does_not_exist_is_nothing_to_recover(tmp_path):
     recover(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []

@@ -68,6 +68,7 @@ def write_model_file(path: Path, content: ModelContent, **options: Any) -> None:
     }
     buffer = io.BytesIO()  # torch would raise another error than OSError for a full disk
     torch.save(plain, buffer, **options)
+    # Path.write_bytes would keep a view in the traceback of a full disk: Python 3.13 complains
     with buffer.getbuffer() as view, path.open("wb") as file:
         file.write(view)
 
