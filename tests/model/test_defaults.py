@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import warnings
@@ -16,12 +17,19 @@ from lightning.pytorch.callbacks import Callback
 import leafletfa_scvi as lfa
 
 
-@pytest.fixture
-def restored():
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
-    yield
-    torch.set_default_dtype(dtype)
-    torch.set_default_device(None if device.type == "cpu" else device)
+@contextlib.contextmanager
+def changed(default):
+    """Within, torch makes tensors of float64, or where nothing can be computed."""
+    if default == "device":
+        with torch.device("meta"):  # as set_default_device does
+            yield
+        return
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def results(fit, adata, folder, **options):
@@ -61,13 +69,11 @@ def results(fit, adata, folder, **options):
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_torchs_defaults_change_nothing(fit, small, tmp_path, restored, default, options):
+def test_torchs_defaults_change_nothing(fit, small, tmp_path, default, options):
     want = results(fit, small, tmp_path / "model", **options)
-    if default == "dtype":
-        torch.set_default_dtype(torch.float64)
-    else:
-        torch.set_default_device("meta")  # where nothing can be computed
-    for one, other in zip(results(fit, small, tmp_path / "model", **options), want, strict=True):
+    with changed(default):
+        got = results(fit, small, tmp_path / "model", **options)
+    for one, other in zip(got, want, strict=True):
         (pd.testing.assert_frame_equal if one.ndim == 2 else pd.testing.assert_series_equal)(
             one, other, check_exact=True
         )

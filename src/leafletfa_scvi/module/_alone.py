@@ -23,7 +23,9 @@ def pyro_alone() -> Iterator[None]:
     device: loaders of Lightning and torch rely on it.
     """
     with _lock:
-        if torch.get_default_device().type == "cpu":  # the usual case, and a mode costs time
+        # Not torch.get_default_device: in torch 2.7 it misses `with torch.device(...)`, and fails
+        # after set_default_device(None).
+        if torch.empty(0).device.type == "cpu":  # the usual case, and a mode costs time
             yield
         else:
             with torch.device("cpu"):
