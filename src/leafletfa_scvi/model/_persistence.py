@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -153,10 +154,16 @@ class PersistenceMixin(CellsMixin):
         target = training_device(accelerator, device)
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
-        content = _read(dir_path, prefix, trust, backup_url)
         model_file, data_file = _files_of(dir_path, prefix)
+        for _ in range(_TRIES):
+            before = _stamp(model_file)
+            content = _read(dir_path, prefix, trust, backup_url)
+            found = _saved_data(data_file) if adata is None else adata
+            if _stamp(model_file) == before:  # else another process saved meanwhile
+                break
+        adata = found
         if adata is None:
-            adata = _saved_data(data_file)
+            warnings.warn(_NO_DATA.format(file=data_file), UserWarning, stacklevel=2)
         with pyro_alone(), pyro.get_param_store().scope():
             model = cls._from_content(content, model_file, None if adata is False else adata)
         model.to_device(target)
@@ -281,10 +288,12 @@ def _read(
     dir_path: str | Path, prefix: str | None, trust: bool, backup_url: str | None = None
 ) -> ModelContent:
     """Content of a saved model, after moves that a stopped process left to do."""
-    folder = Path(dir_path)
-    for home in (folder, folder.resolve().parent):
+    folder, files = Path(dir_path), _files_of(dir_path, prefix)
+    for home in dict.fromkeys(
+        (folder, folder.resolve().parent, *(x.resolve().parent for x in files))
+    ):
         recover(home)
-    file = _files_of(folder, prefix)[0]
+    file = files[0]
     if backup_url is not None and not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         download(backup_url, str(folder), file.name)
@@ -292,14 +301,8 @@ def _read(
 
 
 def _saved_data(file: Path) -> AnnData | None:
-    """Data saved with a model, or None with a warning."""
-    if not file.exists():
-        warnings.warn(
-            f"There are no data beside the model ({file}): it is loaded without. Pass adata=..., "
-            "or adata=False to say that none are wanted.",
-            UserWarning,
-            stacklevel=3,
-        )
+    """Data saved with a model, or None."""
+    if not os.path.lexists(file):
         return None
     try:
         return anndata.read_h5ad(file)
@@ -310,6 +313,21 @@ def _saved_data(file: Path) -> AnnData | None:
         ) from error
 
 
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    """What changes when a file is replaced."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+_TRIES = 5
+"""How often files are read that other processes replace meanwhile."""
+_NO_DATA = (
+    "There are no data beside the model ({file}): it is loaded without. Pass adata=..., or "
+    "adata=False to say that none are wanted."
+)
 _NOT_ITS_DATA = (
     "model.adata is no longer what the model was built on, and load would refuse it: save the "
     "model without save_anndata=True, and the AnnData by itself."
