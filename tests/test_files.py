@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -129,11 +130,12 @@ def test_another_writer_is_left_alone(tmp_path):
 def test_moves_that_cannot_be_completed_say_where_the_files_are(tmp_path):
     staging = tmp_path / f"{STAGING}stopped"
     staging.mkdir()
-    (staging / "lock").touch()
     (staging / "new").write_text("new")
     target = tmp_path / "a"
     (target / "in the way").mkdir(parents=True)
-    (staging / "journal.json").write_text(json.dumps([[str(staging / "new"), str(target)]]))
+    (staging / "lock").write_text(socket.gethostname())
+    (staging / "moves.json").write_text(json.dumps({"run": None, "moves": [["new", "a"]]}))
+    (staging / "journal.json").write_text("[]")
     with pytest.raises(UnfinishedMovesError, match=rf"{STAGING}stopped.*delete that folder"):
         recover(tmp_path)
     assert (staging / "new").read_text() == "new"

@@ -1,12 +1,15 @@
 """Files that appear whole, and several of them together, or not at all.
 
 Files are written to a staging folder beside their target and then moved. Where several belong
-together, a journal of the moves is written first: from then on they are done, if not by this
-process then by the next one that calls :func:`recover` on one of the folders. A process that ends
-before that has changed nothing, and its staging folder is removed by the next.
+together, their moves are written down first: from then on they are done, if not by this process
+then by the next one that calls :func:`recover` on one of the folders. A process that ends before
+that has changed nothing, and its staging folder is removed by the next. Processes that write into
+one folder do their moves one after the other.
 
 A staging folder is named ``.leafletfa-*`` and locked while its process lives. Where a file system
-has no locks, one is taken for left behind after a day.
+has no locks, one is taken for left behind after a day. It may have come with the files of
+somebody else, so it moves files within the folder that it lies in and nowhere else; the staging
+folders of one run in several folders have to name each other.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Set
 
 STAGING: Final = ".leafletfa-"
 """How names of staging folders begin."""
@@ -39,8 +42,10 @@ class UnfinishedMovesError(ValueError):
 
 
 _DONE: Final = f"{STAGING}done-"
-_LOCK, _JOURNAL, _FIRST = "lock", "journal.json", "first.json"
+_LOCK, _JOURNAL, _MOVES = "lock", "journal.json", "moves.json"
 _MINUTE, _DAY = 60.0, 86400.0
+_PATIENCE, _PAUSE = 60.0, 0.01  # seconds
+_LARGEST = 1 << 20  # bytes of a list of moves
 
 
 @contextmanager
@@ -52,7 +57,8 @@ def replacing(*targets: Path, remove: Iterable[Path] = ()) -> Iterator[list[Path
     *targets
         Files to write; links are followed. Folders that are missing are made.
     remove
-        Files of an earlier version to remove with the same step; those missing are ignored.
+        Files of an earlier version to remove with the same step; those missing are ignored. Of a
+        link, the link itself is removed.
 
     Yields
     ------
@@ -67,42 +73,56 @@ def replacing(*targets: Path, remove: Iterable[Path] = ()) -> Iterator[list[Path
     UnfinishedMovesError
         This or an earlier process was stopped amid its moves, and they cannot be completed.
     """
-    finals = [target.resolve() for target in targets]
-    gone = [path.resolve() for path in remove]
-    homes = [_existing_folder(final.parent) for final in finals]
-    for home in dict.fromkeys(homes):
+    finals = [_resolved(target) for target in targets]
+    gone = [_resolved(path.parent) / path.name for path in remove]
+    gone = [path for path in gone if path.parent.is_dir()]
+    homes = {path: _existing_folder(path.parent) for path in (*finals, *gone)}
+    distinct = list(dict.fromkeys(homes.values()))
+    for home in distinct:
         recover(home)
         recover(home.parent)
     for final in finals:
         if final.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
     with ExitStack() as stack:
-        staging = {home: _make_staging(stack, home) for home in dict.fromkeys(homes)}
+        staging = {home: _make_staging(stack, home) for home in distinct}
         places = []
-        for i, (home, final) in enumerate(zip(homes, finals, strict=True)):
-            (staging[home] / str(i)).mkdir()
-            places.append(staging[home] / str(i) / final.name)
+        for i, final in enumerate(finals):
+            (staging[homes[final]] / str(i)).mkdir()
+            places.append(staging[homes[final]] / str(i) / final.name)
         yield places
-        moves = [(str(a), str(b)) for a, b in zip(places, finals, strict=True)]
-        moves += [("", str(path)) for path in gone if path.exists()]
         for place in places:
             _sync(place)
-        if len(moves) > 1:
-            first, *others = staging.values()
-            for other in others:
-                _write_json(other / _FIRST, str(first))
-            _write_json(first / _JOURNAL, moves)
-            try:
-                _move(moves)
-            except OSError as error:
-                raise _stopped(first, error) from error
-            (first / _JOURNAL).unlink()
-        else:
-            _move(moves)
+        held = stack.enter_context(_locked(distinct))
+        for home in distinct:  # another process may have been stopped since
+            _recover(home, held)
+            _recover(home.parent, held)
+        moves: dict[Path, list[tuple[str, str]]] = {home: [] for home in distinct}
+        for place, final in zip(places, finals, strict=True):
+            home = homes[final]
+            source = str(place.relative_to(staging[home]))
+            moves[home].append((source, str(final.relative_to(home))))
+        for path in gone:
+            if os.path.lexists(path):
+                moves[homes[path]].append(("", str(path.relative_to(homes[path]))))
+        if sum(map(len, moves.values())) == 1:
+            _move(places[0], finals[0])
+            return
+        first, *others = staging.values()
+        for home, folder in staging.items():
+            run = None if folder == first else [str(first), str(folder)]
+            _write_json(folder / _MOVES, {"run": run, "moves": moves[home]})
+        _write_json(first / _JOURNAL, [str(other) for other in others])
+        try:
+            _complete(first, held)
+        except (OSError, ValueError) as error:
+            raise _stopped(first, error) from error
 
 
 def recover(folder: Path) -> None:
     """Complete the moves of processes that were stopped, and remove what they left behind.
+
+    While another process is at its moves, wait for it.
 
     Parameters
     ----------
@@ -114,6 +134,10 @@ def recover(folder: Path) -> None:
     UnfinishedMovesError
         Moves that were begun cannot be completed; the message says what is where.
     """
+    _recover(_resolved(folder), frozenset())
+
+
+def _recover(folder: Path, held: Set[Path]) -> None:
     try:
         found = sorted(folder.glob(f"{STAGING}*"))
     except OSError:  # not ours to read
@@ -124,20 +148,31 @@ def recover(folder: Path) -> None:
         if staging.name.startswith(_DONE):
             shutil.rmtree(staging, ignore_errors=True)
             continue
-        with _lock_of_dead(staging) as is_dead:
-            if is_dead:
-                _recover_one(staging)
+        until = time.monotonic() + _PATIENCE
+        while not _recovered(staging, held):
+            if time.monotonic() > until:
+                raise UnfinishedMovesError(
+                    f"Another process is moving files that belong together, from {staging}: try "
+                    "again when it has ended."
+                )
+            time.sleep(_PAUSE)
 
 
-def _recover_one(staging: Path) -> None:
-    try:
-        journal = _journal_of(staging)
-        if journal.exists():
-            _move(json.loads(journal.read_text()))
-            journal.unlink()
-    except (OSError, ValueError) as error:
-        raise _stopped(staging, error) from error
-    _discard(staging)
+def _recovered(staging: Path, held: Set[Path]) -> bool:
+    """Recover what an ended process left; False while a living one is at its moves."""
+    with _lock_of_dead(staging) as is_dead:
+        try:
+            first = _first_of(staging)
+            if not is_dead:
+                return first is None
+            if first is not None:
+                _complete(first, held)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if not staging.is_dir():  # by another process
+                return True
+            raise _stopped(staging, error) from error
+        _discard(staging)
+    return True
 
 
 def _stopped(staging: Path, error: Exception) -> UnfinishedMovesError:
@@ -148,36 +183,101 @@ def _stopped(staging: Path, error: Exception) -> UnfinishedMovesError:
     )
 
 
-def _move(moves: Iterable[Iterable[str]]) -> None:
-    """Move each file that is still staged onto its target; may be repeated after a stop."""
-    for source, target in moves:
-        if not source:
-            Path(target).unlink(missing_ok=True)
-        elif os.path.exists(source):
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)
-        _sync(Path(target).parent)
+def _first_of(staging: Path) -> Path | None:
+    """Staging folder with the journal of the moves that one has a part in, if that is written."""
+    try:
+        run = _read_json(staging / _MOVES, dict)["run"]
+    except FileNotFoundError:
+        return None
+    if run is not None and run[1] != str(staging):
+        raise ValueError(f"it was {run[1]} when it was written")
+    first = staging if run is None else Path(run[0])
+    if not first.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {first.parent}")
+    return first if (first / _JOURNAL).exists() else None
+
+
+def _complete(first: Path, held: Set[Path]) -> None:
+    """Do the moves of a run that are still to be done; may be repeated after a stop."""
+    folders = [first, *map(Path, _read_json(first / _JOURNAL, list))]
+    moves = [move for folder in folders for move in _moves_of(folder, first)]
+    homes = {folder.parent for folder in folders}
+    with _locked(homes, held) as held:
+        for origin, target in moves:
+            if origin is not None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked({target.parent for _, target in moves if target.parent.is_dir()}, held):
+            for origin, target in moves:
+                _move(origin, target)
+            (first / _JOURNAL).unlink(missing_ok=True)
+
+
+def _moves_of(staging: Path, first: Path) -> list[tuple[Path | None, Path]]:
+    """Moves out of a staging folder, into the folder that it lies in."""
+    if not staging.name.startswith(STAGING) or staging.is_symlink() or not staging.is_dir():
+        raise FileNotFoundError(f"there is no folder {staging}, which holds a part of them")
+    if hasattr(os, "geteuid") and staging.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{staging} is of another user")
+    content = _read_json(staging / _MOVES, dict)
+    if content["run"] != (None if staging == first else [str(first), str(staging)]):
+        raise ValueError(f"{staging} is of another run")
+    home = staging.parent.resolve()
+    moves: list[tuple[Path | None, Path]] = []
+    for source, target in content["moves"]:
+        path = home / target
+        whole = path.parent.resolve() / path.name
+        if ".." in (*Path(source).parts, *Path(target).parts) or Path(source).is_absolute():
+            raise ValueError(f"{target} is not named from {home}")
+        if whole == home or not whole.is_relative_to(home):
+            raise ValueError(f"{target} is not within {home}")
+        moves.append((staging / source if source else None, whole))
+    return moves
+
+
+def _move(origin: Path | None, target: Path) -> None:
+    """Move a file that is still staged onto its target, or remove the target."""
+    if origin is None:
+        target.unlink(missing_ok=True)
+    elif os.path.lexists(origin):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(origin, target)
+    _sync(target.parent)
+
+
+def _resolved(path: Path) -> Path:
+    """Path without links."""
+    try:
+        return path.resolve()
+    except RuntimeError:  # how Python before 3.13 says that links go in circles
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
 
 
 def _existing_folder(folder: Path) -> Path:
     """The folder itself or the nearest above it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
+    for path in (folder, *folder.parents):
+        if path.is_dir():
+            return path
+        if os.path.lexists(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
 
 
 def _make_staging(stack: ExitStack, home: Path) -> Path:
     """A locked folder in ``home``, removed when ``stack`` closes unless moves are left to do."""
     staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=home))
     stack.callback(_remove_staging, staging)
-    lock = stack.enter_context(open(staging / _LOCK, "w"))
+    lock = stack.enter_context(open(staging / f"{_LOCK}.new", "w"))
     _lock(lock)
     lock.write(socket.gethostname())
     lock.flush()
+    os.replace(lock.name, staging / _LOCK)  # not seen by others before it is locked
     return staging
 
 
 def _remove_staging(staging: Path) -> None:
-    if not _journal_of(staging).exists():
-        _discard(staging)
+    with suppress(OSError, ValueError):
+        if _first_of(staging) is None:
+            _discard(staging)
 
 
 def _discard(staging: Path) -> None:
@@ -188,33 +288,26 @@ def _discard(staging: Path) -> None:
         shutil.rmtree(done, ignore_errors=True)
 
 
-def _journal_of(staging: Path) -> Path:
-    """Journal of the moves that a staging folder has a part in, written or not."""
-    try:
-        first = Path(json.loads((staging / _FIRST).read_text()))
-    except FileNotFoundError:
-        return staging / _JOURNAL
-    if not first.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {first.parent}")
-    return first / _JOURNAL
-
-
 @contextmanager
 def _lock_of_dead(staging: Path) -> Iterator[bool]:
     """Hold the lock of a staging folder and yield True, if its process has ended."""
+    path, moves = staging / _LOCK, staging / _MOVES
     try:
         age = time.time() - staging.stat().st_mtime
-        file = open(staging / _LOCK, "r+")
-    except FileNotFoundError:  # stopped before it had one, or gone by now
-        yield staging.is_dir() and age > _MINUTE
+        file = open(path, "r+") if path.is_file() else None
+    except FileNotFoundError:  # gone by now
+        yield False
         return
     except OSError:  # of another user, or in a folder that cannot be written
-        yield os.path.exists(staging / _JOURNAL)
+        yield os.path.exists(moves)
+        return
+    if file is None:  # stopped before it had one
+        yield staging.is_dir() and age > _MINUTE
         return
     with file:
         locked = _lock(file)
-        here = file.read() in ("", socket.gethostname())
-        old = age > (_MINUTE if (staging / _JOURNAL).exists() else _DAY)
+        here = file.read(_LARGEST) == socket.gethostname()
+        old = age > (_MINUTE if moves.exists() else _DAY)
         yield old if locked is None else locked and (here or old)
 
 
@@ -231,6 +324,34 @@ def _lock(file: Any) -> bool | None:
     return True
 
 
+@contextmanager
+def _locked(folders: Iterable[Path], held: Set[Path] = frozenset()) -> Iterator[Set[Path]]:
+    """Hold the locks of folders, for as long as files are moved into them; yield all held."""
+    until = time.monotonic() + _PATIENCE
+    with ExitStack() as stack:
+        wanted = sorted(set(folders) - held) if fcntl is not None else []
+        for folder in wanted:
+            number = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, number)
+            while _lock(number) is False:
+                if time.monotonic() > until:
+                    raise TimeoutError(
+                        errno.ETIMEDOUT, "another process is moving files there", str(folder)
+                    )
+                time.sleep(_PAUSE)
+        yield held | set(folders)
+
+
+def _read_json(path: Path, kind: type) -> Any:
+    """Content of a small file."""
+    if path.exists() and (not path.is_file() or path.stat().st_size > _LARGEST):
+        raise ValueError(f"{path} is not a list of moves")
+    content = json.loads(path.read_text())
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} is not a list of moves")
+    return content
+
+
 def _write_json(path: Path, content: Any) -> None:
     """Write a small file whole."""
     temporary = path.with_suffix(".new")
@@ -243,6 +364,10 @@ def _write_json(path: Path, content: Any) -> None:
 def _sync(path: Path) -> None:
     """Have a file or folder on the disk, where the file system knows how."""
     file = os.open(path, os.O_RDONLY)
-    with suppress(OSError):
+    try:
         os.fsync(file)
-    os.close(file)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import textwrap
@@ -377,3 +378,50 @@ class TestFolder:
         model.save(tmp_path / "model")
         with pytest.warns(UserWarning, match="no data beside the model"):
             assert lfa.LeafletFAModel.load(tmp_path / "model").adata is None
+
+    def test_a_save_while_loading_is_read_whole(self, model, small, tmp_path, monkeypatch):
+        model.save(tmp_path / "model", save_anndata=True)
+        read, names = _persistence.read_model_file, []
+
+        def meanwhile(*args, **kwargs):
+            content = read(*args, **kwargs)
+            if not names:
+                other = lfa.datasets.simulate_splicing(30, 20, 2, seed=4)
+                other.obs_names = [f"later_{i}" for i in range(30)]
+                lfa.LeafletFAModel.setup_anndata(other)
+                later = lfa.LeafletFAModel(other, 2)
+                later.save(tmp_path / "model", overwrite=True, save_anndata=True)
+                names.extend(other.obs_names)
+            return content
+
+        monkeypatch.setattr(_persistence, "read_model_file", meanwhile)
+        loaded = lfa.LeafletFAModel.load(tmp_path / "model")
+        assert list(loaded.adata.obs_names) == names
+        assert list(loaded.cell_names_) == names
+        assert not loaded.is_trained_
+
+    def test_links_to_files_elsewhere(self, model, small, tmp_path):
+        """Both files lie in another folder, where a stopped process leaves its list of moves."""
+        home = tmp_path / "home"
+        model.save(home, save_anndata=True)
+        (tmp_path / "model").mkdir()
+        for name in ("model.pt", "adata.h5ad"):
+            (tmp_path / "model" / name).symlink_to(home / name)
+        want = (home / "model.pt").read_bytes()
+        staging = home / ".leafletfa-stopped"
+        (staging / "0").mkdir(parents=True)
+        (home / "model.pt").rename(staging / "0" / "model.pt")
+        (staging / "lock").write_text(socket.gethostname())
+        moves = {"run": None, "moves": [["0/model.pt", "model.pt"]]}
+        (staging / "moves.json").write_text(json.dumps(moves))
+        (staging / "journal.json").write_text("[]")
+        lfa.LeafletFAModel.load(tmp_path / "model")
+        assert (home / "model.pt").read_bytes() == want
+
+    def test_data_that_are_a_link_are_not_removed_with_it(self, model, small, tmp_path):
+        small.write_h5ad(tmp_path / "mine.h5ad")
+        model.save(tmp_path / "model")
+        (tmp_path / "model" / "adata.h5ad").symlink_to(tmp_path / "mine.h5ad")
+        model.save(tmp_path / "model", overwrite=True)
+        assert [f.name for f in (tmp_path / "model").iterdir()] == ["model.pt"]
+        assert (tmp_path / "mine.h5ad").exists()

@@ -1,8 +1,9 @@
 """The file of a saved model: tensors, text and numbers, none of which can run code.
 
 ``model.pt`` has the name and the keys that scvi-tools gives it, so that its tools find what they
-need. It is written by :func:`torch.save` and read with ``weights_only=True``. Arrays and tables
-are stored as tensors and lists, with a tag that says what they were (:func:`to_plain`).
+need. It is written by :func:`torch.save` and can be read with ``weights_only=True``; here it is
+read more strictly (:func:`~leafletfa_scvi.model._plain.read_plain`). Arrays and tables are stored
+as tensors and lists, with a tag that says what they were (:func:`to_plain`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi._scvi import SAVE_KEYS
+from leafletfa_scvi.model._plain import NotPlainError, read_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,18 +51,22 @@ def write_model_file(path: Path, content: ModelContent, **options: Any) -> None:
     content
         State, names and attributes.
     **options
-        Passed to :func:`torch.save`.
+        ``pickle_protocol``, as in :func:`torch.save`.
 
     Raises
     ------
     TypeError
-        An attribute is of a kind that cannot be stored without running code when it is read.
+        An attribute is of a kind that cannot be stored without running code when it is read, or
+        another option is given.
     OSError
         The file cannot be written.
     """
+    unknown = set(options) - {"pickle_protocol"}
+    if unknown:
+        raise TypeError(f"Expected save_kwargs to be pickle_protocol, found {min(unknown)!r}.")
     plain = {
         _FORMAT_KEY: FORMAT,
-        SAVE_KEYS.MODEL_STATE_DICT_KEY: dict(content.state),
+        SAVE_KEYS.MODEL_STATE_DICT_KEY: {k: x.contiguous() for k, x in content.state.items()},
         SAVE_KEYS.VAR_NAMES_KEY: [str(name) for name in content.var_names],
         SAVE_KEYS.ATTR_DICT_KEY: {
             name: to_plain(value, name) for name, value in content.attributes.items()
@@ -101,22 +107,24 @@ def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:
             raise ValueError(_DAMAGED.format(path=path, found=found))
         return _checked(path, _read_pickle(path), trust)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a pickle can be wrong in any way
+        content = read_plain(path)
+    except NotPlainError as error:
         if not trust:
             raise ValueError(
-                f"{path} holds pickled Python objects, which can run any code when they are "
-                "read: it is of an earlier version of leafletfa-scvi, or not by this package. If "
-                "you trust whoever made it, load it with trust=True and save it again."
+                f"{path} holds pickled Python objects ({error}), which can run any code when they "
+                "are read: it is of an earlier version of leafletfa-scvi, or not by this package. "
+                "If you trust whoever made it, load it with trust=True and save it again."
             ) from error
         content = _read_pickle(path)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(_DAMAGED.format(path=path, found=error)) from error
     return _checked(path, content, trust)
 
 
 def _is_archive(path: Path) -> bool:
     """Check the archive and the checksum of each part; False for another kind of file.
 
-    Parts that are compressed, stand there twice, or are TorchScript are refused as well:
+    Parts that are compressed, overlap, stand there twice, or are TorchScript are refused as well:
     :func:`torch.save` writes none.
     """
     if not zipfile.is_zipfile(path):
@@ -124,8 +132,13 @@ def _is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
-            odd = [part for part in parts if part.compress_type != zipfile.ZIP_STORED]
-            broken = None if odd else archive.testzip()
+            odd = [
+                part
+                for part in parts
+                if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size
+            ]
+            overlap = sum(part.file_size for part in parts) > path.stat().st_size
+            broken = None if odd or overlap else archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(_DAMAGED.format(path=path, found="its parts cannot be read")) from error
     if broken is not None:
@@ -133,7 +146,7 @@ def _is_archive(path: Path) -> bool:
     names = [part.filename for part in parts]
     pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
     script = any(name.rpartition("/")[2] == "constants.pkl" for name in names)
-    if odd or script or len(pickles) != 1 or len(set(names)) != len(names):
+    if odd or overlap or script or len(pickles) != 1 or len(set(names)) != len(names):
         raise ValueError(
             f"{path} is not a saved model: an archive, but not of the kind that model.save writes."
         )
@@ -174,12 +187,16 @@ def _checked(path: Path, content: Any, trust: bool) -> ModelContent:
     if number is not None:
         try:
             attributes = {name: from_plain(value) for name, value in attributes.items()}
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(_DAMAGED.format(path=path, found=str(error))) from error
+        except Exception as error:  # pandas and numpy raise many kinds
+            found = f"an attribute cannot be put together ({error})"
+            raise ValueError(_DAMAGED.format(path=path, found=found)) from error
+        if not isinstance(var_names, list) or not all(isinstance(x, str) for x in var_names):
+            raise ValueError(f"{path} is not a saved model: names of junctions are not text.")
     lacking = [name for name in _ATTRIBUTES if not isinstance(attributes.get(name), dict)]
     if lacking:
         raise ValueError(f"{path} is not a saved model: it lacks {lacking[0]!r}.")
-    return ModelContent(state, np.asarray(var_names).astype(str), attributes)
+    names = [str(name) for name in var_names]
+    return ModelContent(state, np.array(names, dtype=object), attributes)
 
 
 def to_plain(value: Any, name: str = "value") -> Any:
@@ -197,8 +214,10 @@ def to_plain(value: Any, name: str = "value") -> Any:
     TypeError
         A value, or one within it, is of another kind.
     """
-    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone(memory_format=torch.contiguous_format)
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
@@ -276,12 +295,16 @@ def _array(value: dict[str, Any]) -> np.ndarray:
         return native.astype(dtype).reshape(value["shape"])
     if dtype.kind not in "UO":
         raise ValueError(f"text of dtype {dtype}")
+    if dtype.kind == "U" and len(values) * dtype.itemsize > max(_ROOM, 64 * sum(map(len, values))):
+        raise ValueError(f"{len(values)} texts of dtype {dtype}")
     out = np.empty(len(values), dtype)
     for i, part in enumerate(values):
         out[i] = from_plain(part)
     return out.reshape(value["shape"])
 
 
+_ROOM = 1 << 26
+"""Bytes that an array of text may take whatever its texts are."""
 _PYRO_STORE = "pyro_param_store"
 _DAMAGED = (
     "{path} is damaged: {found}. Copy it again from where it was saved, or save the model again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,7 @@ from leafletfa_scvi._scvi import SAVE_KEYS, download
 from leafletfa_scvi.data import cell_fingerprints, match_cells
 from leafletfa_scvi.data._h5ad import write_h5ad
 from leafletfa_scvi.model._cells import CellsMixin
+from leafletfa_scvi.model._claims import check_claims, check_registry
 from leafletfa_scvi.model._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
@@ -59,7 +61,7 @@ class PersistenceMixin(CellsMixin):
         save_anndata
             Save :attr:`adata` beside the model.
         save_kwargs
-            Passed to :func:`torch.save`.
+            ``pickle_protocol``, as in :func:`torch.save`.
         **anndata_write_kwargs
             ``compression`` and ``compression_opts`` of the data.
 
@@ -70,7 +72,7 @@ class PersistenceMixin(CellsMixin):
             they are no longer those that the model was built on, so that :meth:`load` would
             refuse them.
         TypeError
-            An attribute of the model is of a kind that is not saved.
+            An attribute of the model is of a kind that is not saved, or an option is unknown.
         OSError
             The files cannot be written.
         """
@@ -153,10 +155,16 @@ class PersistenceMixin(CellsMixin):
         target = training_device(accelerator, device)
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
-        content = _read(dir_path, prefix, trust, backup_url)
         model_file, data_file = _files_of(dir_path, prefix)
+        for _ in range(_TRIES):
+            before = _stamp(model_file)
+            content = _read(dir_path, prefix, trust, backup_url)
+            found = _saved_data(data_file) if adata is None else adata
+            if _stamp(model_file) == before:  # else another process saved meanwhile
+                break
+        adata = found
         if adata is None:
-            adata = _saved_data(data_file)
+            warnings.warn(_NO_DATA.format(file=data_file), UserWarning, stacklevel=2)
         with pyro_alone(), pyro.get_param_store().scope():
             model = cls._from_content(content, model_file, None if adata is False else adata)
         model.to_device(target)
@@ -182,17 +190,15 @@ class PersistenceMixin(CellsMixin):
         attributes = dict(content.attributes)
         registry, init = attributes.pop("registry_"), attributes.pop("init_params_")
         no_model = f"{file} is not a saved {cls.__name__}: "
-        if registry.get("model_name") != cls.__name__:
-            raise ValueError(f"{no_model}it names the model {registry.get('model_name')!r}.")
+        check_claims(file, content, cls.__name__)
         unknown = [name for name in attributes if not _is_saved(name) or _is_code(cls, name)]
-        if unknown or not all(isinstance(x, dict) for x in (init, registry.get("setup_args"))):
-            found = f"attribute {unknown[0]!r}" if unknown else "no arguments of its set-up"
-            raise ValueError(f"{no_model}found {found}.")
+        if unknown:
+            raise ValueError(f"{no_model}found attribute {unknown[0]!r}.")
         if adata is not None:
             cls.setup_anndata(adata, source_registry=registry, **registry["setup_args"])
         try:
-            model = cls(adata, registry=registry, **init.get("non_kwargs", {}))
-        except (AttributeError, KeyError, TypeError) as error:
+            model = cls(adata, registry=registry, **init["non_kwargs"])
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{no_model}its arguments do not build one ({error}).") from error
         own, saved = model.module.state_dict(), content.state
         if own.keys() != saved.keys():
@@ -206,6 +212,9 @@ class PersistenceMixin(CellsMixin):
                 f"{no_model}parameter {other[0]!r} has the shape {tuple(saved[other[0]].shape)}, "
                 f"expected {tuple(own[other[0]].shape)}."
             )
+        other = [name for name in own if own[name].dtype != saved[name].dtype]
+        if other:
+            raise ValueError(f"{no_model}parameter {other[0]!r} holds {saved[other[0]].dtype}.")
         model.module.load_state_dict(saved)
         model.init_params_ = init
         for name, value in attributes.items():
@@ -228,7 +237,7 @@ class PersistenceMixin(CellsMixin):
         ValueError
             As :meth:`load` does.
         """
-        return _read(dir_path, prefix, trust).attributes["registry_"]
+        return _read_registry(dir_path, prefix, trust)
 
     @staticmethod
     def view_setup_args(
@@ -246,9 +255,7 @@ class PersistenceMixin(CellsMixin):
         ValueError
             As :meth:`load` does.
         """
-        AnnDataManager.view_setup_method_args(
-            _read(dir_path, prefix, trust).attributes["registry_"]
-        )
+        AnnDataManager.view_setup_method_args(_read_registry(dir_path, prefix, trust))
 
     @staticmethod
     def convert_legacy_save(*args: Any, **kwargs: Any) -> NoReturn:
@@ -281,25 +288,28 @@ def _read(
     dir_path: str | Path, prefix: str | None, trust: bool, backup_url: str | None = None
 ) -> ModelContent:
     """Content of a saved model, after moves that a stopped process left to do."""
-    folder = Path(dir_path)
-    for home in (folder, folder.resolve().parent):
+    folder, files = Path(dir_path), _files_of(dir_path, prefix)
+    for home in dict.fromkeys(
+        (folder, folder.resolve().parent, *(x.resolve().parent for x in files))
+    ):
         recover(home)
-    file = _files_of(folder, prefix)[0]
+    file = files[0]
     if backup_url is not None and not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         download(backup_url, str(folder), file.name)
     return read_model_file(file, trust=trust)
 
 
+def _read_registry(dir_path: str | Path, prefix: str | None, trust: bool) -> dict[str, Any]:
+    """How the data of a saved model were registered."""
+    registry = _read(dir_path, prefix, trust).attributes["registry_"]
+    check_registry(_files_of(dir_path, prefix)[0], registry, "LeafletFAModel")
+    return registry
+
+
 def _saved_data(file: Path) -> AnnData | None:
-    """Data saved with a model, or None with a warning."""
-    if not file.exists():
-        warnings.warn(
-            f"There are no data beside the model ({file}): it is loaded without. Pass adata=..., "
-            "or adata=False to say that none are wanted.",
-            UserWarning,
-            stacklevel=3,
-        )
+    """Data saved with a model, or None."""
+    if not os.path.lexists(file):
         return None
     try:
         return anndata.read_h5ad(file)
@@ -310,6 +320,21 @@ def _saved_data(file: Path) -> AnnData | None:
         ) from error
 
 
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    """What changes when a file is replaced."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+_TRIES = 5
+"""How often files are read that other processes replace meanwhile."""
+_NO_DATA = (
+    "There are no data beside the model ({file}): it is loaded without. Pass adata=..., or "
+    "adata=False to say that none are wanted."
+)
 _NOT_ITS_DATA = (
     "model.adata is no longer what the model was built on, and load would refuse it: save the "
     "model without save_anndata=True, and the AnnData by itself."
