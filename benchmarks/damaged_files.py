@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from _damage import Damage
 
 OUTCOMES = ("refused with line", "refused", "the same", "valid", "accepted", "obscure")
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 COLUMNS = {"files": 5, **dict.fromkeys(OUTCOMES, 9)}
 
 
@@ -84,7 +84,6 @@ def main() -> None:
             "pandas": pd.__version__,
             "pysam": pysam.__version__,
             "anndata": version("anndata"),
-            "h5ad": "obscure where HDF5's library never returns from zeros in a file's structure",
             "date": now(),
         }
         print(write(args.output, "Damaged files", facts, tables))

@@ -16,7 +16,7 @@ from pp.reader_cases import BARCODES, BED6, BED12, SJ
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import UserError
-from leafletfa_scvi.cli._fit import read as read_data_set
+from leafletfa_scvi.cli._h5ad import read as read_data_set
 from leafletfa_scvi.pp._bam import BamOptions, count_bam
 from leafletfa_scvi.pp._barcodes import read_barcodes
 from leafletfa_scvi.pp._bed import read_bed

@@ -14,7 +14,8 @@ from rich.table import Table
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import UserError, one_line, quiet_libraries
-from leafletfa_scvi.cli._fit import BAD_DATA, OUT_OF_MEMORY, check_accelerator, read
+from leafletfa_scvi.cli._fit import BAD_DATA, OUT_OF_MEMORY, check_accelerator
+from leafletfa_scvi.cli._h5ad import read
 from leafletfa_scvi.cli._outputs import staged
 
 if TYPE_CHECKING:

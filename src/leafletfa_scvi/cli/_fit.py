@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -18,13 +17,15 @@ from rich.table import Table
 import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import RESULTS_SLOT
 from leafletfa_scvi.cli._console import UserError, one_line, quiet_libraries
+from leafletfa_scvi.cli._h5ad import read
 from leafletfa_scvi.cli._outputs import DATA_FILE, MODEL_FILE, staged
 from leafletfa_scvi.data._h5ad import write_h5ad
 from leafletfa_scvi.model._summary import check_free_names
-from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import anndata as ad
 
     from leafletfa_scvi.cli._console import Reporter
 
@@ -113,15 +114,6 @@ def check_accelerator(name: str) -> None:
     """Refuse a GPU that is not there."""
     if name == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
         raise UserError("There is no GPU for --accelerator gpu; leave the option out.")
-
-
-def read(path: Path) -> ad.AnnData:
-    """The data set in a file, or a UserError saying why there is none."""
-    try:
-        check_file(path)
-        return ad.read_h5ad(path)
-    except Exception as error:
-        raise UserError(f"Cannot read {path} as an .h5ad file: {one_line(error)}") from error
 
 
 def _data_table(
