@@ -175,8 +175,7 @@ def draw_from_curvature(
     strength = prior.strength.expand(psi.shape)
     inclusion, exclusion = beta_from_curvature(psi, info.program, strength)
     draws = []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with ops.drawing(seed):
         for _ in range(n_draws):
             if prior.shared:
                 drawn = prior.normalised(torch._standard_gamma(inclusion).clamp(min=1e-10))

@@ -67,8 +67,7 @@ def fit_activities(
     """
     out = torch.empty(entries.n_cells, psi.shape[1], dtype=torch.float32, device="cpu")
     kappa = None if concentration is None else concentration.detach().to(psi.device)
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(seed)
+    with ops.drawing(seed), torch.enable_grad():
         for cells, part in entries.blocks(max_entries):
             out[cells] = _fit_block(
                 part.to(psi.device), psi, draw_psi, kappa, alpha, weight, n_steps

@@ -163,8 +163,9 @@ class SplicingModelBase(BaseModelClass):
         model = self.module.model
         if not model.shared or isinstance(entries, MultinomialEntries):
             return entries
-        if self._gathered is not None and self._gathered[0] is entries:
-            return self._gathered[1]
+        known_for = self._gathered  # once: another thread may put others there
+        if known_for is not None and known_for[0] is entries:
+            return known_for[1]
         columns = model.columns.to(entries.device)
         known = entries.n_junctions
         gathered = multinomial_entries(entries, columns[:known], columns[known:], surplus="drop")

@@ -14,6 +14,7 @@ from leafletfa_scvi.data import check_axes
 from leafletfa_scvi.model._cells import Indices, positions
 from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._training_options import check_whole
+from leafletfa_scvi.ops import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,8 +100,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
             members[2 * i, first], members[2 * i + 1, second] = 1.0, 1.0
         weights = torch.from_numpy(members / members.sum(1, keepdims=True))
         phi = torch.distributions.Dirichlet(cells.concentration)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with drawing(seed):
             draws = (weights @ phi.sample() for _ in range(n_samples))
             moments = self._psi_differences(draws, len(pairs), delta, n_samples)
         estimate = (weights @ cells.mean @ self.module.programs().cpu().T).numpy()
@@ -171,8 +171,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
             others[k] = 0.0
             sides += [own, others / others.sum()]
         weights = torch.stack(sides)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with drawing(seed):
             draws = (weights for _ in range(n_samples))
             moments = self._psi_differences(draws, len(chosen), delta, n_samples)
         estimate = (weights @ self.module.programs().cpu().T).numpy()

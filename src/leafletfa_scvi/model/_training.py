@@ -78,8 +78,9 @@ class TrainingMixin(StartMixin):
         then found by variational inference from there. Repeats exactly on the CPU for a given
         ``scvi.settings.seed``. A second call goes on from where the first ended. Where training
         fails or is interrupted, the model is left as it was before the call. Threads train one at
-        a time: a second one waits until the first has ended, as Pyro keeps its state for the
-        whole process.
+        a time: a second one waits until the first has ended, as Pyro and torch keep their states
+        for the whole process, and so do methods that draw, such as ``differential_splicing`` and
+        activities of new cells. Set ``scvi.settings.seed`` while no other thread draws.
 
         Parameters
         ----------

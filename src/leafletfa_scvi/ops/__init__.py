@@ -19,6 +19,7 @@ from leafletfa_scvi.ops._multinomial import (
     implicit_junctions,
     multinomial_entries,
 )
+from leafletfa_scvi.ops._random import drawing, random_alone
 from leafletfa_scvi.ops._reference import (
     LEAK,
     ExpectedCounts,
@@ -38,6 +39,7 @@ __all__ = [
     "draw_beta",
     "draw_dirichlet",
     "draw_grouped_dirichlet",
+    "drawing",
     "entry_log_likelihood",
     "entry_probability",
     "expected_counts",
@@ -46,4 +48,5 @@ __all__ = [
     "log_likelihood",
     "multinomial_entries",
     "narrowest",
+    "random_alone",
 ]

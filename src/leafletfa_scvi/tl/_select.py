@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from scvi.utils import track
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi._warnings import UnsettledWarning
 from leafletfa_scvi.model import LeafletFAModel
 from leafletfa_scvi.model._training_options import check_whole
+from leafletfa_scvi.ops import drawing
 from leafletfa_scvi.tl._holdout import evaluate_holdout, holdout_splicing
 from leafletfa_scvi.tl._stability import Fit, check_share, compare_fits
 
@@ -161,13 +161,13 @@ def select_n_programs(
     fits: dict[int, dict[int, Fit]] = {k: {} for k in numbers}
     tasks = [(s, k) for s in range(seed, seed + n_seeds) for k in numbers]
     split, split_seed = None, None
-    with _random_states_kept():
-        for s, k in track(tasks, description="Fitting", style="tqdm", disable=not progress):
-            if split is None or split_seed != s:
-                split = None  # frees the last one first
-                split, split_seed = holdout_splicing(adata, fraction, seed=s, **layers), s
-            score, fits[k][s] = _fit(split, k, s, layers, options, training)
-            rows.append(pd.concat([pd.Series({"n_programs": k, "seed": s}), score]))
+    for s, k in track(tasks, description="Fitting", style="tqdm", disable=not progress):
+        if split is None or split_seed != s:
+            split = None  # frees the last one first
+            split, split_seed = holdout_splicing(adata, fraction, seed=s, **layers), s
+        with _seeded(s):
+            score, fits[k][s] = _fit(split, k, layers, options, training)
+        rows.append(pd.concat([pd.Series({"n_programs": k, "seed": s}), score]))
     scores = pd.DataFrame(rows).astype(_DTYPES)
     scores = scores.sort_values(["n_programs", "seed"], ignore_index=True)
     return _result(scores, fits, threshold)
@@ -176,7 +176,6 @@ def select_n_programs(
 def _fit(
     split: SplicingHoldout,
     n_programs: int,
-    seed: int,
     layers: Mapping[str, Any],
     options: Mapping[str, Any],
     training: Mapping[str, Any],
@@ -187,7 +186,6 @@ def _fit(
         warnings.simplefilter("ignore", UserWarning)
         LeafletFAModel.setup_anndata(split.training, **layers)
     started = time.perf_counter()
-    _seed_all(seed)
     model = LeafletFAModel(split.training, n_programs, **options)
     try:
         settled = _train(model, training)
@@ -326,19 +324,15 @@ def _check_cells(adata: AnnData, numbers: list[int]) -> None:
         )
 
 
-def _seed_all(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - what callbacks of a user may draw from
-    torch.manual_seed(seed)
-
-
 @contextmanager
-def _random_states_kept() -> Iterator[None]:
-    """Give the global random states back as they were."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global random states, no other thread drawing, and give them back as they were."""
+    with drawing(seed):
+        numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - what callbacks of a user may draw from
+        try:
             yield
-    finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
