@@ -375,6 +375,22 @@ def test_a_bug_is_not_taken_for_bad_input(data, tmp_path, monkeypatch):
         main(["fit", str(data), "-o", str(tmp_path / "x.h5ad"), *FAST])
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/a/b"), "Error: /a/b: Permission denied."),
+        (OSError(5, "Input/output error"), "Error: Input/output error."),
+        (TimeoutError("no answer\nfrom host"), "Error: no answer from host"),
+    ],
+)
+def test_every_error_of_the_system_is_one_line(data, refused, monkeypatch, error, line):
+    def fail(self, *_, **__):
+        raise error
+
+    monkeypatch.setattr(lfa.LeafletFAModel, "train", fail)
+    assert refused("fit", data, *FAST) == line
+
+
 def test_staged_turns_errors_of_the_disk_into_one_line(tmp_path):
     file = tmp_path / "file"
     file.write_text("earlier")
