@@ -16,7 +16,7 @@ import pytest
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli import _fit, main
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
-from leafletfa_scvi.cli._outputs import staged
+from leafletfa_scvi.cli._outputs import check_distinct, staged
 
 FAST = ("--n-programs", "2", "--max-epochs", "2", "--accelerator", "cpu")
 
@@ -231,6 +231,33 @@ def test_bad_paths_are_refused_before_anything_is_done(data, refused, tmp_path, 
     model = ("--save-model", tmp_path / "no" / "model")
     assert "There is no directory" in refused("fit", data, "-o", out, *model)
     assert not out.exists()
+
+
+def test_paths_that_the_system_cannot_follow_are_one_line(data, refused, tmp_path):
+    circle, other = tmp_path / "circle.h5ad", tmp_path / "other.h5ad"
+    circle.symlink_to(other)
+    other.symlink_to(circle)
+    long = tmp_path / f"{'x' * 300}.h5ad"
+    for path, words in ((circle, "symbolic links"), (long, "File name too long")):
+        assert words in refused("fit", path)
+        assert words in refused("choose-k", path)
+        assert words in refused("fit", data, "-o", path)
+        assert words in refused("fit", data, "-o", path, "--overwrite")
+        assert words in refused("fit", data, "--save-model", path)
+        assert words in refused("choose-k", data, "-o", path)
+    assert leftovers(tmp_path) == ["circle.h5ad", "data.h5ad", "other.h5ad"]
+
+
+def test_one_file_for_two_outputs_is_refused(data, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "new").symlink_to(tmp_path / "x")
+    for one, two in (("x", "x"), ("x", "link/x"), ("new", "x"), ("link/y", "y")):
+        with pytest.raises(UserError, match="--a .* and --b .* are the same file"):
+            check_distinct({"--a": tmp_path / one, "--none": None, "--b": tmp_path / two})
+    os.link(data, tmp_path / "hard")
+    with pytest.raises(UserError, match="same file"):
+        check_distinct({"--a": data, "--b": tmp_path / "hard"})
+    check_distinct({"--a": tmp_path / "x", "--b": tmp_path / "y"})
 
 
 def test_a_folder_without_write_permission_is_refused(data, refused, tmp_path, monkeypatch):

@@ -141,6 +141,8 @@ def _expand(name: str, format: str) -> pd.DataFrame:
     """Table of the files that one input names."""
     path = Path(name)
     if not path.exists():
+        if path.is_symlink():
+            raise FileNotFoundError(f"{name} is a link that leads to no file.")
         return pd.DataFrame({"path": expand_pattern(name, format)})
     refuse_by_product(path)
     if path.is_dir():
