@@ -500,6 +500,20 @@ def test_demo_fails_where_programs_are_not_found(run, tmp_path, monkeypatch):
     assert "0 of 2 planted programs were found" in out
 
 
+def test_demo_replaces_files_only_when_told_to(run, refused, tmp_path):
+    mine = tmp_path / "umap.png"
+    mine.write_text("mine")
+    size = ("--n-cells", 60, "--n-atses", 20, "--n-programs", 2, "--max-epochs", 1)
+    args = ("demo", "--output-dir", tmp_path, *size)
+    assert "umap.png exists; pass --overwrite to replace it." in refused(*args)
+    assert mine.read_text() == "mine"
+    assert leftovers(tmp_path) == ["umap.png"]
+    code, _, err = run(*args, "--overwrite")
+    assert code in (0, 1), err
+    assert mine.read_bytes().startswith(b"\x89PNG")
+    assert len(leftovers(tmp_path)) == 5
+
+
 def test_demo_refuses_a_file_as_folder(refused, data):
     assert "is a file" in refused("demo", "--output-dir", data)
 

@@ -173,13 +173,21 @@ def demo(
         int | None, typer.Option(min=1, help="Passes over the data (default: by its size).")
     ] = None,
     seed: SeedOption = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files of an earlier demo.")
+    ] = False,
 ) -> None:
     """Simulate cells with planted programs, fit them, and show whether they were found.
 
     Writes fitted.h5ad and four figures. Exit code 1 if a planted program was not found.
     """
+    from leafletfa_scvi.cli._outputs import DEMO_FILES, check_output, check_reach
+
+    check_reach(output_dir, "--output-dir")
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"--output-dir {output_dir} is a file; expected a folder.")
+    for name in DEMO_FILES if output_dir.is_dir() else ():
+        check_output(output_dir / name, [], overwrite)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
