@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
+
+
+def check_numbers(**values: Any) -> None:
+    """Refuse values that are no numbers, given by the names of their arguments; None may stand.
+
+    Raises
+    ------
+    TypeError
+        One is a text, such as ``"5"``, a list or the like.
+    """
+    for name, value in values.items():
+        is_scalar = getattr(value, "ndim", None) == 0 and value.dtype.kind in "buif"
+        if not (value is None or isinstance(value, Real) or is_scalar):
+            raise TypeError(f"Expected {name} to be a number, found {value!r}.")
 
 
 def check_column(name: str, column: Any, slot: str = "obs") -> str:

@@ -159,7 +159,7 @@ def test_what_is_refused_before_the_first_fit(data, run, tmp_path, monkeypatch):
     assert "There is no file" in refused(tmp_path / "no.h5ad")
     assert "expected a name that ends with .png" in refused(data, "--figure", tmp_path / "k.txt")
     same = tmp_path / "k.png"
-    assert "is the table" in refused(data, "-o", same, "--figure", same)
+    assert "are the same file" in refused(data, "-o", same, "--figure", same)
     assert "is the input" in refused(data, "-o", data, "--overwrite")
     assert "There is no directory" in refused(data, "-o", tmp_path / "no" / "t.csv")
     assert "--max-epochs is for --method svi" in refused(data, "--max-epochs", 3)

@@ -16,7 +16,7 @@ import pytest
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli import _fit, main
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
-from leafletfa_scvi.cli._outputs import staged
+from leafletfa_scvi.cli._outputs import check_distinct, staged
 
 FAST = ("--n-programs", "2", "--max-epochs", "2", "--accelerator", "cpu")
 
@@ -233,6 +233,33 @@ def test_bad_paths_are_refused_before_anything_is_done(data, refused, tmp_path, 
     assert not out.exists()
 
 
+def test_paths_that_the_system_cannot_follow_are_one_line(data, refused, tmp_path):
+    circle, other = tmp_path / "circle.h5ad", tmp_path / "other.h5ad"
+    circle.symlink_to(other)
+    other.symlink_to(circle)
+    long = tmp_path / f"{'x' * 300}.h5ad"
+    for path, words in ((circle, "symbolic links"), (long, "File name too long")):
+        assert words in refused("fit", path)
+        assert words in refused("choose-k", path)
+        assert words in refused("fit", data, "-o", path)
+        assert words in refused("fit", data, "-o", path, "--overwrite")
+        assert words in refused("fit", data, "--save-model", path)
+        assert words in refused("choose-k", data, "-o", path)
+    assert leftovers(tmp_path) == ["circle.h5ad", "data.h5ad", "other.h5ad"]
+
+
+def test_one_file_for_two_outputs_is_refused(data, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "new").symlink_to(tmp_path / "x")
+    for one, two in (("x", "x"), ("x", "link/x"), ("new", "x"), ("link/y", "y")):
+        with pytest.raises(UserError, match="--a .* and --b .* are the same file"):
+            check_distinct({"--a": tmp_path / one, "--none": None, "--b": tmp_path / two})
+    os.link(data, tmp_path / "hard")
+    with pytest.raises(UserError, match="same file"):
+        check_distinct({"--a": data, "--b": tmp_path / "hard"})
+    check_distinct({"--a": tmp_path / "x", "--b": tmp_path / "y"})
+
+
 def test_a_folder_without_write_permission_is_refused(data, refused, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may anywhere
     assert "not writable" in refused("fit", data, "-o", tmp_path / "out.h5ad")
@@ -375,6 +402,22 @@ def test_a_bug_is_not_taken_for_bad_input(data, tmp_path, monkeypatch):
         main(["fit", str(data), "-o", str(tmp_path / "x.h5ad"), *FAST])
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/a/b"), "Error: /a/b: Permission denied."),
+        (OSError(5, "Input/output error"), "Error: Input/output error."),
+        (TimeoutError("no answer\nfrom host"), "Error: no answer from host"),
+    ],
+)
+def test_every_error_of_the_system_is_one_line(data, refused, monkeypatch, error, line):
+    def fail(self, *_, **__):
+        raise error
+
+    monkeypatch.setattr(lfa.LeafletFAModel, "train", fail)
+    assert refused("fit", data, *FAST) == line
+
+
 def test_staged_turns_errors_of_the_disk_into_one_line(tmp_path):
     file = tmp_path / "file"
     file.write_text("earlier")
@@ -455,6 +498,20 @@ def test_demo_fails_where_programs_are_not_found(run, tmp_path, monkeypatch):
     code, out, _ = run("demo", "--output-dir", tmp_path, *size)
     assert code == 1
     assert "0 of 2 planted programs were found" in out
+
+
+def test_demo_replaces_files_only_when_told_to(run, refused, tmp_path):
+    mine = tmp_path / "umap.png"
+    mine.write_text("mine")
+    size = ("--n-cells", 60, "--n-atses", 20, "--n-programs", 2, "--max-epochs", 1)
+    args = ("demo", "--output-dir", tmp_path, *size)
+    assert "umap.png exists; pass --overwrite to replace it." in refused(*args)
+    assert mine.read_text() == "mine"
+    assert leftovers(tmp_path) == ["umap.png"]
+    code, _, err = run(*args, "--overwrite")
+    assert code in (0, 1), err
+    assert mine.read_bytes().startswith(b"\x89PNG")
+    assert len(leftovers(tmp_path)) == 5
 
 
 def test_demo_refuses_a_file_as_folder(refused, data):

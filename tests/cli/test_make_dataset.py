@@ -135,6 +135,30 @@ def test_outputs_are_not_overwritten_unasked(simulated, run, refused, tmp_path):
     assert report.read_text() != "mine"
 
 
+def test_two_outputs_of_one_name_are_refused(simulated, refused, tmp_path):
+    same = tmp_path / "x.html"
+    args = (*simulated.bams, "-o", same)
+    assert "--output" in refused(*args, "--report", same)
+    (tmp_path / "link").symlink_to(tmp_path)
+    line = refused(*args, "--report", tmp_path / "link" / "x.html")
+    assert "are the same file" in line
+    assert "--work-dir" in refused(*args, "--work-dir", same)
+
+
+def test_paths_that_the_system_cannot_follow_are_one_line(simulated, refused, tmp_path):
+    circle, long = tmp_path / "circle.bam", tmp_path / f"{'x' * 300}.bam"
+    circle.symlink_to(circle)
+    out = ("-o", tmp_path / "data.h5ad")
+    assert "a link that leads to no file" in refused(circle, *out)
+    assert "File name too long" in refused(long, *out)
+    report = ("--report", long.with_suffix(".html"))
+    assert "File name too long" in refused(*simulated.bams, *out, *report)
+    for path, words in ((circle, "symbolic links"), (long, "File name too long")):
+        assert words in refused(*simulated.bams, "-o", path)
+        for option in ("--gtf", "--genome", "--barcodes", "--reference", "--work-dir"):
+            assert words in refused(*simulated.bams, *out, option, path), option
+
+
 @pytest.mark.parametrize("name", ["bam/cell_0.bam", "annotation.gtf", "genome.fa"])
 def test_no_file_that_is_read_is_overwritten(simulated, refused, tmp_path, name):
     """Nor one of a folder that was named, or an annotation."""

@@ -16,6 +16,24 @@ from leafletfa_scvi.pp._barcodes import read_barcodes
 EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
+def test_bam_files_compressed_by_gzip_are_named_as_such(tmp_path):
+    bam = write(tmp_path / "reads.bam", [make_read("q", 0, 0, 100, "20M100N20M")])
+    with open(bam, "rb") as file:
+        packed = file.read()
+    plain = gzip.decompress(packed)
+    for content, words in (
+        (gzip.compress(plain), "compressed by gzip: expected BGZF.*samtools view -b"),
+        (gzip.compress(packed), "compressed once more, by gzip: .*gunzip"),
+        (gzip.compress(b"CRAM\3\0" + bytes(100)), "compressed once more, by gzip"),
+    ):
+        path = tmp_path / "other.bam"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"other\.bam is a BAM .*{words}"):
+            count_bam(path, "c", BamOptions())
+    path.write_bytes(plain)  # not compressed at all
+    assert counts(count_bam(path, "c", BamOptions())) == counts(count_bam(bam, "c", BamOptions()))
+
+
 def test_cram_equals_bam_and_needs_no_reference(tmp_path, data_dir):
     rng = np.random.default_rng(0)
     fasta = tmp_path / "genome.fa"

@@ -49,6 +49,21 @@ def test_every_way_of_writing_is_read(tmp_path: Path, data: bytes) -> None:
     assert read_barcodes(path) == ("AAAC-1", "AAAG-1")
 
 
+@pytest.mark.parametrize(
+    "text", ["AAAC-1\n", "AAAC-1,5\n", "1,AAAC-1\n", "barcode,type\nAAAC-1,T\n", "x\n1 AAAC-1"]
+)
+def test_one_cell_is_read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "cells.csv"
+    path.write_text(text)
+    assert read_barcodes(path) == ("AAAC-1",)
+
+
+def test_two_columns_of_barcodes_are_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "cells.tsv"
+    path.write_text("AAAC\tCCCA\nAAAG\tCCCT\n")
+    assert read_barcodes(path) == ("AAAC", "AAAG")
+
+
 def test_barcodes_may_be_numbers_or_named_as_columns_are(tmp_path: Path) -> None:
     path = tmp_path / "cells.txt"
     path.write_text("1\n2\n3\n")
@@ -58,6 +73,13 @@ def test_barcodes_may_be_numbers_or_named_as_columns_are(tmp_path: Path) -> None
 
 
 REFUSED = [
+    (b"AAAC-1,AAAG-1,AAAT-1\n", "line 1: has 3 fields, such as 'AAAC-1' and 'AAAG-1'"),
+    (b"AAAC-1;AAAG-1", "line 1: has 2 fields"),
+    (b"AAAC-1 AAAG-1 AAAT-1\n", "line 1: has 3 fields"),
+    (b"cell_a\tcell_b\n", "line 1: has 2 fields, such as 'cell_a' and 'cell_b'"),
+    (b"barcode\nAAAC-1,AAAG-1,AAAT-1\n", "line 2: has 3 fields, and the header names 1"),
+    (b"AAAC,AAAG,AAAT\nCAAC,CAAG,CAAT\nGAAC\n", "line 1: has 3 fields"),
+    (b"AAAC\nCAAC,CAAG,CAAT\n", "line 2: has 3 fields"),
     (b"\n\n", "holds no barcode"),
     (b"barcode\n", "holds no barcode"),
     (b"barcode\nA-1\nB-1\nA-1\n", "line 4: the barcode 'A-1' is on line 2 already"),

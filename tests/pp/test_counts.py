@@ -158,6 +158,16 @@ def test_bad_annotation():
         splicing_from_counts(np.array([[1 << 24, 1]]), ["a", "a"])
 
 
+def test_labels_in_var_are_not_replaced():
+    counts, labels = [[3, 1, 0], [0, 0, 2]], ["a", "a", "b"]
+    var = pd.DataFrame({"atse_id": ["a", "x", "y"]}, index=["j1", "j2", "j3"])
+    with pytest.raises(ValueError, match="'j2' has 'x' there and 'a' in atse_id, 2 differ"):
+        splicing_from_counts(counts, labels, var=var)
+    for column in (labels, pd.Categorical(labels)):
+        adata = splicing_from_counts(counts, labels, var=var.assign(atse_id=column))
+        assert adata.var["atse_id"].tolist() == labels
+
+
 def test_result_is_saved_and_read(tmp_path):
     adata = splicing_from_counts(frame(), [1, 2, 1, 3])
     adata.write_h5ad(tmp_path / "a.h5ad")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from pp.bam_cases import make_read, write
 
@@ -88,3 +89,44 @@ def test_events_know_all_junctions_in_use_those_in_no_atse_too(tmp_path, calls):
 def test_either_status_needs_an_annotation_too(bam):
     with pytest.raises(ValueError, match="needs an annotation: pass gtf"):
         lfa.pp.make_splicing_dataset(bam, annotation_status="either")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("min_reads", "min_cells", "min_samples", "min_intron", "max_intron", "min_usage"),
+        *("max_junctions", "min_anchor", "min_mapq"),
+    ],
+)
+def test_a_text_is_no_number(bam, name):
+    with pytest.raises(TypeError, match=f"Expected {name} to be a number, found '5'"):
+        lfa.pp.make_splicing_dataset(bam, **{name: "5"})
+
+
+def test_numbers_of_numpy_are_numbers(bam):
+    numbers = {"min_reads": np.int64(1), "min_cells": np.array(1), "min_usage": np.float32(0)}
+    options = {**LENIENT, "min_intron": 1}
+    one = lfa.pp.make_splicing_dataset(bam, **options)
+    other = lfa.pp.make_splicing_dataset(bam, **{**options, **numbers})
+    assert one.var_names.tolist() == other.var_names.tolist()
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        (lambda data, **more: lfa.pp.filter_atses(data, **more), "min_cells"),
+        (lambda data, **more: lfa.pp.select_variable_atses(data, **more), "min_cells"),
+        (lambda data, **more: lfa.pp.pseudobulk(data, "program_true", **more), "min_cells"),
+    ],
+)
+def test_single_steps_say_so_too(small, step, name):
+    with pytest.raises(TypeError, match=f"Expected {name} to be a number, found '5'"):
+        step(small, **{name: "5"})
+
+
+def test_a_tag_of_alignments_where_there_are_none_is_refused(bam, tmp_path):
+    path = tmp_path / "c.SJ.out.tab"
+    path.write_text("chr1\t101\t200\t1\t1\t0\t5\t0\t30\n")
+    with pytest.raises(ValueError, match=r"cell_tag='CB'.*c\.SJ\.out\.tab is read as 'star'"):
+        lfa.pp.read_junctions(path, cell_tag="CB")
+    assert lfa.pp.read_junctions([path, bam], cell_tag="CB", umi_tag=None).n_vars

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+import pandas as pd
 import pytest
 
 from leafletfa_scvi.pp._sources import find_sources
@@ -20,6 +23,31 @@ def table(tmp_path):
         return tmp_path / name
 
     return write
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("path\tcell\tcell\nc.SJ.out.tab\tc1\tc2\n", "cell"),
+        ("path\tpath\nc.SJ.out.tab\tc.SJ.out.tab\n", "path"),
+        ("donor\tpath\tdonor\na\tc.SJ.out.tab\tb\n", "donor"),
+    ],
+)
+def test_a_column_that_comes_twice_is_refused(table, text, name):
+    with pytest.raises(ValueError, match=f"cells.tsv has the column '{name}' twice"):
+        find_sources(table(text))
+    header, row = (line.split("\t") for line in text.splitlines())
+    with pytest.raises(ValueError, match=f"the table of files has the column '{name}' twice"):
+        find_sources(pd.DataFrame([row], columns=header))
+
+
+def test_hard_links_to_one_file_are_one_file(table, tmp_path):
+    os.link(tmp_path / "c.SJ.out.tab", tmp_path / "d.SJ.out.tab")
+    for inputs in (tmp_path, [tmp_path / "c.SJ.out.tab", tmp_path / "d.SJ.out.tab"]):
+        with pytest.raises(ValueError, match="c.SJ.out.tab and .*d.SJ.out.tab are hard links"):
+            find_sources(inputs)
+    (tmp_path / "c.SJ.out.tab").unlink()
+    assert len(find_sources(tmp_path).sources) == 2
 
 
 PLAIN = "path\tcell\nc.SJ.out.tab\tc1\na b.SJ.out.tab\tc2\n"

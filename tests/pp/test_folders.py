@@ -171,6 +171,32 @@ def test_one_naming_of_contigs_in_a_run(tmp_path):
     assert lfa.pp.read_junctions([str(a), str(b)]).n_vars == 4
 
 
+@pytest.mark.parametrize(
+    ("contigs", "named"),
+    [
+        (["chrM", "MT"], "chrM"),
+        (["chr1 M", "chr1 MT"], "MT"),
+        (["1 chrM", "1 chrMT"], "chrMT"),
+        (["Chr1", "chr1"], "Chr1"),
+        (["1", "CHR1"], "CHR1"),
+        (["chrM chrMT", "chrM", "chrMT"], None),  # two sequences of hg19
+        (["chrM", "chrMT", "chrM chrMT"], None),
+        (["chr1 chr2", "KI270728.1"], None),
+        (["1", "KI270728.1 2", "ERCC-00002"], None),
+        (["chrUn_KI270742v1", "chr1"], None),
+    ],
+)
+def test_a_contig_has_one_name_in_a_run(tmp_path, contigs, named):
+    for i, names in enumerate(contigs):
+        lines = "".join(f"{name}\t101\t200\t1\t1\t0\t5\t0\t30\n" for name in names.split())
+        (tmp_path / f"cell{i}.SJ.out.tab").write_text(lines)
+    if named is None:
+        assert lfa.pp.read_junctions(tmp_path).n_obs == len(contigs)
+    else:
+        with pytest.raises(ValueError, match=f"has the contig .*'{named}'.*counted as different"):
+            lfa.pp.read_junctions(tmp_path)
+
+
 class TestColumnsOfTheUser:
     def test_a_table_with_the_name_of_a_measure_is_refused(self, tmp_path):
         table = list_files(junctions(tmp_path / "a.SJ.out.tab")).assign(n_junctions=7)

@@ -61,6 +61,19 @@ def by_name(adata):
     return dict(zip(adata.var_names, adata.X.toarray().T.tolist(), strict=True))
 
 
+@pytest.mark.parametrize("start", [b">", b"", b">chr1 "])
+def test_a_first_line_without_end_is_refused_before_it_fills_the_memory(
+    tmp_path, monkeypatch, start
+):
+    plain, packed = tmp_path / "a.fa", tmp_path / "b.fa.gz"
+    plain.write_bytes(start + b"x" * 2_000_000)
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    monkeypatch.setattr(pysam, "FastaFile", None)  # is not reached
+    for path in (plain, packed):
+        with pytest.raises(ValueError, match=rf"{path.name}, line 1: is longer than"):
+            splice_motifs(counts([("chr1", 10, 20, "+")]).var, path)
+
+
 @pytest.fixture
 def genome(tmp_path):
     places = [(100 * i + 11, 100 * i + 90, ends) for i, ends in enumerate(ENDS)]

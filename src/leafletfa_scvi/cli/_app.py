@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,7 @@ from leafletfa_scvi.cli._choices import (
 from leafletfa_scvi.cli._choose_options import choose_k
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
 from leafletfa_scvi.cli._make_options import make_dataset
+from leafletfa_scvi.cli._signals import Terminated, terminable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Base of all errors in options: unknown ones, missing ones, values out of range."""
 
@@ -171,13 +173,21 @@ def demo(
         int | None, typer.Option(min=1, help="Passes over the data (default: by its size).")
     ] = None,
     seed: SeedOption = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files of an earlier demo.")
+    ] = False,
 ) -> None:
     """Simulate cells with planted programs, fit them, and show whether they were found.
 
     Writes fitted.h5ad and four figures. Exit code 1 if a planted program was not found.
     """
+    from leafletfa_scvi.cli._outputs import DEMO_FILES, check_output, check_reach
+
+    check_reach(output_dir, "--output-dir")
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"--output-dir {output_dir} is a file; expected a folder.")
+    for name in DEMO_FILES if output_dir.is_dir() else ():
+        check_output(output_dir / name, [], overwrite)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -205,21 +215,38 @@ def demo(
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0, 1 (demo: not found), 2 (bad input), 130 (interrupted)."""
+    """Run the command and exit.
+
+    With 0; 1 (demo: not found); 2 (bad input, or files that cannot be read or written); 130
+    (interrupted) or 143 (terminated).
+    """
     message = None
     try:
-        code = app(args=args, prog_name="leafletfa", standalone_mode=False)
+        with terminable():
+            code = app(args=args, prog_name="leafletfa", standalone_mode=False)
     except _UsageError as error:
         message, code = _usage_message(error), 2
     except UserError as error:
         message, code = one_line(error), 2
+    except OSError as error:
+        message, code = _os_message(error), 2
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
+    except Terminated:
+        message, code = "Terminated.", TERMINATED
     if code == INTERRUPTED:  # which Typer too makes of a KeyboardInterrupt
         message = "Interrupted."
     if message is not None:
         print(f"Error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def _os_message(error: OSError) -> str:
+    """What the system says, and of which file."""
+    if error.strerror is None:
+        return one_line(error)
+    file = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{file}{' '.join(error.strerror.split())}."
 
 
 def _usage_message(error: Exception) -> str | None:

@@ -82,7 +82,7 @@ def choose_k(
     quiet: QuietOption = False,
 ) -> None:
     """Compare numbers of programs by how well they predict reads hidden from training."""
-    from leafletfa_scvi.cli._outputs import check_input, check_output
+    from leafletfa_scvi.cli._outputs import check_distinct, check_input, check_output
 
     numbers = parse_numbers(programs)
     if method is Method.em and max_epochs is not None:
@@ -93,9 +93,8 @@ def choose_k(
     if figure is not None:
         if figure.suffix not in (".png", ".pdf", ".svg"):
             raise UserError(f"--figure {figure}: expected a name that ends with .png, .pdf, .svg.")
-        if figure.resolve() == output.resolve():
-            raise UserError(f"--figure {figure} is the table; choose another name.")
         check_output(figure, [data], overwrite, "The figure")
+        check_distinct({"--output": output, "--figure": figure})
 
     reporter = Reporter(quiet)
     reporter.stage(f"Reading {data}")

@@ -16,10 +16,11 @@ from rich.table import Table
 import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT
 from leafletfa_scvi.cli._console import quiet_libraries
-from leafletfa_scvi.cli._outputs import staged
+from leafletfa_scvi.cli._outputs import DEMO_FILES, staged
 from leafletfa_scvi.data._h5ad import write_h5ad
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from anndata import AnnData
@@ -76,9 +77,9 @@ def run_demo(
     sc.pp.neighbors(adata, use_rep=ACTIVITY_SLOT, random_state=seed)
     sc.tl.umap(adata, random_state=seed)
     agreement, correlation = compare(adata)
-    draw(adata, model, correlation, output_dir)
-    with staged(output_dir / "fitted.h5ad") as (place,):
+    with staged(*(output_dir / name for name in DEMO_FILES)) as (place, *figures):
         write_h5ad(adata, place)
+        draw(adata, model, correlation, figures)
 
     reporter.out.print(_agreement_table(agreement))
     found = int(agreement["found"].sum())
@@ -122,9 +123,9 @@ def compare(adata: AnnData) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def draw(
-    adata: AnnData, model: lfa.LeafletFAModel, correlation: pd.DataFrame, output_dir: Path
+    adata: AnnData, model: lfa.LeafletFAModel, correlation: pd.DataFrame, paths: Iterable[Path]
 ) -> None:
-    """Write the figures, without a display."""
+    """Write the figures, without a display, to the path of each."""
     shown = adata.copy()
     leader = shown.obs["program_true"].cat
     shown.obs["planted program"] = leader.rename_categories(
@@ -143,8 +144,9 @@ def draw(
             return_fig=True,
         ),
     }
-    for name, figure in figures.items():
-        figure.savefig(output_dir / f"{name}.png", dpi=150, bbox_inches="tight")
+    for path in paths:
+        figure = figures[path.stem]
+        figure.savefig(path, dpi=150, bbox_inches="tight")
         plt.close(figure)
 
 

@@ -254,8 +254,12 @@ def make_dataset(
     ] = None,
 ) -> None:
     """Make a splicing data set for `leafletfa fit` from alignments or junction files."""
-    from leafletfa_scvi.cli._outputs import check_output
+    from leafletfa_scvi.cli._outputs import check_distinct, check_output, check_reach
 
+    named = {"--gtf": gtf, "--genome": genome, "--barcodes": barcodes, "--reference": reference}
+    for name, path in {**named, "--work-dir": work_dir}.items():
+        if path is not None:
+            check_reach(path, name)
     files = _list_files(inputs, format)
     sources = _files_read(inputs, files, (gtf, genome, barcodes, reference))
     check_output(output, sources, overwrite)
@@ -264,7 +268,8 @@ def make_dataset(
     if report is not None:
         if report.suffix not in (".html", ".png"):
             raise UserError(f"--report {report}: expected a name that ends with .html or .png.")
-        check_output(report, [*sources, output], overwrite, "The report")
+        check_output(report, sources, overwrite, "The report")
+    check_distinct({"--output": output, "--report": report, "--work-dir": work_dir})
     for name, path in {"--gtf": gtf, "--genome": genome, "--barcodes": barcodes}.items():
         if path is not None and not path.is_file():
             raise UserError(f"There is no file {path} for {name}.")

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafletfa_scvi._files import UnfinishedMovesError, replacing
 from leafletfa_scvi.cli._console import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
 MODEL_FILE, DATA_FILE = "model.pt", "adata.h5ad"
+DEMO_FILES = ("fitted.h5ad", "history.png", "programs.png", "activities.png", "umap.png")
 
 
 def check_input(path: Path) -> None:
     """Refuse what cannot be an .h5ad file."""
     import h5py
 
+    check_reach(path, "The input")
     if not path.exists():
         raise UserError(f"There is no file {path}.")
     if path.is_dir():
@@ -39,6 +42,7 @@ def check_output(
     path: Path, sources: Iterable[Path], overwrite: bool, what: str = "The output"
 ) -> None:
     """Refuse an output file that cannot, or should not, be written."""
+    check_reach(path, what)
     if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
         raise UserError(f"{what} {path} is the input; choose another name.")
     if path.is_dir():
@@ -55,9 +59,10 @@ def check_model_dir(path: Path, others: tuple[Path, ...], overwrite: bool) -> No
 
     Only an earlier model, or an empty folder, is written into.
     """
-    target = path.resolve()
+    check_reach(path, "--save-model")
+    target = _real(path)
     for other in others:
-        if target == other.resolve() or target in other.resolve().parents:
+        if _is_same(path, other) or target in _real(other).parents:
             raise UserError(f"--save-model {path} would replace {other}; choose another folder.")
     if path.exists() and not path.is_dir():
         raise UserError(f"--save-model {path} is a file; expected a folder.")
@@ -69,8 +74,41 @@ def check_model_dir(path: Path, others: tuple[Path, ...], overwrite: bool) -> No
     _check_parent(path)
 
 
+def check_reach(path: Path, what: str) -> None:
+    """Refuse a path that the system cannot follow: links in a circle, a name too long."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise UserError(f"{what} {path}: {error.strerror}.") from error
+
+
+def check_distinct(outputs: Mapping[str, Path | None]) -> None:
+    """Refuse two outputs, by the names of their options, that are one file."""
+    given = [(name, path) for name, path in outputs.items() if path is not None]
+    for (name, path), (other_name, other) in itertools.combinations(given, 2):
+        if _is_same(path, other):
+            raise UserError(
+                f"{name} {path} and {other_name} {other} are the same file; choose another name "
+                "for one of them."
+            )
+
+
+def _real(path: Path) -> Path:
+    """The path behind all links, where they lead to one."""
+    return Path(os.path.realpath(path))
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two paths are one file, that need not be there yet."""
+    if _real(path) == _real(other):
+        return True
+    return path.exists() and other.exists() and path.samefile(other)
+
+
 def _check_parent(path: Path) -> None:
-    parent = path.resolve().parent
+    parent = _real(path).parent
     if not parent.is_dir():
         raise UserError(f"There is no directory {parent} to write {path.name} to.")
     if not os.access(parent, os.W_OK | os.X_OK):

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from leafletfa_scvi._arguments import check_numbers
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.pp._introns import introns, name_of, read_numbers, splice_sites, whole_numbers
 from leafletfa_scvi.pp._part import STRANDS, UNSTRANDED
@@ -111,6 +112,7 @@ def find_atses(
     for name, value in choices.items():
         if value not in ("drop", "keep"):
             raise ValueError(f"{name} is {value!r}: expected 'drop' or 'keep'.")
+    check_numbers(max_junctions=max_junctions)
     if max_junctions is not None and (reads is None or max_junctions < 2):
         raise ValueError(
             f"max_junctions is {max_junctions} and reads {'not ' if reads is None else ''}given: "

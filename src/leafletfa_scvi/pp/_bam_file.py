@@ -22,6 +22,9 @@ _CRAM_END: Final = b"\xe0EOF"  # its place, 4,542,278, as the CRAM formats have 
 _CRAM_END_BYTES: Final = 38
 _SAM_COLUMNS: Final = 11
 _SAM_TAG: Final = re.compile(rb"[A-Za-z][A-Za-z0-9]:[AifZHB]:[ -~]*")
+_GZIP: Final = b"\x1f\x8b"
+_BGZF: Final = re.compile(rb"\x1f\x8b\x08.{9}BC\x02\x00", re.DOTALL)
+_BGZF_BYTES: Final = 16
 _N_PEEKED: Final = 1 << 20
 _MAX_HEADER: Final = 1 << 27
 """Bytes of the header of a BAM file, or of a line of SAM: millions of contigs, or of bases."""
@@ -117,12 +120,23 @@ def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFi
 def _check_size_of_text(path: str) -> None:
     """Refuse a header, or a line of SAM, of which pysam would need all memory."""
     with open(path, "rb") as raw:
-        is_gzip = raw.read(2) == b"\x1f\x8b"
+        head = raw.read(_BGZF_BYTES)
+        is_gzip, is_bgzf = head.startswith(_GZIP), _BGZF.fullmatch(head) is not None
         raw.seek(0)
         try:
             start = (gzip.open(raw) if is_gzip else raw).read(_N_PEEKED)
         except (EOFError, OSError, zlib.error):  # pysam says what is wrong
             return
+    if is_gzip and start.startswith((_GZIP, b"CRAM")):
+        raise ValueError(
+            f"{path} is a BAM or CRAM file compressed once more, by gzip: decompress it with "
+            "gunzip first."
+        )
+    if is_gzip and not is_bgzf and start.startswith(b"BAM\1"):
+        raise ValueError(
+            f"{path} is a BAM file compressed by gzip: expected BGZF, the blocks that samtools "
+            f"and bgzip write. Make it anew: gzip -dc {path} | samtools view -b -o NEW.bam -."
+        )
     if start.startswith(b"BAM\1"):
         size = int.from_bytes(start[4:8], "little")
         if size > _MAX_HEADER:

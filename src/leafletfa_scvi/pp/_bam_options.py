@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from leafletfa_scvi._arguments import check_numbers
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -94,6 +96,8 @@ class BamOptions:
             tag = getattr(self, name)
             if tag is not None and len(tag) != 2:
                 raise ValueError(f"{name}={tag!r}: expected a tag of two characters, or None.")
+        numbers = ("min_anchor", "min_intron", "max_intron", "min_mapq", "threads")
+        check_numbers(**{name: getattr(self, name) for name in numbers})
         least = {"min_anchor": 0, "min_intron": 1, "min_mapq": 0, "threads": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:

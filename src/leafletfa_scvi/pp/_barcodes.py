@@ -24,6 +24,8 @@ _HEADERS: Final = _BARCODES | frozenset("x v1 0 cb bc index name names obs_names
 _BARCODE: Final = re.compile(r"[!-~]+", re.ASCII)
 _BASES: Final = re.compile(r"[ACGTN]{4,}([-_.][0-9A-Za-z]+)?", re.ASCII)
 _N_ALIKE: Final = 3
+_N_COLUMNS: Final = 2
+"""Most columns of barcodes that a table without header has, as those that translate barcodes."""
 _EXPECTED: Final = "expected one barcode a line, or a table with a column of them"
 
 
@@ -95,8 +97,8 @@ def read_barcodes(path: str | os.PathLike[str]) -> tuple[str, ...]:
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is empty, no text, truncated, names a barcode twice, or has what is no barcode.
-        Names the line.
+        The file is empty, no text, truncated, names a barcode twice, has what is no barcode, or
+        several barcodes in a row. Names the line.
     """
     path = os.fspath(path)
     rows, cut = [], 0
@@ -111,6 +113,7 @@ def read_barcodes(path: str | os.PathLike[str]) -> tuple[str, ...]:
         header = [_header_name(name) for name in rows.pop(0)[1]]
     if not rows:
         raise ValueError(f"{path} holds no barcode: {_EXPECTED}.")
+    _check_rows(path, header, rows)
     column = _column(header, [fields for _, fields in rows])
     names: dict[str, int] = {}
     for number, fields in rows:
@@ -138,6 +141,32 @@ def check_cut(path: str, number: int, name: str, names: Iterable[str]) -> None:
             number,
             f"{name!r} has no line end and is shorter than all other barcodes: the file is "
             "truncated. Copy or make it anew; if it is whole, add a line end.",
+        )
+
+
+def _check_rows(path: str, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> None:
+    """Refuse barcodes that stand beside each other, of which one column would be read."""
+    if header:
+        wide = next((row for row in rows if len(row[1]) > len(header) + 1), None)
+        if wide is not None:  # one more is the name of the row
+            raise line_error(
+                path,
+                wide[0],
+                f"has {len(wide[1])} fields, and the header names {len(header)}: {_EXPECTED}.",
+            )
+        return
+    number, widest = max(rows, key=lambda row: len(row[1]))
+    texts = [field for field in widest if whole_number(field) is None]
+    is_row = len(rows) == 1 and len(texts) > 1
+    if is_row or (
+        len(widest) > _N_COLUMNS
+        and all(_BASES.fullmatch(field) for _, fields in rows for field in fields)
+    ):
+        raise line_error(
+            path,
+            number,
+            f"has {len(widest)} fields, such as {shown(texts[0])} and {shown(texts[1])}: "
+            f"{_EXPECTED}. If it is a table, name its columns in the first line.",
         )
 
 

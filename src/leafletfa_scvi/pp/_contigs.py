@@ -57,12 +57,12 @@ def match_contigs(
     for name in data:
         if name in matched:
             continue
-        found = next((other for other in _other_names(name) if other in reference), None)
+        found = next((other for other in other_names(name) if other in reference), None)
         if found is None:
             continue
         if found not in sources:
             matched[name], sources[found] = found, name
-        elif sources[found] == found and _is_second_mitochondrion(name, found):
+        elif sources[found] == found and is_second_mitochondrion(name, found):
             warnings.warn(
                 f"{what_data} have contigs {name!r} and {found!r}, {what_reference} only "
                 f"{found!r}: {name!r} is left unmatched.",
@@ -85,7 +85,7 @@ def match_contigs(
     return matched
 
 
-def _other_names(name: str) -> list[str]:
+def other_names(name: str) -> list[str]:
     """Other names of the same contig, the most alike first."""
     has_prefix = name.startswith(_PREFIXES) and len(name) > 3
     bare = name[3:] if has_prefix else name
@@ -98,7 +98,7 @@ def _other_names(name: str) -> list[str]:
     return [other for other in names if other != name]
 
 
-def _is_second_mitochondrion(name: str, other: str) -> bool:
+def is_second_mitochondrion(name: str, other: str) -> bool:
     """Whether both name a mitochondrion, and not the same one with and without prefix."""
     bare = [text[3:] if text.startswith(_PREFIXES) else text for text in (name, other)]
     return bare[0] != bare[1] and set(bare) <= set(_MITOCHONDRIAL)

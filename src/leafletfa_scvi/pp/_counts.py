@@ -54,7 +54,8 @@ def splicing_from_counts(
     ------
     ValueError
         A count is not finite, negative or fractional; lengths or names do not match; names are
-        repeated; a junction has no label; or a total is above 16,777,216.
+        repeated; a junction has no label; ``var`` has other labels in a column ``atse_id``; or a
+        total is above 16,777,216.
 
     Examples
     --------
@@ -72,11 +73,26 @@ def splicing_from_counts(
     labels = _labels(atse_id, var.index, has_names)
     check_counts(matrix, "counts", obs.index, var.index)
 
+    _check_column(var, labels)
     codes, names = pd.factorize(labels)
     var[ATSE_KEY] = pd.Categorical.from_codes(codes, names)
     indptr, column, count, total = expand_counts(matrix, codes)
     source = "splicing_from_counts"
     return splicing_anndata(indptr, column, count, total, obs, var, source)
+
+
+def _check_column(var: pd.DataFrame, labels: np.ndarray) -> None:
+    """No column of ``var`` is in the place of the labels, unless it is these."""
+    if ATSE_KEY not in var:
+        return
+    differs = var[ATSE_KEY].astype(object).map(str).to_numpy() != labels
+    if differs.any():
+        i = int(differs.argmax())
+        raise ValueError(
+            f"var has a column {ATSE_KEY!r} already, which atse_id would replace: junction "
+            f"{var.index[i]!r} has {var[ATSE_KEY].iloc[i]!r} there and {labels[i]!r} in atse_id, "
+            f"{int(differs.sum())} differ in all. Drop or rename the column."
+        )
 
 
 def _as_csr(counts: Any) -> sp.csr_array:

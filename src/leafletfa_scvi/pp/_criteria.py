@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from leafletfa_scvi._arguments import check_numbers
 from leafletfa_scvi._constants import DATASET_SLOT
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def flag_column(var: pd.DataFrame, name: str, remedy: str) -> np.ndarray:
 
 def require_least(**values: tuple[float | None, float]) -> None:
     """Fail where a threshold given is below the least value that makes sense."""
+    check_numbers(**{name: value for name, (value, _) in values.items()})
     for name, (value, least) in values.items():
         if value is not None and not value >= least:
             raise ValueError(f"{name}={value}: expected at least {least}.")

@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
+from leafletfa_scvi._arguments import check_numbers
 from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._expand import expand_counts
@@ -202,6 +203,13 @@ def _check(
     reading: Any,
 ) -> None:
     """Refuse what cannot work before any file is read."""
+    check_numbers(
+        **{name: criteria[name] for name in ("min_reads", "min_cells", "min_samples")},
+        min_intron=criteria["min_length"],
+        max_intron=criteria["max_length"],
+        min_usage=min_usage,
+        max_junctions=grouping["max_junctions"],
+    )
     status = criteria["annotation_status"]
     if status not in ("any", "either", "both"):
         raise ValueError(f"annotation_status={status!r}: expected 'any', 'either' or 'both'.")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._arguments import check_column, check_numbers
 from leafletfa_scvi._constants import ACTIVITY_SLOT, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer
@@ -67,6 +67,7 @@ def pseudobulk(
     grouped = adata.obs.groupby(columns, observed=True, sort=True, dropna=True)
     codes = grouped.ngroup().fillna(-1).to_numpy(np.int64)  # -1 where a value is missing
     size = np.bincount(codes[codes >= 0], minlength=grouped.ngroups)
+    check_numbers(min_cells=min_cells)
     kept = np.flatnonzero(size >= min_cells)
     if not len(kept):
         raise ValueError(

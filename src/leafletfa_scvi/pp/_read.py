@@ -71,6 +71,7 @@ def read_all(
     listed = find_sources(inputs, format)
     check_cells(listed.sources)
     _check_barcodes(listed.sources, options)
+    _check_cell_tag(listed.sources, options)
     n_files = len(listed.sources)
     if options.bam.umi_tag is not None and options.bam.cell_tag is not None:
         listed = join_lanes(listed)
@@ -108,6 +109,17 @@ def read_all(
         _report_umis(record, options.bam.umi_tag)
     adata.uns["splicing"]["failed_files"] = failed_files
     return adata
+
+
+def _check_cell_tag(sources: Sequence[Source], options: ReadOptions) -> None:
+    """Refuse a tag of alignments where no input has any."""
+    tag = options.bam.cell_tag
+    if tag is not None and all(one.format != "bam" for one in sources):
+        raise ValueError(
+            f"cell_tag={tag!r} is a tag of alignments, but no input is a BAM or CRAM file: "
+            f"{sources[0].path} is read as {sources[0].format!r}. Leave cell_tag out, or name "
+            "the alignments."
+        )
 
 
 def _check_barcodes(sources: Sequence[Source], options: ReadOptions) -> None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -141,6 +142,8 @@ def _expand(name: str, format: str) -> pd.DataFrame:
     """Table of the files that one input names."""
     path = Path(name)
     if not path.exists():
+        if path.is_symlink():
+            raise FileNotFoundError(f"{name} is a link that leads to no file.")
         return pd.DataFrame({"path": expand_pattern(name, format)})
     refuse_by_product(path)
     if path.is_dir():
@@ -160,6 +163,8 @@ def _read_table(path: Path) -> pd.DataFrame | None:
         return None
     first = next(csv.reader(filter(str.strip, text.splitlines()), delimiter=separator), [""])
     has_header = "path" in first
+    if has_header:
+        _check_columns(first, str(path))
     if not has_header and not (first[0] and (path.parent / first[0]).exists()):
         return None
     header = 0 if has_header else None
@@ -199,8 +204,17 @@ def _check_rows(path: Path, rows: Any) -> None:
             )
 
 
+def _check_columns(names: Iterable[Any], what: str) -> None:
+    """No column twice."""
+    named = [name for name in names if name != ""]
+    repeated = [name for i, name in enumerate(named) if name in named[:i]]
+    if repeated:
+        raise ValueError(f"{what} has the column {repeated[0]!r} twice: rename or drop one.")
+
+
 def _from_table(table: pd.DataFrame, folder: Path, what: str) -> pd.DataFrame:
     """A copy with paths that do not depend on the folder of the table."""
+    _check_columns(table.columns, what)
     if "path" not in table:
         raise ValueError(f"{what} has the columns {list(table.columns)}: expected 'path'.")
     missing = table.index[table["path"].isna()]
@@ -220,9 +234,25 @@ def _from_table(table: pd.DataFrame, folder: Path, what: str) -> pd.DataFrame:
 
 def _check_distinct(table: pd.DataFrame) -> None:
     """No file twice."""
-    repeated = table["path"][table["path"].map(os.path.realpath).duplicated()]
-    if len(repeated):
-        raise ValueError(f"The file {repeated.iloc[0]} is named more than once.")
+    seen: dict[Any, str] = {}
+    for path in table["path"]:
+        earlier = seen.setdefault(os.path.realpath(path), path)
+        if earlier is not path:
+            raise ValueError(f"The file {path} is named more than once.")
+        if (number := _file_number(path)) is not None:
+            earlier = seen.setdefault(number, path)
+            if earlier is not path:
+                raise ValueError(f"{earlier} and {path} are hard links to one file: name one.")
+
+
+def _file_number(path: str) -> tuple[int, int] | None:
+    """What hard links to one file have in common; None where there is one name alone."""
+    try:
+        found = os.stat(path)
+    except OSError:  # said where it is read
+        return None
+    is_linked = stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and found.st_ino
+    return (found.st_dev, found.st_ino) if is_linked else None
 
 
 def check_cells(sources: Sequence[Source]) -> None:

@@ -22,7 +22,7 @@ from leafletfa_scvi.data._layers import named_layers
 from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._introns import introns
 from leafletfa_scvi.pp._part import FORWARD, MOTIFS, REVERSE, STRANDS, UNSTRANDED
-from leafletfa_scvi.pp._text import check_file
+from leafletfa_scvi.pp._text import check_file, line_error, open_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _IS_BASE: Final = np.isin(np.arange(256), list(b"ACGTUNRYSWKMBDHVX-*."))
 _WINDOW: Final = 1 << 20
 """Bases of the genome that are read at once."""
+_MAX_NAME: Final = 1 << 20
+"""Bytes of the first line of a genome."""
 
 _FORWARD_ENDS: Final = {b"GTAG": 2, b"GCAG": 3, b"ATAC": 4}
 _REVERSE_ENDS: Final = {b"CTAC": 2, b"CTGC": 3, b"GTAT": 4}
@@ -166,6 +168,19 @@ def _letters(
     return letters
 
 
+def _check_first_line(path: Path) -> None:
+    """Refuse a first line without end, of which pysam would keep all as the name of a contig."""
+    with open_bytes(os.fspath(path)) as file:
+        start = file.read(_MAX_NAME)
+    if len(start) == _MAX_NAME and b"\n" not in start:
+        raise line_error(
+            os.fspath(path),
+            1,
+            f"is longer than {_MAX_NAME:,} bytes: expected FASTA, which begins with the name of a "
+            "contig in a line of its own.",
+        )
+
+
 @contextmanager
 def open_genome(path: str | os.PathLike[str]) -> Iterator[pysam.FastaFile]:
     """Open a FASTA file for random access without writing beside it."""
@@ -173,6 +188,7 @@ def open_genome(path: str | os.PathLike[str]) -> Iterator[pysam.FastaFile]:
     if not path.exists():
         raise FileNotFoundError(f"There is no genome at {path}.")
     check_file(path, "FASTA file")
+    _check_first_line(path)
     with tempfile.TemporaryDirectory() as folder:
         # The index, if it must be made, is made beside this link.
         link = Path(folder) / path.name

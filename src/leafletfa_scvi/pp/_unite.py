@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from natsort import natsorted
 
+from leafletfa_scvi.pp._contigs import is_second_mitochondrion, other_names
 from leafletfa_scvi.pp._part import MOTIFS, STRANDS, JunctionPart
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def unite_parts(
     Raises
     ------
     ValueError
-        Files name a contig with and without the prefix ``chr``.
+        Files name a contig differently: with and without the prefix ``chr``, or the mitochondrion
+        by two of its names.
     """
     union = _Union()
     named = _Cells(sources)
@@ -70,12 +72,21 @@ def unite_parts(
     return _anndata(matrix, union, named.obs(annotation), report)
 
 
+def _named_twice(name: str, file: str, other: str, other_file: str) -> ValueError:
+    return ValueError(
+        f"{file} has the contig {name!r}, {other_file} the contig {other!r}: the same junctions "
+        "would be counted as different ones. Use files aligned to one genome, or rename the "
+        "contigs of some."
+    )
+
+
 class _Union:
     """Distinct junctions of all parts, each as two numbers: contig, start, strand; and end."""
 
     def __init__(self) -> None:
         self.contigs: dict[str, int] = {}
         self.files: dict[str, str] = {}
+        self.two_sequences: set[frozenset[str]] = set()
         self.place = self.end = np.empty(0, np.int64)
         self.motif = np.empty(0, np.int8)
         self.pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -92,15 +103,29 @@ class _Union:
             self._merge()
 
     def _check_contigs(self, part: JunctionPart, file: str) -> None:
-        """No contig has the prefix ``chr`` in one file and none in another."""
+        """No contig has one name in this file and another, as with ``chr``, in one before."""
         for name in part.contigs:
-            other = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
-            if self.files.get(other, file) != file and other not in part.contigs:
-                raise ValueError(
-                    f"{file} has the contig {name!r}, {self.files[other]} the contig {other!r}: "
-                    "the same junctions would be counted as different ones. Use files aligned to "
-                    "one genome, or rename the contigs of some."
-                )
+            for other in other_names(name):
+                if is_second_mitochondrion(name, other):
+                    if other in part.contigs:
+                        self.two_sequences.add(frozenset((name, other)))
+                elif self.files.get(other, file) != file and other not in part.contigs:
+                    raise _named_twice(name, file, other, self.files[other])
+
+    def _check_mitochondrion(self) -> None:
+        """It has one name, such as ``M`` or ``MT``, or those of the two sequences of hg19.
+
+        That these are two shows in any file that has both, which may be the last.
+        """
+        for name in natsorted(self.contigs):
+            for other in other_names(name):
+                pair = frozenset((name, other))
+                if (
+                    other in self.contigs
+                    and is_second_mitochondrion(name, other)
+                    and pair not in self.two_sequences
+                ):
+                    raise _named_twice(name, self.files[name], other, self.files[other])
 
     def _place(self, part: JunctionPart) -> np.ndarray:
         """Contig, start and strand of each junction in one number."""
@@ -131,6 +156,7 @@ class _Union:
 
     def finish(self) -> None:
         """Put contigs in natural order and junctions in that of the genome."""
+        self._check_mitochondrion()
         if self.pending:
             self._merge()
         names = natsorted(self.contigs)

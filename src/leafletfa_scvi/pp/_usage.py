@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi._arguments import check_numbers
 from leafletfa_scvi.pp._introns import introns, read_numbers, splice_sites
 from leafletfa_scvi.pp._part import REVERSE
 
@@ -98,6 +99,7 @@ def filter_usage(
     ValueError
         As :func:`splice_site_usage`, or ``min_usage`` is not between 0 and 1.
     """
+    check_numbers(min_usage=min_usage)
     if not 0 <= min_usage <= 1:
         raise ValueError(f"min_usage is {min_usage}: expected a share, from 0 to 1.")
     usage = splice_site_usage(junctions, reads)

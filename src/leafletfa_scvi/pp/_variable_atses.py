@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._arguments import check_column, check_numbers
 from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
 from leafletfa_scvi.data._atse import atse_codes
 from leafletfa_scvi.pp._totals import column_sums, junction_counts, require_splicing
@@ -122,6 +122,7 @@ def select_variable_atses(
     """
     require_splicing(adata)
     _check_arguments(n_top, fraction, fdr, annotation_weight)
+    check_numbers(min_cells=min_cells)
     codes, n_atses = atse_codes(adata, atse_key)
     counts = junction_counts(adata)
     if batch_key is None:
