@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -19,12 +18,14 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import RESULTS_SLOT
 from leafletfa_scvi.cli._console import UserError, one_line, quiet_libraries
 from leafletfa_scvi.cli._outputs import DATA_FILE, MODEL_FILE, staged
-from leafletfa_scvi.data._h5ad import write_h5ad
+from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
 from leafletfa_scvi.model._summary import check_free_names
 from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import anndata as ad
 
     from leafletfa_scvi.cli._console import Reporter
 
@@ -119,7 +120,7 @@ def read(path: Path) -> ad.AnnData:
     """The data set in a file, or a UserError saying why there is none."""
     try:
         check_file(path)
-        return ad.read_h5ad(path)
+        return read_h5ad(path)
     except Exception as error:
         raise UserError(f"Cannot read {path} as an .h5ad file: {one_line(error)}") from error
 

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import anndata
 import numpy as np
 import pyro
 from scvi.data import AnnDataManager
@@ -15,12 +14,13 @@ from scvi.data import AnnDataManager
 from leafletfa_scvi._files import recover, replacing
 from leafletfa_scvi._scvi import SAVE_KEYS, download
 from leafletfa_scvi.data import cell_fingerprints, match_cells
-from leafletfa_scvi.data._h5ad import write_h5ad
+from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
 from leafletfa_scvi.model._cells import CellsMixin
 from leafletfa_scvi.model._claims import check_claims, check_registry
 from leafletfa_scvi.model._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
+from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -312,7 +312,8 @@ def _saved_data(file: Path) -> AnnData | None:
     if not os.path.lexists(file):
         return None
     try:
-        return anndata.read_h5ad(file)
+        check_file(file)
+        return read_h5ad(file)
     except Exception as error:  # h5py and anndata raise many kinds
         raise ValueError(
             f"{file} cannot be read as an .h5ad file ({error}). Copy it again, or load the model "
