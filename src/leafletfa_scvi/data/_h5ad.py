@@ -107,6 +107,10 @@ def write_h5ad(adata: AnnData, path: Path, **options: Any) -> None:
         try:
             with h5py.File(target, "w") as file:
                 write_elem(file, "/", adata, dataset_kwargs=options)
+                if (
+                    adata.raw is None and "raw" in file
+                ):  # anndata 0.12 takes it for there if backed
+                    del file["raw"]
         except Exception as error:
             target.check(error)
             raise
