@@ -156,12 +156,21 @@ class PersistenceMixin(CellsMixin):
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
         model_file, data_file = _files_of(dir_path, prefix)
-        for _ in range(_TRIES):
+        for i in range(_TRIES):
             before = _stamp(model_file)
-            content = _read(dir_path, prefix, trust, backup_url)
-            found = _saved_data(data_file) if adata is None else adata
-            if _stamp(model_file) == before:  # else another process saved meanwhile
-                break
+            try:
+                content = _read(dir_path, prefix, trust, backup_url)
+                found = _saved_data(data_file) if adata is None else adata
+            except (ValueError, OSError):
+                if i + 1 == _TRIES or _stamp(model_file) == before:
+                    raise
+            else:
+                if _stamp(model_file) == before:  # else another process saved meanwhile
+                    break
+        else:
+            raise ValueError(
+                f"{model_file} is saved again and again: load it when that has ended."
+            )
         adata = found
         if adata is None:
             warnings.warn(_NO_DATA.format(file=data_file), UserWarning, stacklevel=2)
@@ -330,7 +339,7 @@ def _stamp(file: Path) -> tuple[int, ...] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-_TRIES = 5
+_TRIES = 20
 """How often files are read that other processes replace meanwhile."""
 _NO_DATA = (
     "There are no data beside the model ({file}): it is loaded without. Pass adata=..., or "
