@@ -84,6 +84,44 @@ def test_a_process_that_is_killed_leaves_the_old_or_the_new_files(tmp_path):
     assert OLD not in found[found.index(NEW) :]
 
 
+RECOVERING = STOPPED.split("targets =")[0] + textwrap.dedent("""
+    for name in ("replace", "rename", "unlink", "mkdir", "rmdir", "fsync"):
+        setattr(os, name, counted(getattr(os, name)))
+    recover(folder)
+    print(count)
+""")
+RECOVERING = RECOVERING.replace("import replacing", "import recover")
+
+
+def test_a_process_that_is_killed_while_it_recovers_leaves_that_to_the_next(tmp_path):
+    def is_mixed(folder):
+        found = content(folder)
+        return found["a"] == "new" and "other/d" in found
+
+    operations = range(int(stop(earlier(tmp_path / "all"), -1).stdout))
+    tried = ((i, tmp_path / f"try{i}") for i in operations)
+    between = next(i for i, path in tried if stop(earlier(path), i) and is_mixed(path))
+
+    def stopped(folder):
+        """Killed after the first move."""
+        assert stop(earlier(folder), between).returncode == -signal.SIGKILL
+        assert is_mixed(folder)
+        return folder
+
+    def again(folder, operation):
+        args = [sys.executable, "-c", RECOVERING, str(operation), str(folder)]
+        return subprocess.run(args, capture_output=True, text=True, check=False)
+
+    n_operations = int(again(stopped(tmp_path / "whole"), -1).stdout)
+    for operation in range(n_operations):
+        folder = stopped(tmp_path / str(operation))
+        assert again(folder, operation).returncode == -signal.SIGKILL
+        for home in (folder, folder / "other"):
+            recover(home)
+        assert content(folder) == NEW
+        assert not list(folder.rglob(f"{STAGING}*"))
+
+
 def test_a_failure_leaves_the_earlier_files(tmp_path):
     folder = earlier(tmp_path)
 

@@ -289,6 +289,13 @@ def test_a_file_where_a_folder_is_wanted(tmp_path, below):
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_folder_where_a_file_is_to_be_removed(tmp_path):
+    (tmp_path / "b").mkdir()
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "a", remove=[tmp_path / "b"]):
+        pass
+    assert os.listdir(tmp_path) == ["b"]
+
+
 def test_links_that_go_in_circles(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")

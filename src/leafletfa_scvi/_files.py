@@ -81,8 +81,8 @@ def replacing(*targets: Path, remove: Iterable[Path] = ()) -> Iterator[list[Path
     for home in distinct:
         recover(home)
         recover(home.parent)
-    for final in finals:
-        if final.is_dir():
+    for final in (*finals, *gone):
+        if final.is_dir() and not (final in gone and final.is_symlink()):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
     with ExitStack() as stack:
         staging = {home: _make_staging(stack, home) for home in distinct}

@@ -61,6 +61,19 @@ def test_an_empty_sparse_x(tmp_path):
     assert anndata.read_h5ad(tmp_path / "data.h5ad").X.nnz == 0
 
 
+@pytest.mark.parametrize("raw", [True, False])
+def test_files_are_read_from_disk_bit_by_bit(adata, tmp_path, raw):
+    if not raw:
+        adata.raw = None
+    write_h5ad(adata, tmp_path / "data.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "data.h5ad", backed="r+")
+    assert (backed.raw is not None) == raw
+    write_h5ad(backed, tmp_path / "again.h5ad")
+    again = anndata.read_h5ad(tmp_path / "again.h5ad")
+    assert (again.X != adata.X).nnz == 0
+    assert (again.raw is not None) == raw
+
+
 @pytest.mark.parametrize("size", [0, 100, 5000, 40_000])
 def test_a_full_disk_is_an_error_of_the_file(tmp_path, size):
     path = tmp_path / "data.h5ad"

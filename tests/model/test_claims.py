@@ -264,5 +264,5 @@ def test_names_that_other_code_calls_safe_are_not(content, tmp_path):
     torch.save({**content, "more": Call(print, "ran")}, buffer)
     (tmp_path / "model.pt").write_bytes(buffer.getvalue())
     with torch.serialization.safe_globals([print]):
-        with pytest.raises(ValueError, match=r"pickled Python objects \(__builtin__ print\)"):
+        with pytest.raises(ValueError, match=r"pickled Python objects \('__builtin__ print'\)"):
             Model.load(tmp_path, adata=False)

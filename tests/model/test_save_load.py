@@ -379,26 +379,38 @@ class TestFolder:
         with pytest.warns(UserWarning, match="no data beside the model"):
             assert lfa.LeafletFAModel.load(tmp_path / "model").adata is None
 
-    def test_a_save_while_loading_is_read_whole(self, model, small, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("with_data", [True, False])
+    @pytest.mark.filterwarnings("ignore:There are no data")
+    def test_a_save_while_loading_is_read_whole(self, model, tmp_path, monkeypatch, with_data):
         model.save(tmp_path / "model", save_anndata=True)
-        read, names = _persistence.read_model_file, []
+        data, names = _persistence.read_h5ad, []
 
-        def meanwhile(*args, **kwargs):
-            content = read(*args, **kwargs)
+        def meanwhile(file):
             if not names:
                 other = lfa.datasets.simulate_splicing(30, 20, 2, seed=4)
                 other.obs_names = [f"later_{i}" for i in range(30)]
                 lfa.LeafletFAModel.setup_anndata(other)
                 later = lfa.LeafletFAModel(other, 2)
-                later.save(tmp_path / "model", overwrite=True, save_anndata=True)
+                later.save(tmp_path / "model", overwrite=True, save_anndata=with_data)
                 names.extend(other.obs_names)
-            return content
+            return data(file)
+
+        monkeypatch.setattr(_persistence, "read_h5ad", meanwhile)
+        loaded = lfa.LeafletFAModel.load(tmp_path / "model")
+        assert list(loaded.cell_names_) == names
+        assert (loaded.adata is not None) == with_data
+
+    def test_saves_without_end_are_an_error(self, model, tmp_path, monkeypatch):
+        model.save(tmp_path / "model")
+        read = _persistence.read_model_file
+
+        def meanwhile(*args, **kwargs):
+            model.save(tmp_path / "model", overwrite=True)
+            return read(*args, **kwargs)
 
         monkeypatch.setattr(_persistence, "read_model_file", meanwhile)
-        loaded = lfa.LeafletFAModel.load(tmp_path / "model")
-        assert list(loaded.adata.obs_names) == names
-        assert list(loaded.cell_names_) == names
-        assert not loaded.is_trained_
+        with pytest.raises(ValueError, match=r"model\.pt is saved again and again"):
+            lfa.LeafletFAModel.load(tmp_path / "model", adata=False)
 
     def test_links_to_files_elsewhere(self, model, small, tmp_path):
         """Both files lie in another folder, where a stopped process leaves its list of moves."""

@@ -6,18 +6,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
-
-import anndata as ad
+from typing import TYPE_CHECKING, Final
 
 from leafletfa_scvi.cli._console import UserError, one_line
+from leafletfa_scvi.data._h5ad import read_h5ad
 from leafletfa_scvi.pp._text import check_file
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 _WALKER: Final = Path(__file__).with_name("_walk_h5ad.py")
 _CRASHES: Final = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV")
 
 
-def read(path: Path) -> ad.AnnData:
+def read(path: Path) -> AnnData:
     """The data set in a file, or a UserError saying why there is none."""
     try:
         check_file(path)
@@ -25,7 +27,7 @@ def read(path: Path) -> ad.AnnData:
         raise UserError(f"Cannot read {path} as an .h5ad file: {one_line(error)}") from error
     check_ends(path)
     try:
-        return ad.read_h5ad(path)
+        return read_h5ad(path)
     except Exception as error:
         raise UserError(f"Cannot read {path} as an .h5ad file: {one_line(error)}") from error
 

@@ -1,4 +1,4 @@
-"""Writing .h5ad files so that a full disk is an error and not the end of the process."""
+"""Reading .h5ad files that hold all they show; writing them so that a full disk is an error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import h5py
 from anndata.io import write_elem
 
@@ -16,7 +17,65 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+_LARGE, _DENSEST = 1 << 28, 5000
+"""Bytes from which on an array is looked at, and how far it may be compressed (gzip: 1,032)."""
 _OPTIONS = ("compression", "compression_opts")
+
+
+def read_h5ad(path: Path) -> AnnData:
+    """Read an .h5ad file as :func:`anndata.read_h5ad` does, if it holds all that it shows.
+
+    Somebody else's file could otherwise show the content of other files of whoever opens it, or
+    fill the memory.
+
+    Parameters
+    ----------
+    path
+        File to read.
+
+    Raises
+    ------
+    ValueError
+        A part of it is a link, lies in another file, or is much larger than what is stored of it.
+    Exception
+        As anndata and h5py raise where it is damaged.
+    """
+    with h5py.File(path, "r") as file:
+        _check_group(file, {_address(file)})
+    return anndata.read_h5ad(path)
+
+
+def _check_group(group: h5py.Group, seen: set[tuple[int, int]]) -> None:
+    for name in group:
+        where = f"{group.name.rstrip('/')}/{name}"
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            target = f"{getattr(link, 'filename', '')} {getattr(link, 'path', '')}".strip()
+            raise ValueError(f"{where} is a link to {target}. {_WHOLE}")
+        part = group[name]
+        if isinstance(part, h5py.Datatype):
+            continue
+        if _address(part) in seen:
+            raise ValueError(f"{where} is a part that stands elsewhere in the file, too. {_WHOLE}")
+        seen.add(_address(part))
+        if isinstance(part, h5py.Group):
+            _check_group(part, seen)
+        elif part.is_virtual or part.external:
+            raise ValueError(f"the values of {where} lie in other files. {_WHOLE}")
+        elif part.nbytes > max(_LARGE, _DENSEST * part.id.get_storage_size()):
+            raise ValueError(f"{where} claims {part.nbytes:,} bytes, of which few are stored")
+
+
+def _address(part: h5py.HLObject) -> tuple[int, int]:
+    """What is the same for two names of one part."""
+    found = h5py.h5o.get_info(part.id)
+    return found.fileno, found.addr
+
+
+_WHOLE = (
+    "If you trust whoever made the file, read it with anndata.read_h5ad and write it whole with "
+    "write_h5ad"
+)
 
 
 def write_h5ad(adata: AnnData, path: Path, **options: Any) -> None:
@@ -48,6 +107,8 @@ def write_h5ad(adata: AnnData, path: Path, **options: Any) -> None:
         try:
             with h5py.File(target, "w") as file:
                 write_elem(file, "/", adata, dataset_kwargs=options)
+                if adata.raw is None and "raw" in file:
+                    del file["raw"]  # anndata 0.12 takes it for there if backed
         except Exception as error:
             target.check(error)
             raise

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import anndata
 import numpy as np
 import pyro
 from scvi.data import AnnDataManager
@@ -15,12 +14,13 @@ from scvi.data import AnnDataManager
 from leafletfa_scvi._files import recover, replacing
 from leafletfa_scvi._scvi import SAVE_KEYS, download
 from leafletfa_scvi.data import cell_fingerprints, match_cells
-from leafletfa_scvi.data._h5ad import write_h5ad
+from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
 from leafletfa_scvi.model._cells import CellsMixin
 from leafletfa_scvi.model._claims import check_claims, check_registry
 from leafletfa_scvi.model._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
+from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -156,12 +156,21 @@ class PersistenceMixin(CellsMixin):
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
         model_file, data_file = _files_of(dir_path, prefix)
-        for _ in range(_TRIES):
+        for i in range(_TRIES):
             before = _stamp(model_file)
-            content = _read(dir_path, prefix, trust, backup_url)
-            found = _saved_data(data_file) if adata is None else adata
-            if _stamp(model_file) == before:  # else another process saved meanwhile
-                break
+            try:
+                content = _read(dir_path, prefix, trust, backup_url)
+                found = _saved_data(data_file) if adata is None else adata
+            except (ValueError, OSError):
+                if i + 1 == _TRIES or _stamp(model_file) == before:
+                    raise
+            else:
+                if _stamp(model_file) == before:  # else another process saved meanwhile
+                    break
+        else:
+            raise ValueError(
+                f"{model_file} is saved again and again: load it when that has ended."
+            )
         adata = found
         if adata is None:
             warnings.warn(_NO_DATA.format(file=data_file), UserWarning, stacklevel=2)
@@ -312,7 +321,8 @@ def _saved_data(file: Path) -> AnnData | None:
     if not os.path.lexists(file):
         return None
     try:
-        return anndata.read_h5ad(file)
+        check_file(file)
+        return read_h5ad(file)
     except Exception as error:  # h5py and anndata raise many kinds
         raise ValueError(
             f"{file} cannot be read as an .h5ad file ({error}). Copy it again, or load the model "
@@ -329,7 +339,7 @@ def _stamp(file: Path) -> tuple[int, ...] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-_TRIES = 5
+_TRIES = 20
 """How often files are read that other processes replace meanwhile."""
 _NO_DATA = (
     "There are no data beside the model ({file}): it is loaded without. Pass adata=..., or "

@@ -131,7 +131,7 @@ class _Steps:
         elif step in ("GLOBAL", "STACK_GLOBAL"):
             name = value if step == "GLOBAL" else " ".join(self._take(2))
             if name not in (_TENSOR, _ORDERED, *_STORAGES):
-                raise NotPlainError(name)
+                raise NotPlainError(f"{name[:60]!r}")
             stack.append(_Name(name))
         elif step == "REDUCE":
             what, parts = self._take(2)
@@ -139,7 +139,7 @@ class _Steps:
         elif step == "BINPERSID":
             stack.append(self._storage(*stack.pop()))
         elif step not in ("PROTO", "FRAME"):
-            raise NotPlainError(step)
+            raise NotPlainError("with a state of their own")
 
     def _take(self, n: int) -> list[Any]:
         """The last ``n`` on the stack."""
@@ -158,7 +158,7 @@ class _Steps:
         if what == _Name(_ORDERED) and parts == ():
             return OrderedDict()
         if what != _Name(_TENSOR):
-            raise NotPlainError(str(what))
+            raise NotPlainError("that call each other")
         return self._tensor(*parts[:4])
 
     def _storage(self, kind: str, dtype: Any, key: str, place: str, size: int) -> torch.Tensor:
