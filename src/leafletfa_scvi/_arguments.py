@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 def check_column(name: str, column: Any, slot: str = "obs") -> str:
@@ -25,3 +29,38 @@ def check_column(name: str, column: Any, slot: str = "obs") -> str:
     raise TypeError(
         f"Expected {name} to be the name of one column of adata.{slot}, found {column!r}. {remedy}"
     )
+
+
+def check_anndata(adata: Any, name: str | None = None) -> AnnData:
+    """``adata`` itself, if it is an AnnData.
+
+    Parameters
+    ----------
+    adata
+        What the user gave.
+    name
+        The argument, where there are several.
+
+    Raises
+    ------
+    TypeError
+        It is something else; the message says how to make an AnnData of it.
+    """
+    from anndata import AnnData
+
+    if isinstance(adata, AnnData):
+        return adata
+    kind, remedy = type(adata).__name__, ""
+    if isinstance(adata, str | bytes | PathLike):
+        remedy = " Read the file first, as anndata.read_h5ad(path)."
+    elif kind == "MuData":
+        remedy = " Pass one modality, as mdata.mod['splicing']."
+    elif hasattr(adata, "shape"):
+        remedy = (
+            " Make one of junction counts and ATSE labels with "
+            "leafletfa_scvi.pp.splicing_from_counts."
+        )
+    elif kind == "SplicingHoldout":
+        remedy = " Pass its .training or .hidden."
+    wanted = "an AnnData" if name is None else f"{name} to be an AnnData"
+    raise TypeError(f"Expected {wanted}, found a {kind}.{remedy}")

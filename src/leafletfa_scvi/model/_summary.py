@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.inference import STRENGTHS
@@ -138,6 +139,7 @@ class SummaryMixin(PosteriorMixin):
         target = self.adata if adata is None else adata
         if target is None:
             raise ValueError("The model was loaded without data: pass adata.")
+        check_anndata(target)
         if not overwrite:
             check_free_names(target, self.program_names)
         activities = self.get_cell_activities(target)

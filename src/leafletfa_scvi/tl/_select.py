@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scvi.utils import track
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi._warnings import UnsettledWarning
 from leafletfa_scvi.model import LeafletFAModel
@@ -309,9 +310,7 @@ def _options(name: str, given: Mapping[str, Any] | None, ours: set[str]) -> dict
 
 
 def _check_cells(adata: AnnData, numbers: list[int]) -> None:
-    n_cells = getattr(adata, "n_obs", None)
-    if n_cells is None:
-        raise TypeError(f"Expected an AnnData, found a {type(adata).__name__}.")
+    n_cells = check_anndata(adata).n_obs
     if numbers[-1] > n_cells:
         raise ValueError(
             f"Expected n_programs between 1 and the number of cells ({n_cells}), found "
