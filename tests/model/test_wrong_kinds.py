@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scvi
 from mudata import MuData
 
 import leafletfa_scvi as lfa
@@ -97,3 +98,32 @@ def test_a_remedy_is_named(gaps):
         MODEL.setup_anndata("cells.h5ad")
     with pytest.raises(TypeError, match="modality"):
         MODEL.setup_anndata(MuData({"splicing": gaps}))
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("name", ["load_query_data", "prepare_query_anndata"])
+def test_a_reference_that_is_no_model(gaps, wrong, name):
+    with pytest.raises(TypeError, match="reference_model to be a trained LeafletFAModel.*found a"):
+        getattr(MODEL, name)(gaps, wrong)
+
+
+@pytest.mark.parametrize("name", ["load_query_data", "prepare_query_anndata"])
+def test_a_reference_of_another_package(gaps, tmp_path, name):
+    gaps.X = gaps.layers["cell_by_junction_matrix"].toarray()
+    scvi.model.SCVI.setup_anndata(gaps)
+    other = scvi.model.SCVI(gaps)
+    with pytest.raises(TypeError, match="reference_model.*found a SCVI"):
+        getattr(MODEL, name)(gaps, other)
+    other.save(tmp_path / "other")
+    with pytest.raises(ValueError, match="or not by this package"):
+        getattr(MODEL, name)(gaps, tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["load_query_data", "prepare_query_anndata"])
+def test_a_reference_at_another_place(gaps, saved, tmp_path, name):
+    for place, message in (
+        (saved / "model.pt", "is a file: give the folder"),
+        (tmp_path, "no "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            getattr(MODEL, name)(gaps, place)

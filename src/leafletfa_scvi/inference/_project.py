@@ -65,16 +65,19 @@ def fit_activities(
     -------
     ``(B, K)`` Dirichlet concentrations; ``alpha`` for cells without any observed entry.
     """
-    out = torch.empty(entries.n_cells, psi.shape[1], dtype=torch.float32, device="cpu")
     kappa = None if concentration is None else concentration.detach().to(psi.device)
-    with ops.drawing(seed), torch.enable_grad():
+    with ops.drawing(seed), torch.inference_mode(False), torch.enable_grad():
+        out = torch.empty(entries.n_cells, psi.shape[1], dtype=torch.float32, device="cpu")
+        # Copies, as tensors made in inference mode have no part in gradients.
+        psi, alpha = psi.detach().clone(), alpha.detach().clone()
+        kappa = None if kappa is None else kappa.clone()
         for cells, part in entries.blocks(max_entries):
             out[cells] = _fit_block(
                 part.to(psi.device), psi, draw_psi, kappa, alpha, weight, n_steps
             ).cpu()
     observed = entries.totals if isinstance(entries, MultinomialEntries) else entries
-    out[observed.indptr.diff().cpu() == 0] = alpha.detach().cpu()
-    return out
+    empty = observed.indptr.diff().cpu() == 0
+    return torch.where(empty[:, None], alpha.detach().cpu(), out)
 
 
 def _fit_block(

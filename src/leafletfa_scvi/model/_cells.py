@@ -165,7 +165,13 @@ def positions(indices: Indices, names: np.ndarray | pd.Index) -> np.ndarray:
     if chosen.dtype == bool and chosen.shape != (n,):
         raise IndexError(f"Expected a mask of {n} cells, found shape {chosen.shape}.")
     if chosen.dtype != bool and chosen.dtype.kind not in "iu":
-        raise IndexError(f"Expected positions or a mask of cells, found {chosen.dtype} values.")
+        remedy = " Positions of names are adata.obs_names.get_indexer(names)."
+        raise IndexError(
+            f"Expected positions or a mask of cells, found {chosen.dtype} values."
+            + (remedy if all(isinstance(x, str) for x in chosen.reshape(-1)[:1]) else "")
+        )
+    if chosen.ndim > 1:
+        raise IndexError(f"Expected positions of cells in one list, found shape {chosen.shape}.")
     return np.arange(n)[chosen].reshape(-1)
 
 

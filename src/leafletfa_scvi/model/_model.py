@@ -11,7 +11,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField
 
-from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._arguments import check_anndata, check_whole
 from leafletfa_scvi._constants import (
     ATSE_KEY,
     CLUSTER_LAYER,
@@ -27,7 +27,7 @@ from leafletfa_scvi.model._prune import PruneMixin
 from leafletfa_scvi.model._query import QueryMixin
 from leafletfa_scvi.model._summary import SummaryMixin
 from leafletfa_scvi.model._training import TrainingMixin
-from leafletfa_scvi.model._training_options import check_positive, check_whole
+from leafletfa_scvi.model._training_options import check_positive
 from leafletfa_scvi.module import LeafletFAModule
 from leafletfa_scvi.ops import implicit_junctions
 

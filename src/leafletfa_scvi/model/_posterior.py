@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from leafletfa_scvi import inference, ops
+from leafletfa_scvi._arguments import check_inside
 from leafletfa_scvi.model._cells import CellPosterior, CellsMixin, Indices
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ class PosteriorMixin(CellsMixin):
         from scipy.stats import beta
 
         self._require_trained()
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"Expected level in (0, 1), found {level}.")
+        level = check_inside("level", level)
         if parameter == "psi":
             index, guide = self.junction_names, self.module.guide
             given = *guide.psi_marginal(), guide.psi_variance

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._arguments import check_anndata, check_once
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.data._layers import get_layer, named_layers, observed_entries
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def is_splicing(adata: AnnData) -> bool:
     """Whether there are both layers; else ``adata`` holds junction counts only, in ``X``."""
-    check_anndata(adata)
+    for slot, table in (("obs", check_anndata(adata).obs), ("var", adata.var)):
+        for column in table.columns[table.columns.duplicated()]:
+            check_once(table, column, slot)  # anndata cannot copy such a table
     return JUNCTION_LAYER in adata.layers and CLUSTER_LAYER in adata.layers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -99,7 +99,8 @@ def holdout_splicing(
     >>> bool((training.layers[reads] + hidden.layers[reads] != adata.layers[reads]).nnz)
     False
     """
-    if not 0 < fraction < 1:
+    is_number = isinstance(fraction, Real) and not isinstance(fraction, bool)
+    if not is_number or not 0 < fraction < 1:
         raise ValueError(f"Expected fraction above 0 and below 1, found {fraction!r}.")
     if not isinstance(seed, Integral) or seed < 0:
         raise ValueError(f"Expected seed to be a whole number from 0, found {seed!r}.")

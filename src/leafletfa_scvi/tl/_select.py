@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 from scvi.utils import track
 
-from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._arguments import check_anndata, check_whole
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi._warnings import UnsettledWarning
 from leafletfa_scvi.model import LeafletFAModel
-from leafletfa_scvi.model._training_options import check_whole
 from leafletfa_scvi.ops import drawing
 from leafletfa_scvi.tl._holdout import evaluate_holdout, holdout_splicing
 from leafletfa_scvi.tl._stability import Fit, check_share, compare_fits
