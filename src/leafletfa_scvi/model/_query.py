@@ -117,7 +117,8 @@ class QueryMixin(CellsMixin):
         """Bring an AnnData to the junctions of a reference, in its order.
 
         Junctions it lacks are added without any read, which counts as not observed, also where
-        the rest of their ATSE was observed; junctions the reference lacks are dropped.
+        the rest of their ATSE was observed; junctions the reference lacks are dropped. ``varm``
+        and ``varp`` follow the junctions; ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` stay.
 
         Parameters
         ----------
@@ -128,7 +129,8 @@ class QueryMixin(CellsMixin):
         return_reference_var_names
             Only return the junctions of the reference.
         inplace
-            Change ``adata`` itself, or return a new AnnData.
+            Change ``adata`` itself, or return a new AnnData. One on disk is then in memory, and
+            its file stays as it is.
         trust
             As in :meth:`load`, for a saved reference.
 
