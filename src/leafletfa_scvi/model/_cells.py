@@ -11,13 +11,14 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi import inference
-from leafletfa_scvi.data import match_cells
+from leafletfa_scvi.data import cell_fingerprints, match_cells
 from leafletfa_scvi.model._widths import WidthsMixin
+from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
+    from leafletfa_scvi.ops import MultinomialEntries
 
 Indices = Sequence[int] | Sequence[bool] | np.ndarray | slice | None
 
@@ -132,12 +133,16 @@ class CellsMixin(WidthsMixin):
         module = self.module
         kappa = module.site_mean("kappa")
         programs = module.guide.psi()
+        streams = None
+        if isinstance(entries, ObservedEntries):
+            streams = cell_fingerprints(entries)
         return inference.fit_activities(
             self._likelihood_entries(entries),
             programs.mean.detach(),
             programs.sample,
             kappa,
             module.activity_prior().detach(),
+            streams=streams,
             weight=float(module.model.activity_weight),
             n_steps=n_steps,
         )
