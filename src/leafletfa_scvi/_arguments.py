@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import Any
+from numbers import Integral, Real
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
 
 
 def check_numbers(**values: Any) -> None:
@@ -31,6 +36,10 @@ def check_column(name: str, column: Any, slot: str = "obs") -> str:
     if isinstance(column, str):
         return column
     several = isinstance(column, list | tuple | set) or hasattr(column, "__array__")
+    if hasattr(column, "__array__") and len(column) > 4:
+        found = f"a {type(column).__name__} of {len(column)} values"
+    else:
+        found = repr(column)
     remedy = (
         f"Join several columns into one first, as adata.{slot}['both'] = "
         f"adata.{slot}['a'].astype(str) + '_' + adata.{slot}['b'].astype(str)."
@@ -38,5 +47,70 @@ def check_column(name: str, column: Any, slot: str = "obs") -> str:
         else "Pass the name of the column alone, as a string."
     )
     raise TypeError(
-        f"Expected {name} to be the name of one column of adata.{slot}, found {column!r}. {remedy}"
+        f"Expected {name} to be the name of one column of adata.{slot}, found {found}. {remedy}"
     )
+
+
+def check_once(table: pd.DataFrame, column: str, slot: str = "obs") -> None:
+    """Check that ``adata.obs`` (or ``var``) has not several columns of this name.
+
+    Raises
+    ------
+    ValueError
+        There are several, so that the name does not tell which one is meant.
+    """
+    number = int((table.columns == column).sum())
+    if number > 1:
+        raise ValueError(
+            f"adata.{slot} has {number} columns {column!r}: rename all but one, or drop them, as "
+            f"adata.{slot} = adata.{slot}.loc[:, ~adata.{slot}.columns.duplicated()]."
+        )
+
+
+def check_whole(name: str, value: Any, least: int) -> int:
+    """``value`` as an int of at least ``least``, else a ValueError that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"Expected {name} to be a whole number from {least}, found {value!r}.")
+    return int(value)
+
+
+def check_inside(name: str, value: Any) -> float:
+    """``value`` as a number in (0, 1), else a ValueError that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < 1.0:
+        raise ValueError(f"Expected {name} in (0, 1), found {value!r}.")
+    return float(value)
+
+
+def check_anndata(adata: Any, name: str | None = None) -> AnnData:
+    """``adata`` itself, if it is an AnnData.
+
+    Parameters
+    ----------
+    adata
+        What the user gave.
+    name
+        The argument, where there are several.
+
+    Raises
+    ------
+    TypeError
+        It is something else; the message says how to make an AnnData of it.
+    """
+    from anndata import AnnData
+
+    if isinstance(adata, AnnData):
+        return adata
+    kind, remedy = type(adata).__name__, ""
+    if isinstance(adata, str | bytes | PathLike):
+        remedy = " Read the file first, as anndata.read_h5ad(path)."
+    elif kind == "MuData":
+        remedy = " Pass one modality, as mdata.mod['splicing']."
+    elif hasattr(adata, "shape"):
+        remedy = (
+            " Make one of junction counts and ATSE labels with "
+            "leafletfa_scvi.pp.splicing_from_counts."
+        )
+    elif kind == "SplicingHoldout":
+        remedy = " Pass its .training or .hidden."
+    wanted = "an AnnData" if name is None else f"{name} to be an AnnData"
+    raise TypeError(f"Expected {wanted}, found a {kind}.{remedy}")

@@ -538,3 +538,15 @@ def test_version_and_help_answer_without_heavy_imports(tmp_path):
         )
         assert expected in done.stdout
         assert done.stdout.endswith("set()\n")
+
+
+def test_fit_names_a_remedy_for_columns_that_the_command_line_has(data, run, tmp_path):
+    adata = ad.read_h5ad(data)
+    adata.obs["SP_1"] = 1.0
+    own = tmp_path / "own.h5ad"
+    adata.write_h5ad(own)
+    code, _, err = run("fit", own, "--n-programs", 2, "--max-epochs", 1, "--overwrite")
+    assert code == 2
+    assert "obs['SP_1']" in err
+    assert "rename or remove it, in the input file" in err
+    assert "overwrite=True" not in err

@@ -57,3 +57,31 @@ def test_missing_columns():
     adata.var["atse_id"] = "a"
     assert resolve_atse_key(adata) == "atse_id"
     assert resolve_atse_key(adata, None) is None
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, set, lambda x: {x[0]: 1}, np.array, lambda x: str(x[0]).encode()]
+)
+def test_labels_are_text_or_numbers(small, kind):
+    labels = [kind([str(x)]) for x in small.var["atse_id"]]
+    small.var["atse_id"] = pd.Series(labels, index=small.var_names, dtype=object)
+    with pytest.raises(ValueError, match="expected text or a number"):
+        atse_codes(small)
+
+
+@pytest.mark.parametrize("dtype", [object, "category"])
+def test_labels_are_not_text_and_numbers(small, dtype):
+    labels = [i % 5 if i % 2 else str(i % 5) for i in range(small.n_vars)]
+    small.var["atse_id"] = pd.Series(labels, index=small.var_names, dtype=dtype)
+    with pytest.raises(ValueError, match=r"text and other labels, such as '0' .* and 1 for"):
+        atse_codes(small)
+
+
+@pytest.mark.parametrize("dtype", [object, "string", "Int64"])
+def test_missing_labels_of_any_type(small, dtype):
+    labels = [
+        pd.NA if i == 3 else (i if dtype == "Int64" else str(i)) for i in range(small.n_vars)
+    ]
+    small.var["atse_id"] = pd.Series(labels, index=small.var_names, dtype=dtype)
+    with pytest.raises(ValueError, match="has no label for junction"):
+        atse_codes(small)

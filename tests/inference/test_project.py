@@ -172,3 +172,31 @@ def test_inside_no_grad_too(adata, psi):
     with torch.no_grad():
         inside = fitted(adata, psi, n_steps=10)
     np.testing.assert_array_equal(inside, fitted(adata, psi, n_steps=10))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_cells_are_fitted_apart(adata, psi, shared):
+    entries = lfa.data.observed_entries(adata)
+    prints = lfa.data.cell_fingerprints(entries)
+    codes = torch.from_numpy(lfa.data.atse_codes(adata, "atse")[0])
+    kappa, alpha = torch.tensor(20.0), torch.tensor([0.6, 0.4])
+
+    def fit(cells, **options):
+        some = entries.select(torch.from_numpy(cells))
+        none = codes[:0]
+        some = multinomial_entries(some, codes, none, surplus="drop") if shared else some
+        streams = prints[cells]
+        draw = torch.distributions.Beta(40 * psi + 1, 41 - 40 * psi).sample
+        return fit_activities(some, psi, draw, kappa, alpha, streams=streams, **options).numpy()
+
+    everyone = np.arange(entries.n_cells)
+    whole = fit(everyone)
+    for cells in (everyone[::-1].copy(), everyone[3:9], everyone[5:6]):
+        np.testing.assert_allclose(fit(cells), whole[cells], rtol=0.01)
+    np.testing.assert_allclose(fit(everyone, max_entries=300), whole, rtol=0.01)
+    other = entries.select(torch.zeros(4, dtype=torch.int64))
+    if not shared:  # one content, other random numbers
+        apart = fit_activities(
+            other, psi, lambda: psi, kappa, alpha, streams=np.arange(4, dtype=np.uint64) * 1000
+        )
+        assert not torch.equal(apart[0], apart[1])

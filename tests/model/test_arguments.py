@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -251,3 +253,119 @@ def test_devices_reach_the_trainer(model, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             model.train(**QUICK, accelerator="cpu", devices=devices)
     assert given == [("cpu", 1), ("cpu", "auto")]
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "many", True, math.nan])
+def test_batch_sizes_and_draws_are_whole_numbers(labelled, value):
+    with pytest.raises(ValueError, match="batch_size to be a whole number from 1"):
+        labelled.get_elbo(1, batch_size=value)
+    with pytest.raises(ValueError, match="batch_size to be a whole number from 1"):
+        lfa.data.cell_loader(labelled._training_entries(), value)
+    with pytest.raises(ValueError, match="n_samples to be a whole number from 1"):
+        labelled.differential_splicing(idx1=[0], n_samples=value)
+    assert np.isfinite(labelled.get_elbo(1, batch_size=np.int64(30)))
+
+
+@pytest.mark.parametrize("value", ["a", None, -1, 1.5, True, 2**70])
+def test_seeds_of_draws_are_whole_numbers(labelled, value):
+    for method, options in (("differential_splicing", {"idx1": [0]}), ("program_markers", {})):
+        with pytest.raises(ValueError, match="Expected seed to be"):
+            getattr(labelled, method)(n_samples=2, seed=value, **options)
+
+
+@pytest.mark.parametrize("value", ["a", None, -1, math.nan, True, 1])
+def test_shares_are_numbers(labelled, value):
+    calls = {
+        "delta": lambda: labelled.program_markers(delta=value),
+        "fdr_target": lambda: labelled.program_markers(fdr_target=value),
+        "level": lambda: labelled.posterior_summary(level=value),
+        "level in": lambda: labelled.get_credible_intervals("psi", level=value),
+        "fraction": lambda: lfa.tl.holdout_splicing(labelled.adata, value),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=f"Expected {name}"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "group1", [np.array(["a"]), pd.Series(["a"]), pd.Index(["a"]), ("a",), {"a"}, np.str_("a")]
+)
+def test_groups_in_any_container(labelled, group1):
+    labelled.adata.obs["group"] = np.where(np.arange(labelled.adata.n_obs) < 30, "a", "b")
+    found = labelled.differential_splicing(groupby="group", group1=group1, n_samples=3)
+    assert set(found["comparison"]) == {"a vs rest"}
+    against = labelled.differential_splicing(
+        groupby="group", group1=group1, group2=np.array(["b"]), n_samples=3
+    )
+    assert set(against["comparison"]) == {"a vs b"}
+
+
+@pytest.mark.parametrize("group1", [1, 1.0, np.int64(1), np.float32(1), [1], range(1, 2)])
+@pytest.mark.parametrize("dtype", [int, float])
+def test_groups_are_the_same_numbers_in_any_type(labelled, group1, dtype):
+    labels = np.where(np.arange(labelled.adata.n_obs) < 30, 1, 2).astype(dtype)
+    labelled.adata.obs["number"] = labels
+    found = labelled.differential_splicing(groupby="number", group1=group1, n_samples=3)
+    assert set(found["comparison"]) == {f"{labels[0]} vs rest"}
+
+
+def test_masks_and_several_groups_are_told_from_a_group(labelled):
+    obs = labelled.adata.obs
+    obs["group"] = np.where(np.arange(len(obs)) < 30, "a", "b")
+    mask = obs["group"] == "a"
+    for given in (mask, mask.to_numpy(), list(mask)):
+        with pytest.raises(ValueError, match="found a mask of cells: pass it as idx1"):
+            labelled.differential_splicing(groupby="group", group1=given)
+    with pytest.raises(ValueError, match="group2 to be one group"):
+        labelled.differential_splicing(groupby="group", group1="a", group2=["a", "b"])
+    with pytest.raises(TypeError, match=r"found a Series of \d+ values"):
+        labelled.differential_splicing(groupby=obs["group"])
+    with pytest.raises(IndexError, match=r"adata\.obs_names\.get_indexer"):
+        labelled.get_cell_activities(indices=labelled.adata.obs_names[:3])
+    with pytest.raises(IndexError, match="in one list"):
+        labelled.get_cell_activities(indices=np.zeros((2, 2), int))
+
+
+@pytest.mark.parametrize("slot", ["obs", "var"])
+def test_two_columns_of_one_name(labelled, slot):
+    adata, name = labelled.adata.copy(), {"obs": "batch", "var": "atse_id"}[slot]
+    adata.obs["batch"] = np.where(np.arange(adata.n_obs) < 30, "a", "b")
+    table = getattr(adata, slot)
+    setattr(adata, slot, pd.concat([table, table[[name]]], axis=1))
+    calls = [
+        lambda: labelled.differential_splicing(adata, groupby="batch", n_samples=3),
+        lambda: lfa.pp.pseudobulk(adata, "batch"),
+        lambda: lfa.pp.filter_atses(adata),
+        lambda: lfa.pp.qc_metrics(adata),
+    ]
+    if slot == "var":
+        calls.append(lambda: lfa.LeafletFAModel.setup_anndata(adata))
+    for call in calls:
+        with pytest.raises(ValueError, match=rf"adata\.{slot} has 2 columns '{name}'"):
+            call()
+
+
+def test_no_training_in_inference_mode(small):
+    lfa.LeafletFAModel.setup_anndata(small)
+    quick = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False}
+    model = lfa.LeafletFAModel(small, 2)
+    with torch.inference_mode():
+        with pytest.raises(RuntimeError, match=r"call train outside inference_mode\(\)"):
+            model.train(**quick)
+        lfa.LeafletFAModel.setup_anndata(small)
+        built = lfa.LeafletFAModel(small, 2)
+    with pytest.raises(RuntimeError, match="built or loaded within"):
+        built.train(**quick)
+
+
+def test_new_cells_in_inference_mode(labelled, tmp_path):
+    new = labelled.adata[:5].copy()
+    for name in ("cell_by_junction_matrix", "cell_by_cluster_matrix"):
+        new.layers[name] = new.layers[name] * 2
+    outside = labelled.get_latent_representation(new)
+    labelled.save(tmp_path / "model")
+    with torch.inference_mode():
+        np.testing.assert_array_equal(labelled.get_latent_representation(new), outside)
+        again = lfa.LeafletFAModel.load(tmp_path / "model", adata=False)
+        np.testing.assert_array_equal(again.get_latent_representation(new), outside)
+    np.testing.assert_array_equal(again.get_latent_representation(new), outside)

@@ -348,3 +348,73 @@ class TestPrepare:
     def test_stored_layers_stay_sparse(self, reference, partial):
         full = LeafletFAModel.prepare_query_anndata(partial[0], reference, inplace=False)
         assert all(sp.issparse(full.layers[name]) for name in LAYERS)
+
+    @pytest.fixture
+    def rich(self, partial):
+        """Cells that lack junctions, with something in every slot."""
+        part, rng = partial[0], np.random.default_rng(1)
+        part.raw = part[:, :7].copy()
+        n_cells, n_junctions = part.shape
+        part.obsp["near"] = sp.random(n_cells, n_cells, 0.2, "csr", random_state=1)
+        part.obsm["umap"] = rng.normal(size=(n_cells, 2))
+        part.varm["whole"] = np.arange(2 * n_junctions).reshape(-1, 2)
+        part.varm["table"] = pd.DataFrame({"a": np.arange(n_junctions)}, part.var_names)
+        part.varm["sparse"] = sp.csr_matrix(part.varm["whole"])
+        part.varp["pairs"] = sp.random(n_junctions, n_junctions, 0.2, "csr", random_state=2)
+        part.varp["dense"] = rng.normal(size=(n_junctions, n_junctions))
+        part.uns["nested"] = {"a": 1}
+        return part
+
+    @pytest.mark.parametrize("on_disk", [False, True])
+    @pytest.mark.parametrize("inplace", [False, True])
+    def test_all_slots_are_kept(self, reference, rich, tmp_path, on_disk, inplace):
+        before, given = rich.copy(), rich
+        if on_disk:
+            rich.write_h5ad(tmp_path / "query.h5ad")
+            given = anndata.read_h5ad(tmp_path / "query.h5ad", backed="r")
+            stored = (tmp_path / "query.h5ad").read_bytes()
+        found = LeafletFAModel.prepare_query_anndata(given, reference, inplace=inplace)
+        found = given if inplace else found
+        assert not found.isbacked
+        assert list(found.var_names) == list(reference.junction_names)
+        assert (found.obsp["near"] != before.obsp["near"]).nnz == 0
+        np.testing.assert_array_equal(found.obsm["umap"], before.obsm["umap"])
+        assert list(found.raw.var_names) == list(before.raw.var_names)
+        assert (sp.csr_matrix(found.raw.X) != sp.csr_matrix(before.raw.X)).nnz == 0
+        there = found.var_names[found.var_names.isin(before.var_names)]
+        at, source = (x.var_names.get_indexer(there) for x in (found, before))
+        missing = np.setdiff1d(np.arange(found.n_vars), at)
+        whole, table = found.varm["whole"], found.varm["table"]
+        np.testing.assert_array_equal(whole[at], before.varm["whole"][source])
+        assert np.isnan(whole[missing]).all()
+        np.testing.assert_array_equal(table.iloc[at]["a"], source)
+        assert table.iloc[missing]["a"].isna().all()
+        assert (found.varm["sparse"][at] != before.varm["sparse"][source]).nnz == 0
+        for key in ("pairs", "dense"):
+            kept, was = found.varp[key][at][:, at], before.varp[key][source][:, source]
+            assert (kept != was).sum() == 0
+        assert np.isnan(found.varp["dense"][missing]).all()
+        found.uns["nested"]["a"] = 2
+        assert inplace or rich.uns["nested"]["a"] == 1
+        found.write_h5ad(tmp_path / "found.h5ad")
+        reference.get_cell_activities(found)
+        if on_disk:
+            assert (tmp_path / "query.h5ad").read_bytes() == stored
+
+    def test_a_mere_order_keeps_the_types_of_annotation(self, reference, new):
+        new.varm["whole"] = np.arange(new.n_vars)[:, None]
+        new.varm["text"] = np.array(new.var_names, dtype=object)[:, None]
+        shuffled = new[:, ::-1].copy()
+        LeafletFAModel.prepare_query_anndata(shuffled, reference)
+        order = new.var_names.get_indexer(shuffled.var_names)
+        assert shuffled.varm["whole"].dtype == new.varm["whole"].dtype
+        np.testing.assert_array_equal(shuffled.varm["whole"][:, 0], order)
+        assert list(shuffled.varm["text"][:, 0]) == list(shuffled.var_names)
+
+    def test_a_view_becomes_an_anndata_of_its_own(self, reference, rich):
+        view = rich[5:15]
+        LeafletFAModel.prepare_query_anndata(view, reference)
+        assert view.shape == (10, len(reference.junction_names))
+        assert (view.obsp["near"] != rich.obsp["near"][5:15, 5:15]).nnz == 0
+        assert view.raw.shape == (10, 7)
+        assert rich.n_vars != view.n_vars

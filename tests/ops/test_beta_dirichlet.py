@@ -298,3 +298,20 @@ def test_no_elements():
     assert ops.draw_beta(a, a).shape == (0, 3)
     assert ops.draw_dirichlet(a).shape == (0, 3)
     assert ops.beta_divergence(a, a, a[:, :1], a[:, :1]).shape == (0, 3)
+
+
+def test_rows_of_one_stream_are_drawn_alike():
+    concentration = torch.tensor([[0.5, 2.0, 3.0]]).expand(4, 3).contiguous()
+    streams = np.array([9, 2**63 + 5, 9, 0], np.uint64)
+    torch.manual_seed(0)
+    drawn = ops.draw_dirichlet(concentration, streams)
+    assert torch.equal(drawn[0], drawn[2])
+    assert len(torch.unique(drawn, dim=0)) == 3
+    torch.manual_seed(0)
+    turned = ops.draw_dirichlet(concentration, streams[::-1].copy())
+    assert torch.equal(turned.flip(0), drawn)
+    torch.manual_seed(0)
+    first = ops.draw_dirichlet(concentration)
+    torch.manual_seed(0)
+    by_place = np.arange(4, dtype=np.uint64) * 3
+    assert torch.equal(ops.draw_dirichlet(concentration, by_place), first)

@@ -72,7 +72,7 @@ def run_fit(
     try:
         lfa.LeafletFAModel.setup_anndata(adata, **setup)
         model = lfa.LeafletFAModel(adata, **options)
-        check_free_names(adata, model.program_names)
+        check_free_names(adata, model.program_names, "in the input file or in a copy of it")
     except BAD_DATA as error:
         raise UserError(one_line(error)) from error
     reporter.stage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,26 +27,31 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
     Parameters
     ----------
     adata
-        Cells x junctions; not changed.
+        Cells x junctions; not changed. One on disk is read into memory.
     names
         ``(P,)`` unique junction names.
 
     Returns
     -------
     AnnData
-        With ``obs``, ``obsm``, ``uns`` and the columns of ``var`` of ``adata``, ``var`` missing
-        where a junction was added.
+        With ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` of ``adata`` as they are, and its
+        ``var``, ``varm`` and ``varp`` by junction. For junctions that were added, these are
+        missing: NaN, None in arrays of objects, and not stored in sparse matrices.
 
     Raises
     ------
     ValueError
         The arrays of a sparse layer do not fit together.
     """
+    if adata.isbacked:
+        adata = adata.to_memory()
     for name, layer in named_layers(adata).items():
         if sp.issparse(layer):
             check_sparse(layer, name, adata)
     target = pd.Index(names)
     place = target.get_indexer(adata.var_names)
+    source = adata.var_names.get_indexer(target)
+    raw = adata.raw
     layers = {
         name: _spread(layer, place, len(target)) for name, layer in named_layers(adata).items()
     }
@@ -55,7 +61,20 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
         var=_nullable(adata.var, target).reindex(target),
         layers=layers,
         obsm={key: value.copy() for key, value in adata.obsm.items()},
-        uns={key: value for key, value in adata.uns.items() if not key.startswith("_scvi")},
+        obsp={key: value.copy() for key, value in adata.obsp.items()},
+        varm={key: _of_junctions(value, source, target) for key, value in adata.varm.items()},
+        varp={
+            key: _of_junctions(_of_junctions(value, source, target).T, source, target).T
+            for key, value in adata.varp.items()
+        },
+        uns={
+            key: deepcopy(value)
+            for key, value in adata.uns.items()
+            if not str(key).startswith("_scvi")
+        },
+        raw=None
+        if raw is None
+        else {"X": raw.X.copy(), "var": raw.var.copy(), "varm": dict(raw.varm)},
     )
 
 
@@ -90,6 +109,27 @@ def _nullable(var: pd.DataFrame, target: pd.Index) -> pd.DataFrame:
     if target.isin(var.index).all():
         return var
     return var.astype(dict.fromkeys(var.select_dtypes("bool").columns, "boolean"))
+
+
+def _of_junctions(values: Any, source: np.ndarray, target: pd.Index) -> Any:
+    """Rows of ``values`` at ``source`` for the junctions ``target``, missing where it is -1."""
+    if isinstance(values, pd.DataFrame):
+        return _nullable(values, target).reindex(target)
+    there = source >= 0
+    if there.all():
+        return values[source]
+    if sp.issparse(values):
+        chosen = sp.csr_matrix(values)[source[there]].tocoo()
+        rows = np.flatnonzero(there)[chosen.row]
+        shape = len(source), values.shape[1]
+        return sp.csr_matrix((chosen.data, (rows, chosen.col)), shape)
+    values = np.asarray(values)
+    kind = values.dtype if values.dtype.kind in "fcO" else np.dtype(np.float64)
+    if values.dtype.kind not in "biufc":
+        kind = np.dtype(object)
+    out = np.full((len(source), *values.shape[1:]), None if kind.hasobject else np.nan, kind)
+    out[there] = values[source[there]]
+    return out
 
 
 def _spread(matrix: Any, place: np.ndarray, n_columns: int) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from numbers import Number
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._arguments import check_column, check_once
 from leafletfa_scvi._constants import ATSE_KEY
 
 if TYPE_CHECKING:
@@ -70,14 +72,21 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
         ``atse_key`` is not the name of one column.
     ValueError
         A junction has no label: a missing value, a blank, or a text such as ``"nan"`` or
-        ``"None"`` that one was turned into.
+        ``"None"`` that one was turned into. Or a label is neither text nor a number, labels are
+        partly text and partly numbers, or there are several such columns.
     """
     if check_column("atse_key", atse_key, "var") not in adata.var:
         raise KeyError(
             f"Column {atse_key!r} is missing: adata.var holds {list(adata.var.columns)}. "
             "Store the ATSE label of every junction there."
         )
-    codes, labels = pd.factorize(adata.var[atse_key])
+    check_once(adata.var, atse_key, "var")
+    column = adata.var[atse_key]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)  # of any kind
+    if column.dtype == object:
+        _check_kinds(column, atse_key)
+    codes, labels = pd.factorize(column)
     empty = [i for i, text in enumerate(labels) if str(text).strip().lower() in _NO_LABEL]
     missing = np.flatnonzero((codes < 0) | np.isin(codes, empty))
     if len(missing):
@@ -88,3 +97,27 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
             f"{len(missing)} of {len(codes)} in all. Label every junction, or drop those without."
         )
     return codes.astype(np.int64), len(labels)
+
+
+def _check_kinds(column: pd.Series, atse_key: str) -> None:
+    """Labels are all text, or all numbers or times, but for missing ones."""
+    junctions: dict[bool, object] = {}
+    labels: dict[bool, object] = {}
+    for junction, label in zip(column.index, column, strict=True):
+        if label is None or label is pd.NA or label is pd.NaT:
+            continue
+        if not isinstance(label, str | Number | np.bool_ | datetime | np.datetime64):
+            raise ValueError(
+                f"adata.var[{atse_key!r}] has the label {label!r}, a {type(label).__name__}, for "
+                f"junction {junction!r}: expected text or a number. Make text of labels, as "
+                f"adata.var[{atse_key!r}].astype(str)."
+            )
+        if label == label:  # not NaN
+            junctions.setdefault(isinstance(label, str), junction)
+            labels.setdefault(isinstance(label, str), label)
+    if len(labels) > 1:
+        raise ValueError(
+            f"adata.var[{atse_key!r}] has text and other labels, such as {labels[True]!r} for "
+            f"junction {junctions[True]!r} and {labels[False]!r} for {junctions[False]!r}. Make "
+            f"text of all, as adata.var[{atse_key!r}].astype(str)."
+        )

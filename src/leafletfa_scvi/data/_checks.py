@@ -6,9 +6,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from anndata import AnnData
-from mudata import MuData
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
 from leafletfa_scvi.data._layers import (
@@ -20,6 +19,7 @@ from leafletfa_scvi.data._layers import (
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
     from leafletfa_scvi.data._layers import LayerBlock, LayerValues
     from leafletfa_scvi.ops import ObservedEntries
@@ -106,7 +106,8 @@ def splicing_data(
         The message names the layer, the first such cell and junction, and the remedy.
     """
     codes, key = fixed_atses, None
-    if codes is None and isinstance(adata, AnnData):
+    check_anndata(adata)
+    if codes is None:
         key = resolve_atse_key(adata, atse_key)
         codes = None if key is None else atse_codes(adata, key)[0]
     entries = checked_entries(
@@ -168,12 +169,7 @@ def check_axes(adata: AnnData) -> None:
     ValueError
         There are no cells or junctions, or two have the same name.
     """
-    if not isinstance(adata, AnnData):
-        advice = " Pass one modality, as mdata.mod['splicing']."
-        raise TypeError(
-            f"Expected an AnnData, found a {type(adata).__name__}."
-            + (advice if isinstance(adata, MuData) else "")
-        )
+    check_anndata(adata)
     axes = (
         ("cell", "obs_names", adata.obs_names),
         ("junction", "var_names", adata.var_names),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypedDict
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
+from leafletfa_scvi._arguments import check_whole
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -80,6 +82,8 @@ def cell_loader(
     shuffle
         Draw the cells anew at each pass, from torch's random state.
     """
+    if batch_size is not None:
+        batch_size = check_whole("batch_size", batch_size, 1)
     if batch_size is None or batch_size >= entries.n_cells:
         return DataLoader(_Whole(entries), batch_size=None, sampler=SequentialSampler(range(1)))
     batches = _Batches(entries.n_cells, batch_size, shuffle)

@@ -8,17 +8,18 @@ import torch
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
-from leafletfa_scvi.inference._em import fit_em
-from leafletfa_scvi.inference._prior import program_prior
-from leafletfa_scvi.inference._start import Start
+from leafletfa_scvi.inference._em import simplex
 from leafletfa_scvi.ops import MultinomialEntries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+
     from leafletfa_scvi.ops import ObservedEntries
 
 _EM_ITERATIONS = 60
+_TOLERANCE, _LONGEST_STEP = 1e-7, 32.0
 _LEARNING_RATE, _DECAY = 0.05, 0.05
 
 
@@ -29,6 +30,7 @@ def fit_activities(
     concentration: torch.Tensor | None,
     alpha: torch.Tensor,
     *,
+    streams: np.ndarray | None = None,
     weight: float = 1.0,
     n_steps: int = 150,
     max_entries: int = 1 << 22,
@@ -37,8 +39,10 @@ def fit_activities(
     """Dirichlet posterior of the activities of cells, programs and their uncertainty fixed.
 
     Each cell is fitted by EM from equal activities, then by stochastic gradient steps on its share
-    of the ELBO, as in training. Cells do not influence each other beyond the draws of psi, and
-    the random state of torch is left as it was.
+    of the ELBO, as in training. Cells do not influence each other: programs are drawn alike for
+    all, and with ``streams`` a cell's activities do not hang on its place either, but for
+    rounding (on the CPU; elsewhere they do, as random numbers go by place). The random state of
+    torch is left as it was.
 
     Parameters
     ----------
@@ -52,6 +56,9 @@ def fit_activities(
         kappa, a scalar or one for each junction (ATSE); None for the binomial.
     alpha
         ``(K,)`` Dirichlet prior of activities.
+    streams
+        ``(B,)`` uint64, of which each cell's random numbers are drawn, such as fingerprints; None
+        for numbers by place.
     weight
         Of the evidence, below 1 where reads are counted more than once.
     n_steps
@@ -65,16 +72,21 @@ def fit_activities(
     -------
     ``(B, K)`` Dirichlet concentrations; ``alpha`` for cells without any observed entry.
     """
-    out = torch.empty(entries.n_cells, psi.shape[1], dtype=torch.float32, device="cpu")
     kappa = None if concentration is None else concentration.detach().to(psi.device)
-    with ops.drawing(seed), torch.enable_grad():
+    with ops.drawing(seed), torch.inference_mode(False), torch.enable_grad():
+        out = torch.empty(entries.n_cells, psi.shape[1], dtype=torch.float32, device="cpu")
+        # Copies, as tensors made in inference mode have no part in gradients.
+        psi, alpha = psi.detach().clone(), alpha.detach().clone()
+        kappa = None if kappa is None else kappa.clone()
         for cells, part in entries.blocks(max_entries):
+            torch.manual_seed(seed)  # the same programs for each block
+            own = None if streams is None else streams[cells]
             out[cells] = _fit_block(
-                part.to(psi.device), psi, draw_psi, kappa, alpha, weight, n_steps
+                part.to(psi.device), psi, draw_psi, kappa, alpha, own, weight, n_steps
             ).cpu()
     observed = entries.totals if isinstance(entries, MultinomialEntries) else entries
-    out[observed.indptr.diff().cpu() == 0] = alpha.detach().cpu()
-    return out
+    empty = observed.indptr.diff().cpu() == 0
+    return torch.where(empty[:, None], alpha.detach().cpu(), out)
 
 
 def _fit_block(
@@ -83,24 +95,13 @@ def _fit_block(
     draw_psi: Callable[[], torch.Tensor],
     kappa: torch.Tensor | None,
     alpha: torch.Tensor,
+    streams: np.ndarray | None,
     weight: float,
     n_steps: int,
 ) -> torch.Tensor:
-    n_programs = psi.shape[1]
-    flat = psi.new_full((entries.n_cells, n_programs), 1.0 / n_programs)
-    fit = fit_em(
-        entries,
-        Start(flat, psi),
-        program_prior("global", psi[:, 0]),
-        concentration=kappa,
-        learn_concentration=False,
-        learn_programs=False,
-        prevalence=alpha / alpha.sum(),
-        activity_concentration=float(alpha.sum()),
-        n_iterations=_EM_ITERATIONS,
-    )
-    info = information(entries, fit.phi, psi, kappa).activity
-    first = dirichlet_from_curvature(fit.phi.cpu(), weight * info, alpha.cpu())
+    phi = _fit_em(entries, psi, kappa, alpha)
+    info = information(entries, phi, psi, kappa).activity
+    first = dirichlet_from_curvature(phi.cpu(), weight * info, alpha.cpu())
     log_concentration = first.log().to(psi.device).requires_grad_()
     optimizer = torch.optim.Adam([log_concentration], lr=_LEARNING_RATE)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(
@@ -111,9 +112,43 @@ def _fit_block(
         posterior = log_concentration.exp()
         with torch.no_grad():
             programs = draw_psi()
-        value = ops.log_likelihood(entries, ops.draw_dirichlet(posterior), programs, kappa).sum()
+        drawn = ops.draw_dirichlet(posterior, streams)
+        value = ops.log_likelihood(entries, drawn, programs, kappa).sum()
         loss = ops.dirichlet_divergence(posterior, alpha).sum() - weight * value
         loss.backward()
         optimizer.step()
         scheduler.step()
     return log_concentration.detach().exp()
+
+
+@torch.no_grad()
+def _fit_em(
+    entries: ObservedEntries | MultinomialEntries,
+    psi: torch.Tensor,
+    kappa: torch.Tensor | None,
+    alpha: torch.Tensor,
+) -> torch.Tensor:
+    """Activities ``(B, K)`` by EM from equal ones, accelerated and ended cell by cell."""
+    phi = psi.new_full((entries.n_cells, psi.shape[1]), 1.0 / psi.shape[1])
+    moving = torch.ones(len(phi), dtype=torch.bool, device=phi.device)
+
+    def step(phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next activities, and log-likelihood plus log prior of the present ones."""
+        counts = ops.expected_counts(entries, phi, psi, kappa)
+        value = counts.log_likelihood.double() + (alpha * phi.log()).sum(1, dtype=torch.float64)
+        return simplex(alpha + counts.activity), value
+
+    for _ in range(_EM_ITERATIONS // 3):
+        one, value = step(phi)
+        two, reached = step(one)
+        r, v = one - phi, two - 2.0 * one + phi
+        length = r.norm(dim=1, keepdim=True) / v.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        length = length.clamp(1.0, _LONGEST_STEP)
+        further = simplex(phi + 2.0 * length * r + length**2 * v)
+        _, tried = step(further)
+        after = torch.where((tried >= reached)[:, None], further, two)
+        phi = torch.where(moving[:, None], after, phi)
+        moving &= reached - value >= _TOLERANCE * value.abs()
+        if not bool(moving.any()):
+            break
+    return phi

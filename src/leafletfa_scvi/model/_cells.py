@@ -11,13 +11,14 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi import inference
-from leafletfa_scvi.data import match_cells
+from leafletfa_scvi.data import cell_fingerprints, match_cells
 from leafletfa_scvi.model._widths import WidthsMixin
+from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
+    from leafletfa_scvi.ops import MultinomialEntries
 
 Indices = Sequence[int] | Sequence[bool] | np.ndarray | slice | None
 
@@ -132,12 +133,16 @@ class CellsMixin(WidthsMixin):
         module = self.module
         kappa = module.site_mean("kappa")
         programs = module.guide.psi()
+        streams = None
+        if isinstance(entries, ObservedEntries):
+            streams = cell_fingerprints(entries)
         return inference.fit_activities(
             self._likelihood_entries(entries),
             programs.mean.detach(),
             programs.sample,
             kappa,
             module.activity_prior().detach(),
+            streams=streams,
             weight=float(module.model.activity_weight),
             n_steps=n_steps,
         )
@@ -165,7 +170,13 @@ def positions(indices: Indices, names: np.ndarray | pd.Index) -> np.ndarray:
     if chosen.dtype == bool and chosen.shape != (n,):
         raise IndexError(f"Expected a mask of {n} cells, found shape {chosen.shape}.")
     if chosen.dtype != bool and chosen.dtype.kind not in "iu":
-        raise IndexError(f"Expected positions or a mask of cells, found {chosen.dtype} values.")
+        remedy = " Positions of names are adata.obs_names.get_indexer(names)."
+        raise IndexError(
+            f"Expected positions or a mask of cells, found {chosen.dtype} values."
+            + (remedy if all(isinstance(x, str) for x in chosen.reshape(-1)[:1]) else "")
+        )
+    if chosen.ndim > 1:
+        raise IndexError(f"Expected positions of cells in one list, found shape {chosen.shape}.")
     return np.arange(n)[chosen].reshape(-1)
 
 

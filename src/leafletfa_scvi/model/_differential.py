@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,18 +11,19 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._arguments import check_column, check_inside, check_once, check_whole
 from leafletfa_scvi.data import check_axes
 from leafletfa_scvi.model._cells import Indices, positions
 from leafletfa_scvi.model._posterior import PosteriorMixin
-from leafletfa_scvi.model._training_options import check_whole
+from leafletfa_scvi.model._training_options import check_share
 from leafletfa_scvi.ops import drawing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
+_MAX_SEED = 2**63 - 1
 _CARRIED = ("atse_id", "gene_id", "gene_name", "event_type")
 
 
@@ -32,8 +35,8 @@ class DifferentialSplicingMixin(PosteriorMixin):
         self,
         adata: AnnData | None = None,
         groupby: str | None = None,
-        group1: str | Sequence[str] | None = None,
-        group2: str | None = None,
+        group1: str | float | Iterable[str | float] | None = None,
+        group2: str | float | None = None,
         idx1: Indices = None,
         idx2: Indices = None,
         delta: float = 0.1,
@@ -56,7 +59,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
         groupby
             Column of ``obs`` with the groups; one.
         group1
-            Group or groups to compare; None for each in turn.
+            Group or groups to compare, by name or number; None for each in turn.
         group2
             Group to compare with; None for all other cells, those without a label included.
         idx1, idx2
@@ -86,9 +89,10 @@ class DifferentialSplicingMixin(PosteriorMixin):
         TypeError
             ``groupby`` is several columns.
         ValueError
-            A group has no cells, the groups share cells, or a number is out of range.
+            ``group1`` is a mask of cells, ``group2`` several groups, a group has no cells, the
+            groups share cells, or a number is out of range.
         """
-        _check_numbers(delta, fdr_target, n_samples)
+        _check_numbers(delta, fdr_target, n_samples, seed)
         if groupby is not None:
             check_column("groupby", groupby)
         self._require_trained()
@@ -151,7 +155,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
         ``is_ds_fdr_<target>``, and the annotation in ``var`` where there is any.
         """
         self._require_trained()
-        _check_numbers(delta, fdr_target, n_samples)
+        _check_numbers(delta, fdr_target, n_samples, seed)
         if self.n_programs == 1:
             raise ValueError("Markers compare programs, and the model has only one.")
         chosen = self.program_names if programs is None else programs
@@ -244,20 +248,20 @@ def false_discovery_set(probability: np.ndarray, target: float) -> np.ndarray:
     return found
 
 
-def _check_numbers(delta: float, fdr_target: float, n_samples: int) -> None:
-    if not 0.0 <= delta < 1.0:
-        raise ValueError(f"Expected delta in [0, 1), found {delta}.")
-    if not 0.0 < fdr_target < 1.0:
-        raise ValueError(f"Expected fdr_target in (0, 1), found {fdr_target}.")
+def _check_numbers(delta: Any, fdr_target: Any, n_samples: Any, seed: Any) -> None:
+    check_share("delta", delta)
+    check_inside("fdr_target", fdr_target)
     check_whole("n_samples", n_samples, 1)
+    if check_whole("seed", seed, 0) > _MAX_SEED:
+        raise ValueError(f"Expected seed to be at most {_MAX_SEED}, found {seed}.")
 
 
 def _comparisons(
     adata: AnnData | None,
     names: np.ndarray,
     groupby: str | None,
-    group1: str | Sequence[str] | None,
-    group2: str | None,
+    group1: str | float | Iterable[str | float] | None,
+    group2: str | float | None,
     idx1: Indices,
     idx2: Indices,
 ) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
@@ -281,22 +285,56 @@ def _comparisons(
     if adata is None or groupby not in adata.obs:
         there = [] if adata is None else list(adata.obs.columns)
         raise KeyError(f"No column {groupby!r} in adata.obs, which holds {there}.")
+    check_once(adata.obs, groupby)
     labels = adata.obs[groupby]
-    present = [str(v) for v in pd.unique(labels.dropna())]
+    groups = {str(v): v for v in pd.unique(labels.dropna())}
     values = labels.astype(object).map(lambda v: None if pd.isna(v) else str(v)).to_numpy()
-    chosen = sorted(present) if group1 is None else group1
-    wanted = [str(w) for w in (chosen if isinstance(chosen, list | tuple | set) else [chosen])]
-    if group1 is None and group2 is not None:
-        wanted = [name for name in wanted if name != str(group2)]
+    others = None if group2 is None else _group_names("group2", group2, groups, groupby, labels)
+    if others is not None and len(others) != 1:
+        raise ValueError(
+            f"Expected group2 to be one group, found {others}. To compare with several at once, "
+            "pass the cells as idx1 and idx2."
+        )
+    if group1 is None:
+        wanted = [name for name in sorted(groups) if others is None or name != others[0]]
+    else:
+        wanted = _group_names("group1", group1, groups, groupby, labels)
     if not wanted:
-        raise ValueError(f"No group of adata.obs[{groupby!r}] is left to compare: {present}.")
-    for name in [*wanted, *([] if group2 is None else [str(group2)])]:
-        if name not in present:
-            raise KeyError(f"No group {name!r} in adata.obs[{groupby!r}]: {sorted(present)}.")
+        raise ValueError(f"No group of adata.obs[{groupby!r}] is left to compare: {list(groups)}.")
     for name in wanted:
         first = values == name
-        second = ~first if group2 is None else values == str(group2)
-        yield _checked(name, "rest" if group2 is None else str(group2), first, second)
+        second = ~first if others is None else values == others[0]
+        yield _checked(name, "rest" if others is None else others[0], first, second)
+
+
+def _group_names(
+    argument: str, given: Any, groups: Mapping[str, Any], groupby: str, labels: pd.Series
+) -> list[str]:
+    """Names of the groups that a user gives by name or as numbers, one or several, each once."""
+    one = isinstance(given, str | bytes) or not isinstance(given, Iterable)
+    wanted = [given] if one else list(given)
+    is_bool = [isinstance(w, bool | np.bool_) for w in wanted]
+    if len(wanted) == len(labels) and all(is_bool) and labels.dtype != bool:
+        raise ValueError(
+            f"Expected {argument} to name groups of adata.obs[{groupby!r}], found a mask of "
+            f"cells: pass it as idx{argument[-1]}, without groupby."
+        )
+    if isinstance(given, set | frozenset):
+        wanted.sort(key=str)
+    names = []
+    for group in wanted:
+        name = str(group)
+        if name not in groups and _is_number(group):  # 1 where labels are 1.0, or so
+            same = [text for text, value in groups.items() if _is_number(value) and value == group]
+            name = same[0] if same else name
+        if name not in groups:
+            raise KeyError(f"No group {name!r} in adata.obs[{groupby!r}]: {sorted(groups)}.")
+        names.append(name)
+    return list(dict.fromkeys(names))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
 def _checked(
@@ -328,4 +366,6 @@ def _annotate(frame: pd.DataFrame, var: pd.DataFrame | None) -> pd.DataFrame:
     if var is None:
         return frame
     carried = [c for c in _CARRIED if c in var]
+    for column in carried:
+        check_once(var, column, "var")
     return frame.assign(**{c: var[c].reindex(frame.index).to_numpy() for c in carried})

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import rich.pretty  # noqa: F401  (scvi-tools 1.4 uses it without importing it)
-from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi.model._cells import CellsMixin
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from scvi.data import AnnDataManager
 
 
@@ -31,8 +32,7 @@ class InheritedMixin(CellsMixin):
 
     @adata.setter
     def adata(self, adata: AnnData) -> None:
-        if not isinstance(adata, AnnData):
-            raise TypeError(f"Expected an AnnData, found a {type(adata).__name__}.")
+        check_anndata(adata)
         if adata.is_view:
             raise ValueError("Expected an AnnData of its own, found a view: set adata.copy().")
         self._check_junctions(adata)
@@ -65,7 +65,7 @@ class InheritedMixin(CellsMixin):
         TypeError, KeyError, ValueError
             The data break the contract, the junctions are others, or the model has no data.
         """
-        self._check_junctions(adata)
+        self._check_junctions(check_anndata(adata))
         self._read_entries(adata)
         return super().transfer_fields(adata, **kwargs)
 
@@ -79,6 +79,8 @@ class InheritedMixin(CellsMixin):
         """
         if self.adata_manager is None:
             raise ValueError("The model was loaded without data: nothing is registered with it.")
+        if adata is not None:
+            check_anndata(adata)
         super().deregister_manager(adata)
 
     def view_registry(self, hide_state_registries: bool = False) -> None:
@@ -111,7 +113,7 @@ class InheritedMixin(CellsMixin):
         elif self.adata_manager is None:
             raise ValueError("The model was loaded without data: none are registered with it.")
         else:
-            super().view_anndata_setup(adata, hide_state_registries)
+            super().view_anndata_setup(check_anndata(adata), hide_state_registries)
 
     def update_setup_method_args(self, setup_method_args: dict[str, Any]) -> NoReturn:
         """Refuse: a model keeps the layers and labels that it was set up with."""

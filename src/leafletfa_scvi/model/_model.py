@@ -7,11 +7,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField
 
+from leafletfa_scvi._arguments import check_anndata, check_whole
 from leafletfa_scvi._constants import (
     ATSE_KEY,
     CLUSTER_LAYER,
@@ -27,11 +27,13 @@ from leafletfa_scvi.model._prune import PruneMixin
 from leafletfa_scvi.model._query import QueryMixin
 from leafletfa_scvi.model._summary import SummaryMixin
 from leafletfa_scvi.model._training import TrainingMixin
-from leafletfa_scvi.model._training_options import check_positive, check_whole
+from leafletfa_scvi.model._training_options import check_positive
 from leafletfa_scvi.module import LeafletFAModule
 from leafletfa_scvi.ops import implicit_junctions
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from leafletfa_scvi.module._generative import (
         ConcentrationPrior,
         Dispersion,
@@ -145,6 +147,8 @@ class LeafletFAModel(
         registry: dict | None = None,
         columns: np.ndarray | None = None,
     ) -> None:
+        if adata is not None:
+            check_anndata(adata)
         super().__init__(adata, registry)
         self.get_normalized_function_name = "get_normalized_splicing"
         _one_of("likelihood", likelihood, _LIKELIHOODS)
@@ -268,7 +272,7 @@ class LeafletFAModel(
         unknown = set(kwargs) - {"source_registry", "extend_categories"}
         if unknown:
             raise TypeError(_unknown_argument(min(unknown)))
-        if isinstance(adata, AnnData) and adata.is_view:
+        if check_anndata(adata).is_view:
             raise ValueError("Expected an AnnData of its own, found a view: pass adata.copy().")
         checked = CheckedContent(
             adata,

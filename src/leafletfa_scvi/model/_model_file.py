@@ -96,6 +96,11 @@ def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:
         There is no such file, it is damaged, holds pickled objects and is not trusted, or is of a
         newer format.
     """
+    if path.parent.is_file():
+        raise ValueError(
+            f"{path.parent} is a file: give the folder that model.save wrote, which holds "
+            f"{path.name}."
+        )
     if not path.is_file():
         raise ValueError(
             f"There is no file {path}: give the folder that model.save wrote, and the prefix it "

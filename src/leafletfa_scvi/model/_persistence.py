@@ -11,6 +11,7 @@ import numpy as np
 import pyro
 from scvi.data import AnnDataManager
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._files import recover, replacing
 from leafletfa_scvi._scvi import SAVE_KEYS, download
 from leafletfa_scvi.data import cell_fingerprints, match_cells
@@ -155,6 +156,8 @@ class PersistenceMixin(CellsMixin):
         target = training_device(accelerator, device)
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
+        if adata is not None and adata is not False:
+            check_anndata(adata)
         model_file, data_file = _files_of(dir_path, prefix)
         for i in range(_TRIES):
             before = _stamp(model_file)

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from leafletfa_scvi import inference, ops
+from leafletfa_scvi._arguments import check_inside
 from leafletfa_scvi.model._cells import CellPosterior, CellsMixin, Indices
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class PosteriorMixin(CellsMixin):
             own AnnData, or, where it was loaded without, the cells it was trained on. What counts
             is what ``adata`` holds now, its own AnnData included: a cell with the counts of a
             training cell is that cell, whatever its name; any other cell is fitted, programs
-            fixed, and never given another cell's activities. Nothing is written to ``adata``.
+            fixed, and never given another cell's activities. On the CPU these do not hang on the
+            order of cells and junctions, or on what other cells there are, but for rounding.
+            Nothing is written to ``adata``.
         indices
             Cells of ``adata`` to use, by position or as a mask; None for all. A mask by names
             of cells (a Series) must have the order of ``adata``.
@@ -130,8 +133,7 @@ class PosteriorMixin(CellsMixin):
         from scipy.stats import beta
 
         self._require_trained()
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"Expected level in (0, 1), found {level}.")
+        level = check_inside("level", level)
         if parameter == "psi":
             index, guide = self.junction_names, self.module.guide
             given = *guide.psi_marginal(), guide.psi_variance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -94,7 +95,14 @@ class QueryMixin(CellsMixin):
     @classmethod
     def _reference(cls, model: str | LeafletFAModel, **options: Any) -> LeafletFAModel:
         """A reference model, loaded without data if a folder is given."""
-        return model if isinstance(model, cls) else cls.load(model, adata=False, **options)
+        if isinstance(model, cls):
+            return model
+        if not isinstance(model, str | PathLike):
+            raise TypeError(
+                f"Expected reference_model to be a trained {cls.__name__}, or the folder it was "
+                f"saved to, found {_described(model)}."
+            )
+        return cls.load(model, adata=False, **options)
 
     @classmethod
     def prepare_query_anndata(
@@ -109,7 +117,8 @@ class QueryMixin(CellsMixin):
         """Bring an AnnData to the junctions of a reference, in its order.
 
         Junctions it lacks are added without any read, which counts as not observed, also where
-        the rest of their ATSE was observed; junctions the reference lacks are dropped.
+        the rest of their ATSE was observed; junctions the reference lacks are dropped. ``varm``
+        and ``varp`` follow the junctions; ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` stay.
 
         Parameters
         ----------
@@ -120,7 +129,8 @@ class QueryMixin(CellsMixin):
         return_reference_var_names
             Only return the junctions of the reference.
         inplace
-            Change ``adata`` itself, or return a new AnnData.
+            Change ``adata`` itself, or return a new AnnData. One on disk is then in memory, and
+            its file stays as it is.
         trust
             As in :meth:`load`, for a saved reference.
 
@@ -154,3 +164,12 @@ class QueryMixin(CellsMixin):
     def _start_query(self, entries: ObservedEntries) -> None:
         """Start activities at an EM fit under the reference's programs."""
         self.module.guide.phi_log.copy_(self._fit_new(entries, n_steps=0).log())
+
+
+def _described(model: Any) -> str:
+    """A few words for what is no model."""
+    if model is None:
+        return "None"
+    return (
+        f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+    )

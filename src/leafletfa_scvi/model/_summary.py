@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from leafletfa_scvi._arguments import check_anndata, check_inside, check_whole
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.inference import STRENGTHS
 from leafletfa_scvi.model._posterior import PosteriorMixin
-from leafletfa_scvi.model._training_options import check_whole
 from leafletfa_scvi.module import ClosedFormELBO, pyro_alone
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class SummaryMixin(PosteriorMixin):
         """
         self._require_trained()
         check_whole("n_particles", n_particles, 1)
+        if batch_size is not None:
+            batch_size = check_whole("batch_size", batch_size, 1)
         entries = self._training_entries()
         loss = ClosedFormELBO(num_particles=n_particles)
         module, total = self.module, 0.0
@@ -76,8 +78,7 @@ class SummaryMixin(PosteriorMixin):
         from scipy.stats import beta
 
         self._require_trained()
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"Expected level in (0, 1), found {level}.")
+        level = check_inside("level", level)
         guide, tail = self.module.guide, (1.0 - level) / 2.0
         quantiles = self.module.model.one.new_tensor([tail, 1.0 - tail])
         rows: dict[str, tuple[float, float, float, float]] = {}
@@ -138,6 +139,7 @@ class SummaryMixin(PosteriorMixin):
         target = self.adata if adata is None else adata
         if target is None:
             raise ValueError("The model was loaded without data: pass adata.")
+        check_anndata(target)
         if not overwrite:
             check_free_names(target, self.program_names)
         activities = self.get_cell_activities(target)
@@ -188,7 +190,9 @@ def _parts(shares: torch.distributions.Dirichlet) -> list[tuple[float, float]]:
     return [(float(own), float(np.delete(g, i).sum())) for i, own in enumerate(g)]
 
 
-def check_free_names(adata: AnnData, programs: Sequence[str]) -> None:
+def check_free_names(
+    adata: AnnData, programs: Sequence[str], otherwise: str = "or export with overwrite=True"
+) -> None:
     """Refuse data where an export would replace what no earlier export wrote.
 
     Parameters
@@ -197,6 +201,8 @@ def check_free_names(adata: AnnData, programs: Sequence[str]) -> None:
         Data to write to.
     programs
         Names of the programs, which are those of columns of ``obs``.
+    otherwise
+        What else there is to do than to rename or remove them.
 
     Raises
     ------
@@ -212,7 +218,7 @@ def check_free_names(adata: AnnData, programs: Sequence[str]) -> None:
     if taken:
         raise ValueError(
             f"The results would replace {', '.join(taken[:4])}, which no export of "
-            "leafletfa-scvi wrote: rename or remove it, or export with overwrite=True."
+            f"leafletfa-scvi wrote: rename or remove it, {otherwise}."
         )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from scvi.train import TrainRunner
 
+from leafletfa_scvi._arguments import check_whole
 from leafletfa_scvi._warnings import UnsettledWarning
 from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._starting import Init, StartMixin
@@ -20,7 +21,6 @@ from leafletfa_scvi.model._training_options import (
     check_plan_arguments,
     check_share,
     check_trainer_arguments,
-    check_whole,
     resolve_loggers,
     training_device,
 )
@@ -133,6 +133,8 @@ class TrainingMixin(StartMixin):
             Neither ``train`` nor the trainer has such an argument.
         FloatingPointError
             The loss is not finite.
+        RuntimeError
+            Within :class:`torch.inference_mode`, or of a model that was built there.
 
         Warns
         -----
@@ -169,6 +171,7 @@ class TrainingMixin(StartMixin):
         given = trainer_kwargs.get("callbacks") or []  # one or None, as Lightning has it
         callbacks = list(given) if isinstance(given, list | tuple) else [given]
         target = training_device(accelerator, devices)
+        self._check_gradients()
         with pyro_alone(), self._as_before_on_failure():
             training, hidden = self._split(
                 validation_size, stop_by == "validation", trainer_kwargs
@@ -217,6 +220,16 @@ class TrainingMixin(StartMixin):
             if fit is not None:
                 self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
             self._finish(training)
+
+    def _check_gradients(self) -> None:
+        """Refuse to train where torch does not keep what gradients need."""
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError("Training needs gradients: call train outside inference_mode().")
+        if any(x.is_inference() for x in self.module.state_dict().values()):
+            raise RuntimeError(
+                "The model was built or loaded within torch.inference_mode(), where torch makes "
+                "tensors that cannot be trained: build or load it outside."
+            )
 
     def _check_em(self, n_iterations: int) -> None:
         """Refuse EM alone where there is nothing for it to fit."""

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,17 +16,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from scvi.train import Trainer
 
+from leafletfa_scvi._arguments import check_whole
 from leafletfa_scvi._scvi import SimpleLogger, parse_device_args
 
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 _RUNNER_ARGUMENTS = {"ckpt_path", "trainer_config"}
-
-
-def check_whole(name: str, value: Any, least: int) -> int:
-    """``value`` as an int of at least ``least``, else a ValueError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"Expected {name} to be a whole number from {least}, found {value!r}.")
-    return int(value)
 
 
 def check_positive(name: str, value: Any) -> float:

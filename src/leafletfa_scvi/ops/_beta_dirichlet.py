@@ -64,15 +64,17 @@ class _BetaDraw(torch.autograd.Function):
 
 class _DirichletDraw(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, concentration: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, concentration: torch.Tensor, streams: np.ndarray | None) -> torch.Tensor:
         from leafletfa_scvi.ops import _gamma
         from leafletfa_scvi.ops._threads import launch
 
         derivative = any(ctx.needs_input_grad)
         value = concentration.new_empty(concentration.shape)
         slope = concentration.new_empty(concentration.shape if derivative else (1, 1))
-        outputs = _rows(value), _rows(slope)
-        launch(_gamma.dirichlet_kernel, _seed(), _rows(concentration), derivative, *outputs)
+        rows, outputs = _rows(concentration), (_rows(value), _rows(slope))
+        if streams is None:
+            streams = np.arange(len(rows), dtype=np.uint64) * np.uint64(rows.shape[1])
+        launch(_gamma.dirichlet_kernel, _seed(), streams, rows, derivative, *outputs)
         ctx.save_for_backward(value, slope)
         return value
 
@@ -80,7 +82,7 @@ class _DirichletDraw(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         value, slope = ctx.saved_tensors
-        return slope * (grad - (value * grad).sum(-1, keepdim=True))
+        return slope * (grad - (value * grad).sum(-1, keepdim=True)), None
 
 
 class _BetaDivergence(torch.autograd.Function):
@@ -140,20 +142,23 @@ def draw_beta(inclusion: torch.Tensor, exclusion: torch.Tensor) -> torch.Tensor:
     return Beta(inclusion, exclusion, validate_args=False).rsample()
 
 
-def draw_dirichlet(concentration: torch.Tensor) -> torch.Tensor:
+def draw_dirichlet(concentration: torch.Tensor, streams: np.ndarray | None = None) -> torch.Tensor:
     """Draws from Dirichlet with pathwise derivatives.
 
     Parameters
     ----------
     concentration
         ``(..., K)``.
+    streams
+        uint64, one for each row: rows of one stream are drawn with the same random numbers,
+        wherever they stand. Used on the CPU in float32 alone. None for a stream each.
 
     Returns
     -------
     Positive draws whose last dimension sums to 1, of the same shape.
     """
     if _fused(concentration):
-        return _DirichletDraw.apply(concentration)
+        return _DirichletDraw.apply(concentration, streams)
     return Dirichlet(concentration, validate_args=False).rsample()
 
 

@@ -182,16 +182,16 @@ def beta_kernel(key, inclusion, exclusion, derivative, value, d_inclusion, d_exc
 
 
 @njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
-def dirichlet_kernel(key, concentration, derivative, value, d_log):
+def dirichlet_kernel(key, first, concentration, derivative, value, d_log):
     """Dirichlet draws x as shares of gamma variates; d_log is x times r of its variate.
 
-    All arrays are (N, K).
+    Row i uses the random numbers of ``key`` from ``first[i]`` on; the other arrays are (N, K).
     """
     n_rows, n_columns = concentration.shape
     for row in prange(n_rows):
         a = concentration[row].astype(np.float64)
         log_x, share, r = np.empty(n_columns), np.empty(n_columns), np.empty(n_columns)
-        _log_variates(a, key, np.uint64(row) * np.uint64(n_columns), log_x)
+        _log_variates(a, key, first[row], log_x)
         most = log_x.max()
         total = 0.0
         for k in range(n_columns):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,6 @@ from matplotlib.ticker import EngFormatter
 from leafletfa_scvi.pl._slots import new_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -65,6 +64,10 @@ def history(
         If the history has no ``train_key``.
     """
     record: Mapping[str, pd.DataFrame] | None = getattr(model, "history", model)
+    if record is not None and not isinstance(record, Mapping):
+        raise TypeError(
+            f"Expected a LeafletFAModel or its history, found a {type(model).__name__}."
+        )
     if not record:
         raise ValueError("The model has no history: call model.train() with at least one epoch.")
     if train_key is None:

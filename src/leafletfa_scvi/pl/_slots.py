@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import program_names
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def result_slot(adata: AnnData, slot: str, key: str) -> pd.DataFrame:
     """``adata.<slot>[key]`` with programs in columns; a KeyError that says how to fill it."""
-    mapping = getattr(adata, slot)
+    mapping = getattr(check_anndata(adata), slot)
     if key not in mapping:
         raise KeyError(
             f"adata.{slot} has no {key!r}: run model.export_posterior(adata) first, or name the "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._arguments import check_column, check_once
 from leafletfa_scvi._constants import ACTIVITY_SLOT
 from leafletfa_scvi.pl._slots import new_axes, program_colors, result_slot
 
@@ -111,6 +111,7 @@ def _groups(adata: AnnData, groupby: str | None) -> dict[str, np.ndarray]:
         return {"": np.arange(adata.n_obs)}
     if groupby not in adata.obs:
         raise KeyError(f"adata.obs has no {groupby!r}. Found: {', '.join(adata.obs) or 'none'}.")
+    check_once(adata.obs, groupby)
     labels = pd.Categorical(adata.obs[groupby])
     groups = {str(c): np.flatnonzero(labels.codes == i) for i, c in enumerate(labels.categories)}
     groups = {name: cells for name, cells in groups.items() if len(cells)}

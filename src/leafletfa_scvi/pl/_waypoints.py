@@ -70,6 +70,8 @@ def waypoints(
     KeyError
         ``model.adata.obs`` has no column ``color``.
     """
+    if not hasattr(model, "waypoints_"):
+        raise TypeError(f"Expected a LeafletFAModel, found a {type(model).__name__}.")
     model._require_trained()
     found = model.waypoints_
     if found is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import DATASET_SLOT
 from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._introns import introns
@@ -84,7 +85,7 @@ def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
         A column is missing or holds other values, no contig is in the annotation, or two
         contigs match the same one.
     """
-    columns, report = annotate(adata.var, annotation)
+    columns, report = annotate(check_anndata(adata).var, annotation)
     for name in columns:
         adata.var[name] = columns[name]
     adata.uns.setdefault(DATASET_SLOT, {})["annotation"] = dict(report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anndata
@@ -21,8 +21,6 @@ from leafletfa_scvi.pp._unite import junction_names
 from leafletfa_scvi.pp._variable_atses import VARIABILITY_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from leafletfa_scvi.pp._annotation import Annotation
 
 PLACE: Final = ("chrom", "start", "end", "strand")
@@ -176,6 +174,10 @@ def concat_splicing(
 def _named(adatas: Mapping[str, AnnData] | Iterable[AnnData]) -> dict[str, AnnData]:
     if isinstance(adatas, AnnData):
         raise TypeError("Expected several AnnData, by name or in a list, found one.")
+    if not isinstance(adatas, Iterable) or hasattr(adatas, "shape") or isinstance(adatas, str):
+        raise TypeError(
+            f"Expected several AnnData, by name or in a list, found a {type(adatas).__name__}."
+        )
     if not isinstance(adatas, Mapping):
         adatas = {str(i): adata for i, adata in enumerate(adatas)}
     for name, part in adatas.items():

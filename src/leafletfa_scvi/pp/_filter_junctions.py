@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._arguments import check_anndata, check_column
 from leafletfa_scvi._constants import CLUSTER_LAYER
 from leafletfa_scvi.pp._criteria import (
     apply_criteria,
@@ -104,6 +104,7 @@ def filter_junctions(
         An argument is out of its range, a motif unknown, a count not a whole number; or ``adata``
         has ATSE totals already.
     """
+    check_anndata(adata)
     if CLUSTER_LAYER in adata.layers:
         raise ValueError(
             f"adata has the layer {CLUSTER_LAYER!r}: dropping junctions would make its totals "

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from leafletfa_scvi._arguments import check_column, check_numbers
+from leafletfa_scvi._arguments import check_column, check_numbers, check_once
 from leafletfa_scvi._constants import ACTIVITY_SLOT, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer
@@ -199,6 +199,7 @@ def _k_means(where: np.ndarray, size: int, seed: int) -> np.ndarray:
 def _require_column(adata: AnnData, name: str) -> None:
     if name not in adata.obs:
         raise KeyError(f"adata.obs has no column {name!r}: found {list(adata.obs.columns)}.")
+    check_once(adata.obs, name)
 
 
 def _group_annotation(

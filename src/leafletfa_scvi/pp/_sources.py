@@ -82,6 +82,11 @@ def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> S
     UserWarning
         By-products of STAR in a folder or pattern are skipped.
     """
+    numbers = getattr(getattr(inputs, "dtype", None), "kind", "O") in "biufc"
+    if numbers or hasattr(inputs, "obs_names"):
+        raise TypeError(
+            f"Expected the names of files, or a table of them, found a {type(inputs).__name__}."
+        )
     if format not in ("auto", *FORMATS):
         raise ValueError(f"format={format!r}: expected 'auto' or one of {FORMATS}.")
     if isinstance(inputs, pd.DataFrame):

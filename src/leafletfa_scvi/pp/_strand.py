@@ -17,6 +17,7 @@ import pysam
 import scipy.sparse as sp
 from anndata import AnnData
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import CLUSTER_LAYER, DATASET_SLOT
 from leafletfa_scvi.data._layers import named_layers
 from leafletfa_scvi.pp._contigs import match_contigs
@@ -264,7 +265,7 @@ def resolve_strands(
         Columns of ``var`` are missing or malformed, ``adata`` has ATSE totals, no contig matches
         the annotation or genome, or an intron ends beyond its contig.
     """
-    if CLUSTER_LAYER in adata.layers:
+    if CLUSTER_LAYER in check_anndata(adata).layers:
         raise ValueError(
             f"adata has ATSE totals in layer {CLUSTER_LAYER!r}, which would not be those of the "
             "merged junctions. Resolve strands of junction counts, then make ATSEs."

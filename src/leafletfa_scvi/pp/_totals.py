@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-from anndata import AnnData
 
+from leafletfa_scvi._arguments import check_anndata, check_once
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.data._layers import get_layer, named_layers, observed_entries
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pandas as pd
+    from anndata import AnnData
 
 
 def is_splicing(adata: AnnData) -> bool:
     """Whether there are both layers; else ``adata`` holds junction counts only, in ``X``."""
+    for slot, table in (("obs", check_anndata(adata).obs), ("var", adata.var)):
+        for column in table.columns[table.columns.duplicated()]:
+            check_once(table, column, slot)  # anndata cannot copy such a table
     return JUNCTION_LAYER in adata.layers and CLUSTER_LAYER in adata.layers
 
 
@@ -127,8 +131,7 @@ def with_one_pattern(adata: AnnData) -> AnnData:
 
 def require_splicing(adata: AnnData) -> None:
     """Fail unless ``adata`` has both layers."""
-    if not isinstance(adata, AnnData):
-        raise TypeError(f"Expected an AnnData, found a {type(adata).__name__}.")
+    check_anndata(adata)
     if not is_splicing(adata):
         raise KeyError(
             f"adata lacks {JUNCTION_LAYER!r} or {CLUSTER_LAYER!r}: its layers are "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
 from leafletfa_scvi.data import atse_codes, holdout_mask, resolve_atse_key, splicing_data
 from leafletfa_scvi.inference import junction_usage
@@ -98,15 +99,16 @@ def holdout_splicing(
     >>> bool((training.layers[reads] + hidden.layers[reads] != adata.layers[reads]).nnz)
     False
     """
-    if not 0 < fraction < 1:
+    is_number = isinstance(fraction, Real) and not isinstance(fraction, bool)
+    if not is_number or not 0 < fraction < 1:
         raise ValueError(f"Expected fraction above 0 and below 1, found {fraction!r}.")
     if not isinstance(seed, Integral) or seed < 0:
         raise ValueError(f"Expected seed to be a whole number from 0, found {seed!r}.")
-    if isinstance(adata, AnnData) and adata.isbacked:
+    if check_anndata(adata).isbacked:
         raise ValueError(
             "Expected an AnnData in memory, found one on disk: use adata.to_memory()."
         )
-    if isinstance(adata, AnnData) and adata.is_view:
+    if adata.is_view:
         adata = adata.copy()
     entries = splicing_data(adata, junction_layer, cluster_layer, atse_key)
     key = resolve_atse_key(adata, atse_key)
@@ -183,11 +185,12 @@ def evaluate_holdout(
         Junctions differ, a cell is not one the model was trained on, a hidden entry was trained
         on, the model holds no data, ``hidden`` holds no entry or breaks the data contract.
     """
+    if not hasattr(model, "_training_entries"):
+        raise TypeError(f"Expected a LeafletFAModel, found a {type(model).__name__}.")
     model._require_trained()
     if isinstance(hidden, SplicingHoldout):
         raise TypeError("Expected an AnnData, found a SplicingHoldout: pass its .hidden.")
-    if not isinstance(hidden, AnnData):
-        raise TypeError(f"Expected an AnnData, found a {type(hidden).__name__}.")
+    check_anndata(hidden)
     training = model._training_entries().to("cpu")
     cells = _trained_cells(model, hidden)
     with warnings.catch_warnings():

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from scvi.utils import track
 
+from leafletfa_scvi._arguments import check_anndata, check_whole
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi._warnings import UnsettledWarning
 from leafletfa_scvi.model import LeafletFAModel
-from leafletfa_scvi.model._training_options import check_whole
 from leafletfa_scvi.ops import drawing
 from leafletfa_scvi.tl._holdout import evaluate_holdout, holdout_splicing
 from leafletfa_scvi.tl._stability import Fit, check_share, compare_fits
@@ -309,9 +309,7 @@ def _options(name: str, given: Mapping[str, Any] | None, ours: set[str]) -> dict
 
 
 def _check_cells(adata: AnnData, numbers: list[int]) -> None:
-    n_cells = getattr(adata, "n_obs", None)
-    if n_cells is None:
-        raise TypeError(f"Expected an AnnData, found a {type(adata).__name__}.")
+    n_cells = check_anndata(adata).n_obs
     if numbers[-1] > n_cells:
         raise ValueError(
             f"Expected n_programs between 1 and the number of cells ({n_cells}), found "
