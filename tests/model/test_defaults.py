@@ -1,4 +1,4 @@
-"""Results do not hang on the state of the process: torch's defaults, other threads, devices."""
+"""Results do not depend on the state of the process: torch's defaults, other threads, devices."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def fit_activities(
 
     Each cell is fitted by EM from equal activities, then by stochastic gradient steps on its share
     of the ELBO, as in training. Cells do not influence each other: programs are drawn alike for
-    all, and with ``streams`` a cell's activities do not hang on its place either, but for
+    all, and with ``streams`` a cell's activities do not depend on its place either, but for
     rounding (on the CPU; elsewhere they do, as random numbers go by place). The random state of
     torch is left as it was.
 

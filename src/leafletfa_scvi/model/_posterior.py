@@ -54,7 +54,7 @@ class PosteriorMixin(CellsMixin):
             own AnnData, or, where it was loaded without, the cells it was trained on. What counts
             is what ``adata`` holds now, its own AnnData included: a cell with the counts of a
             training cell is that cell, whatever its name; any other cell is fitted, programs
-            fixed, and never given another cell's activities. On the CPU these do not hang on the
+            fixed, and never given another cell's activities. On the CPU these do not depend on the
             order of cells and junctions, or on what other cells there are, but for rounding.
             Nothing is written to ``adata``.
         indices
