@@ -467,3 +467,35 @@ def test_data_set_anew_are_the_models_own(gaps, fit):
         model.adata = other.copy()
     with pytest.raises(ValueError, match="cells that the model was built on"):
         model.adata = gaps[:50].copy()
+
+
+def merge(adata):
+    adata.var["atse_id"] = "one"
+
+
+def unlabel(adata):
+    adata.var.loc[adata.var_names[3], "atse_id"] = None
+
+
+@pytest.mark.parametrize("change", [merge, unlabel])
+def test_data_of_other_atses_are_not_saved_with_a_model(gaps, fit, change, tmp_path):
+    model = fit(gaps, 3)
+    change(gaps)
+    with pytest.raises(ValueError, match=r"no longer what the model was built on.*atse_id"):
+        model.save(tmp_path / "model", save_anndata=True)
+    assert not (tmp_path / "model").exists()
+    model.save(tmp_path / "model")
+    lfa.LeafletFAModel.load(tmp_path / "model", adata=False)
+
+
+@pytest.mark.parametrize("rename", [True, False])
+def test_data_whose_labels_have_other_names_or_are_gone_are_saved(gaps, fit, rename, tmp_path):
+    model = fit(gaps, 3)
+    if rename:
+        gaps.var["atse_id"] = [f"atse_{name}" for name in gaps.var["atse_id"]]
+    else:
+        del gaps.var["atse_id"]
+    model.save(tmp_path / "model", save_anndata=True)
+    again = lfa.LeafletFAModel.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.atse_codes_, model.atse_codes_)
+    pd.testing.assert_frame_equal(again.get_cell_activities(), model.get_cell_activities())

@@ -14,7 +14,7 @@ from scvi.data import AnnDataManager
 from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._files import recover, replacing
 from leafletfa_scvi._scvi import SAVE_KEYS, download
-from leafletfa_scvi.data import cell_fingerprints, match_cells
+from leafletfa_scvi.data import atse_codes, cell_fingerprints, match_cells, resolve_atse_key
 from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
 from leafletfa_scvi.model._cells import CellsMixin
 from leafletfa_scvi.model._claims import check_claims, check_registry
@@ -113,6 +113,27 @@ class PersistenceMixin(CellsMixin):
         if len(other):
             name = self.adata.obs_names[other[0]]
             raise ValueError(f"{_NOT_ITS_DATA} Cell {name!r} has other counts or another place.")
+        self._check_own_labels()
+
+    def _check_own_labels(self) -> None:
+        """The model's AnnData labels the ATSEs as then; the default column may be gone."""
+        try:
+            key = resolve_atse_key(self.adata, self._setup_args["atse_key"])
+            codes = None if key is None else atse_codes(self.adata, key)[0]
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{_NOT_ITS_DATA} {error.args[0]}") from error
+        if codes is None:
+            return
+        then = self.atse_codes_
+        if then is None:
+            raise ValueError(f"{_NOT_ITS_DATA} It had no labels of ATSEs in adata.var[{key!r}].")
+        other = np.flatnonzero(codes != then)
+        if len(other):
+            name = self.junction_names[other[0]]
+            raise ValueError(
+                f"{_NOT_ITS_DATA} The labels of ATSEs in adata.var[{key!r}] are others, first at "
+                f"junction {name!r}."
+            )
 
     @classmethod
     def load(
