@@ -12,6 +12,7 @@ import textwrap
 
 import pytest
 
+from leafletfa_scvi import _files
 from leafletfa_scvi._files import STAGING, UnfinishedMovesError, recover, replacing
 
 STOPPED = textwrap.dedent("""
@@ -82,6 +83,31 @@ def test_a_process_that_is_killed_leaves_the_old_or_the_new_files(tmp_path):
     assert found[0] == OLD
     assert found[-1] == NEW
     assert OLD not in found[found.index(NEW) :]
+
+
+PREPARING = STOPPED.split("targets =")[0] + textwrap.dedent("""
+    for name in ("replace", "rename", "unlink", "mkdir", "rmdir", "fsync"):
+        setattr(os, name, counted(getattr(os, name)))
+    with replacing(folder / "a", folder / "other" / "c") as places:
+        print(count)
+""")
+
+
+def test_a_process_that_is_killed_while_it_prepares_leaves_nothing(tmp_path, monkeypatch):
+    def prepare(folder, operation):
+        args = [sys.executable, "-c", PREPARING, str(operation), str(folder)]
+        return subprocess.run(args, capture_output=True, text=True, check=False)
+
+    n_operations = int(prepare(earlier(tmp_path / "whole"), 99).stdout)
+    assert n_operations >= 6  # a folder, its lock and a place, twice
+    monkeypatch.setattr(_files, "_MOMENT", 0.0)
+    for operation in range(n_operations):
+        folder = earlier(tmp_path / str(operation))
+        assert prepare(folder, operation).returncode == -signal.SIGKILL
+        for home in (folder, folder / "other"):
+            recover(home)
+        assert content(folder) == OLD
+        assert not list(folder.rglob(f"{STAGING}*"))
 
 
 RECOVERING = STOPPED.split("targets =")[0] + textwrap.dedent("""

@@ -43,8 +43,8 @@ class UnfinishedMovesError(ValueError):
 
 _DONE: Final = f"{STAGING}done-"
 _LOCK, _JOURNAL, _MOVES = "lock", "journal.json", "moves.json"
-_MINUTE, _DAY = 60.0, 86400.0
-_PATIENCE, _PAUSE = 60.0, 0.01  # seconds
+_MOMENT, _MINUTE, _DAY = 2.0, 60.0, 86400.0  # seconds
+_PATIENCE, _PAUSE = 60.0, 0.01
 _LARGEST = 1 << 20  # bytes of a list of moves
 
 
@@ -291,10 +291,11 @@ def _discard(staging: Path) -> None:
 @contextmanager
 def _lock_of_dead(staging: Path) -> Iterator[bool]:
     """Hold the lock of a staging folder and yield True, if its process has ended."""
-    path, moves = staging / _LOCK, staging / _MOVES
+    moves = staging / _MOVES
+    locks = [staging / name for name in (_LOCK, f"{_LOCK}.new") if (staging / name).is_file()]
     try:
         age = time.time() - staging.stat().st_mtime
-        file = open(path, "r+") if path.is_file() else None
+        file = open(locks[0], "r+") if locks else None
     except FileNotFoundError:  # gone by now
         yield False
         return
@@ -302,10 +303,13 @@ def _lock_of_dead(staging: Path) -> Iterator[bool]:
         yield os.path.exists(moves)
         return
     if file is None:  # stopped before it had one
-        yield staging.is_dir() and age > _MINUTE
+        yield staging.is_dir() and age > _MOMENT
         return
     with file:
         locked = _lock(file)
+        if locks[0].name != _LOCK:  # stopped before it was written, or about to be
+            yield locked is not False and age > _MOMENT
+            return
         here = file.read(_LARGEST) == socket.gethostname()
         old = age > (_MINUTE if moves.exists() else _DAY)
         yield old if locked is None else locked and (here or old)
