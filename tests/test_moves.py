@@ -299,7 +299,10 @@ def test_a_folder_where_a_file_is_to_be_removed(tmp_path):
 def test_links_that_go_in_circles(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(OSError, match=r"symbolic links|exists"), replacing(tmp_path / "a" / "c"):
+    with (
+        pytest.raises(OSError, match=r"symbolic links|Not a directory"),
+        replacing(tmp_path / "a" / "c"),
+    ):
         pass
 
 
