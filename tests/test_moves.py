@@ -265,8 +265,9 @@ class TestSeveralProcesses:
                 recover(tmp_path)
 
 
-def test_a_lock_is_never_seen_open(tmp_path, monkeypatch):
-    """Otherwise another process could take a folder that was just made for left behind."""
+def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_again(
+    tmp_path, monkeypatch
+):
     locked, busy = _files._lock, []
 
     def lock(file):
@@ -278,6 +279,7 @@ def test_a_lock_is_never_seen_open(tmp_path, monkeypatch):
     monkeypatch.setattr(_files, "_lock", lock)
     with replacing(tmp_path / "a") as (place,):
         place.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "new"
 
 

@@ -45,6 +45,7 @@ _DONE: Final = f"{STAGING}done-"
 _LOCK, _JOURNAL, _MOVES = "lock", "journal.json", "moves.json"
 _MOMENT, _MINUTE, _DAY = 2.0, 60.0, 86400.0  # seconds
 _PATIENCE, _PAUSE = 60.0, 0.01
+_TRIES: Final = 10
 _LARGEST = 1 << 20  # bytes of a list of moves
 
 
@@ -264,14 +265,18 @@ def _existing_folder(folder: Path) -> Path:
 
 def _make_staging(stack: ExitStack, home: Path) -> Path:
     """A locked folder in ``home``, removed when ``stack`` closes unless moves are left to do."""
-    staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=home))
-    stack.callback(_remove_staging, staging)
-    lock = stack.enter_context(open(staging / f"{_LOCK}.new", "w"))
-    _lock(lock)
-    lock.write(socket.gethostname())
-    lock.flush()
-    os.replace(lock.name, staging / _LOCK)  # not seen by others before it is locked
-    return staging
+    for _ in range(_TRIES):
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=home))
+        stack.callback(_remove_staging, staging)
+        # Before it is locked, another process may take it for left behind and remove it.
+        with suppress(FileNotFoundError):
+            lock = stack.enter_context(open(staging / f"{_LOCK}.new", "w"))
+            if _lock(lock) is not False:
+                lock.write(socket.gethostname())
+                lock.flush()
+                os.replace(lock.name, staging / _LOCK)
+                return staging
+    raise FileNotFoundError(errno.ENOENT, "folders made there are gone at once", str(home))
 
 
 def _remove_staging(staging: Path) -> None:
@@ -307,8 +312,8 @@ def _lock_of_dead(staging: Path) -> Iterator[bool]:
         return
     with file:
         locked = _lock(file)
-        if locks[0].name != _LOCK:  # stopped before it was written, or about to be
-            yield locked is not False and age > _MOMENT
+        if locks[0].name != _LOCK:  # stopped before it was written
+            yield age > _MINUTE if locked is None else locked
             return
         here = file.read(_LARGEST) == socket.gethostname()
         old = age > (_MINUTE if moves.exists() else _DAY)
