@@ -136,7 +136,9 @@ CHILD = textwrap.dedent("""
                 found[folder.name].append(f"{type(error).__name__}: {error}")
             else:
                 found[folder.name].append("loaded")
-    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not ru_maxrss, in which the kernel counts the process that started this one.
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    found["memory"] = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     print(json.dumps(found))
 """)
 
