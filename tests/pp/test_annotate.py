@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import anndata
 import numpy as np
 import pandas as pd
@@ -324,8 +322,10 @@ def test_tasic_junctions(data_dir):
     assert len(table) == 703
     table["strand"] = table["strand"].map({0: "?", 1: "+", 2: "-"})
     annotation = read_annotation(folder / "gencode.vM10.annotation.subset.gtf")
-    data = SimpleNamespace(var=table, uns={})
+    table.index = table.index.astype(str)
+    data = anndata.AnnData(var=table)
     annotate_junctions(data, annotation)
+    table = data.var
     assert data.uns["splicing"]["annotation"]["junctions"] == 703
     known, stars = table["known_junction"], table["annotated"] == 1
     assert (known.sum(), (known & stars).sum()) == (69, 68)
