@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import numpy as np
 import pandas as pd
@@ -459,7 +458,8 @@ def test_gtex_equals_an_independent_union_find(data_dir):
     add_up(report)
 
 
-def test_a_million_junctions_take_seconds():
+def test_a_million_junctions():
+    """Some 3 s on one free core; what grows with their square would not end."""
     rng = np.random.default_rng(0)
     n = 1_000_000
     start = rng.integers(1, 200_000_000, n // 2)
@@ -470,9 +470,7 @@ def test_a_million_junctions_take_seconds():
     table = pd.DataFrame({"start": start, "end": end, "strand": np.where(gene % 2, "+", "-")})
     table["chrom"] = np.array([f"chr{i}" for i in range(1, 23)], object)[gene % 22]
     table["gene_id"] = np.char.add("ENSG", gene.astype(str)).astype(object)
-    begin = time.perf_counter()
     _, report = find_atses(table, use_genes=True)
-    assert time.perf_counter() - begin < 20  # some 3 s on one free core
     assert report["atses"] > 100_000
 
 

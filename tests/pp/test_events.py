@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -447,11 +446,10 @@ def test_errors():
         classify_events(junctions, ["a", "a"], all_junctions=junctions[["chrom", "start", "end"]])
 
 
-def test_fifty_thousand_atses_take_seconds():
+def test_fifty_thousand_atses():
+    """Some 0.3 s on one free core; what grows with their square would not end."""
     rng = np.random.default_rng(0)
     graphs = [SUBSETS[i] for i in rng.integers(0, len(SUBSETS), 50_000)]
     junctions = many(graphs, "+")
-    begin = time.perf_counter()
     types = classify_events(junctions, junctions["atse"])
-    assert time.perf_counter() - begin < 5  # some 0.3 s on one free core
     assert len(types) == 50_000

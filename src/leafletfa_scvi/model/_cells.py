@@ -163,6 +163,9 @@ def positions(indices: Indices, names: np.ndarray | pd.Index) -> np.ndarray:
     if isinstance(indices, slice):
         return np.ascontiguousarray(np.arange(n)[indices])
     chosen = np.asarray(indices)
+    if chosen.dtype == object:  # so are nullable values without missing ones in pandas 2.1
+        kind = pd.api.types.infer_dtype(chosen, skipna=False)
+        chosen = chosen.astype({"boolean": bool, "integer": np.int64}.get(kind, object))
     if isinstance(indices, pd.Series) and pd.api.types.is_bool_dtype(indices.dtype):
         _check_labels(indices, names)
     if chosen.size == 0:
