@@ -45,7 +45,7 @@ def install(session: nox.Session, *groups: str, constraints: str | None = CONSTR
 def demo(session: nox.Session) -> None:
     """Simulate cells, find the planted programs again, write data and figures to demo/."""
     install(session)
-    session.run("leafletfa", "demo", "--output-dir", "demo", *session.posargs)
+    session.run("leafletfa", "demo", "--output-dir", "demo", "--overwrite", *session.posargs)
 
 
 @nox.session

@@ -58,8 +58,9 @@ OLD = {"a": "old", "other/c": "old", "other/d": "old"}
 NEW = {"a": "new", "new/b": "new", "other/c": "new"}
 
 
-def stop(folder, operation):
-    args = [sys.executable, "-c", STOPPED, str(operation), str(folder)]
+def stop(folder, operation, script=STOPPED):
+    """Run a script that is killed at one of its operations, or prints how many there are."""
+    args = [sys.executable, "-c", script, str(operation), str(folder)]
     return subprocess.run(args, capture_output=True, text=True, check=False)
 
 
@@ -94,16 +95,12 @@ PREPARING = STOPPED.split("targets =")[0] + textwrap.dedent("""
 
 
 def test_a_process_that_is_killed_while_it_prepares_leaves_nothing(tmp_path, monkeypatch):
-    def prepare(folder, operation):
-        args = [sys.executable, "-c", PREPARING, str(operation), str(folder)]
-        return subprocess.run(args, capture_output=True, text=True, check=False)
-
-    n_operations = int(prepare(earlier(tmp_path / "whole"), 99).stdout)
+    n_operations = int(stop(earlier(tmp_path / "whole"), -1, PREPARING).stdout)
     assert n_operations >= 6  # a folder, its lock and a place, twice
     monkeypatch.setattr(_files, "_MOMENT", 0.0)
     for operation in range(n_operations):
         folder = earlier(tmp_path / str(operation))
-        assert prepare(folder, operation).returncode == -signal.SIGKILL
+        assert stop(folder, operation, PREPARING).returncode == -signal.SIGKILL
         for home in (folder, folder / "other"):
             recover(home)
         assert content(folder) == OLD
@@ -134,14 +131,10 @@ def test_a_process_that_is_killed_while_it_recovers_leaves_that_to_the_next(tmp_
         assert is_mixed(folder)
         return folder
 
-    def again(folder, operation):
-        args = [sys.executable, "-c", RECOVERING, str(operation), str(folder)]
-        return subprocess.run(args, capture_output=True, text=True, check=False)
-
-    n_operations = int(again(stopped(tmp_path / "whole"), -1).stdout)
+    n_operations = int(stop(stopped(tmp_path / "whole"), -1, RECOVERING).stdout)
     for operation in range(n_operations):
         folder = stopped(tmp_path / str(operation))
-        assert again(folder, operation).returncode == -signal.SIGKILL
+        assert stop(folder, operation, RECOVERING).returncode == -signal.SIGKILL
         for home in (folder, folder / "other"):
             recover(home)
         assert content(folder) == NEW
