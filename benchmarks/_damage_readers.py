@@ -36,13 +36,13 @@ from _damage_whole import (
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._h5ad import read as read_data_set
-from leafletfa_scvi.pp._bam import BamOptions, count_bam
-from leafletfa_scvi.pp._barcodes import read_barcodes
-from leafletfa_scvi.pp._bed import read_bed
-from leafletfa_scvi.pp._sources import find_sources
-from leafletfa_scvi.pp._star import read_sj
-from leafletfa_scvi.pp._starsolo import read_solo
-from leafletfa_scvi.pp._strand import splice_motifs
+from leafletfa_scvi.pp.annotate._strand import splice_motifs
+from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._sources import find_sources
+from leafletfa_scvi.pp.read._star import read_sj
+from leafletfa_scvi.pp.read._starsolo import read_solo
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     import anndata as ad
     from _damage import Damage
 
-    from leafletfa_scvi.pp._part import JunctionPart
+    from leafletfa_scvi.pp.read._part import JunctionPart
 
 
 @dataclass(frozen=True)

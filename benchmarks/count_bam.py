@@ -24,7 +24,7 @@ import pysam
 from _ops_machine import load
 from _report import Table, now, write
 
-from leafletfa_scvi.pp._bam import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from _report import Table
 
-from leafletfa_scvi.pp._formats import cell_name
-from leafletfa_scvi.pp._star import read_sj
+from leafletfa_scvi.pp.read._formats import cell_name
+from leafletfa_scvi.pp.read._star import read_sj
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pysam
 from pp.part_cases import counts
 
-from leafletfa_scvi.pp._bam import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 
 if TYPE_CHECKING:
     from pathlib import Path

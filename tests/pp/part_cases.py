@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leafletfa_scvi.pp._part import STRANDS
+from leafletfa_scvi.pp._codes import STRANDS
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.pp._part import JunctionPart
+    from leafletfa_scvi.pp.read._part import JunctionPart
 
 
 def counts(part: JunctionPart) -> dict[tuple[str, str, int, int, str], int]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leafletfa_scvi.pp._part import JunctionPart, junction_part
+from leafletfa_scvi.pp.read._part import JunctionPart, junction_part
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.pp._sources import Source
+    from leafletfa_scvi.pp.read._sources import Source
 
 
 def read(source: Source) -> JunctionPart:

@@ -8,9 +8,9 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp import _annotate
-from leafletfa_scvi.pp._annotate import annotate, annotate_junctions, annotation_columns
-from leafletfa_scvi.pp._annotation import read_annotation
+from leafletfa_scvi.pp.annotate import _annotate
+from leafletfa_scvi.pp.annotate._annotate import annotate, annotate_junctions, annotation_columns
+from leafletfa_scvi.pp.annotate._annotation import read_annotation
 
 COLUMNS = [
     "gene_id",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp._annotation import read_annotation
+from leafletfa_scvi.pp.annotate._annotation import read_annotation
 
 
 def gtf(feature, chrom, start, end, strand, **attributes):

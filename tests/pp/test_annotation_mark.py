@@ -7,7 +7,7 @@ import gzip
 import pandas as pd
 import pytest
 
-from leafletfa_scvi.pp._annotation import read_annotation
+from leafletfa_scvi.pp.annotate._annotation import read_annotation
 
 EXONS = "".join(
     f'chr1\ts\texon\t{start}\t{start + 99}\t.\t+\t.\tgene_id "G"; transcript_id "T";\r\n'

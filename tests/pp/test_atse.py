@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp._atse import find_atses
+from leafletfa_scvi.pp.atse._graph import find_atses
 
 COLUMNS = ["chrom", "start", "end", "strand", "gene_id"]
 

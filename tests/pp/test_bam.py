@@ -6,10 +6,10 @@ import pytest
 from pp.bam_cases import count_reads, make_read, write
 from pp.part_cases import counts
 
-from leafletfa_scvi.pp import _bam
-from leafletfa_scvi.pp._bam import BamOptions, count_bam
-from leafletfa_scvi.pp._bam_strand import library_strand, regtools_strand
-from leafletfa_scvi.pp._part import STRANDS
+from leafletfa_scvi.pp._codes import STRANDS
+from leafletfa_scvi.pp.read.bam import _count as _bam
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._strand import library_strand, regtools_strand
 
 
 def test_report_accounts_for_all_reads_and_introns(tmp_path):
@@ -132,7 +132,7 @@ def test_strand_of_libraries():
 
 
 def test_memory_stays_bounded_where_reads_are_sorted(tmp_path, monkeypatch):
-    from leafletfa_scvi.pp import _bam_distinct
+    from leafletfa_scvi.pp.read.bam import _distinct as _bam_distinct
 
     kept = []
     condense = _bam_distinct.Distinct.condense

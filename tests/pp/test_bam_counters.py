@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pp.bam_cases import make_read, write
 from pp.part_cases import counts
 
-from leafletfa_scvi.pp import _bam
-from leafletfa_scvi.pp._bam import BamOptions, count_bam, regtools_blocks
-from leafletfa_scvi.pp._barcodes import read_barcodes
+from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read.bam import _count as _bam
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam, regtools_blocks
 
 
 def slow_introns(cigar: str, position: int):

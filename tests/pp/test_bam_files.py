@@ -10,8 +10,8 @@ import pytest
 from pp.bam_cases import CONTIGS, make_read, write
 from pp.part_cases import counts
 
-from leafletfa_scvi.pp._bam import BamOptions, count_bam
-from leafletfa_scvi.pp._barcodes import read_barcodes
+from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 
 EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 

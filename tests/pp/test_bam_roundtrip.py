@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from leafletfa_scvi.datasets._alignments import SimulatedAlignments, simulate_alignments
-from leafletfa_scvi.pp._bam import BamOptions, count_bam
-from leafletfa_scvi.pp._barcodes import read_barcodes
-from leafletfa_scvi.pp._part import STRANDS
+from leafletfa_scvi.pp._codes import STRANDS
+from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from leafletfa_scvi.pp._part import JunctionPart
+    from leafletfa_scvi.pp.read._part import JunctionPart
 
 SMALL: dict[str, Any] = {"n_cells": 4, "fragments_per_cell": 1500, "marked": 0.3}
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pp.reader_cases import quick
 
-from leafletfa_scvi.pp._barcodes import read_barcodes
+from leafletfa_scvi.pp.read._barcodes import read_barcodes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from leafletfa_scvi.data import check_splicing
-from leafletfa_scvi.pp._concat import concat_splicing
+from leafletfa_scvi.pp.combine._concat import concat_splicing
 
 JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
 

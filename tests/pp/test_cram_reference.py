@@ -6,7 +6,7 @@ import pysam
 from pp.bam_cases import CONTIGS, make_read, write
 from pp.part_cases import counts
 
-from leafletfa_scvi.pp._bam import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 
 
 def test_no_index_is_made_of_the_reference(tmp_path):

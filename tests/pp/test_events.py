@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp._atse import find_atses
-from leafletfa_scvi.pp._events import EVENT_TYPES, classify_events
+from leafletfa_scvi.pp.atse._events import EVENT_TYPES, classify_events
+from leafletfa_scvi.pp.atse._graph import find_atses
 
 CASSETTE, EXCLUSIVE, A5, A3, FIRST, LAST, MULTI, COMPLEX = EVENT_TYPES
 FLIPPED = {A5: A3, A3: A5, FIRST: LAST, LAST: FIRST}

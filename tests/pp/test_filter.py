@@ -8,8 +8,8 @@ import scipy.sparse as sp
 
 from leafletfa_scvi.data import check_splicing
 from leafletfa_scvi.pp._counts import splicing_from_counts
-from leafletfa_scvi.pp._filter_atses import filter_atses
-from leafletfa_scvi.pp._filter_junctions import filter_junctions
+from leafletfa_scvi.pp.qc._filter_atses import filter_atses
+from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
 
 JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
 

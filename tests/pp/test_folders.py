@@ -10,7 +10,7 @@ from pp.bam_cases import make_read, write
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.pp import list_files
-from leafletfa_scvi.pp._folders import by_product
+from leafletfa_scvi.pp.read._folders import by_product
 
 ROWS = "".join(f"chr1\t121\t{end}\t1\t1\t1\t9\t0\t30\n" for end in (220, 320))
 

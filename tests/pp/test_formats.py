@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from leafletfa_scvi.pp._formats import cell_name, detect_format
+from leafletfa_scvi.pp.read._formats import cell_name, detect_format
 
 if TYPE_CHECKING:
     from pathlib import Path

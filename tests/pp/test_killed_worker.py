@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pp.run_cases import end_process
 
-from leafletfa_scvi.pp._run import make_parts
-from leafletfa_scvi.pp._sources import Source
+from leafletfa_scvi.pp.read._run import make_parts
+from leafletfa_scvi.pp.read._sources import Source
 
 
 def test_a_process_that_is_ended(tmp_path):

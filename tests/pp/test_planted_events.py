@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from leafletfa_scvi.datasets._alignments import simulate_alignments
-from leafletfa_scvi.pp._annotate import annotate_junctions
-from leafletfa_scvi.pp._annotation import read_annotation
-from leafletfa_scvi.pp._atse import find_atses
+from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._dataset import make_splicing_dataset
-from leafletfa_scvi.pp._events import EVENT_TYPES, classify_events
-from leafletfa_scvi.pp._part import MOTIFS, STRANDS
-from leafletfa_scvi.pp._strand import splice_motifs
+from leafletfa_scvi.pp.annotate._annotate import annotate_junctions
+from leafletfa_scvi.pp.annotate._annotation import read_annotation
+from leafletfa_scvi.pp.annotate._strand import splice_motifs
+from leafletfa_scvi.pp.atse._events import EVENT_TYPES, classify_events
+from leafletfa_scvi.pp.atse._graph import find_atses
 
 if TYPE_CHECKING:
     from pathlib import Path

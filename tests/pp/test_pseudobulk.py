@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from leafletfa_scvi.data import check_splicing
 from leafletfa_scvi.pp._counts import splicing_from_counts
-from leafletfa_scvi.pp._pseudobulk import metacells, pseudobulk
+from leafletfa_scvi.pp.combine._pseudobulk import metacells, pseudobulk
 
 JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
 

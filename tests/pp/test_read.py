@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leafletfa_scvi.pp import _readers, read_bam, read_junctions, read_regtools, read_star
-from leafletfa_scvi.pp._bam_options import BamOptions
-from leafletfa_scvi.pp._readers import read_options, read_starsolo
+from leafletfa_scvi.pp import read_bam, read_junctions, read_regtools, read_star
+from leafletfa_scvi.pp.read import _readers
+from leafletfa_scvi.pp.read._readers import read_options, read_starsolo
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 STAR = "chr1\t101\t250\t1\t1\t1\t{}\t2\t30\n"
 BARCODED = "chr1\t90\t260\tJ1\t5\t+\t90\t260\t255,0,0\t2\t10,10\t0,160\t2\tAC:2,GT:3\n"

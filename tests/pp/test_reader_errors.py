@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pp.reader_cases import BARCODES, BED6, BED12, SJ, quick, write
 
-from leafletfa_scvi.pp._bed import read_bed
-from leafletfa_scvi.pp._star import read_sj
 from leafletfa_scvi.pp._text import read_blocks
+from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._star import read_sj
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from leafletfa_scvi.pp._part import JunctionPart
+    from leafletfa_scvi.pp.read._part import JunctionPart
 
 
 WRONG = [
@@ -70,7 +70,9 @@ def test_errors_name_file_and_line(
 
 
 def test_line_numbers_go_on_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leafletfa_scvi.pp._star.read_blocks", lambda path: read_blocks(path, 50))
+    monkeypatch.setattr(
+        "leafletfa_scvi.pp.read._star.read_blocks", lambda path: read_blocks(path, 50)
+    )
     path = write(tmp_path / "x", SJ * 30 + b"\n# c\n" + SJ * 5 + SJ.replace(b"250", b"25"))
     assert len(list(read_blocks(str(path), 50))) > 20
     with pytest.raises(ValueError, match="line 73: first base 101, last base 25"):

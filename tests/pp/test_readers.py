@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from pp.part_cases import counts
 from pp.reader_cases import BARCODES, BED6, BED12, SJ, quick, write
 
-from leafletfa_scvi.pp._bed import read_bed
-from leafletfa_scvi.pp._part import MOTIFS, STRANDS, JunctionPart
-from leafletfa_scvi.pp._star import read_sj
+from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._text import read_blocks
+from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._star import read_sj
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from leafletfa_scvi.pp.read._part import JunctionPart
 
 
 def same(a: JunctionPart, b: JunctionPart) -> bool:

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 from pp.run_cases import read
 
-from leafletfa_scvi.pp import _run
-from leafletfa_scvi.pp._part import JunctionPart
-from leafletfa_scvi.pp._run import Failure, make_parts
-from leafletfa_scvi.pp._sources import Source
+from leafletfa_scvi.pp.read import _run
+from leafletfa_scvi.pp.read._part import JunctionPart
+from leafletfa_scvi.pp.read._run import Failure, make_parts
+from leafletfa_scvi.pp.read._sources import Source
 
 
 def times_read(source: Source) -> int:
@@ -186,8 +186,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from pp.run_cases import read
-from leafletfa_scvi.pp._run import make_parts
-from leafletfa_scvi.pp._sources import Source
+from leafletfa_scvi.pp.read._run import make_parts
+from leafletfa_scvi.pp.read._sources import Source
 
 def slow(source):
     part = read(source)

@@ -6,7 +6,7 @@ import os
 import pandas as pd
 import pytest
 
-from leafletfa_scvi.pp._sources import check_cells, find_sources
+from leafletfa_scvi.pp.read._sources import check_cells, find_sources
 
 STAR = "chr1\t100\t200\t1\t1\t1\t5\t0\t20\n"
 

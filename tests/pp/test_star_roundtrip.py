@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 
 from leafletfa_scvi.datasets._alignments import SimulatedAlignments, simulate_alignments
-from leafletfa_scvi.pp._bam import BamOptions, count_bam
+from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._dataset import make_splicing_dataset
-from leafletfa_scvi.pp._events import EVENT_TYPES
-from leafletfa_scvi.pp._part import MOTIFS, STRANDS
-from leafletfa_scvi.pp._star import read_sj
+from leafletfa_scvi.pp.atse._events import EVENT_TYPES
+from leafletfa_scvi.pp.read._star import read_sj
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from leafletfa_scvi.pp._part import JunctionPart
+    from leafletfa_scvi.pp.read._part import JunctionPart
 
 STAR = shutil.which("STAR")
 pytestmark = pytest.mark.skipif(STAR is None, reason="the aligner STAR is not installed")

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pp.part_cases import counts
 
-from leafletfa_scvi.pp._part import STRANDS
-from leafletfa_scvi.pp._starsolo import read_solo
+from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._text import read_blocks
+from leafletfa_scvi.pp.read._starsolo import read_solo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -320,7 +320,7 @@ def test_any_order_of_entries(
     raw = make(tmp_path_factory.mktemp("solo"), matrix=mtx_text(lines), features=plenty)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "leafletfa_scvi.pp._starsolo.read_blocks", lambda path: read_blocks(path, size)
+            "leafletfa_scvi.pp.read._starsolo.read_blocks", lambda path: read_blocks(path, size)
         )
         part = read_solo(raw)
     assert counts(part) == {

@@ -13,10 +13,10 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp import _strand
-from leafletfa_scvi.pp._annotation import read_annotation
-from leafletfa_scvi.pp._part import MOTIFS, STRANDS
-from leafletfa_scvi.pp._strand import resolve_strands, splice_motifs
+from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
+from leafletfa_scvi.pp.annotate import _strand
+from leafletfa_scvi.pp.annotate._annotation import read_annotation
+from leafletfa_scvi.pp.annotate._strand import resolve_strands, splice_motifs
 
 ENDS = {
     "GT-AG": "+",

@@ -17,13 +17,13 @@ from pp.reader_cases import BARCODES, BED6, BED12, SJ
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import UserError
 from leafletfa_scvi.cli._h5ad import read as read_data_set
-from leafletfa_scvi.pp._bam import BamOptions, count_bam
-from leafletfa_scvi.pp._barcodes import read_barcodes
-from leafletfa_scvi.pp._bed import read_bed
-from leafletfa_scvi.pp._sources import find_sources
-from leafletfa_scvi.pp._star import read_sj
-from leafletfa_scvi.pp._strand import open_genome
 from leafletfa_scvi.pp._text import read_blocks, whole_number
+from leafletfa_scvi.pp.annotate._strand import open_genome
+from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._sources import find_sources
+from leafletfa_scvi.pp.read._star import read_sj
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 
 if TYPE_CHECKING:
     from collections.abc import Callable

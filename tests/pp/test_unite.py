@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp import _unite
-from leafletfa_scvi.pp._part import MOTIFS, STRANDS, JunctionPart, junction_part
-from leafletfa_scvi.pp._sources import Source
-from leafletfa_scvi.pp._unite import unite_parts
+from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
+from leafletfa_scvi.pp.read import _unite
+from leafletfa_scvi.pp.read._part import JunctionPart, junction_part
+from leafletfa_scvi.pp.read._sources import Source
+from leafletfa_scvi.pp.read._unite import unite_parts
 
 CONTIGS = ["chr10", "chr2", "ERCC-1", "MT", "chrX:alt|1"]
 

@@ -7,8 +7,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp._atse import find_atses
-from leafletfa_scvi.pp._usage import filter_usage, splice_site_usage
+from leafletfa_scvi.pp.atse._graph import find_atses
+from leafletfa_scvi.pp.atse._usage import filter_usage, splice_site_usage
 
 ROWS = [
     # chrom, start, end, strand, reads, usage of the left and of the right site

@@ -8,8 +8,8 @@ import scipy.sparse as sp
 from leafletfa_scvi.data import check_splicing
 from leafletfa_scvi.datasets import simulate_splicing
 from leafletfa_scvi.pp._counts import splicing_from_counts
-from leafletfa_scvi.pp._variability import agreement, beyond_typical
-from leafletfa_scvi.pp._variable_atses import VARIABILITY_COLUMNS, select_variable_atses
+from leafletfa_scvi.pp.qc._variability import agreement, beyond_typical
+from leafletfa_scvi.pp.qc._variable_atses import VARIABILITY_COLUMNS, select_variable_atses
 
 LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
 

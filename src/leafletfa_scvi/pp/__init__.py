@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 from leafletfa_scvi._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.pp._annotate import annotate_junctions
-    from leafletfa_scvi.pp._annotation import Annotation, read_annotation
-    from leafletfa_scvi.pp._atse import find_atses
-    from leafletfa_scvi.pp._concat import concat_splicing
     from leafletfa_scvi.pp._counts import splicing_from_counts
     from leafletfa_scvi.pp._dataset import make_splicing_dataset
-    from leafletfa_scvi.pp._events import classify_events
-    from leafletfa_scvi.pp._filter_atses import filter_atses
-    from leafletfa_scvi.pp._filter_junctions import filter_junctions
-    from leafletfa_scvi.pp._pseudobulk import metacells, pseudobulk
-    from leafletfa_scvi.pp._qc_metrics import qc_metrics
-    from leafletfa_scvi.pp._readers import (
+    from leafletfa_scvi.pp.annotate._annotate import annotate_junctions
+    from leafletfa_scvi.pp.annotate._annotation import Annotation, read_annotation
+    from leafletfa_scvi.pp.annotate._strand import resolve_strands, splice_motifs
+    from leafletfa_scvi.pp.atse._events import classify_events
+    from leafletfa_scvi.pp.atse._graph import find_atses
+    from leafletfa_scvi.pp.atse._usage import filter_usage, splice_site_usage
+    from leafletfa_scvi.pp.combine._concat import concat_splicing
+    from leafletfa_scvi.pp.combine._pseudobulk import metacells, pseudobulk
+    from leafletfa_scvi.pp.qc._filter_atses import filter_atses
+    from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
+    from leafletfa_scvi.pp.qc._metrics import qc_metrics
+    from leafletfa_scvi.pp.qc._variable_atses import select_variable_atses
+    from leafletfa_scvi.pp.read._readers import (
         read_bam,
         read_junc,
         read_junctions,
@@ -29,24 +32,21 @@ if TYPE_CHECKING:
         read_star,
         read_starsolo,
     )
-    from leafletfa_scvi.pp._sources import list_files
-    from leafletfa_scvi.pp._strand import resolve_strands, splice_motifs
-    from leafletfa_scvi.pp._usage import filter_usage, splice_site_usage
-    from leafletfa_scvi.pp._variable_atses import select_variable_atses
+    from leafletfa_scvi.pp.read._sources import list_files
 
 _HOMES = {
-    "_annotate": ("annotate_junctions",),
-    "_annotation": ("Annotation", "read_annotation"),
-    "_atse": ("find_atses",),
-    "_concat": ("concat_splicing",),
+    "annotate._annotate": ("annotate_junctions",),
+    "annotate._annotation": ("Annotation", "read_annotation"),
+    "atse._graph": ("find_atses",),
+    "combine._concat": ("concat_splicing",),
     "_counts": ("splicing_from_counts",),
     "_dataset": ("make_splicing_dataset",),
-    "_events": ("classify_events",),
-    "_filter_atses": ("filter_atses",),
-    "_filter_junctions": ("filter_junctions",),
-    "_pseudobulk": ("metacells", "pseudobulk"),
-    "_qc_metrics": ("qc_metrics",),
-    "_readers": (
+    "atse._events": ("classify_events",),
+    "qc._filter_atses": ("filter_atses",),
+    "qc._filter_junctions": ("filter_junctions",),
+    "combine._pseudobulk": ("metacells", "pseudobulk"),
+    "qc._metrics": ("qc_metrics",),
+    "read._readers": (
         "read_bam",
         "read_junc",
         "read_junctions",
@@ -54,10 +54,10 @@ _HOMES = {
         "read_star",
         "read_starsolo",
     ),
-    "_sources": ("list_files",),
-    "_strand": ("resolve_strands", "splice_motifs"),
-    "_usage": ("filter_usage", "splice_site_usage"),
-    "_variable_atses": ("select_variable_atses",),
+    "read._sources": ("list_files",),
+    "annotate._strand": ("resolve_strands", "splice_motifs"),
+    "atse._usage": ("filter_usage", "splice_site_usage"),
+    "qc._variable_atses": ("select_variable_atses",),
 }
 
 __all__ = [

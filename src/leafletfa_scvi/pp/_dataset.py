@@ -16,23 +16,23 @@ from leafletfa_scvi._arguments import check_numbers
 from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._expand import expand_counts
-from leafletfa_scvi.pp._annotate import annotate_junctions
-from leafletfa_scvi.pp._annotation import Annotation, load_annotation, no_genes_message
-from leafletfa_scvi.pp._atse import find_atses
 from leafletfa_scvi.pp._dataset_messages import nothing_left, nothing_read, warn_of_annotation
-from leafletfa_scvi.pp._events import classify_events
-from leafletfa_scvi.pp._filter_junctions import filter_junctions
-from leafletfa_scvi.pp._qc_metrics import qc_metrics
-from leafletfa_scvi.pp._readers import read_junctions
-from leafletfa_scvi.pp._strand import resolve_strands
-from leafletfa_scvi.pp._usage import filter_usage, splice_site_usage
+from leafletfa_scvi.pp.annotate._annotate import annotate_junctions
+from leafletfa_scvi.pp.annotate._annotation import Annotation, load_annotation, no_genes_message
+from leafletfa_scvi.pp.annotate._strand import resolve_strands
+from leafletfa_scvi.pp.atse._events import classify_events
+from leafletfa_scvi.pp.atse._graph import find_atses
+from leafletfa_scvi.pp.atse._usage import filter_usage, splice_site_usage
+from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
+from leafletfa_scvi.pp.qc._metrics import qc_metrics
+from leafletfa_scvi.pp.read._readers import read_junctions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from leafletfa_scvi.pp._readers import FileArguments
-    from leafletfa_scvi.pp._sources import Inputs
+    from leafletfa_scvi.pp.read._readers import FileArguments
+    from leafletfa_scvi.pp.read._sources import Inputs
 
 
 def make_splicing_dataset(

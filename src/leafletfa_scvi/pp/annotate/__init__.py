@@ -1,0 +1,1 @@
+"""Genes, transcripts and strands of junctions."""

@@ -1,0 +1,290 @@
+"""Genes and annotation status of junctions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._constants import DATASET_SLOT
+from leafletfa_scvi.pp._codes import STRANDS
+from leafletfa_scvi.pp._contigs import match_contigs
+from leafletfa_scvi.pp._junctions import introns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+
+    from leafletfa_scvi.pp.annotate._annotation import Annotation
+
+STATUSES: Final = ("none", "five_prime", "three_prime", "both")
+"""Annotation status by (5' splice site known) + 2 (3' splice site known)."""
+
+_BATCH: Final = 10_000_000
+"""Pairs of junction and gene that are compared at once."""
+
+
+def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
+    """Write genes and annotation status of all junctions into ``adata.var``, in place.
+
+    The genes of a junction, all on its contig and strand, are those of the first of these rules
+    that any gene meets; all that meet it are reported:
+
+    1. the junction is an intron of the gene,
+    2. both splice sites are splice sites of the gene,
+    3. either splice site is one of the gene,
+    4. the gene, from its first to its last base, contains the intron.
+
+    So an intron of one gene that lies within another belongs to the first only, and a junction of
+    several genes is one that the annotation cannot tell apart: read-through introns, genes that
+    share exons. ATSEmapper assigns genes by overlap with their bodies and excludes what overlaps
+    several; rules 1 to 3 keep those junctions.
+
+    Junctions of strand ``"?"`` take genes of either strand; the flags are those of the strand on
+    which the annotation knows more of them (the intron, then the number of sites).
+
+    Parameters
+    ----------
+    adata
+        Junctions as columns, with ``var`` columns ``chrom``, ``start``, ``end`` (first and last
+        base of the intron, 1-based inclusive) and ``strand`` (``"+"``, ``"-"``, ``"?"``).
+    annotation
+        From :func:`read_annotation`. Contigs are matched by :func:`match_contigs`, so ``1`` and
+        ``chr1`` are the same.
+
+    Notes
+    -----
+    Columns written, replacing any of the same name:
+
+    ``gene_id``, ``gene_name``
+        Text, ``""`` where no gene is found; several are joined by ``","`` in the order of their
+        ids.
+    ``n_genes``
+        Number of genes.
+    ``known_junction``
+        Whether an annotated intron is the same, on the same strand.
+    ``known_5ss``, ``known_3ss``
+        Whether an annotated intron has the same 5' splice site (donor: ``start`` on ``+``,
+        ``end`` on ``-``), and the same 3' splice site.
+    ``annotation_status``
+        ``"both"`` where both splice sites are known, also where no intron joins them;
+        ``"five_prime"``, ``"three_prime"``, or ``"none"``.
+
+    ``uns["splicing"]["annotation"]`` reports the numbers of junctions: ``junctions``,
+    ``junctions_known``, ``junctions_novel``, ``junctions_without_gene``,
+    ``junctions_of_several_genes``, ``junctions_unstranded``,
+    ``junctions_on_unmatched_contigs``, and of ``unmatched_contigs``.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or holds other values, no contig is in the annotation, or two
+        contigs match the same one.
+    """
+    columns, report = annotate(check_anndata(adata).var, annotation)
+    for name in columns:
+        adata.var[name] = columns[name]
+    adata.uns.setdefault(DATASET_SLOT, {})["annotation"] = dict(report)
+
+
+def annotation_columns(junctions: pd.DataFrame, annotation: Annotation) -> pd.DataFrame:
+    """Genes and annotation status of junctions, as :func:`annotate_junctions` writes them.
+
+    Parameters
+    ----------
+    junctions
+        Columns ``chrom``, ``start``, ``end`` (first and last base of the intron, 1-based
+        inclusive) and ``strand``; one row for each junction, in any order.
+    annotation
+        From :func:`read_annotation`.
+
+    Returns
+    -------
+    DataFrame
+        On the index of ``junctions``.
+    """
+    return annotate(junctions, annotation)[0]
+
+
+def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFrame, Counter[str]]:
+    """Columns and report of :func:`annotate_junctions`."""
+    where = introns(junctions)
+    contig, start, end, strand = where.contig, where.start, where.end, where.strand
+    genes = annotation.genes
+    reference = pd.Index(pd.unique(_text(genes["chrom"])), dtype=object)
+    names = pd.unique(contig)
+    matched = match_contigs(names, reference, "the junctions", "the annotation")
+    place = reference.get_indexer([matched.get(name) for name in names])
+    place = place[pd.Index(names, dtype=object).get_indexer(contig)]
+
+    # A junction without strand is looked up on every strand.
+    unstranded = np.flatnonzero(strand == 0)
+    query = np.concatenate([np.arange(len(start)), unstranded, unstranded])
+    query_strand = np.concatenate(
+        [strand, np.ones(len(unstranded), np.int64), np.full(len(unstranded), 2)]
+    )
+    on_contig = place[query] >= 0
+    query, query_strand = query[on_contig], query_strand[on_contig]
+    queries = pd.DataFrame(
+        {
+            "junction": query,
+            "place": place[query] * len(STRANDS) + query_strand,
+            "start": start[query],
+            "end": end[query],
+        }
+    )
+    annotated = pd.DataFrame(
+        {
+            "place": _places(annotation.introns, reference),
+            "start": annotation.introns["start"].to_numpy(np.int64),
+            "end": annotation.introns["end"].to_numpy(np.int64),
+            "gene": genes.index.get_indexer(_text(annotation.introns["gene_id"])),
+        }
+    )
+    columns = _known(queries, annotated, len(start))
+    bodies = pd.DataFrame(
+        {
+            "place": _places(genes, reference),
+            "start": genes["start"].to_numpy(np.int64),
+            "end": genes["end"].to_numpy(np.int64),
+        }
+    )
+    pairs = _genes(queries, annotated, bodies)
+    columns = {**_joined(pairs, genes, len(start)), **columns}
+    table = pd.DataFrame(columns, index=junctions.index)
+
+    n_genes, known = table["n_genes"].to_numpy(), table["known_junction"].to_numpy()
+    report: Counter[str] = Counter()
+    report["junctions"] = len(table)
+    report["junctions_known"] = int(known.sum())
+    report["junctions_novel"] = int((~known).sum())
+    report["junctions_without_gene"] = int((n_genes == 0).sum())
+    report["junctions_of_several_genes"] = int((n_genes > 1).sum())
+    report["junctions_unstranded"] = len(unstranded)
+    report["junctions_on_unmatched_contigs"] = int((place < 0).sum())
+    report["unmatched_contigs"] = len(names) - len(matched)
+    return table, report
+
+
+def _text(values: pd.Series) -> np.ndarray:
+    return values.astype(object).to_numpy()
+
+
+def _places(table: pd.DataFrame, reference: pd.Index) -> np.ndarray:
+    """One number for contig and strand, which that of a query equals."""
+    contig = reference.get_indexer(_text(table["chrom"]))
+    strand = pd.Index(STRANDS, dtype=object).get_indexer(_text(table["strand"]))
+    return contig * len(STRANDS) + strand
+
+
+def _sites(table: pd.DataFrame, side: str) -> np.ndarray:
+    """One number for contig, strand and position of a splice site."""
+    return (table["place"].to_numpy(np.int64) << 32) + table[side].to_numpy(np.int64)
+
+
+def _known(queries: pd.DataFrame, introns: pd.DataFrame, n: int) -> dict[str, np.ndarray]:
+    """What the annotation knows of each junction, on the strand on which it knows most."""
+    distinct = introns[["place", "start", "end"]].drop_duplicates()
+    same = queries.merge(distinct, how="left", indicator=True)["_merge"].to_numpy() == "both"
+    left, right = (np.isin(_sites(queries, side), _sites(introns, side)) for side in _SIDES)
+    strand = queries["place"].to_numpy() % len(STRANDS)
+    junction = queries["junction"].to_numpy()
+    best = np.lexsort((-strand, left.astype(int) + right, same))  # the best of each comes last
+    where = np.full(n, -1)
+    where[junction[best]] = best
+    found = where >= 0
+    where = where[found]
+    is_reverse = strand[where] == 2
+    columns = {name: np.zeros(n, bool) for name in ("known_junction", "known_5ss", "known_3ss")}
+    columns["known_junction"][found] = same[where]
+    columns["known_5ss"][found] = np.where(is_reverse, right[where], left[where])
+    columns["known_3ss"][found] = np.where(is_reverse, left[where], right[where])
+    code = columns["known_5ss"] + 2 * columns["known_3ss"].astype(int)
+    return {**columns, "annotation_status": np.array(STATUSES, object)[code]}
+
+
+_SIDES: Final = ("start", "end")
+
+
+def _genes(queries: pd.DataFrame, introns: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
+    """Distinct pairs of junction and gene, by the first rule that finds any gene."""
+
+    def by_intron(left: pd.DataFrame) -> pd.DataFrame:
+        return left.merge(introns, on=["place", "start", "end"])
+
+    def by_site(left: pd.DataFrame, side: str) -> pd.DataFrame:
+        sites = pd.DataFrame({"site": _sites(introns, side), "gene": introns["gene"]})
+        site = pd.DataFrame({"junction": left["junction"], "site": _sites(left, side)})
+        return site.merge(sites.drop_duplicates(), on="site")[["junction", "gene"]]
+
+    def by_both_sites(left: pd.DataFrame) -> pd.DataFrame:
+        return by_site(left, "start").merge(by_site(left, "end"), on=["junction", "gene"])
+
+    def by_either_site(left: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([by_site(left, side) for side in _SIDES])
+
+    def by_body(left: pd.DataFrame) -> pd.DataFrame:
+        return _containing(left, bodies)
+
+    found = []
+    for rule in (by_intron, by_both_sites, by_either_site, by_body):
+        pairs = rule(queries)[["junction", "gene"]].drop_duplicates()
+        found.append(pairs)
+        queries = queries[~np.isin(queries["junction"], pairs["junction"])]
+    return pd.concat(found)
+
+
+def _containing(queries: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of junction and gene whose body contains the whole intron."""
+    order = np.lexsort((bodies["start"], bodies["place"]))
+    place, gene_end = bodies["place"].to_numpy()[order], bodies["end"].to_numpy()[order]
+    left = _sites(bodies, "start")[order]
+    shift = place.astype(np.int64) << 32
+    reach = np.maximum.accumulate(shift + gene_end) if len(order) else shift
+    # Genes that begin in time, less those before the first that reaches far enough.
+    stop = np.searchsorted(left, _sites(queries, "start"), side="right")
+    begin = np.minimum(np.searchsorted(reach, _sites(queries, "end")), stop)
+    junction, query_end = queries["junction"].to_numpy(), _sites(queries, "end")
+    number = stop - begin
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for rows in _batches(number):
+        row = np.repeat(rows, number[rows])
+        offset = np.arange(len(row)) - np.repeat(
+            np.cumsum(number[rows]) - number[rows], number[rows]
+        )
+        candidate = begin[row] + offset
+        contains = shift[candidate] + gene_end[candidate] >= query_end[row]
+        found.append((junction[row[contains]], order[candidate[contains]]))
+    junctions, genes = (np.concatenate(values) for values in zip(*found, strict=True))
+    return pd.DataFrame({"junction": junctions, "gene": genes})
+
+
+def _batches(number: np.ndarray) -> Iterable[np.ndarray]:
+    """Rows, in runs of about ``_BATCH`` pairs."""
+    run = np.cumsum(number) // _BATCH
+    return np.split(np.arange(len(number)), np.flatnonzero(np.diff(run)) + 1)
+
+
+def _joined(pairs: pd.DataFrame, genes: pd.DataFrame, n: int) -> dict[str, np.ndarray]:
+    """Ids and names of the genes of each junction, as text, and their number."""
+    ids = genes.index.to_numpy(object)
+    names = _text(genes["gene_name"])
+    rank = np.argsort(np.argsort(ids, kind="stable"), kind="stable")
+    junction, gene = pairs["junction"].to_numpy(np.int64), pairs["gene"].to_numpy(np.int64)
+    order = np.lexsort((rank[gene], junction))
+    junction, gene = junction[order], gene[order]
+    n_genes = np.bincount(junction, minlength=n)
+    first = np.cumsum(n_genes) - n_genes
+    columns = {}
+    for column, values in (("gene_id", ids), ("gene_name", names)):
+        text = np.full(n, "", object)
+        some = np.flatnonzero(n_genes)
+        text[some] = values[gene[first[some]]]
+        for i in np.flatnonzero(n_genes > 1):
+            text[i] = ",".join(values[gene[first[i] : first[i] + n_genes[i]]])
+        columns[column] = text
+    return {**columns, "n_genes": n_genes.astype(np.int64)}

@@ -1,0 +1,1 @@
+"""ATSEs, their events and the usage of splice sites."""

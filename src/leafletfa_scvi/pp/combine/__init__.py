@@ -1,0 +1,1 @@
+"""Data sets joined, and cells summed."""

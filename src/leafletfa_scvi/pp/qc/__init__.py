@@ -1,0 +1,1 @@
+"""Quality metrics, filters and variable ATSEs."""

@@ -1,0 +1,179 @@
+"""Quality control of single junctions, before ATSEs are made of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from leafletfa_scvi._arguments import check_anndata, check_column
+from leafletfa_scvi._constants import CLUSTER_LAYER
+from leafletfa_scvi.pp._codes import MOTIFS
+from leafletfa_scvi.pp.qc._criteria import (
+    apply_criteria,
+    as_names,
+    flag_column,
+    require_least,
+    status_passes,
+    store_record,
+    text_column,
+)
+from leafletfa_scvi.pp.qc._totals import column_sums, junction_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    import scipy.sparse as sp
+    from anndata import AnnData
+
+CANONICAL = ("GT-AG", "GC-AG", "AT-AC")
+"""Motifs of introns that the spliceosomes are known to remove."""
+
+_ANNOTATE = "Call annotate_junctions with an annotation first."
+_MOTIF = "Give a FASTA of the genome when reading, or junctions of STAR, which have motifs."
+_COORDINATES = "Use junction counts as the readers of leafletfa_scvi.pp return them."
+
+
+def filter_junctions(
+    adata: AnnData,
+    *,
+    min_reads: int = 1,
+    min_cells: int = 1,
+    min_samples: int = 1,
+    sample_key: str = "sample",
+    min_length: int | None = None,
+    max_length: int | None = None,
+    motifs: Sequence[str] | None = None,
+    canonical_only: bool = False,
+    annotation_status: Literal["any", "either", "both"] = "any",
+    known_only: bool = False,
+    exclude_contigs: Sequence[str] = (),
+) -> AnnData:
+    """Drop junctions that are badly supported, or not of the kind wanted.
+
+    For junction counts, before ATSEs are made: of a finished data set drop whole ATSEs with
+    :func:`filter_atses`, as totals are sums over the junctions that are there. The criteria apply
+    in this order: contig, length, motif, annotation, reads, cells, samples; a junction is counted
+    under the first one it fails.
+
+    Parameters
+    ----------
+    adata
+        Cells x junctions, ``X`` the counts; left as it is.
+    min_reads
+        Fewest reads over all cells.
+    min_cells
+        Fewest cells with a read.
+    min_samples
+        Fewest samples with a read.
+    sample_key
+        Column of ``adata.obs`` with the sample of each cell; read if ``min_samples`` is above 1.
+        Cells without a sample count for none.
+    min_length, max_length
+        Shortest and longest intron, in bases, both allowed: ``end - start + 1``.
+    motifs
+        Motifs allowed in ``var["motif"]``, of ``("unknown", "non-canonical", "GT-AG", "GC-AG",
+        "AT-AC")``.
+    canonical_only
+        Keep GT-AG, GC-AG and AT-AC only; junctions of unknown motif go, too.
+    annotation_status
+        ``"both"`` splice sites of the junction are annotated, ``"either"`` at least one, or
+        ``"any"``: none needs to be.
+    known_only
+        Keep annotated introns only (``var["known_junction"]``): both splice sites of one intron,
+        which is stricter than ``annotation_status="both"``.
+    exclude_contigs
+        Contigs whose junctions go, named as in ``var["chrom"]``. Names that do not occur are
+        allowed.
+
+    Returns
+    -------
+    AnnData
+        Copy with the remaining junctions, possibly none, and all cells.
+        ``uns["splicing"]["junction_qc"]`` has junctions and reads before and kept, and those
+        dropped by each criterion; another call adds to it.
+
+    Raises
+    ------
+    KeyError
+        A column that a criterion needs is missing.
+    TypeError
+        ``sample_key`` is several columns.
+    ValueError
+        An argument is out of its range, a motif unknown, a count not a whole number; or ``adata``
+        has ATSE totals already.
+    """
+    check_anndata(adata)
+    if CLUSTER_LAYER in adata.layers:
+        raise ValueError(
+            f"adata has the layer {CLUSTER_LAYER!r}: dropping junctions would make its totals "
+            "wrong. Drop whole ATSEs with filter_atses, or filter before ATSEs are made."
+        )
+    require_least(
+        min_reads=(min_reads, 0),
+        min_cells=(min_cells, 0),
+        min_samples=(min_samples, 0),
+        min_length=(min_length, 1),
+        max_length=(max_length, 1 if min_length is None else min_length),
+    )
+    var = adata.var
+    counts = junction_counts(adata)
+    reads = column_sums(counts)
+    passes: dict[str, np.ndarray] = {}
+
+    excluded = as_names(exclude_contigs, "exclude_contigs")
+    if excluded:
+        passes["exclude_contigs"] = ~np.isin(text_column(var, "chrom", _COORDINATES), excluded)
+    if min_length is not None or max_length is not None:
+        length = _length(var)
+        if min_length is not None:
+            passes["min_length"] = length >= min_length
+        if max_length is not None:
+            passes["max_length"] = length <= max_length
+    if motifs is not None:
+        allowed = as_names(motifs, "motifs")
+        unknown = [name for name in allowed if name not in MOTIFS]
+        if unknown:
+            raise ValueError(f"motifs holds {unknown[0]!r}: expected some of {MOTIFS}.")
+        passes["motifs"] = np.isin(text_column(var, "motif", _MOTIF), allowed)
+    if canonical_only:
+        passes["canonical_only"] = np.isin(text_column(var, "motif", _MOTIF), CANONICAL)
+    status = status_passes(var, annotation_status, _ANNOTATE)
+    if annotation_status != "any":
+        passes["annotation_status"] = status
+    if known_only:
+        passes["known_only"] = flag_column(var, "known_junction", _ANNOTATE)
+    passes["min_reads"] = reads >= min_reads
+    passes["min_cells"] = np.bincount(counts.indices, minlength=len(var)) >= min_cells
+    if min_samples > 1:
+        passes["min_samples"] = _samples(adata, counts, sample_key) >= min_samples
+
+    keep, record = apply_criteria(passes, reads, "junctions")
+    kept = adata[:, keep].copy()
+    store_record(kept, "junction_qc", record, "junctions")
+    return kept
+
+
+def _length(var: pd.DataFrame) -> np.ndarray:
+    for name in ("start", "end"):
+        text_column(var.iloc[:0], name, _COORDINATES)
+    return var["end"].to_numpy(np.int64) - var["start"].to_numpy(np.int64) + 1
+
+
+def _samples(adata: AnnData, counts: sp.csr_matrix, sample_key: str) -> np.ndarray:
+    """Samples with a read of each junction, ``(P,)``."""
+    import pandas as pd
+
+    if check_column("sample_key", sample_key) not in adata.obs:
+        raise KeyError(
+            f"adata.obs has no column {sample_key!r}: found {list(adata.obs.columns)}. Read a "
+            "table of files with a column sample, name the column of samples with sample_key, or "
+            "leave min_samples at 1."
+        )
+    codes, names = pd.factorize(adata.obs[sample_key])
+    found = np.zeros(adata.n_vars, np.int64)
+    for sample in range(len(names)):
+        rows = counts[np.flatnonzero(codes == sample)]
+        found += np.bincount(rows.indices, minlength=adata.n_vars) > 0
+    return found

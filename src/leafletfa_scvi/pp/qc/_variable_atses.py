@@ -1,0 +1,239 @@
+"""Choice of the ATSEs whose usage varies between cells."""
+
+from __future__ import annotations
+
+import warnings
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control
+
+from leafletfa_scvi._arguments import check_column, check_numbers
+from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
+from leafletfa_scvi.data._atse import atse_codes
+from leafletfa_scvi.pp.qc._totals import column_sums, junction_counts, require_splicing
+from leafletfa_scvi.pp.qc._variability import agreement, beyond_typical
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+    from anndata import AnnData
+
+VARIABILITY_COLUMNS = (
+    "variable_atse",
+    "atse_variability",
+    "atse_variability_se",
+    "atse_variability_z",
+    "atse_variability_fdr",
+    "atse_score",
+)
+"""Columns of ``var`` that :func:`select_variable_atses` writes."""
+
+
+def select_variable_atses(
+    adata: AnnData,
+    n_top: int | None = None,
+    *,
+    fraction: float | None = None,
+    fdr: float = 0.05,
+    min_cells: int = 10,
+    batch_key: str | None = None,
+    annotation_weight: float = 0.0,
+    subset: bool = False,
+    atse_key: str = ATSE_KEY,
+) -> None:
+    """Mark the ATSEs whose usage varies between cells by more than counting reads explains.
+
+    The *variability* of an ATSE is (f - h) / (1 - h), where f is the chance that two reads of one
+    cell support the same junction, a cell of n reads weighing n - 1, and h the same for any two
+    reads of the ATSE. It is the F_ST of population genetics, an intra-class correlation: 1 where
+    every cell uses one junction only, 1 / (1 + concentration) under Dirichlet-multinomial counts,
+    and 0 on average under multinomial ones, whatever the depth.
+
+    ATSEs are ranked by their *score*: how far the variability is above the typical one of the
+    data set (the mean over ATSEs, well covered ones weighing more), in standard deviations of
+    multinomial noise. Real counts are noisier than multinomial ones, the more so the fewer
+    molecules they come from. The variability alone would put badly covered ATSEs first, whose
+    reads in a cell come from one molecule; a plain z score those of highest depth, however little
+    they vary.
+
+    Parameters
+    ----------
+    adata
+        Splicing data set; written to as told below.
+    n_top
+        How many ATSEs to mark, those of the highest scores.
+    fraction
+        Share of the ATSEs with a score to mark, above 0 and at most 1, instead of ``n_top``.
+    fdr
+        Without either, ATSEs that vary at this false discovery rate are marked. As biology alone
+        makes more noise than multinomial, these are most of those well covered.
+    min_cells
+        Cells with at least two reads of the ATSE that it takes to score it. A single read says
+        nothing about variation.
+    batch_key
+        Column of ``adata.obs``: variability is measured within its groups and pooled, so that
+        differences between them do not count. Cells without a value are left out.
+    annotation_weight
+        From 0 to 1: how much of its score an ATSE loses if all its reads are on junctions that
+        are not annotated (``var["known_junction"]``); in proportion to their share.
+    subset
+        Whether to drop, in place, the junctions of other ATSEs.
+    atse_key
+        Column of ``adata.var`` with ATSE labels.
+
+    Returns
+    -------
+    None
+        The measures are written to ``adata.var``, as named below.
+
+    Raises
+    ------
+    KeyError
+        A layer or a column is missing.
+    TypeError
+        ``atse_key`` or ``batch_key`` is several columns.
+    ValueError
+        Both ``n_top`` and ``fraction`` are given, one is out of its range, no ATSE can be scored,
+        or ``subset`` would leave none.
+
+    Notes
+    -----
+    Written to ``adata.var``, the same for all junctions of an ATSE:
+
+    ``variable_atse``
+        Whether it is marked.
+    ``atse_variability``, ``atse_variability_se``
+        Variability and its standard error, from the spread over cells, not below that under
+        multinomial counts. 0 where all reads are on one junction.
+    ``atse_variability_z``
+        Its distance from 0 in exact standard deviations, given the reads of each cell and of each
+        junction, if usage does not vary. It grows with depth and cells, unlike the variability.
+    ``atse_variability_fdr``
+        Adjusted (Benjamini-Hochberg) chance of such a value if usage does not vary, by a gamma
+        distribution of the exact mean and variance.
+    ``atse_score``
+        What ATSEs are ranked by; NaN where all reads are on one junction.
+
+    ATSEs of fewer than ``min_cells`` cells have NaN. ``uns["splicing"]["variable_atses"]`` has
+    the arguments and counts.
+    """
+    require_splicing(adata)
+    _check_arguments(n_top, fraction, fdr, annotation_weight)
+    check_numbers(min_cells=min_cells)
+    codes, n_atses = atse_codes(adata, atse_key)
+    counts = junction_counts(adata)
+    if batch_key is None:
+        measured = agreement(counts, codes, n_atses)
+    else:
+        if check_column("batch_key", batch_key) not in adata.obs:
+            raise KeyError(
+                f"adata.obs has no column {batch_key!r}: found {list(adata.obs.columns)}."
+            )
+        batch, names = pd.factorize(adata.obs[batch_key])
+        if not len(names):
+            raise ValueError(f"No cell has a value in adata.obs[{batch_key!r}].")
+        parts = (
+            agreement(counts[np.flatnonzero(batch == i)], codes, n_atses)
+            for i in range(len(names))
+        )
+        measured = reduce(add, parts)
+
+    scored = measured.n_cells >= min_cells
+    if not scored.any():
+        raise ValueError(
+            f"No ATSE has {min_cells} cells with at least two reads: at most "
+            f"{measured.n_cells.max():.0f}. Lower min_cells."
+        )
+    varies = scored & (measured.null_variance > 0)
+    value, error = measured.variability, measured.standard_error
+    score = np.full(n_atses, np.nan)
+    score[varies] = beyond_typical(value[varies], measured.null_error[varies])
+    if annotation_weight > 0:
+        score -= annotation_weight * np.abs(score) * _novel_share(adata, counts, codes, n_atses)
+    q = np.full(n_atses, np.nan)
+    q[scored] = false_discovery_control(measured.p_value()[scored])
+    marked = _mark(score, varies, q, n_top, fraction, fdr, int(varies.sum()))
+
+    columns = (
+        marked,
+        *(np.where(scored, x, np.nan) for x in (value, error, measured.z)),
+        q,
+        score,
+    )
+    if subset and not marked.any():
+        raise ValueError("No ATSE is marked as variable, so subset=True would leave none.")
+    for name, values in zip(VARIABILITY_COLUMNS, columns, strict=True):
+        adata.var[name] = values[codes]
+    record: dict[str, Any] = {
+        "atses": n_atses,
+        "atses_scored": int(varies.sum()),
+        "atses_variable": int(marked.sum()),
+        "min_cells": int(min_cells),
+        "annotation_weight": float(annotation_weight),
+    }
+    given = {"n_top": n_top, "fraction": fraction, "batch_key": batch_key}
+    record |= {name: value for name, value in given.items() if value is not None}
+    if n_top is None and fraction is None:
+        record["fdr"] = float(fdr)
+    adata.uns[DATASET_SLOT] = {**adata.uns.get(DATASET_SLOT, {}), "variable_atses": record}
+    if subset:
+        adata._inplace_subset_var(marked[codes])
+
+
+def _check_arguments(
+    n_top: int | None, fraction: float | None, fdr: float, annotation_weight: float
+) -> None:
+    if n_top is not None and fraction is not None:
+        raise ValueError(f"n_top={n_top} and fraction={fraction} are given: choose one.")
+    if n_top is not None and n_top < 1:
+        raise ValueError(f"n_top={n_top}: expected at least 1.")
+    for name, value in (("fraction", fraction), ("fdr", fdr)):
+        if value is not None and not 0 < value <= 1:
+            raise ValueError(f"{name}={value}: expected a number above 0 and at most 1.")
+    if not 0 <= annotation_weight <= 1:
+        raise ValueError(f"annotation_weight={annotation_weight}: expected a number from 0 to 1.")
+
+
+def _novel_share(
+    adata: AnnData, counts: sp.csr_matrix, codes: np.ndarray, n_atses: int
+) -> np.ndarray:
+    """Share of the reads of each ATSE on junctions that are not annotated."""
+    if "known_junction" not in adata.var:
+        raise KeyError(
+            f"adata.var has no column 'known_junction': found {list(adata.var.columns)}. Make the "
+            "data set with an annotation, or leave annotation_weight at 0."
+        )
+    novel = ~adata.var["known_junction"].to_numpy(bool)
+    reads = column_sums(counts)
+    total = np.bincount(codes, reads, n_atses)
+    return np.bincount(codes, reads * novel, n_atses) / np.maximum(total, 1)
+
+
+def _mark(
+    score: np.ndarray,
+    varies: np.ndarray,
+    q: np.ndarray,
+    n_top: int | None,
+    fraction: float | None,
+    fdr: float,
+    n_scored: int,
+) -> np.ndarray:
+    """Which ATSEs are chosen, ``(A,)`` bool."""
+    if n_top is None and fraction is None:
+        return varies & (np.nan_to_num(q, nan=1.0) <= fdr)
+    wanted = max(1, round(fraction * n_scored)) if fraction is not None else int(n_top or 0)
+    candidates = np.flatnonzero(varies)
+    if n_top is not None and wanted > len(candidates):
+        warnings.warn(
+            f"n_top={n_top}, but only {len(candidates)} ATSEs have enough cells and reads on two "
+            "junctions: all of them are marked.",
+            UserWarning,
+            stacklevel=3,
+        )
+    best = candidates[np.argsort(-score[candidates], kind="stable")[:wanted]]
+    marked = np.zeros(len(score), bool)
+    marked[best] = True
+    return marked

@@ -1,0 +1,185 @@
+"""Input files of folders and patterns, without what STAR writes beside its results."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Final
+
+from natsort import natsorted
+
+from leafletfa_scvi.pp.read._formats import cell_name
+from leafletfa_scvi.pp.read._starsolo import find_solo
+
+_ALIGNMENTS: Final = (".bam", ".cram")
+_JUNCTIONS: Final = (".bed", ".bed.gz", ".junc", ".junc.gz")
+_STAR: Final = ("SJ.out.tab", "SJ.out.tab.gz")
+_ENDINGS: Final = {
+    "bam": _ALIGNMENTS,
+    "regtools": _JUNCTIONS,
+    "junc": _JUNCTIONS,
+    "star": _STAR,
+    "auto": (*_ALIGNMENTS, *_JUNCTIONS, *_STAR),
+}
+"""Endings of the names of files that a folder is searched for, by format."""
+
+_SOLO: Final = "Solo.out"
+_FOLDERS: Final = {
+    "_STARpass1": "STAR's first pass",
+    "_STARgenome": "STAR's index of junctions",
+    "_STARtmp": "STAR's temporary files",
+}
+_NAMES: Final = (
+    (re.compile(r"toTranscriptome\b.*\.(bam|cram|sam)$"), "alignments to transcripts"),
+    (re.compile(r"Chimeric\.out\.(junction|sam|bam)(\.gz)?$"), "chimeric reads"),
+    (re.compile(r"ReadsPerGene\.out\.tab(\.gz)?$"), "counts of genes"),
+    (re.compile(r"Signal\.[^/]*\.out\.(bg|wig)$"), "coverage"),
+    (re.compile(r"Unmapped\.out\.mate\d"), "unaligned reads"),
+    (re.compile(r"Log(\.\w+)?\.out$"), "a log"),
+)
+_SORTED, _UNSORTED = "Aligned.sortedByCoord.out", "Aligned.out"
+
+
+def by_product(path: str | os.PathLike[str]) -> str | None:
+    """What a path is, if STAR writes it beside its results; None for anything else.
+
+    Alignments to transcripts, chimeric reads, counts of genes, coverage, unaligned reads, logs,
+    all in folders that end with ``_STARpass1``, ``_STARgenome`` or ``_STARtmp``, and parts of
+    ``Solo.out`` other than its folder ``SJ``.
+    """
+    parts = Path(os.path.abspath(path)).parts
+    for part in parts:
+        for ending, what in _FOLDERS.items():
+            if part.endswith(ending):
+                return what
+    for pattern, what in _NAMES:
+        if pattern.search(parts[-1]):
+            return what
+    solo = next((i for i, part in enumerate(parts) if part.endswith(_SOLO)), None)
+    if solo is not None and solo + 1 < len(parts):
+        if parts[solo + 1] != "SJ":
+            return "of STARsolo, but not its junctions, which are in Solo.out/SJ/raw"
+        if os.path.isfile(path):
+            return "part of a folder of STARsolo: name the folder"
+    return None
+
+
+def refuse_by_product(path: str | os.PathLike[str]) -> None:
+    """Refuse a path that the user named, if STAR writes it beside its results."""
+    what = by_product(path)
+    if what is not None:
+        raise ValueError(
+            f"{os.fspath(path)} is not an input ({what}). Leave it out: expected STAR's "
+            "SJ.out.tab, its alignments to the genome, or Solo.out/SJ/raw."
+        )
+
+
+def expand_folder(folder: Path, format: str) -> list[str]:
+    """Input files of a folder, in natural order, or its STARsolo folders.
+
+    With a format only files that may be of it. By-products of STAR are left out with a warning,
+    and so are files beside a STARsolo folder with junctions.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no input.
+    ValueError
+        There are alignments and junction files, or a STARsolo folder without junctions; a
+        format tells which to read.
+    """
+    entries = natsorted(str(entry) for entry in folder.iterdir())
+    wanted = _ENDINGS.get(format, ())
+    files = [name for name in entries if name.endswith(wanted) and os.path.isfile(name)]
+    if format in ("auto", "starsolo"):
+        solo = [name for name in entries if name.endswith(_SOLO) and os.path.isdir(name)]
+        whole = [name for name in solo if find_solo(name) is not None]
+        if find_solo(folder) is not None and whole in ([], [str(folder / _SOLO)]):
+            whole = [str(folder)]
+        if whole:
+            _warn_of_skipped([(name, "beside a folder of STARsolo") for name in files])
+            return whole
+        if format == "starsolo":
+            return [str(folder)]  # its reader says what is missing
+        if solo and files:
+            raise ValueError(
+                f"{solo[0]} has no SJ/raw: run STARsolo with --soloFeatures SJ for junctions by "
+                f"barcode. Files beside it, such as {files[0]}, are of all its cells: "
+                "format='bam' (--format bam) with cell_tag counts its alignments by barcode."
+            )
+    found = choose(files, format, str(folder))
+    if not found:
+        ends = ", ".join(end for end in wanted if not end.endswith(".gz"))
+        raise FileNotFoundError(
+            f"The folder {folder} holds no file that ends with any of {ends}"
+            + (" and is no STARsolo folder." if format == "auto" else f" for format={format!r}.")
+        )
+    return found
+
+
+def expand_pattern(pattern: str, format: str) -> list[str]:
+    """Input files that a pattern matches, in natural order, and those of matched folders.
+
+    Files are chosen as those of a folder are; names of unknown endings are kept.
+    """
+    matched = natsorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+    files: list[str] = []
+    for name in matched:
+        if os.path.isdir(name) and by_product(name) is None and find_solo(name) is None:
+            if "**" not in pattern:  # else the files in it are matched by themselves
+                files += expand_folder(Path(name), format)
+        else:
+            files.append(name)
+    others = tuple(end for end in _ENDINGS["auto"] if end not in _ENDINGS.get(format, ()))
+    files = [name for name in files if not (others and name.endswith(others))]
+    found = choose(files, format, pattern)
+    if not found:
+        if files:
+            raise FileNotFoundError(f"The pattern {pattern} matches only files that are no input.")
+        raise FileNotFoundError(f"There is no file or folder {pattern}.")
+    return found
+
+
+def choose(files: list[str], format: str, where: str) -> list[str]:
+    """Inputs among the files found, by-products left out with a warning.
+
+    Of a sample's alignments in both orders, those sorted by position are taken.
+
+    Raises
+    ------
+    ValueError
+        There are alignments as well as junction files, and no format is given.
+    """
+    skipped = [(name, what) for name in files if (what := by_product(name)) is not None]
+    left_out = {name for name, _ in skipped}
+    ordered = {cell_name(name) for name in files if _SORTED in os.path.basename(name)}
+    for name in files:
+        is_unsorted = _UNSORTED in os.path.basename(name) and name.endswith(_ALIGNMENTS)
+        if name not in left_out and is_unsorted and cell_name(name) in ordered:
+            skipped.append((name, "the same alignments as those sorted by position"))
+            left_out.add(name)
+    found = [name for name in files if name not in left_out]
+    if format == "auto":
+        alignments = [name for name in found if name.endswith(_ALIGNMENTS)]
+        junctions = [name for name in found if name.endswith((*_JUNCTIONS, *_STAR))]
+        if alignments and junctions:
+            kind = "star" if junctions[0].endswith(_STAR) else "regtools"
+            raise ValueError(
+                f"{where} has alignments, such as {alignments[0]}, and junction files, such as "
+                f"{junctions[0]}: reads would be counted twice. Choose with format='bam' "
+                f"(--format bam) or format={kind!r} (--format {kind})."
+            )
+    _warn_of_skipped(skipped)
+    return found
+
+
+def _warn_of_skipped(skipped: list[tuple[str, str]], n_shown: int = 3) -> None:
+    """Say which files are left out, and what they are."""
+    if not skipped:
+        return
+    shown = "; ".join(f"{name} ({what})" for name, what in skipped[:n_shown])
+    more = f"; and {len(skipped) - n_shown} more" if len(skipped) > n_shown else ""
+    warnings.warn(f"Skipped: {shown}{more}.", UserWarning, stacklevel=6)

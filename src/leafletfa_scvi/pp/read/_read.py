@@ -1,0 +1,209 @@
+"""Junction counts of many files as one AnnData."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import tempfile
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._run import Failure, make_parts
+from leafletfa_scvi.pp.read._sources import Inputs, Source, check_cells, find_sources, join_lanes
+from leafletfa_scvi.pp.read._star import read_sj
+from leafletfa_scvi.pp.read._starsolo import read_solo
+from leafletfa_scvi.pp.read._unite import unite_parts
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from anndata import AnnData
+
+    from leafletfa_scvi.pp.read._formats import Format
+    from leafletfa_scvi.pp.read._part import JunctionPart
+
+
+_MANY_WITHOUT_UMI: Final = 0.2
+"""Share of the spliced reads of cells without a UMI above which a user is told."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """How files of any format are read; what does not concern a format is not used for it."""
+
+    bam: BamOptions = dataclasses.field(default_factory=BamOptions)
+    star_reads: Literal["unique", "all"] = "unique"
+    barcodes: tuple[str, ...] | None = None
+
+
+def read_source(source: Source, options: ReadOptions) -> JunctionPart:
+    """Read one file."""
+    if source.format == "bam":
+        return count_bam(source.path, source.cell, options.bam, source.lanes)
+    if source.format == "star":
+        return read_sj(source.path, source.cell, reads=options.star_reads)
+    if source.format == "starsolo":
+        every = options.barcodes is not None
+        return read_solo(source.path, barcodes=options.barcodes, drop_empty=not every)
+    layout: Literal["regtools", "intron"] = "regtools" if source.format == "regtools" else "intron"
+    return read_bed(source.path, source.cell, layout=layout, barcodes=options.barcodes)
+
+
+def read_all(
+    inputs: Inputs,
+    options: ReadOptions,
+    format: Format | Literal["auto"] = "auto",
+    *,
+    n_jobs: int = 1,
+    client: Any = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> AnnData:
+    """Read files of any format; see :func:`read_junctions`."""
+    listed = find_sources(inputs, format)
+    check_cells(listed.sources)
+    _check_barcodes(listed.sources, options)
+    _check_cell_tag(listed.sources, options)
+    n_files = len(listed.sources)
+    if options.bam.umi_tag is not None and options.bam.cell_tag is not None:
+        listed = join_lanes(listed)
+    with _folder(work_dir) as folder:
+        paths, failures = make_parts(
+            listed.sources,
+            functools.partial(read_source, options=options),
+            dataclasses.asdict(options),
+            folder,
+            n_jobs=n_jobs,
+            client=client,
+            on_error=on_error,
+            progress=progress,
+        )
+        kept = [i for i, path in enumerate(paths) if path is not None]
+        if not kept:
+            raise ValueError(f"No file could be read. The first: {failures[0].message}")
+        annotation = listed.annotation.iloc[kept].reset_index(drop=True)
+        adata = unite_parts(
+            [path for path in paths if path is not None],
+            [listed.sources[i] for i in kept],
+            annotation,
+        )
+    record = adata.uns["splicing"]["reading"]
+    failed = {failure.path for failure in failures}
+    failed_files = [
+        path
+        for source in listed.sources
+        if source.path in failed
+        for path in (source.path, *source.lanes)
+    ]
+    record["files"], record["files_failed"] = n_files, len(failed_files)
+    _report(failures, record)
+    if options.bam.umi_tag is not None and "reads_without_umi" in record:
+        _report_umis(record, options.bam.umi_tag)
+    adata.uns["splicing"]["failed_files"] = failed_files
+    return adata
+
+
+def _check_cell_tag(sources: Sequence[Source], options: ReadOptions) -> None:
+    """Refuse a tag of alignments where no input has any."""
+    tag = options.bam.cell_tag
+    if tag is not None and all(one.format != "bam" for one in sources):
+        raise ValueError(
+            f"cell_tag={tag!r} is a tag of alignments, but no input is a BAM or CRAM file: "
+            f"{sources[0].path} is read as {sources[0].format!r}. Leave cell_tag out, or name "
+            "the alignments."
+        )
+
+
+def _check_barcodes(sources: Sequence[Source], options: ReadOptions) -> None:
+    """Refuse a list of cells to keep where every input is one cell: all would be kept."""
+    many = {"regtools", "starsolo"} | ({"bam"} if options.bam.cell_tag is not None else set())
+    if options.barcodes is not None and not any(one.format in many for one in sources):
+        raise ValueError(
+            f"barcodes are given, but each input, such as {sources[0].path}, is counted as one "
+            "cell. Pass cell_tag='CB' to count cells of alignments by their barcodes, or no "
+            "barcodes."
+        )
+
+
+def _report(failures: list[Failure], record: dict[str, int]) -> None:
+    """Warn of what a user should know before going on."""
+    if failures:
+        shown = "; ".join(failure.message.rstrip(".") for failure in failures[:3])
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        others = record["files_failed"] > len(failures)
+        lanes = ", or are lanes of a sample of which one could not," if others else ""
+        warnings.warn(
+            f"{record['files_failed']} of {record['files']} files could not be read{lanes} and "
+            f"are left out: {shown}{more}.",
+            UserWarning,
+            stacklevel=4,
+        )
+    if record.get("reads_with_unused_barcode"):
+        warnings.warn(
+            "Reads carry cell barcodes (tag CB), but each file is counted as one cell. Pass "
+            "cell_tag='CB' to count cells by their barcodes.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _report_umis(record: Mapping[str, int], tag: str) -> None:
+    """Warn of reads without UMI, whether they count or not."""
+    counted, left_out = record["reads_without_umi_counted"], record["reads_without_umi"]
+    if counted:
+        warnings.warn(
+            f"{counted:,} spliced reads have no UMI and count as fragments beside the UMIs, as "
+            f"the internal reads of Smart-seq3 do ({left_out:,} others are left out). "
+            "reads_without_umi='skip' (--reads-without-umi skip) leaves them out too.",
+            UserWarning,
+            stacklevel=4,
+        )
+    before = ("reads_low_mapq", "reads_without_barcode", "reads_other_barcode")
+    of_cells = record["reads_spliced"] - sum(record.get(key, 0) for key in before)
+    if left_out > _MANY_WITHOUT_UMI * of_cells:
+        warnings.warn(
+            f"{left_out:,} of {of_cells:,} spliced reads of cells have no UMI (tag {tag} missing "
+            "or '-') and are left out, as they should be where every molecule has one (10x). "
+            "For Smart-seq3, reads_without_umi='fragments' (--reads-without-umi fragments) "
+            "counts them as fragments beside the UMIs.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+@contextmanager
+def _folder(work_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """The user's folder for parts, made if need be, or one that vanishes."""
+    if work_dir is not None:
+        path = Path(work_dir)
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"work_dir={os.fspath(work_dir)!r} is a file: expected a folder.")
+        is_ours = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            yield path
+        finally:
+            if is_ours and not any(path.iterdir()):  # nothing could be read: leave no trace
+                path.rmdir()
+        return
+    with tempfile.TemporaryDirectory(prefix="leafletfa-") as name:
+        yield Path(name)
+
+
+def barcode_names(
+    barcodes: Sequence[str] | str | os.PathLike[str] | None,
+) -> tuple[str, ...] | None:
+    """Barcodes as names: a list is taken as it is, a path is read."""
+    if barcodes is None:
+        return None
+    if isinstance(barcodes, str) or hasattr(barcodes, "__fspath__"):
+        return tuple(read_barcodes(barcodes))
+    return tuple(str(name) for name in barcodes)

@@ -1,0 +1,108 @@
+"""Splice junctions that STAR writes for one sample: ``SJ.out.tab``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
+from leafletfa_scvi.pp._text import read_blocks
+from leafletfa_scvi.pp.read._tables import Column, Gathered, parse_block
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.pp.read._part import JunctionPart
+
+SJ_FILE: Final = "STAR's SJ.out.tab (9 columns separated by tabs)"
+_COLUMNS: Final = (
+    Column("contig", "text"),
+    Column("first base", low=1),
+    Column("last base", low=1),
+    Column("strand", high=len(STRANDS) - 1),
+    Column("motif", high=6),
+    Column("annotated", high=3),
+    Column("unique reads"),
+    Column("multi-mapping reads"),
+    Column("overhang"),
+)
+_MOTIF: Final = np.array(
+    [
+        MOTIFS.index(name)
+        for name in ("non-canonical", "GT-AG", "GT-AG", "GC-AG", "GC-AG", "AT-AC", "AT-AC")
+    ],
+    np.int8,
+)
+"""Motif of each code of STAR, which has two for each: as read on + and on -."""
+
+
+def read_sj(
+    path: str | os.PathLike[str], cell: str, *, reads: Literal["unique", "all"] = "unique"
+) -> JunctionPart:
+    """Read the junctions of one cell from STAR's ``SJ.out.tab``.
+
+    Coordinates there are those of the package: first and last base of the intron, 1-based and
+    inclusive (STAR manual, section on splice junctions).
+
+    Parameters
+    ----------
+    path
+        The file, gzip or not. An empty one has no junctions.
+    cell
+        Name of its cell.
+    reads
+        Which to count: ``"unique"``, the uniquely mapped ones, or ``"all"``, those mapped to
+        several places as well.
+
+    Returns
+    -------
+    JunctionPart
+        Its ``report`` counts ``rows``, ``rows_without_reads`` (of the kind counted),
+        ``rows_kept``, ``rows_summed`` (lines beyond the first of a junction), ``reads``,
+        ``reads_multimapped`` where these are left out, and ``lines_skipped`` (blank, comments,
+        header).
+
+    Raises
+    ------
+    ValueError
+        The file is damaged or of another format; names the line.
+    """
+    if reads not in ("unique", "all"):
+        raise ValueError(f"reads={reads!r}: expected 'unique' or 'all'.")
+    table = read_sj_table(os.fspath(path))
+    unique, multiple = table.column("unique"), table.column("multiple")
+    count = unique if reads == "unique" else unique + multiple
+    table.columns["count"] = [count]
+    report = table.report
+    report["rows_kept"] = int(np.count_nonzero(count))
+    report["rows_without_reads"] = report["rows"] - report["rows_kept"]
+    report["reads"] = int(count.sum())
+    if reads == "unique":
+        report["reads_multimapped"] = int(multiple.sum())
+    return table.part((cell,))
+
+
+def read_sj_table(path: str) -> Gathered:
+    """All rows of a ``SJ.out.tab`` in their order: ``unique`` and ``multiple`` reads of each."""
+    table = Gathered()
+    for block in read_blocks(path):
+        rows = parse_block(block, _COLUMNS, SJ_FILE)
+        rows.require(
+            rows["first base"] <= rows["last base"],
+            "an intron that ends where it begins or later",
+            "first base",
+            "last base",
+        )
+        table.add(
+            rows.words["contig"],
+            rows["contig"],
+            start=rows["first base"],
+            end=rows["last base"],
+            strand=rows["strand"],
+            motif=_MOTIF[rows["motif"]],
+            unique=rows["unique reads"],
+            multiple=rows["multi-mapping reads"],
+        )
+        table.report["rows"] += rows.n
+        table.report["lines_skipped"] += rows.skipped
+    return table

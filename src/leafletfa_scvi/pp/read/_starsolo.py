@@ -1,0 +1,360 @@
+"""Junction counts of each cell barcode that STARsolo writes: the folder ``Solo.out/SJ/raw``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from leafletfa_scvi.pp._text import (
+    line_error,
+    open_bytes,
+    read_blocks,
+    require_line_end,
+    shown,
+    whole_number,
+)
+from leafletfa_scvi.pp.read._barcodes import barcode, barcode_rows, check_alike, check_cut
+from leafletfa_scvi.pp.read._bed import no_barcode_message
+from leafletfa_scvi.pp.read._part import JunctionPart, junction_part
+from leafletfa_scvi.pp.read._star import read_sj_table
+from leafletfa_scvi.pp.read._tables import Column, parse_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from leafletfa_scvi.pp._text import Block
+    from leafletfa_scvi.pp.read._tables import Gathered
+
+_MATRIX: Final = "counts in STARsolo's matrix.mtx (row, column and count)"
+_MISMATCHED: Final = 0.05
+"""Share of junctions with more counts in cells than reads in all: then rows are mismatched."""
+
+
+def read_solo(
+    path: str | os.PathLike[str],
+    *,
+    barcodes: Iterable[str] | None = None,
+    drop_empty: bool = False,
+) -> JunctionPart:
+    """Read STARsolo's junction counts, cells by barcode.
+
+    STARsolo writes the rows of ``matrix.mtx`` in the order of the lines of ``SJ.out.tab``, to
+    which ``features.tsv`` is a link; its coordinates are those of the package: first and last
+    base of the intron, 1-based and inclusive. Counts are of uniquely mapped reads, collapsed by
+    UMI or, of Smart-seq, by start and end; so they are fewer than in ``SJ.out.tab``, and
+    junctions without any are left out.
+
+    Where the link leads nowhere, is missing, or is empty or text (as after copying on Windows),
+    the ``SJ.out.tab`` of the folders above is taken, the one with the prefix of ``*Solo.out`` if
+    there are several.
+
+    The number of lines must be that of the matrix. One row more without counts is accepted: old
+    versions of STAR wrote it. Any other number means that the features are of another run, for
+    which no row can be trusted. So do features whose reads are fewer than the counts of all cells,
+    for more than 5 % of junctions.
+
+    Parameters
+    ----------
+    path
+        The folder ``raw`` with ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv``, gzip or not;
+        or ``SJ``, ``Solo.out`` or the folder above.
+    barcodes
+        Barcodes to keep; all of STARsolo's list by default.
+    drop_empty
+        Leave out cells without any count: STARsolo lists all barcodes of the whitelist.
+
+    Returns
+    -------
+    JunctionPart
+        Cells are barcodes in the order of the file. ``report`` counts ``rows`` (junctions),
+        ``rows_kept``, ``rows_without_reads``, ``reads``, ``barcodes``, ``barcodes_left_out``,
+        ``barcodes_not_found``, ``reads_of_other_barcodes``, ``barcodes_without_reads`` (dropped
+        or not) and ``rows_above_star_reads``.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file is missing.
+    ValueError
+        A file is damaged, or files do not belong together.
+    """
+    folder = find_solo(path)
+    if folder is None:
+        raise FileNotFoundError(
+            f"{os.fspath(path)} is no folder of STARsolo's junctions: expected matrix.mtx, "
+            "barcodes.tsv and features.tsv in it or in Solo.out/SJ/raw."
+        )
+    names = _read_barcodes(_existing(folder, "barcodes.tsv"))
+    matrix_path = _existing(folder, "matrix.mtx")
+    matrix = _read_matrix(str(matrix_path), len(names))
+    features_path = _find_features(folder)
+    features = read_sj_table(str(features_path))
+    report = Counter({"rows": features.report["rows"], "barcodes": len(names)})
+    _check_rows(matrix, matrix_path, features, features_path, report)
+    return _solo_part(matrix, features, names, barcodes, drop_empty, report, folder)
+
+
+def find_solo(path: str | os.PathLike[str]) -> Path | None:
+    """The folder with STARsolo's junction matrix, at ``path`` or below, or None."""
+    top = Path(path)
+    for below in ("", "raw", "SJ/raw", "Solo.out/SJ/raw"):
+        if any((top / below / f"matrix.mtx{gz}").is_file() for gz in ("", ".gz")):
+            return top / below
+    return None
+
+
+def _existing(folder: Path, name: str) -> Path:
+    """The file, gzip or not."""
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"There is no file {folder / name}, nor {name}.gz.")
+
+
+def _read_barcodes(path: Path) -> list[str]:
+    """Barcodes in their order: the first field of each line, none of them blank."""
+    name, blank, place = str(path), 0, dict[str, int]()
+    for number, fields, is_cut in barcode_rows(name):
+        if blank and fields:
+            raise line_error(name, blank, "is blank: expected a barcode.")
+        if not fields:
+            blank = blank or number
+            continue
+        value = barcode(name, number, fields[0])
+        if place.setdefault(value, number) != number:
+            raise line_error(
+                name, number, f"repeats the barcode {value!r} of line {place[value]}."
+            )
+        if is_cut:
+            check_cut(name, number, value, place)
+    check_alike(name, place)
+    return list(place)
+
+
+@dataclass
+class _Matrix:
+    """Entries of a Matrix Market file, 0-based, and its number of rows."""
+
+    n_rows: int
+    row: np.ndarray
+    column: np.ndarray
+    count: np.ndarray
+
+
+def _read_matrix(path: str, n_barcodes: int) -> _Matrix:
+    """Entries of ``matrix.mtx``, checked against its own size line and the number of barcodes."""
+    blocks = read_blocks(path)
+    size: tuple[int, int, int] | None = None
+    columns: Sequence[Column] = ()
+    sep, n_read = " ", 0
+    found: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int32),) * 3]
+    for block in blocks:
+        rest = block
+        if size is None:
+            size, sep, rest = _read_size(block)
+            if size is None:
+                continue
+            if size[1] != n_barcodes:
+                raise ValueError(
+                    f"{path} has {size[1]:,} columns, and barcodes.tsv beside it {n_barcodes:,} "
+                    "lines: the files are of different runs, or one is truncated."
+                )
+            columns = (Column("row", low=1, high=size[0]), Column("column", low=1, high=size[1]))
+            columns = (*columns, Column("count"))
+        if rest.data:
+            rows = parse_block(rest, columns, _MATRIX, sep=sep, comment="%")
+            entry = (rows["row"] - 1, rows["column"] - 1, rows["count"])
+            found.append(tuple(values.astype(np.int32) for values in entry))
+            n_read += rows.n
+            require_line_end(rest)
+    if size is None:
+        raise ValueError(f"{path} has no line of rows, columns and entries: expected {_MATRIX}.")
+    if n_read != size[2]:
+        raise ValueError(
+            f"{path} has {n_read:,} entries: expected {size[2]:,}, as its size line says. The "
+            "file is truncated or damaged."
+        )
+    row, column, count = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return _Matrix(size[0], row, column, count)
+
+
+def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
+    """Rows, columns and entries, the separator, and what follows of the block."""
+    place = 0
+    for number, line in block.lines():
+        place += len(line) + 1
+        text = line.strip().decode(errors="replace")
+        if text.startswith("%%MatrixMarket"):
+            words = text.lower().split()
+            if words[1:] not in (["matrix", "coordinate", kind, "general"] for kind in _KINDS):
+                raise line_error(
+                    block.path,
+                    number,
+                    f"is {shown(text)}: expected a matrix in coordinates, of integers, general.",
+                )
+        if not text or text.startswith("%"):
+            continue
+        words = text.split()
+        numbers = [n for word in words if (n := whole_number(word)) is not None]
+        if len(words) != 3 or len(numbers) != 3:
+            raise line_error(
+                block.path,
+                number,
+                f"is {shown(text)}: expected the number of rows, of columns and of entries.",
+            )
+        n_rows, n_columns, n_entries = numbers
+        rest = dataclasses.replace(block, first=number + 1, data=block.data[place:])
+        return (n_rows, n_columns, n_entries), "\t" if "\t" in text else " ", rest
+    return None, " ", dataclasses.replace(block, data=b"")
+
+
+_KINDS: Final = ("integer", "real")
+
+
+def _find_features(folder: Path) -> Path:
+    """The lines that name the rows of the matrix: ``features.tsv``, or ``SJ.out.tab`` above."""
+    for path in (folder / "features.tsv", folder / "features.tsv.gz"):
+        if path.is_file() and not _is_no_table(path):
+            return path
+    raw = Path(os.path.abspath(folder))
+    above = [raw, *raw.parents][:4]
+    outs = [place.name for place in above if place.name.endswith("Solo.out")]
+    prefixes = [name.removesuffix("Solo.out") for name in outs]
+    for place in above:
+        for name in dict.fromkeys(f"{prefix}SJ.out.tab" for prefix in (*prefixes, "")):
+            for path in (place / name, place / f"{name}.gz"):
+                if path.is_file():
+                    return path
+    for place in above:
+        found = sorted({*place.glob("*SJ.out.tab"), *place.glob("*SJ.out.tab.gz")})
+        found = [path for path in found if path.is_file()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ValueError(
+                f"{folder / 'features.tsv'} is missing, and {place} has several SJ.out.tab, such "
+                f"as {found[0].name} and {found[1].name}. Copy the one of this run to "
+                "features.tsv."
+            )
+    link = folder / "features.tsv"
+    what = f"is a link to {os.readlink(link)}, which is missing" if link.is_symlink() else ""
+    raise FileNotFoundError(
+        f"{link} {what or 'is missing or empty'}, and no SJ.out.tab is above it. Copy the "
+        "SJ.out.tab of this run to features.tsv."
+    )
+
+
+def _is_no_table(path: Path) -> bool:
+    """Whether the file is empty, or holds the path of a link instead of what it leads to."""
+    with open_bytes(str(path)) as file:
+        start = file.read(4096).strip()
+    return b"\t" not in start and (not start or start.endswith(b"SJ.out.tab"))
+
+
+def _check_rows(
+    matrix: _Matrix, path: Path, features: Gathered, features_path: Path, report: Counter[str]
+) -> None:
+    """Rows of the matrix are lines of the features."""
+    n, last = report["rows"], int(matrix.row.max(initial=-1))
+    if matrix.n_rows != n and not (matrix.n_rows == n + 1 and last < n):
+        if n == 0 and not matrix.count.any():
+            return
+        raise ValueError(
+            f"{path} has {matrix.n_rows:,} rows, and {features_path} {n:,} junctions: they are of "
+            "different runs of STAR, or one is truncated, so that rows cannot be told apart. Copy "
+            f"the SJ.out.tab of this run, of {matrix.n_rows:,} lines, to features.tsv."
+        )
+    counts = np.bincount(matrix.row, matrix.count, n)[:n]
+    above = int((counts > features.column("unique")).sum())
+    report["rows_above_star_reads"] = above
+    if above > _MISMATCHED * np.count_nonzero(counts):
+        raise ValueError(
+            f"{path} has more counts in {above:,} of {np.count_nonzero(counts):,} junctions than "
+            f"{features_path} has uniquely mapped reads in their lines: these are of another run, "
+            "or in another order. Copy the SJ.out.tab of this run to features.tsv as it is."
+        )
+
+
+def _solo_part(
+    matrix: _Matrix,
+    features: Gathered,
+    names: list[str],
+    barcodes: Iterable[str] | None,
+    drop_empty: bool,
+    report: Counter[str],
+    folder: Path,
+) -> JunctionPart:
+    """Counts of the barcodes that are kept, in canonical order."""
+    row, column, count = matrix.row, matrix.column, matrix.count
+    reads = np.bincount(column, count, len(names)).astype(np.int64)
+    kept = np.ones(len(names), bool)
+    if barcodes is not None:
+        listed = set(barcodes)
+        kept = np.array([name in listed for name in names], bool)
+        report["barcodes_not_found"] = len(listed) - int(kept.sum())
+        if names and not kept.any():
+            raise ValueError(no_barcode_message(str(folder), listed, names[0]))
+    report["barcodes_left_out"] = int((~kept).sum())
+    report["reads_of_other_barcodes"] = int(reads[~kept].sum())
+    report["barcodes_without_reads"] = int((kept & (reads == 0)).sum())
+    if drop_empty:
+        kept &= reads > 0
+    report["reads"] = int(reads[kept].sum())
+    here = kept[column] & (count > 0)
+    cell = (np.cumsum(kept) - 1).astype(np.int32)
+    row, column, count = row[here], cell[column[here]], count[here]
+
+    n = features.report["rows"]
+    used = np.flatnonzero(np.bincount(row, minlength=n))
+    report["rows_kept"], report["rows_without_reads"] = len(used), n - len(used)
+    # Each junction as a cell of its own: the part then says where it comes in canonical order.
+    table = junction_part(
+        list(features.contigs),
+        features.column("contig")[used],
+        features.column("start")[used],
+        features.column("end")[used],
+        features.column("strand")[used],
+        [""] * len(used),
+        np.arange(len(used)),
+        np.ones(len(used), np.int8),
+        motif=features.column("motif")[used],
+    )
+    place = np.zeros(n + 1, np.int32)
+    place[used] = table.junction
+    wide = int(count.sum(dtype=np.int64)) > np.iinfo(np.int32).max
+    csr = sp.csr_array(
+        (count.astype(np.int64) if wide else count, (column, place[row])),
+        shape=(int(kept.sum()), table.n_junctions),
+    )
+    csr.sum_duplicates()
+    if csr.nnz < len(count):  # features may name a junction twice, the matrix no row of it
+        pairs = pd.Series(row.astype(np.int64) * len(names) + column)
+        if (again := pairs[pairs.duplicated()]).size:
+            i, k = divmod(int(again.iloc[0]), len(names))
+            raise ValueError(
+                f"{folder}: matrix.mtx has an entry twice, of row {i + 1} and the cell "
+                f"{np.array(names)[kept][k]}: the file is damaged."
+            )
+    if wide and csr.nnz and csr.data.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"{folder}: a junction has {csr.data.max():,} reads in one cell.")
+    return JunctionPart(
+        contigs=table.contigs,
+        contig=table.contig,
+        start=table.start,
+        end=table.end,
+        strand=table.strand,
+        motif=table.motif,
+        cells=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
+        cell=np.repeat(np.arange(csr.shape[0], dtype=np.int32), np.diff(csr.indptr)),
+        junction=csr.indices.astype(np.int32),
+        count=csr.data.astype(np.int32),
+        report=report,
+    )

@@ -1,0 +1,290 @@
+"""Tables in text files, block by block: read fast, and line by line only to say what is wrong."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from leafletfa_scvi.pp._text import line_error, shown, whole_number
+from leafletfa_scvi.pp.read._part import junction_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from leafletfa_scvi.pp._text import Block
+    from leafletfa_scvi.pp.read._part import JunctionPart
+
+MAX_INTEGER: Final = 2**31 - 1
+
+_CONTIG_NAMES: Final = ("chrom", "chr", "chromosome", "contig", "seqname", "seqnames")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column must hold.
+
+    Attributes
+    ----------
+    name
+        Its name in messages and in :class:`Rows`.
+    kind
+        ``"integer"``: whole numbers from ``low`` to ``high``; ``"text"``: few distinct words, not
+        empty; ``"string"``: any words, not empty; ``"skip"``: not read.
+    values
+        Words that ``"text"`` may be, and the code of each.
+    """
+
+    name: str
+    kind: Literal["integer", "text", "string", "skip"] = "integer"
+    low: int = 0
+    high: int = MAX_INTEGER
+    values: Mapping[str, int] | None = None
+
+    def expected(self, value: str) -> str | None:
+        """What was expected instead of this value, or None."""
+        if self.kind == "integer":
+            number = whole_number(value)
+            if number is not None and self.low <= number <= self.high:
+                return None
+            return f"a whole number from {self.low:,} to {self.high:,}"
+        if self.kind == "skip" or (value and (self.values is None or value in self.values)):
+            return None
+        return "some text" if self.values is None else " or ".join(map(repr, self.values))
+
+
+@dataclass
+class Rows:
+    """Rows of a block: one array for each column read, and for text the words behind its codes."""
+
+    path: str
+    first: int
+    n: int
+    values: dict[str, np.ndarray]
+    words: dict[str, list[str]]
+    numbers: np.ndarray | None = None
+    skipped: int = 0
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.values[name]
+
+    def require(self, good: np.ndarray, expected: str, *names: str) -> None:
+        """Raise at the first row that is not ``good``, quoting its columns ``names``."""
+        if good.all():
+            return
+        row = int(np.argmin(good))
+        number = self.first + row if self.numbers is None else int(self.numbers[row])
+        found = ", ".join(f"{name} {self.values[name][row]}" for name in names)
+        raise line_error(self.path, number, f"{found}: expected {expected}.")
+
+
+def content_lines(block: Block, comment: bytes = b"#") -> Iterator[tuple[int, bytes]]:
+    """Numbers and bytes of the lines that are not blank, comments, track lines or a header."""
+    seen = block.first > 1
+    for number, line in block.lines():
+        text = line.strip()
+        if not text or text.startswith(comment) or text.split()[0] in (b"track", b"browser"):
+            continue
+        header = not seen and _is_header(line)
+        seen = True
+        if not header:
+            yield number, line
+
+
+def _is_header(line: bytes) -> bool:
+    """Whether the line names columns."""
+    names = line.decode(errors="replace").lower().split("\t")
+    return names[0] in _CONTIG_NAMES and len(names) > 1 and "start" in names[1]
+
+
+def parse_block(
+    block: Block, columns: Sequence[Column], expected: str, *, sep: str = "\t", comment: str = "#"
+) -> Rows:
+    """Read the rows of a block.
+
+    Parameters
+    ----------
+    block
+        Lines of the file.
+    columns
+        All columns of the file; the last one is not skipped.
+    expected
+        What the file should be, for messages.
+    sep
+        Character between columns.
+    comment
+        What lines to leave out start with.
+
+    Raises
+    ------
+    ValueError
+        Names the file, the line and the column of the first thing that is wrong.
+    """
+    found = parse_fields(block.data, columns, sep, comment)
+    if found is not None:
+        return Rows(block.path, block.first, len(next(iter(found[0].values()))), *found)
+    numbers, lines = [], []
+    for number, line in content_lines(block, comment.encode()):
+        numbers.append(number)
+        lines.append(line)
+    if not lines:
+        empty = {c.name: np.empty(0, np.int64) for c in columns if c.kind != "skip"}
+        found = empty, {c.name: [] for c in columns if c.kind == "text"}
+    else:
+        found = parse_fields(b"\n".join([*lines, b""]), columns, sep, comment)
+    if found is None:
+        raise _first_error(block.path, numbers, lines, columns, expected, sep)
+    skipped = block.data.count(b"\n") - len(lines)
+    return Rows(
+        block.path, block.first, len(lines), found[0], found[1], np.array(numbers), skipped
+    )
+
+
+def parse_fields(
+    data: bytes, columns: Sequence[Column], sep: str, comment: str
+) -> tuple[dict[str, np.ndarray], dict[str, list[str]]] | None:
+    """Values and words of the columns, or None where any line is not as it should be."""
+    mark, n = comment.encode(), data.count(b"\n")
+    if data.startswith(mark) or b"\n" + mark in data:
+        return None
+    if data.count(sep.encode()) != n * (len(columns) - 1):
+        return None
+    # Numbers have no dtype here: with one, pandas would take 1e2 for a whole number.
+    dtypes = {"text": "category", "string": object}
+    used = {i: column for i, column in enumerate(columns) if column.kind != "skip"}
+    try:
+        table = pd.read_csv(
+            io.BytesIO(data),
+            sep=sep,
+            header=None,
+            usecols=list(used),
+            dtype={i: dtypes[c.kind] for i, c in used.items() if c.kind in dtypes},
+            na_filter=False,
+            quoting=3,
+            skip_blank_lines=False,
+            low_memory=False,
+            engine="c",
+        )
+    except (ValueError, OverflowError):  # of pandas: line_error() says what is wrong
+        return None
+    if len(table) != n or not _are_plain(data, used, sep):
+        return None
+    values: dict[str, np.ndarray] = {}
+    words: dict[str, list[str]] = {}
+    for i, column in used.items():
+        if column.kind == "integer":
+            number = table[i].to_numpy()
+            if number.dtype != np.int64 or number.min() < column.low or number.max() > column.high:
+                return None
+            values[column.name] = number
+        elif column.kind == "text":
+            category = table[i].cat
+            names = [str(name) for name in category.categories]
+            code = category.codes.to_numpy()
+            if "" in names or (column.values is not None and not set(names) <= {*column.values}):
+                return None
+            if column.values is None:
+                words[column.name] = names
+            else:
+                code = np.array([column.values[name] for name in names], np.int8)[code]
+            values[column.name] = code
+        else:
+            values[column.name] = table[i].to_numpy()
+            if (values[column.name] == "").any():
+                return None
+    return values, words
+
+
+def _are_plain(data: bytes, used: Mapping[int, Column], sep: str) -> bool:
+    """Whether whole numbers are digits alone: pandas takes signs and white space around them."""
+    mark = sep.encode()
+    text = np.frombuffer(data, np.uint8)
+    is_odd = np.zeros(256, bool)
+    is_odd[[byte for byte in b"+- \v\f" if byte != mark[0]]] = True
+    place = np.flatnonzero(is_odd[text])
+    ends = np.frombuffer(mark + b"\n", np.uint8)
+    after_end = (place == 0) | np.isin(text[place - 1], ends)
+    following = text[place + 1]  # data end in a newline
+    is_sign = np.isin(text[place], np.frombuffer(b"+-", np.uint8))
+    before_digit = (following >= ord("0")) & (following <= ord("9"))
+    if not np.where(is_sign, after_end & before_digit, after_end | np.isin(following, ends)).any():
+        return True
+    integers = [i for i, column in used.items() if column.kind == "integer"]
+    lines = (line.split(mark) for line in data.split(b"\n")[:-1])
+    return all(line[i].isdigit() for line in lines for i in integers)
+
+
+def _first_error(
+    path: str,
+    numbers: Sequence[int],
+    lines: Sequence[bytes],
+    columns: Sequence[Column],
+    expected: str,
+    sep: str,
+) -> ValueError:
+    """What is wrong with the first line that is not as it should be."""
+    for number, line in zip(numbers, lines, strict=True):
+        try:
+            fields = line.decode().split(sep)
+        except UnicodeDecodeError:
+            return line_error(path, number, f"is not UTF-8 text: expected {expected}.")
+        if len(fields) != len(columns):
+            columns_found = f"{len(fields)} column" + "s" * (len(fields) != 1)
+            return line_error(
+                path, number, f"has {columns_found}: expected {len(columns)}, of {expected}."
+            )
+        for i, (column, value) in enumerate(zip(columns, fields, strict=True), 1):
+            if (wanted := column.expected(value)) is not None:
+                return line_error(
+                    path,
+                    number,
+                    f"column {i} ({column.name}) is {shown(value)}: expected {wanted}, of "
+                    f"{expected}.",
+                )
+    return ValueError(f"{path}, lines {numbers[0]} to {numbers[-1]}: expected {expected}.")
+
+
+@dataclass
+class Gathered:
+    """Junction counts gathered from blocks of rows."""
+
+    contigs: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    report: Counter[str] = field(default_factory=Counter)
+
+    def add(self, contigs: Sequence[str], contig: np.ndarray, **columns: np.ndarray) -> None:
+        """Rows with contigs by their position in ``contigs``, and the other columns."""
+        code = [self.contigs.setdefault(name, len(self.contigs)) for name in contigs]
+        columns["contig"] = np.array(code, np.int32)[contig] if len(contig) else contig
+        for name, values in columns.items():
+            self.columns.setdefault(name, []).append(values)
+
+    def column(self, name: str) -> np.ndarray:
+        """All values of a column."""
+        parts = self.columns.get(name, [])
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def part(self, cells: Sequence[str]) -> JunctionPart:
+        """The counts in canonical order."""
+        count = self.column("count")
+        part = junction_part(
+            list(self.contigs),
+            self.column("contig"),
+            self.column("start"),
+            self.column("end"),
+            self.column("strand"),
+            cells,
+            self.column("cell") if "cell" in self.columns else np.zeros(len(count), np.int8),
+            count,
+            motif=self.column("motif") if "motif" in self.columns else None,
+            report=self.report,
+        )
+        if "cell" not in self.columns:
+            self.report["rows_summed"] = int(np.count_nonzero(count)) - part.n_junctions
+        return part

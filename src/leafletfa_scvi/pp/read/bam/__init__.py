@@ -1,0 +1,1 @@
+"""Junction counts from alignments."""
