@@ -1,5 +1,6 @@
 """Inference beside Pyro: starts, expected-table EM, curvature, activities of new cells."""
 
+from leafletfa_scvi._choices import JunctionPrior
 from leafletfa_scvi.inference._curvature import (
     beta_from_curvature,
     dirichlet_from_curvature,
@@ -12,7 +13,7 @@ from leafletfa_scvi.inference._laplace import (
     beta_of_moments,
     program_variance,
 )
-from leafletfa_scvi.inference._prior import STRENGTHS, JunctionPrior, ProgramPrior, program_prior
+from leafletfa_scvi.inference._prior import STRENGTHS, ProgramPrior, program_prior
 from leafletfa_scvi.inference._project import fit_activities
 from leafletfa_scvi.inference._start import Start, Waypoints, random_start, waypoints
 from leafletfa_scvi.inference._usage import junction_usage, shared_programs, shared_usage

@@ -17,7 +17,7 @@ those are kept that do not lower the objective.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -33,6 +33,7 @@ from leafletfa_scvi.inference._dispersion import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leafletfa_scvi._choices import Dispersion
     from leafletfa_scvi.inference._prior import ProgramPrior
     from leafletfa_scvi.inference._start import Start
     from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
@@ -189,7 +190,7 @@ class _Hyperparameters:
         follow: bool,
         prior: bool,
         kappa: bool,
-        dispersion: Literal["global", "junction"],
+        dispersion: Dispersion,
         seed: int,
     ) -> None:
         self.problem, self.follow, self.prior, self.kappa = problem, follow, prior, kappa
@@ -256,7 +257,7 @@ def fit_em(
     prior: ProgramPrior,
     *,
     concentration: float | torch.Tensor | None,
-    dispersion: Literal["global", "junction"] = "global",
+    dispersion: Dispersion = "global",
     learn_concentration: bool = True,
     learn_programs: bool = True,
     learn_prior: bool = True,

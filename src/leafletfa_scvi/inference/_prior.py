@@ -13,11 +13,12 @@ strength c is learned, by empirical Bayes on the grid :data:`STRENGTHS`:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 
-JunctionPrior = Literal["mixture", "junction", "global"]
+if TYPE_CHECKING:
+    from leafletfa_scvi._choices import JunctionPrior
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """Strengths c in pseudo-reads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -12,6 +12,7 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField
 
 from leafletfa_scvi._arguments import check_anndata, check_whole
+from leafletfa_scvi._choices import ConcentrationPrior, Dispersion, JunctionPrior, Likelihood
 from leafletfa_scvi._constants import (
     ATSE_KEY,
     CLUSTER_LAYER,
@@ -34,14 +35,6 @@ from leafletfa_scvi.ops import implicit_junctions
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from leafletfa_scvi.module._generative import (
-        ConcentrationPrior,
-        Dispersion,
-        JunctionPrior,
-        Likelihood,
-    )
-
-_LIKELIHOODS = ("betabinomial", "binomial", "dirichlet-multinomial")
 _COVARIATES = {
     "batch_key",
     "labels_key",
@@ -151,11 +144,11 @@ class LeafletFAModel(
             check_anndata(adata)
         super().__init__(adata, registry)
         self.get_normalized_function_name = "get_normalized_splicing"
-        _one_of("likelihood", likelihood, _LIKELIHOODS)
+        _one_of("likelihood", likelihood, get_args(Likelihood))
         if dispersion is not None:
-            _one_of("dispersion", dispersion, ("global", "junction"))
-        _one_of("junction_prior", junction_prior, ("mixture", "junction", "global"))
-        _one_of("concentration_prior", concentration_prior, ("weak", "leafletfa"))
+            _one_of("dispersion", dispersion, get_args(Dispersion))
+        _one_of("junction_prior", junction_prior, get_args(JunctionPrior))
+        _one_of("concentration_prior", concentration_prior, get_args(ConcentrationPrior))
         if concentration is not None:
             concentration = check_positive("concentration", concentration)
         if activity_concentration is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pyro
 import pyro.distributions as dist
@@ -19,12 +19,13 @@ from leafletfa_scvi.module._mixture import StrengthMixture, strength_constants
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leafletfa_scvi._choices import (
+        ConcentrationPrior,
+        Dispersion,
+        JunctionPrior,
+        Likelihood,
+    )
     from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
-
-Likelihood = Literal["betabinomial", "binomial", "dirichlet-multinomial"]
-Dispersion = Literal["global", "junction"]
-JunctionPrior = Literal["mixture", "junction", "global"]
-ConcentrationPrior = Literal["weak", "leafletfa"]
 
 EPS = 1e-3
 """Added to a and b, so that no Beta of psi is improper in float32."""

@@ -1,0 +1,29 @@
+"""Values of the arguments that take one of a few names.
+
+Model, preprocessing and the command line take their choices from here. In each, the default of
+most functions comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+Likelihood: TypeAlias = Literal["betabinomial", "binomial", "dirichlet-multinomial"]
+Dispersion: TypeAlias = Literal["junction", "global"]
+JunctionPrior: TypeAlias = Literal["mixture", "junction", "global"]
+ConcentrationPrior: TypeAlias = Literal["weak", "leafletfa"]
+
+TrainingMethod: TypeAlias = Literal["svi", "em"]
+Initialization: TypeAlias = Literal["waypoints", "random"]
+Accelerator: TypeAlias = Literal["auto", "cpu", "gpu"]
+"""Accelerators of the command line; ``train`` takes all that Lightning has."""
+
+InputFormat: TypeAlias = Literal["bam", "regtools", "junc", "star", "starsolo"]
+OnError: TypeAlias = Literal["raise", "skip"]
+StarReads: TypeAlias = Literal["unique", "all"]
+LibraryStrand: TypeAlias = Literal["auto", "tag", "RF", "FR", "none"]
+ReadsWithoutUmi: TypeAlias = Literal["auto", "skip", "fragments"]
+
+AnnotationStatus: TypeAlias = Literal["any", "either", "both"]
+KeepOrDrop: TypeAlias = Literal["drop", "keep"]
+"""Treatment of junctions of several genes, of no gene, or of unknown strand."""
