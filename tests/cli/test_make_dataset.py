@@ -10,7 +10,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
-from equality import assert_same
+from helpers.equality import assert_same
 
 import leafletfa_scvi as lfa
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from inference_cases import entries_of, grouped
+from helpers.entries import entries_of, grouped
 from sklearn.metrics import adjusted_rand_score
 
 from leafletfa_scvi.inference import junction_usage, program_prior

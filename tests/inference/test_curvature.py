@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from inference_cases import entries_of
-from likelihood_cases import random_atses, random_factors
+from helpers.entries import entries_of
+from helpers.likelihood import random_atses, random_factors
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.inference import (

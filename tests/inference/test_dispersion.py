@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from inference_cases import atse_codes, entries_of
-from likelihood_cases import random_atses
+from helpers.entries import atse_codes, entries_of
+from helpers.likelihood import random_atses
 from scipy.stats import betabinom
 
 import leafletfa_scvi as lfa

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.entries import atse_codes, entries_of
+from helpers.likelihood import random_atses, random_entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inference_cases import atse_codes, entries_of
-from likelihood_cases import random_atses, random_entries
 from scipy.special import betaln, digamma, gammaln
 
 import leafletfa_scvi as lfa

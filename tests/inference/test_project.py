@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from inference_cases import entries_of
+from helpers.entries import entries_of
 from scipy.special import gammaln
 from scipy.stats import beta, betabinom, binom
 

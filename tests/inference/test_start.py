@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from inference_cases import atse_codes, entries_of, grouped
+from helpers.entries import atse_codes, entries_of, grouped
 from sklearn.metrics import adjusted_rand_score
 
 import leafletfa_scvi as lfa

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from inference_cases import entries_of
-from likelihood_cases import random_atses
+from helpers.entries import entries_of
+from helpers.likelihood import random_atses
 
 from leafletfa_scvi.inference import junction_usage, shared_programs, shared_usage
 from leafletfa_scvi.inference._usage import precision

@@ -6,7 +6,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from module_cases import draw, log_joint, make, values_of
+from helpers.module import draw, log_joint, make, values_of
 from pyro import poutine
 from scipy.special import betaln, digamma, gammaln
 from scipy.stats import beta, betabinom, binom, dirichlet, gamma, lognorm

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from helpers.likelihood import random_atses, random_entries, random_factors, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from likelihood_cases import random_atses, random_entries, random_factors, reference
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.ops import _autograd, _cpu, _reference

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from helpers.likelihood import random_atses, random_factors
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from likelihood_cases import random_atses, random_factors
 from scipy.stats import dirichlet_multinomial, multinomial
 
 from leafletfa_scvi import ops

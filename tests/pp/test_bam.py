@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pp.bam_cases import count_reads, make_read, write
-from pp.part_cases import counts
+from helpers.bam import count_reads, make_read, write
+from helpers.parts import counts
 
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp.read.bam import _count as _bam

@@ -7,8 +7,8 @@ import gzip
 import numpy as np
 import pysam
 import pytest
-from pp.bam_cases import CONTIGS, make_read, write
-from pp.part_cases import counts
+from helpers.bam import CONTIGS, make_read, write
+from helpers.parts import counts
 
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam

@@ -6,9 +6,9 @@ import gzip
 from typing import TYPE_CHECKING
 
 import pytest
+from helpers.junction_files import quick
 from hypothesis import given
 from hypothesis import strategies as st
-from pp.reader_cases import quick
 
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pysam
-from pp.bam_cases import CONTIGS, make_read, write
-from pp.part_cases import counts
+from helpers.bam import CONTIGS, make_read, write
+from helpers.parts import counts
 
 from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 

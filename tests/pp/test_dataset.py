@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
-from equality import assert_same
+from helpers.equality import assert_same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pp.bam_cases import make_read, write
+from helpers.bam import make_read, write
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.pp import _dataset

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from pp.bam_cases import make_read, write
+from helpers.bam import make_read, write
 
 import leafletfa_scvi as lfa
 

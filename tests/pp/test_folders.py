@@ -6,7 +6,7 @@ import warnings
 
 import pandas as pd
 import pytest
-from pp.bam_cases import make_read, write
+from helpers.bam import make_read, write
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.pp import list_files

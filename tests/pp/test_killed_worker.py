@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pp.run_cases import end_process
+from helpers.readers import end_process
 
 from leafletfa_scvi.pp.read._run import make_parts
 from leafletfa_scvi.pp.read._sources import Source

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from pp.reader_cases import SJ, write
+from helpers.junction_files import SJ, write
 
 import leafletfa_scvi as lfa
 

@@ -8,9 +8,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers.junction_files import BARCODES, BED6, BED12, SJ, quick, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pp.reader_cases import BARCODES, BED6, BED12, SJ, quick, write
 
 from leafletfa_scvi.pp._text import read_blocks
 from leafletfa_scvi.pp.read._bed import read_bed

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from helpers.junction_files import BARCODES, BED6, BED12, SJ, quick, write
+from helpers.parts import counts
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from pp.part_cases import counts
-from pp.reader_cases import BARCODES, BED6, BED12, SJ, quick, write
 
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._text import read_blocks

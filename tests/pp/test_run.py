@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pp.run_cases import read
+from helpers.readers import read
 
 from leafletfa_scvi.pp.read import _run
 from leafletfa_scvi.pp.read._part import JunctionPart
@@ -185,7 +185,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_bad_file(sources, folder):
 KILLED = """
 import sys, time
 from pathlib import Path
-from pp.run_cases import read
+from helpers.readers import read
 from leafletfa_scvi.pp.read._run import make_parts
 from leafletfa_scvi.pp.read._sources import Source
 

@@ -6,7 +6,7 @@ import gc
 import warnings
 
 import pytest
-from pp.reader_cases import SJ, write
+from helpers.junction_files import SJ, write
 
 import leafletfa_scvi as lfa
 

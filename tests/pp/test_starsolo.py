@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from helpers.parts import counts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pp.part_cases import counts
 
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._text import read_blocks

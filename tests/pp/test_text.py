@@ -12,7 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pp.reader_cases import BARCODES, BED6, BED12, SJ
+from helpers.junction_files import BARCODES, BED6, BED12, SJ
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import UserError

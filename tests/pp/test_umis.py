@@ -7,7 +7,7 @@ import warnings
 import pandas as pd
 import pysam
 import pytest
-from pp.bam_cases import CONTIGS, HEADER, make_read, write
+from helpers.bam import CONTIGS, HEADER, make_read, write
 
 import leafletfa_scvi as lfa
 

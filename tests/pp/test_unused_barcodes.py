@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pp.bam_cases import make_read
-from pp.bam_cases import write as write_bam
-from pp.reader_cases import BARCODES, SJ, write
+from helpers.bam import make_read
+from helpers.bam import write as write_bam
+from helpers.junction_files import BARCODES, SJ, write
 
 import leafletfa_scvi as lfa
 

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from pp.reader_cases import SJ, write
+from helpers.junction_files import SJ, write
 
 import leafletfa_scvi as lfa
 

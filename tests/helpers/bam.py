@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pysam
-from pp.part_cases import counts
+from helpers.parts import counts
 
 from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 

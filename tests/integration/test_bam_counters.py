@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 
 import pysam
 import pytest
+from helpers.bam import make_read, write
+from helpers.parts import counts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pp.bam_cases import make_read, write
-from pp.part_cases import counts
 
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read.bam import _count as _bam

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from module_cases import draw, log_joint, make, values_of
+from helpers.module import draw, log_joint, make, values_of
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from scipy.special import gammaln, logsumexp

@@ -1,6 +1,6 @@
 """Compile what the Triton launchers launch, for GPUs that need not be there; prints JSON.
 
-    python tests/ops/compile_kernels.py 90 20
+    python tests/helpers/compile_kernels.py 90 20
 
 compiles for sm_90 and K = 20 and prints registers, spilled bytes and shared memory of each kernel.
 Must run without ``TRITON_INTERPRET``: Triton compiles or interprets, by process.
