@@ -110,11 +110,13 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Time the numerical core; arguments after ``--`` go to benchmarks/ops.py.
+    """Time the numerical core, or run the benchmark named after ``--``, with its arguments.
 
-    Another script of that folder is run by its name: ``nox -s benchmarks -- step.py --steps 20``.
+    ``nox -s benchmarks -- step --steps 20`` runs ``benchmarks/training/step.py``.
     """
     install(session)
-    named = session.posargs and session.posargs[0].endswith(".py")
-    script, *arguments = session.posargs if named else ["ops.py", *session.posargs]
-    session.run("python", f"benchmarks/{script}", *arguments)
+    scripts = {path.stem: path for path in Path("benchmarks").rglob("[!_]*.py")}
+    named = session.posargs and session.posargs[0].removesuffix(".py") in scripts
+    name, *arguments = session.posargs if named else ["ops", *session.posargs]
+    module = ".".join(scripts[name.removesuffix(".py")].with_suffix("").parts)
+    session.run("python", "-m", module, *arguments)

@@ -54,8 +54,14 @@ class Table:
         return "\n".join([names, rule + "|", *rows])
 
 
-def write(name: str, title: str, facts: dict[str, Any], tables: dict[str, Table]) -> Path:
-    """Write ``results/<name>.md`` and ``.json``, each through a temporary file.
+def write(
+    name: str,
+    title: str,
+    facts: dict[str, Any],
+    tables: dict[str, Table],
+    folder: Path | None = None,
+) -> Path:
+    """Write ``<name>.md`` and ``<name>.json``, each through a temporary file.
 
     Parameters
     ----------
@@ -67,17 +73,20 @@ def write(name: str, title: str, facts: dict[str, Any], tables: dict[str, Table]
         Named values: machine, versions, date, speeds.
     tables
         Tables by their heading.
+    folder
+        Folder for the two files. If None, ``benchmarks/results``.
     """
+    folder = folder or FOLDER
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    FOLDER.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     lines = [f"# {title}", ""]
     lines += [f"- {key}: {value}" for key, value in facts.items()]
     for heading, table in tables.items():
         lines += ["", f"## {heading}", "", table.markdown()]
     rows = {heading: table.rows for heading, table in tables.items()}
-    _replace(FOLDER / f"{stem}.md", "\n".join(lines) + "\n")
-    _replace(FOLDER / f"{stem}.json", json.dumps({"facts": facts, **rows}, indent=1) + "\n")
-    return FOLDER / f"{stem}.md"
+    _replace(folder / f"{stem}.md", "\n".join(lines) + "\n")
+    _replace(folder / f"{stem}.json", json.dumps({"facts": facts, **rows}, indent=1) + "\n")
+    return folder / f"{stem}.md"
 
 
 def now() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from benchmarks.robustness import damaged_files
 
 NAMES = (
     "STAR SJ.out.tab",
@@ -23,19 +24,14 @@ NAMES = (
 )
 
 
-@pytest.fixture(scope="module")
-def bench(benchmark_module):
-    return benchmark_module("damaged_files")
-
-
-def test_every_reader_is_tried(bench):
-    assert {reader.name for reader in bench.READERS} == {*NAMES}
+def test_every_reader_is_tried():
+    assert {reader.name for reader in damaged_files.READERS} == {*NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_damage_is_named_or_cannot_be_known(bench, name):
-    (reader,) = (one for one in bench.READERS if one.name == name)
-    results = bench.try_reader(reader, 28, seed=1)
+def test_damage_is_named_or_cannot_be_known(name):
+    (reader,) = (one for one in damaged_files.READERS if one.name == name)
+    results = damaged_files.try_reader(reader, 28, seed=1)
     assert len(results) == 28
     bad = [result for result in results if result.outcome in ("accepted", "obscure")]
     assert not bad, [(result.kind, result.message, result.data[-200:]) for result in bad]
@@ -44,12 +40,12 @@ def test_damage_is_named_or_cannot_be_known(bench, name):
     assert all(result.outcome == "the same" for result in results if result.kind in harmless)
 
 
-def test_what_is_read_wrongly_counts_as_accepted(bench, tmp_path):
+def test_what_is_read_wrongly_counts_as_accepted(tmp_path):
     """The judge is not the reader: one that takes everything is found out."""
-    (reader,) = (one for one in bench.READERS if one.name == "STAR SJ.out.tab")
-    lenient = bench.dataclasses.replace(reader, read=lambda path: path.read_bytes())
-    outcomes = {result.outcome for result in bench.try_reader(lenient, 28, seed=1)}
+    (reader,) = (one for one in damaged_files.READERS if one.name == "STAR SJ.out.tab")
+    lenient = damaged_files.dataclasses.replace(reader, read=lambda path: path.read_bytes())
+    outcomes = {result.outcome for result in damaged_files.try_reader(lenient, 28, seed=1)}
     assert "accepted" in outcomes
-    failing = bench.dataclasses.replace(reader, read=lambda path: path.read_bytes()[9999])
+    failing = damaged_files.dataclasses.replace(reader, read=lambda path: path.read_bytes()[9999])
     with pytest.raises(IndexError):
-        bench.try_reader(failing, 1, seed=1)
+        damaged_files.try_reader(failing, 1, seed=1)

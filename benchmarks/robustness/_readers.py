@@ -1,0 +1,236 @@
+"""Readers with small whole files, what they read, and how what is valid is told."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pysam
+import scipy.sparse as sp
+from benchmarks.robustness._damage import BYTES, LINES
+from benchmarks.robustness._valid import (
+    is_barcodes,
+    is_bed,
+    is_fasta,
+    is_features,
+    is_gff3,
+    is_gtf,
+    is_matrix,
+    is_sam,
+    is_sj,
+    is_table,
+)
+from benchmarks.robustness._whole import (
+    BASES,
+    N_LINES,
+    barcode_lines,
+    bed_lines,
+    genome_junctions,
+    gff3_lines,
+    gtf_lines,
+    sj_lines,
+    solo_files,
+)
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi.cli._h5ad import read as read_data_set
+from leafletfa_scvi.pp.annotate._strand import splice_motifs
+from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._sources import find_sources
+from leafletfa_scvi.pp.read._star import read_sj
+from leafletfa_scvi.pp.read._starsolo import read_solo
+from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import anndata as ad
+    from benchmarks.robustness._damage import Damage
+
+    from leafletfa_scvi.pp.read._part import JunctionPart
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader.
+
+    Attributes
+    ----------
+    name
+        Of the table.
+    write
+        Writes the whole files into a folder and returns the one to damage.
+    read
+        Reads the file; what it returns is compared by ``==``.
+    is_valid
+        Whether bytes are a valid file of this format, beside the other files as they are.
+    damages
+        Kinds of damage.
+    is_text
+        Whether errors must name a line.
+    in_child
+        Whether a process of its own reads: damaged HDF5 can make its library crash or hang.
+    """
+
+    name: str
+    write: Callable[[Path], Path]
+    read: Callable[[Path], Any]
+    is_valid: Callable[[bytes], bool]
+    damages: tuple[Damage, ...] = (*BYTES, *LINES)
+    is_text: bool = True
+    in_child: bool = False
+
+
+def counts(part: JunctionPart) -> Any:
+    """Everything that a part says of junctions and cells."""
+    arrays = (part.contig, part.start, part.end, part.strand, part.cell, part.junction, part.count)
+    motif = None if part.motif is None else part.motif.tolist()
+    return part.contigs, part.cells, motif, [values.tolist() for values in arrays]
+
+
+def annotation(path: Path) -> Any:
+    found = lfa.pp.read_annotation(path)
+    tables = (found.genes.reset_index(), found.introns, found.exons)
+    return [table.to_numpy().tolist() for table in tables]
+
+
+def solo(damaged: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        raw = folder / "Solo.out" / "SJ" / "raw"
+        raw.mkdir(parents=True)
+        for name, lines in solo_files().items():
+            write_lines(raw / name, lines)
+        return raw / damaged
+
+    return write
+
+
+def write_lines(path: Path, lines: list[str]) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines), newline="")
+    return path
+
+
+def lines_in(name: str, lines: Callable[[], list[str]]) -> Callable[[Path], Path]:
+    return lambda folder: write_lines(folder / name, lines())
+
+
+def write_bam(folder: Path) -> Path:
+    header = pysam.AlignmentHeader.from_dict(
+        {"HD": {"VN": "1.6"}, "SQ": [{"SN": "chr1", "LN": 100_000}]}
+    )
+    with pysam.AlignmentFile(str(folder / "reads.bam"), "wb", header=header) as file:
+        for i in range(300):
+            read = pysam.AlignedSegment(header)
+            read.query_name, read.reference_id, read.reference_start = f"r{i}", 0, 1000 + i
+            read.cigarstring, read.query_sequence = "50M300N50M", "ACGTA" * 20
+            read.mapping_quality = 60
+            read.set_tags([("XS", "+"), ("CB", barcode_lines()[i % 9]), ("UB", f"U{i}")])
+            file.write(read)
+    return folder / "reads.bam"
+
+
+def write_sam(folder: Path) -> Path:
+    with pysam.AlignmentFile(str(write_bam(folder))) as bam:
+        lines = [str(bam.header).rstrip("\n"), *(read.to_string() for read in bam)]
+    return write_lines(folder / "reads.sam", lines[: N_LINES * 2])
+
+
+def count_tagged(path: Path) -> Any:
+    return counts(count_bam(path, "", BamOptions(cell_tag="CB", umi_tag="UB")))
+
+
+def write_fasta(folder: Path) -> Path:
+    rng = random.Random(5)
+    lines = ["".join(rng.choices(BASES, k=60)) for _ in range(40)]
+    return write_lines(folder / "genome.fa", [">chr1 test", *lines, ">chr2", *lines[:3]])
+
+
+def motifs(path: Path) -> Any:
+    return splice_motifs(genome_junctions(), path)
+
+
+def write_table(folder: Path) -> Path:
+    for i in range(5):
+        write_lines(folder / f"cell{i}.SJ.out.tab", sj_lines()[: i + 1])
+    rows = [f"cell{i}.SJ.out.tab\tcell_{i}\t{'AB'[i % 2]}\t{20 + i}" for i in range(5)]
+    return write_lines(folder / "cells.tsv", ["path\tcell\tsample\tage", *rows])
+
+
+def sources(path: Path) -> Any:
+    found = find_sources(path)
+    rows = [(one.path, one.format, one.cell, one.sample) for one in found.sources]
+    return rows, found.annotation.to_dict("list")
+
+
+def write_h5ad(folder: Path) -> Path:
+    lfa.datasets.simulate_splicing(20, 30, 2, seed=0).write_h5ad(
+        folder / "data.h5ad", compression="gzip"
+    )
+    return folder / "data.h5ad"
+
+
+def data_set(path: Path) -> Any:
+    adata = read_data_set(path)
+    check_data_set(adata)
+    tables = [adata.obs.to_dict("list"), adata.var.to_dict("list")]
+    layers = {key: _dense(value) for key, value in [*adata.layers.items(), ("X", adata.X)]}
+    return tables, list(adata.obs_names), list(adata.var_names), layers
+
+
+def check_data_set(adata: ad.AnnData) -> None:
+    lfa.LeafletFAModel.setup_anndata(adata, atse_key="atse_id")
+
+
+def _dense(values: Any) -> Any:
+    return (values.toarray() if sp.issparse(values) else np.asarray(values)).tolist()
+
+
+READERS: tuple[Reader, ...] = (
+    Reader(
+        "STAR SJ.out.tab",
+        lines_in("c.SJ.out.tab", sj_lines),
+        lambda p: counts(read_sj(p, "c")),
+        is_sj,
+    ),
+    *(
+        Reader(
+            f"STARsolo {name}",
+            solo(name),
+            lambda path: counts(read_solo(path.parent)),
+            is_valid,
+        )
+        for name, is_valid in (
+            ("matrix.mtx", is_matrix),
+            ("features.tsv", is_features),
+            ("barcodes.tsv", is_barcodes(10)),
+        )
+    ),
+    *(
+        Reader(
+            name,
+            lambda folder, width=width: write_lines(folder / "c.bed", bed_lines(width)),
+            lambda path: counts(read_bed(path, "c")),
+            is_bed(width),
+        )
+        for name, width in (
+            ("BED of introns", 6),
+            ("regtools BED12", 12),
+            ("regtools with barcodes", 14),
+        )
+    ),
+    Reader("GTF", lines_in("a.gtf", gtf_lines), annotation, is_gtf),
+    Reader("GFF3", lines_in("a.gff3", gff3_lines), annotation, is_gff3),
+    Reader(
+        "list of barcodes", lines_in("barcodes.tsv", barcode_lines), read_barcodes, is_barcodes()
+    ),
+    Reader("table of files", write_table, sources, is_table),
+    Reader("FASTA", write_fasta, motifs, is_fasta, is_text=False),
+    Reader("SAM", write_sam, count_tagged, is_sam, is_text=False),
+    Reader("BAM", write_bam, count_tagged, lambda data: False, BYTES, is_text=False),
+    # HDF5 has no checksums: what opens and passes the checks of the model cannot be told apart.
+    Reader("h5ad", write_h5ad, data_set, lambda data: True, BYTES, is_text=False, in_child=True),
+)

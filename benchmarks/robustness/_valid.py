@@ -1,0 +1,226 @@
+"""Valid files of every text format, told line by line from the formats' descriptions.
+
+Written once more than in the readers: a damaged file that is valid as it stands cannot be told
+from another whole one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from benchmarks.robustness._whole import N_LINES, genome_junctions, sj_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LARGEST = 2**31 - 1
+
+
+def text_lines(data: bytes) -> list[str] | None:
+    """Lines with content, or None where bytes are no text."""
+    try:
+        text = data.removeprefix(b"\xef\xbb\xbf").decode()
+    except UnicodeDecodeError:
+        return None
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text.replace("\r\n", "\n")):
+        return None
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+
+
+def records(data: bytes) -> list[list[str]] | None:
+    """Fields of the lines that are no comments."""
+    lines = text_lines(data)
+    return None if lines is None else [x.split("\t") for x in lines if not x.startswith("#")]
+
+
+def number(text: str, low: int = 0) -> int | None:
+    """A number of plain digits within the limits."""
+    value = int(text) if re.fullmatch("[0-9]{1,15}", text) else -1
+    return value if low <= value <= LARGEST else None
+
+
+def numbers(fields: list[str], low: int = 0) -> list[int] | None:
+    """All fields as numbers."""
+    values = [number(field, low) for field in fields]
+    return None if None in values else [value for value in values if value is not None]
+
+
+def is_sj(data: bytes) -> bool:
+    rows = records(data)
+    for row in rows or []:
+        values = numbers(row[1:])
+        if len(row) != 9 or not row[0] or values is None:
+            return False
+        if not 1 <= values[0] <= values[1] or values[2] > 2 or values[3] > 6 or values[4] > 3:
+            return False
+    return rows is not None
+
+
+def is_bed(width: int) -> Callable[[bytes], bool]:
+    def is_valid(data: bytes) -> bool:
+        rows = records(data)
+        return rows is not None and all(len(row) == width and _is_bed_row(row) for row in rows)
+
+    return is_valid
+
+
+def _is_bed_row(row: list[str]) -> bool:
+    values = numbers([row[1], row[2], row[4]])
+    if not row[0] or values is None or values[0] >= values[1] or row[5] not in (*"+-.?",):
+        return False
+    if len(row) > 6:
+        sizes, starts = (numbers(text.removesuffix(",").split(",")) for text in row[10:12])
+        if row[9] != "2" or sizes is None or starts is None or len(sizes) != 2 != len(starts):
+            return False
+        if starts[0] or starts[1] + sizes[1] != values[1] - values[0] or starts[1] <= sizes[0]:
+            return False
+    if len(row) > 12:
+        pairs = [pair.rpartition(":") for pair in row[13].removesuffix(",").split(",")]
+        reads = numbers([pair[2] for pair in pairs])
+        if reads is None or not all(pair[0] for pair in pairs) or sum(reads) > values[2]:
+            return False
+        return number(row[12]) == len(pairs)
+    return True
+
+
+GTF_ATTRIBUTES = re.compile(r'\s*([^\s;"=]+\s+("[^"]*"|[^\s;"]+)\s*(;\s*|$))+')
+
+
+def is_gtf(data: bytes) -> bool:
+    rows = records(data)
+    for row in rows or []:
+        values = numbers(row[3:5], 1)
+        if len(row) != 9 or not row[0] or not row[2] or values is None or values[0] > values[1]:
+            return False
+        if row[6] not in (*"+-.",) or GTF_ATTRIBUTES.fullmatch(row[8]) is None:
+            return False
+        keys = set(re.findall(r"(?:^|;)\s*(\S+)\s", row[8]))
+        if "gene_id" not in keys or (row[2] == "exon" and "transcript_id" not in keys):
+            return False
+    return bool(rows) and any(row[2] == "exon" for row in rows)
+
+
+def is_gff3(data: bytes) -> bool:
+    rows = records(data)
+    ids, parents = set(), set()
+    for row in rows or []:
+        values = numbers(row[3:5], 1)
+        if len(row) != 9 or not row[0] or row[2] in ("", ".") or values is None:
+            return False
+        if values[0] > values[1]:
+            return False
+        parts = [part.partition("=") for part in row[8].strip().split(";") if part.strip()]
+        if row[6] not in (*"+-.?",) or not all(key.strip() and mark for key, mark, _ in parts):
+            return False
+        found = {key.strip(): value for key, _, value in parts}
+        ids |= {found["ID"]} if found.get("ID") else set()
+        parents |= set(found["Parent"].split(",")) if found.get("Parent") else set()
+        if not found.get("Parent" if row[2] == "exon" else "ID"):
+            return False
+    return bool(rows) and parents <= ids and any(row[2] == "exon" for row in rows)
+
+
+def is_barcodes(n: int | None = None) -> Callable[[bytes], bool]:
+    def is_valid(data: bytes) -> bool:
+        lines = text_lines(data)
+        if not lines or len(set(lines)) != len(lines) or (n or len(lines)) != len(lines):
+            return False
+        names = [re.split(r"[\t,; ]", line)[0] for line in lines]
+        if not all(re.fullmatch("[!-~]+", name) and '"' not in name for name in names):
+            return False
+        lengths = {len(name) for name in names[:-1]}
+        is_cut = (
+            len(names) > 2
+            and not data.endswith(b"\n")
+            and len(lengths) == 1
+            and len(names[-1]) < min(lengths)
+        )
+        return len(set(names)) == len(names) and not is_cut
+
+    return is_valid
+
+
+def is_matrix(data: bytes) -> bool:
+    lines = text_lines(data)
+    if not lines or not data.endswith(b"\n"):
+        return False
+    if not re.fullmatch(
+        "%%matrixmarket matrix coordinate (integer|real) general", lines[0].lower()
+    ):
+        return False
+    rows = [numbers(line.split()) for line in lines if not line.startswith("%")]
+    if not rows or any(row is None or len(row) != 3 for row in rows):
+        return False
+    size, *entries = [row for row in rows if row is not None]
+    reads = np.zeros(N_LINES, int)
+    for row, column, count in entries:
+        if not 1 <= row <= size[0] or not 1 <= column <= size[1]:
+            return False
+        reads[min(row, N_LINES) - 1] += count
+    unique = np.array([int(line.split("\t")[6]) for line in sj_lines()])
+    is_of_run = (reads > unique).sum() <= 0.05 * np.count_nonzero(reads)
+    whole = len({(row, column) for row, column, _ in entries}) == len(entries) == size[2]
+    return size[1] == 10 and size[0] in (N_LINES, N_LINES + 1) and whole and bool(is_of_run)
+
+
+def is_features(data: bytes) -> bool:
+    rows = records(data)
+    return is_sj(data) and rows is not None and len(rows) in (N_LINES, N_LINES - 1)
+
+
+def is_sam(data: bytes) -> bool:
+    lines = text_lines(data)
+    for line in lines or []:
+        fields = line.split("\t")
+        if line.startswith("@"):
+            if not re.fullmatch(r"@[A-Z]{2}(\t[A-Za-z][A-Za-z0-9]:[ -~]+)+", line):
+                return False
+            continue
+        good = len(fields) >= 11 and re.fullmatch("[!-?A-~]{1,254}", fields[0])
+        good = good and numbers([fields[k] for k in (1, 3, 4, 7)]) is not None
+        good = good and re.fullmatch(r"([0-9]+[MIDNSHPX=])+", fields[5]) and int(fields[1]) < 2**16
+        consumed = (
+            sum(int(n) for n, _ in re.findall("([0-9]+)([MIS=X])", fields[5])) if good else 0
+        )
+        good = good and consumed == len(fields[9]) and re.fullmatch("[A-Za-z=.]+", fields[9])
+        good = good and fields[2] in ("chr1", "*") and fields[6] in ("*", "=", "chr1")
+        tags = [re.fullmatch(r"[A-Za-z][A-Za-z0-9]:[AifZHB]:[ -~]*", x) for x in fields[11:]]
+        if not good or not all(tags):
+            return False
+    return lines is not None
+
+
+def is_fasta(data: bytes) -> bool:
+    lines = text_lines(data)
+    if not lines or not lines[0].startswith(">") or b"\n\n" in data:
+        return False
+    contigs: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith(">"):
+            name = (line[1:].split() or [""])[0]
+            if not name or name in contigs:
+                return False
+            contigs[name] = []
+        elif re.fullmatch("[ACGTUNRYSWKMBDHVacgtunryswkmbdhv]+", line):
+            contigs[name].append(line)
+        else:
+            return False
+    for parts in contigs.values():
+        lengths = {len(part) for part in parts[:-1]}
+        if len(lengths) > 1 or (lengths and len(parts[-1]) > min(lengths)):
+            return False
+    return sum(map(len, contigs.get("chr1", []))) >= genome_junctions()["end"].max()
+
+
+def is_table(data: bytes) -> bool:
+    rows = records(data)
+    if rows and "path" not in rows[0]:  # a table may do without a header
+        rows.insert(0, ["path", "cell", "sample", "age"])
+    rows = [[*row[: len(rows[0])], *filter(None, row[len(rows[0]) :])] for row in rows or []]
+    if not rows or "path" not in rows[0] or len(set(rows[0])) != len(rows[0]):
+        return False
+    paths = [row[rows[0].index("path")] for row in rows[1:] if len(row) == len(rows[0])]
+    known = all(re.fullmatch(r"(\./)?cell[0-4]\.SJ\.out\.tab", path) for path in paths)
+    return known and len(set(paths)) == len(paths) == len(rows) - 1 > 0
