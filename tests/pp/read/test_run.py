@@ -203,7 +203,7 @@ make_parts(sources, slow, {}, folder / "parts")
 
 
 def test_a_killed_run_goes_on_where_it_stopped(sources, folder, tmp_path):
-    folders = [str(Path(__file__).parents[1]), *sys.path]
+    folders = [str(Path(__file__).parents[2]), *sys.path]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], env=env)
     started = Path(f"{sources[3].path}.started")
