@@ -35,7 +35,7 @@ from benchmarks.robustness._whole import (
 )
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.cli._h5ad import read as read_data_set
+from leafletfa_scvi.cli._h5ad import read_data
 from leafletfa_scvi.pp.annotate._strand import splice_motifs
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._bed import read_bed
@@ -174,7 +174,7 @@ def write_h5ad(folder: Path) -> Path:
 
 
 def data_set(path: Path) -> Any:
-    adata = read_data_set(path)
+    adata = read_data(path)
     check_data_set(adata)
     tables = [adata.obs.to_dict("list"), adata.var.to_dict("list")]
     layers = {key: _dense(value) for key, value in [*adata.layers.items(), ("X", adata.X)]}

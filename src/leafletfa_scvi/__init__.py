@@ -33,9 +33,9 @@ def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"leafletfa_scvi.{name}")
     if name == "__version__":
-        from importlib.metadata import version
+        from leafletfa_scvi._version import package_version
 
-        return version("leafletfa-scvi")
+        return package_version()
     raise AttributeError(f"module 'leafletfa_scvi' has no attribute {name!r}")
 
 

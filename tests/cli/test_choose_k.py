@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.cli._choose_options import parse_numbers
 from leafletfa_scvi.cli._console import UserError
+from leafletfa_scvi.cli.choose_k import parse_numbers
 
 CPU = ("--accelerator", "cpu")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.cli import _fit, main
+from leafletfa_scvi.cli import main
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
 from leafletfa_scvi.cli._outputs import check_distinct, staged
 
@@ -336,7 +336,7 @@ def test_failures_while_training_or_writing_leave_nothing_behind(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_fit, "write_h5ad", full)
+        patch.setattr("leafletfa_scvi.data._h5ad.write_h5ad", full)
         assert "No space left on device" in refused(*args)
     for error, words in (
         (MemoryError(), "--batch-size"),

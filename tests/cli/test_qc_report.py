@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.cli import _make_dataset, main
+from leafletfa_scvi.cli import main, make_dataset
 from leafletfa_scvi.cli._console import Reporter
 from leafletfa_scvi.cli._qc_report import events, overview, steps, summary_tables, write_report
 
@@ -179,6 +179,6 @@ def test_progress_is_shown_on_a_terminal_only():
     for is_terminal, quiet in ((True, False), (True, True), (False, False)):
         reporter = Reporter(quiet)
         reporter.err = Console(force_terminal=is_terminal, record=True, width=80)
-        with _make_dataset._bar(reporter) as show:
+        with make_dataset._bar(reporter) as show:
             show(1, 3)
         assert ("1/3" in reporter.err.export_text()) == (is_terminal and not quiet)

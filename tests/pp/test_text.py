@@ -16,7 +16,7 @@ from helpers.junction_files import BARCODES, BED6, BED12, SJ
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import UserError
-from leafletfa_scvi.cli._h5ad import read as read_data_set
+from leafletfa_scvi.cli._h5ad import read_data
 from leafletfa_scvi.pp._text import read_blocks, whole_number
 from leafletfa_scvi.pp.annotate._strand import open_genome
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
@@ -190,4 +190,4 @@ def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
     pipe = tmp_path / "x.h5ad"
     os.mkfifo(pipe)
     with pytest.raises(UserError, match="is a named pipe"):
-        read_data_set(pipe)
+        read_data(pipe)

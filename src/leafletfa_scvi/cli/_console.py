@@ -1,4 +1,4 @@
-"""What a user sees: one line for what is wrong, tidy progress, no noise of libraries."""
+"""Output to the user: errors as one line, progress, and no messages of other libraries."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """Something that the user can put right; shown as one line, exit code 2."""
+    """Error that the user can correct; shown as one line, with exit code 2."""
 
 
 def one_line(error: BaseException) -> str:
-    """Message of an error without line breaks, nor the quotes that a KeyError adds."""
+    """Return the message of an error without line breaks or the quotes that a KeyError adds."""
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     return " ".join(str(text).split()) or type(error).__name__
 
@@ -40,19 +40,19 @@ class Reporter:
 
     @property
     def progress_bar(self) -> bool:
-        """Whether a bar that redraws itself makes sense; scvi-tools draws it on stdout."""
+        """True if stdout, to which scvi-tools draws its bar, is a terminal."""
         return self.out.is_terminal and not self.quiet
 
     def stage(self, text: str) -> None:
-        """Say what is done next."""
+        """Announce the next step."""
         if not self.quiet:
             self.err.print(escape(text), style="bold", soft_wrap=True)
 
     @contextmanager
     def tidy(self) -> Iterator[None]:
-        """Show warnings of this package as one line each, and none that libraries give callers.
+        """Show warnings of this package as one line each, and hide those of libraries.
 
-        Deprecations inside libraries say nothing to someone who runs a command.
+        Deprecations inside libraries mean nothing to someone who runs a command.
         """
 
         def show(message: Warning | str, *_: object) -> None:
@@ -67,7 +67,9 @@ class Reporter:
 
 
 def quiet_libraries() -> None:
-    """Keep Lightning and scvi-tools from logging below warnings; call after importing them."""
+    """Keep Lightning and scvi-tools from logging below warnings."""
+    import scvi  # noqa: F401 - its import sets the levels that are changed here
+
     for name in (
         "lightning",
         "lightning.pytorch",

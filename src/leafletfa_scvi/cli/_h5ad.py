@@ -1,4 +1,4 @@
-"""Reading .h5ad files that may be damaged."""
+"""Reading .h5ad files that may be damaged, and writing them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from leafletfa_scvi.cli._console import UserError, one_line
-from leafletfa_scvi.data._h5ad import read_h5ad
-from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,8 +17,17 @@ _WALKER: Final = Path(__file__).with_name("_walk_h5ad.py")
 _CRASHES: Final = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV")
 
 
-def read(path: Path) -> AnnData:
-    """The data set in a file, or a UserError saying why there is none."""
+def read_data(path: Path) -> AnnData:
+    """Read a data set.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read; the message names it and says why.
+    """
+    from leafletfa_scvi.data._h5ad import read_h5ad
+    from leafletfa_scvi.pp._text import check_file
+
     try:
         check_file(path)
     except (ValueError, OSError) as error:
@@ -32,12 +39,19 @@ def read(path: Path) -> AnnData:
         raise UserError(f"Cannot read {path} as an .h5ad file: {one_line(error)}") from error
 
 
-def check_ends(path: Path) -> None:
-    """Refuse a file whose damage HDF5's library never returns from, or that ends the process.
+def write_data(adata: AnnData, path: Path, **options: Any) -> None:
+    """Write a data set; options are those of :meth:`anndata.AnnData.write_h5ad`."""
+    from leafletfa_scvi.data._h5ad import write_h5ad
 
-    Another process goes through the structure of the file first: all but the numbers, which are a
-    small part of the reading. Whatever else is wrong with the file is left to the reader. Nothing
-    is checked where there are no timers of processor time, as on Windows.
+    write_h5ad(adata, path, **options)
+
+
+def check_ends(path: Path) -> None:
+    """Refuse a file whose damage would hang or crash the HDF5 library.
+
+    Another process walks through the structure of the file first, all but the numbers, which
+    costs a small part of the time of reading. Other damage is left to the reader. Platforms
+    without timers of processor time, such as Windows, skip the check.
 
     Parameters
     ----------
@@ -47,7 +61,7 @@ def check_ends(path: Path) -> None:
     Raises
     ------
     UserError
-        Names the file, and the place in it.
+        The file is damaged; the message names it and the object in it.
     """
     if not sys.executable or not hasattr(signal, "setitimer"):
         return
@@ -65,11 +79,12 @@ def check_ends(path: Path) -> None:
     if done.returncode >= 0:
         return
     name = signal.Signals(-done.returncode).name
-    place = (done.stdout.decode().splitlines() or ["it"])[-1]
+    steps = done.stdout.decode().splitlines()
+    reading = f"reading {steps[-1]} in it" if steps else "opening it"
     if name == "SIGPROF":
-        what = f"reading {place} in it did not end"
+        damage = f"{reading} did not end"
     elif name in _CRASHES:
-        what = f"reading {place} in it ended the process ({name})"
-    else:  # ended by someone
+        damage = f"{reading} ended the process ({name})"
+    else:  # killed by another process
         return
-    raise UserError(f"{path} is damaged: {what}. Copy or make the file anew.")
+    raise UserError(f"{path} is damaged: {damage}. Copy it again or regenerate it.")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MODEL_FILE, DATA_FILE = "model.pt", "adata.h5ad"
-DEMO_FILES = ("fitted.h5ad", "history.png", "programs.png", "activities.png", "umap.png")
 
 
 def check_input(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from leafletfa_scvi._constants import CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
+from leafletfa_scvi._version import package_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,13 +61,5 @@ def splicing_anndata(
 
     layers = {JUNCTION_LAYER: counts, CLUSTER_LAYER: matrix(total, np.int32)}
     adata = AnnData(matrix(count, np.float32), obs=obs, var=var, layers=layers)
-    adata.uns[DATASET_SLOT] = {"source": source, "version": _version(), **record}
+    adata.uns[DATASET_SLOT] = {"source": source, "version": package_version(), **record}
     return adata
-
-
-def _version() -> str:
-    """Version of this package; "unknown" where it runs from a source tree."""
-    try:
-        return version("leafletfa-scvi")
-    except PackageNotFoundError:
-        return "unknown"

@@ -10,6 +10,7 @@ import torch
 
 from leafletfa_scvi._arguments import check_anndata, check_inside, check_whole
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
+from leafletfa_scvi._version import package_version
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.inference import STRENGTHS
 from leafletfa_scvi.model._posterior import PosteriorMixin
@@ -157,12 +158,10 @@ class SummaryMixin(PosteriorMixin):
 
     def _results(self, place: np.ndarray | None) -> dict[str, Any]:
         """What goes to ``uns``; ``place`` is that of each junction there in the model."""
-        from importlib.metadata import version
-
         model = self.module.model
         history = (self.history_ or {}).get("elbo_train", pd.DataFrame())
         results: dict[str, Any] = {
-            "version": version("leafletfa-scvi"),
+            "version": package_version(),
             "programs": np.array(self.program_names),
             "pi": self.get_program_prevalence().to_numpy(),
             "elbo_history": -history.to_numpy(dtype=np.float64).ravel(),

@@ -1,0 +1,210 @@
+"""``leafletfa fit``: read a data set, fit the model, write the results."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
+from leafletfa_scvi.cli._console import Reporter, UserError, one_line, quiet_libraries
+from leafletfa_scvi.cli._h5ad import read_data, write_data
+from leafletfa_scvi.cli._option_groups import with_groups
+from leafletfa_scvi.cli._outputs import (
+    DATA_FILE,
+    MODEL_FILE,
+    check_input,
+    check_model_dir,
+    check_output,
+    staged,
+)
+from leafletfa_scvi.cli._shared_options import (
+    BAD_DATA,
+    MODEL,
+    OUT_OF_MEMORY,
+    TRAIN,
+    DataArgument,
+    LayerOptions,
+    MethodOption,
+    ModelOptions,
+    QuietOption,
+    SeedOption,
+    TrainingOptions,
+    check_accelerator,
+    check_method,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@with_groups
+def fit(
+    data: DataArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for the data set with the results; by default DATA.fitted.h5ad.",
+        ),
+    ] = None,
+    n_programs: Annotated[
+        int, typer.Option("--n-programs", "-k", min=1, help="Number of splicing programs K.")
+    ] = MODEL["n_programs"],
+    save_model: Annotated[
+        Path | None, typer.Option(help="Folder for the trained model.", metavar="DIR")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output and the saved model.")
+    ] = False,
+    method: MethodOption = TRAIN["method"],
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Cells in a minibatch (default: all); not for em.")
+    ] = TRAIN["batch_size"],
+    *,
+    training: TrainingOptions,
+    seed: SeedOption = 0,
+    model: ModelOptions,
+    layers: LayerOptions,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit the model to DATA and write activities and programs into a copy of it."""
+    check_method(method, max_epochs=training.max_epochs, batch_size=batch_size)
+    check_input(data)
+    output = data.with_suffix(".fitted.h5ad") if output is None else output
+    check_output(output, [data], overwrite)
+    if save_model is not None:
+        check_model_dir(save_model, (data, output), overwrite)
+    reporter = Reporter(quiet)
+    reporter.stage(f"Reading {data}")
+    with reporter.tidy():
+        started = time.perf_counter()
+        check_accelerator(training.accelerator)
+        adata = read_data(data)
+        fitted = _fit(
+            adata,
+            reporter,
+            seed=seed,
+            setup=layers.arguments(),
+            options={"n_programs": n_programs, **model.arguments()},
+            training={"method": method, "batch_size": batch_size, **training.arguments()},
+        )
+        reporter.stage(f"Writing {output}" + (f" and {save_model}" if save_model else ""))
+        _write(fitted, adata, output, save_model)
+        seconds = time.perf_counter() - started
+        reporter.out.print(_data_table(adata, layers, model.likelihood, seconds))
+        reporter.out.print(_program_table(adata))
+        reporter.out.print(
+            escape(f"Results are in {output}: obsm[{ACTIVITY_SLOT!r}], varm[{PROGRAM_SLOT!r}]."),
+            soft_wrap=True,
+        )
+
+
+def _fit(
+    adata: AnnData,
+    reporter: Reporter,
+    *,
+    seed: int,
+    setup: dict[str, Any],
+    options: dict[str, Any],
+    training: dict[str, Any],
+) -> lfa.LeafletFAModel:
+    """Fit the model and export its posterior into ``adata``."""
+    import scvi
+    import torch
+
+    from leafletfa_scvi.model._summary import check_free_names
+
+    scvi.settings.seed = seed
+    quiet_libraries()  # setting the seed resets the level of Lightning's logger
+    try:
+        lfa.LeafletFAModel.setup_anndata(adata, **setup)
+        model = lfa.LeafletFAModel(adata, **options)
+        check_free_names(adata, model.program_names, "in the input file or in a copy of it")
+    except BAD_DATA as error:
+        raise UserError(one_line(error)) from error
+    reporter.stage(
+        f"Fitting {model.n_programs} programs to {adata.n_obs:,} cells and "
+        f"{adata.n_vars:,} junctions"
+    )
+    try:
+        model.train(enable_progress_bar=reporter.progress_bar, **training)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise UserError(
+            OUT_OF_MEMORY
+            if training["method"] == "em"
+            else "Out of memory; try a smaller --batch-size, such as 2048."
+        ) from error
+    except FloatingPointError as error:
+        raise UserError(one_line(error)) from error
+    model.export_posterior(adata)
+    return model
+
+
+def _write(
+    model: lfa.LeafletFAModel, adata: AnnData, output: Path, save_model: Path | None
+) -> None:
+    """Write the data set, and the model if asked for, both or neither."""
+    targets = [output] if save_model is None else [output, save_model / MODEL_FILE]
+    earlier = [] if save_model is None else [save_model / DATA_FILE]
+    with staged(*targets, remove=earlier) as paths:
+        if save_model is not None:
+            folder = paths[1].with_name("model")
+            model.save(folder)
+            (folder / MODEL_FILE).replace(paths[1])
+        for key in [key for key in adata.uns if key.startswith("_scvi")]:
+            del adata.uns[key]
+        write_data(adata, paths[0])
+
+
+def _data_table(adata: AnnData, layers: LayerOptions, likelihood: str, seconds: float) -> Table:
+    observed = int((adata.layers[layers.cluster_layer] > 0).sum())
+    size = adata.n_obs * adata.n_vars
+    key = layers.atse_key
+    rows = {
+        "Cells": f"{adata.n_obs:,}",
+        "Junctions": f"{adata.n_vars:,}",
+        "ATSEs": f"{adata.var[key].nunique():,}" if key in adata.var else "no labels given",
+        "Observed entries": f"{observed:,} ({observed / size:.1%})",
+        "Likelihood": likelihood,
+        "Concentration kappa": _concentration(adata.uns[RESULTS_SLOT]["kappa"]),
+        "Time": f"{seconds:.0f} s",
+    }
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, title="Fit", title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _concentration(kappa: Any) -> str:
+    """Format the one kappa, or the median and range of those of the junctions."""
+    import numpy as np
+
+    low, middle, high = np.quantile(kappa, [0.05, 0.5, 0.95])
+    if np.ndim(kappa) == 0:
+        return f"{middle:.3g}"
+    return f"{middle:.3g} (90 % of junctions {low:.3g} to {high:.3g})"
+
+
+def _program_table(adata: AnnData) -> Table:
+    import pandas as pd
+
+    results = adata.uns[RESULTS_SLOT]
+    names = list(results["programs"])
+    leading = pd.Series(adata.obs[names].to_numpy().argmax(axis=1)).value_counts()
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("Program", style="bold")
+    table.add_column("Prevalence", justify="right")
+    table.add_column("Cells it leads", justify="right")
+    for k, (name, prevalence) in enumerate(zip(names, results["pi"], strict=True)):
+        table.add_row(str(name), f"{prevalence:.3f}", f"{leading.get(k, 0):,}")
+    return table

@@ -1,0 +1,377 @@
+"""``leafletfa make-dataset``: read junctions, group them into ATSEs, write a data set."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi._choices import (
+    AnnotationStatus,
+    InputFormat,
+    KeepOrDrop,
+    LibraryStrand,
+    ReadsWithoutUmi,
+    StarReads,
+)
+from leafletfa_scvi.cli._console import Reporter, UserError, one_line
+from leafletfa_scvi.cli._defaults import defaults_of
+from leafletfa_scvi.cli._h5ad import write_data
+from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
+from leafletfa_scvi.cli._outputs import check_distinct, check_output, check_reach, staged
+from leafletfa_scvi.cli._shared_options import BAD_DATA, QuietOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import pandas as pd
+    from anndata import AnnData
+
+_READ = defaults_of("pp/read/_read.py", "read_all")
+_BAM = defaults_of("pp/read/_readers.py", "read_bam")
+_STAR = defaults_of("pp/read/_readers.py", "read_options")
+_MAKE = defaults_of("pp/_dataset.py", "make_splicing_dataset")
+
+
+@dataclass(frozen=True)
+class ReadingOptions(OptionGroup):
+    """How files are read."""
+
+    panel: ClassVar = "Reading"
+
+    format: Annotated[Literal["auto", InputFormat], typer.Option(help="Format of the inputs.")] = (
+        _READ["format"]
+    )
+    n_jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Number of processes that read files.")
+    ] = _READ["n_jobs"]
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a Dask scheduler whose workers read the files.", metavar="ADDRESS"
+        ),
+    ] = None
+    work_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the counts of single files, kept; by default OUTPUT.parts, which is "
+            "removed at the end. After an interruption, rerunning the command resumes from it.",
+            metavar="DIR",
+        ),
+    ] = None
+    skip_bad_files: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-files", help="Skip files that cannot be read, with a warning naming them."
+        ),
+    ] = False
+    star_reads: Annotated[
+        StarReads, typer.Option(help="Reads of SJ.out.tab to count: unique, or also multi-mapped.")
+    ] = _STAR["star_reads"]
+    barcodes: Annotated[
+        Path | None, typer.Option(help="File of the cells to keep, one barcode per line.")
+    ] = _STAR["barcodes"]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what every reader takes; the command itself handles the rest."""
+        return {
+            "n_jobs": self.n_jobs,
+            "on_error": "skip" if self.skip_bad_files else "raise",
+            "star_reads": self.star_reads,
+            "barcodes": self.barcodes,
+        }
+
+
+@dataclass(frozen=True)
+class CountingOptions(OptionGroup):
+    """Arguments of the reader of alignments."""
+
+    panel: ClassVar = "Counting alignments"
+
+    cell_tag: Annotated[
+        str | None,
+        typer.Option(
+            help="Tag of cell barcodes, such as CB, for files with many cells.", metavar="TAG"
+        ),
+    ] = _BAM["cell_tag"]
+    umi_tag: Annotated[str, typer.Option(help="Tag of UMIs, with --cell-tag.", metavar="TAG")] = (
+        _BAM["umi_tag"]
+    )
+    no_umi: Annotated[bool, typer.Option("--no-umi", help="Count fragments, not UMIs.")] = False
+    reads_without_umi: Annotated[
+        ReadsWithoutUmi,
+        typer.Option(
+            help="Reads of a cell without UMI: counted as fragments if the tag is empty, as for "
+            "the internal reads of Smart-seq3, else skipped (auto); all skipped; or all counted "
+            "as fragments.",
+        ),
+    ] = _BAM["reads_without_umi"]
+    strand: Annotated[
+        LibraryStrand,
+        typer.Option(
+            help="Strand of introns: from the tags XS or ts (auto, tag), from a stranded library "
+            "(RF, FR), or unknown (none).",
+        ),
+    ] = _BAM["strand"]
+    min_anchor: Annotated[
+        int,
+        typer.Option(min=1, help="Minimum number of aligned bases on each side of an intron."),
+    ] = _BAM["min_anchor"]
+    min_mapq: Annotated[int, typer.Option(min=0, help="Minimum mapping quality.")] = _BAM[
+        "min_mapq"
+    ]
+    skip_duplicates: Annotated[
+        bool, typer.Option("--skip-duplicates", help="Skip marked duplicates.")
+    ] = _BAM["skip_duplicates"]
+    regtools: Annotated[
+        bool,
+        typer.Option(
+            "--regtools", help="Count as regtools junctions extract: no filters, every mate."
+        ),
+    ] = _BAM["regtools"]
+    reference: Annotated[
+        Path | None, typer.Option(help="FASTA file of CRAM files; most need none.")
+    ] = _BAM["reference"]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return arguments of :func:`leafletfa_scvi.pp.read_bam`."""
+        given = super().arguments()
+        given["umi_tag"] = None if given.pop("no_umi") else self.umi_tag
+        return given
+
+
+@dataclass(frozen=True)
+class JunctionOptions(OptionGroup):
+    """Criteria for junctions."""
+
+    panel: ClassVar = "Junctions"
+
+    min_reads: Annotated[
+        int, typer.Option(min=0, help="Minimum number of reads of a junction.")
+    ] = _MAKE["min_reads"]
+    min_cells: Annotated[
+        int, typer.Option(min=0, help="Minimum number of cells with a junction.")
+    ] = _MAKE["min_cells"]
+    min_samples: Annotated[
+        int, typer.Option(min=0, help="Minimum number of samples with a junction.")
+    ] = _MAKE["min_samples"]
+    min_intron: Annotated[int, typer.Option(min=1, help="Minimum intron length, in bases.")] = (
+        _MAKE["min_intron"]
+    )
+    max_intron: Annotated[int, typer.Option(min=1, help="Maximum intron length, in bases.")] = (
+        _MAKE["max_intron"]
+    )
+    canonical_only: Annotated[
+        bool, typer.Option("--canonical-only", help="Keep GT-AG, GC-AG and AT-AC introns only.")
+    ] = _MAKE["canonical_only"]
+    annotation_status: Annotated[
+        AnnotationStatus, typer.Option(help="Splice sites that must be annotated.")
+    ] = _MAKE["annotation_status"]
+    min_usage: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Minimum share of the reads at both splice sites."),
+    ] = _MAKE["min_usage"]
+
+
+@dataclass(frozen=True)
+class AtseOptions(OptionGroup):
+    """How junctions are grouped."""
+
+    panel: ClassVar = "ATSEs"
+
+    multi_gene: Annotated[KeepOrDrop, typer.Option(help="Junctions of several genes.")] = _MAKE[
+        "multi_gene"
+    ]
+    no_gene: Annotated[KeepOrDrop, typer.Option(help="Junctions of no gene.")] = _MAKE["no_gene"]
+    unstranded: Annotated[KeepOrDrop, typer.Option(help="Junctions of unknown strand.")] = _MAKE[
+        "unstranded"
+    ]
+    max_junctions: Annotated[
+        int | None, typer.Option(min=2, help="Split ATSEs with more junctions.")
+    ] = _MAKE["max_junctions"]
+
+
+@with_groups
+def make_dataset(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="BAM, CRAM, regtools BED, .junc and SJ.out.tab files, STARsolo folders, folders "
+            "of such files, or a table of files (.tsv, .csv) with the columns path, cell, sample.",
+            metavar="INPUT...",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File for the data set (.h5ad).")],
+    gtf: Annotated[
+        Path | None, typer.Option("--gtf", "-g", help="Annotation: GTF or GFF3, gzip too.")
+    ] = None,
+    genome: Annotated[
+        Path | None,
+        typer.Option(help="FASTA file, for splice motifs and unknown strands."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for the QC report (.html or .png); by default OUTPUT.qc.html.",
+            metavar="FILE",
+        ),
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no QC report.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output and the report.")
+    ] = False,
+    quiet: QuietOption = False,
+    *,
+    reading: ReadingOptions,
+    counting: CountingOptions,
+    junctions: JunctionOptions,
+    atses: AtseOptions,
+) -> None:
+    """Make a splicing data set for `leafletfa fit` from alignments or junction files."""
+    inside = {
+        "--gtf": gtf,
+        "--genome": genome,
+        "--barcodes": reading.barcodes,
+        "--reference": counting.reference,
+    }
+    for name, path in {**inside, "--work-dir": reading.work_dir}.items():
+        if path is not None:
+            check_reach(path, name)
+    files = _list_files(inputs, reading.format)
+    sources = _files_read(inputs, files, inside.values())
+    check_output(output, sources, overwrite)
+    if no_report:
+        report = None
+    elif report is None:
+        report = output.with_suffix(".qc.html")
+    if report is not None:
+        if report.suffix not in (".html", ".png"):
+            raise UserError(f"--report {report}: expected a name that ends with .html or .png.")
+        check_output(report, sources, overwrite, "The report")
+    check_distinct({"--output": output, "--report": report, "--work-dir": reading.work_dir})
+    for name, path in inside.items():
+        if path is not None and name != "--reference" and not path.is_file():
+            raise UserError(f"There is no file {path} for {name}.")
+
+    reporter = Reporter(quiet)
+    with reporter.tidy():
+        from leafletfa_scvi.cli._qc_report import summary_tables, write_report
+
+        started = time.perf_counter()
+        parts = reading.work_dir or output.with_name(f"{output.name}.parts")
+        arguments = {
+            "gtf": gtf,
+            "genome": genome,
+            **reading.arguments(),
+            **counting.arguments(),
+            **junctions.arguments(),
+            **atses.arguments(),
+        }
+        adata = _make(files, parts, reading.dask, reporter, arguments)
+        reporter.stage(f"Writing {output}" + (f" and {report}" if report else ""))
+        with staged(output, *([report] if report else [])) as paths:
+            write_data(adata, paths[0], compression="gzip")
+            if report is not None:
+                write_report(adata, paths[1])
+        if reading.work_dir is None:
+            _remove_parts(parts)
+        for table in summary_tables(adata, time.perf_counter() - started):
+            reporter.out.print(table)
+        reporter.out.print(f"The data set is in {escape(str(output))}. Next:", soft_wrap=True)
+        reporter.out.print(f"leafletfa fit {escape(str(output))}", style="bold", soft_wrap=True)
+
+
+def _list_files(inputs: list[str], format: Literal["auto", InputFormat]) -> pd.DataFrame:
+    """Return the table of input files."""
+    try:
+        with Reporter().tidy():
+            return lfa.pp.list_files(inputs, format)
+    except (ValueError, OSError) as error:
+        raise UserError(one_line(error)) from error
+
+
+def _files_read(inputs: list[str], files: pd.DataFrame, more: Iterable[Path | None]) -> list[Path]:
+    """List all files that the command reads, which no output may replace."""
+    listed = [Path(path) for path in files["path"]]
+    inside = [file for path in listed if path.is_dir() for file in path.rglob("*")]
+    named = [Path(name) for name in inputs]
+    return [*named, *listed, *inside, *(path for path in more if path is not None)]
+
+
+def _make(
+    files: pd.DataFrame,
+    parts: Path,
+    dask: str | None,
+    reporter: Reporter,
+    arguments: dict[str, Any],
+) -> AnnData:
+    """Make the data set; counts of single files are in ``parts``."""
+    try:
+        with _client(dask) as client, _bar(reporter) as progress:
+            return lfa.pp.make_splicing_dataset(
+                files,
+                stage=reporter.stage,
+                progress=progress,
+                client=client,
+                work_dir=parts,
+                **arguments,
+            )
+    except (*BAD_DATA, OSError) as error:
+        kept = f" Files that were counted are kept in {parts}." if parts.is_dir() else ""
+        raise UserError(one_line(error) + kept) from error
+    except MemoryError as error:
+        raise UserError("Out of memory; raise --min-reads and --min-cells.") from error
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove the counts of single files, and the folder if nothing else is in it."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if re.fullmatch(r"\.?[0-9a-f]{32}\.npz(\.\d+)?", path.name):
+                path.unlink()
+        folder.rmdir()
+
+
+@contextmanager
+def _bar(reporter: Reporter) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows on a terminal how many files are done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    shown = reporter.err.is_terminal and not reporter.quiet
+    with Progress(
+        *columns, TimeRemainingColumn(), console=reporter.err, disable=not shown, transient=True
+    ) as bars:
+        task = bars.add_task("Files", total=None)
+
+        def show(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total, visible=done < total)
+
+        yield show
+
+
+@contextmanager
+def _client(address: str | None) -> Iterator[Any]:
+    """Yield a client of the scheduler, or None if no address is given."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise UserError(
+            "--dask needs the package distributed: pip install distributed."
+        ) from error
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, ValueError, TimeoutError) as error:
+        raise UserError(f"No Dask scheduler answers at {address}: {one_line(error)}") from error
+    with client:
+        yield client
