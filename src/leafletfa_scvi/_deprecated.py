@@ -1,0 +1,66 @@
+"""Old names of arguments and functions, accepted with a warning for one version."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Accept old names of keyword arguments, with a FutureWarning.
+
+    Parameters
+    ----------
+    names
+        New name of each old one.
+
+    Examples
+    --------
+    >>> @renamed_arguments(marked="frac_flagged")
+    ... def simulate(frac_flagged=0.1):
+    ...     return frac_flagged
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def accept_old(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old in [name for name in names if name in kwargs]:
+                new = names[old]
+                if new in kwargs:
+                    raise TypeError(
+                        f"{function.__name__}() got both {new!r} and its deprecated name {old!r}. "
+                        f"Pass {new!r} only."
+                    )
+                warnings.warn(
+                    f"The argument {old!r} of {function.__name__} is deprecated; use {new!r}.",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return accept_old
+
+    return decorate
+
+
+def renamed_function(function: Callable[P, R], old: str) -> Callable[P, R]:
+    """Return ``function`` under its old name, with a FutureWarning at each call."""
+
+    @functools.wraps(function)
+    def call_new(*args: P.args, **kwargs: P.kwargs) -> R:
+        warnings.warn(
+            f"{old} is deprecated; use {function.__name__}.", FutureWarning, stacklevel=2
+        )
+        return function(*args, **kwargs)
+
+    call_new.__name__ = call_new.__qualname__ = old
+    call_new.__doc__ = f"Deprecated name of :func:`{function.__name__}`."
+    return call_new
