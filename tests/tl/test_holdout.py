@@ -24,7 +24,7 @@ def same(a, b):
 
 
 def check_parts(adata, training, hidden):
-    """Both parts together are the data set, and no pair is split."""
+    """Check that both parts add up to the data set, without splitting a pair."""
     for part in (training, hidden):
         reads, totals = part.layers[READS], part.layers[TOTALS]
         assert isinstance(reads, sp.csr_matrix)
@@ -55,7 +55,7 @@ def check_parts(adata, training, hidden):
     layout=st.sampled_from([sp.csr_matrix, sp.csc_matrix, sp.csr_array, np.asarray]),
     dtype=st.sampled_from(["int32", "int64", "uint16", "float32", "float64"]),
 )
-def test_whole_atses_are_hidden_and_nothing_is_lost(seed, fraction, layout, dtype):
+def test_whole_atses_are_hidden_and_no_entry_is_lost(seed, fraction, layout, dtype):
     adata = simulate_splicing(40, 25, 2, coverage=0.4, seed=3)
     for name in (READS, TOTALS):
         dense = adata.layers[name].toarray().astype(dtype)
@@ -71,7 +71,7 @@ def test_whole_atses_are_hidden_and_nothing_is_lost(seed, fraction, layout, dtyp
     assert "holdout" not in adata.uns["splicing"]
 
 
-def test_share_seed_and_nesting(small):
+def test_fraction_seed_and_nesting(small):
     def pairs(fraction, seed):
         training, hidden = holdout_splicing(small, fraction, seed=seed)
         return check_parts(small, training, hidden)[1]
@@ -86,7 +86,7 @@ def test_share_seed_and_nesting(small):
     assert pairs(0.4, 1)[one].all()
 
 
-def test_parts_carry_what_the_data_set_has_and_nothing_that_tells_hidden_reads(small, tmp_path):
+def test_annotation_is_copied_and_slots_that_reveal_hidden_reads_are_dropped(small, tmp_path):
     small.obsm["frame"] = pd.DataFrame({"a": np.arange(80)}, index=small.obs_names)
     small.layers["psi"] = small.layers[READS].copy()
     small.raw = small
@@ -127,7 +127,7 @@ def test_parts_carry_what_the_data_set_has_and_nothing_that_tells_hidden_reads(s
     assert "_scvi_uuid" in small.uns
 
 
-def test_a_view_is_split_as_its_copy(small):
+def test_a_view_is_split_like_its_copy(small):
     view = small[10:60]
     parts = holdout_splicing(view, 0.3), holdout_splicing(view.copy(), 0.3)
     assert view.is_view
@@ -137,12 +137,12 @@ def test_a_view_is_split_as_its_copy(small):
         assert same(a.layers[READS], b.layers[READS])
 
 
-def test_without_labels_entries_are_hidden_alone_with_a_warning(small):
-    with pytest.warns(UserWarning, match="No ATSE labels"):
+def test_without_labels_entries_are_hidden_independently_with_a_warning(small):
+    with pytest.warns(UserWarning, match="Without ATSE labels"):
         _, hidden = holdout_splicing(small, 0.5, atse_key=None)
     labels = small.var["atse_id"].to_numpy()
     del small.var["atse_id"]
-    with pytest.warns(UserWarning, match="No ATSE labels"):
+    with pytest.warns(UserWarning, match="Without ATSE labels"):
         _, again = holdout_splicing(small, 0.5)
     assert same(hidden.layers[TOTALS], again.layers[TOTALS])
     pair = pd.Series(
@@ -163,7 +163,7 @@ def test_without_labels_entries_are_hidden_alone_with_a_warning(small):
     check_parts(small, training, hidden)
 
 
-def test_layers_of_other_names(small):
+def test_layers_with_other_names(small):
     small.layers["y"], small.layers["n"] = small.layers.pop(READS), small.layers.pop(TOTALS)
     training, hidden = holdout_splicing(small, 0.3, junction_layer="y", cluster_layer="n")
     assert set(named_layers(training)) == {"y", "n"}
@@ -172,12 +172,12 @@ def test_layers_of_other_names(small):
 
 def test_holdout_errors(small, tmp_path):
     for fraction in (0, 1, -0.1, float("nan")):
-        with pytest.raises(ValueError, match="fraction above 0 and below 1"):
+        with pytest.raises(ValueError, match=r"fraction`? in \(0, 1\)"):
             holdout_splicing(small, fraction)
     for seed in (-1, 0.5):
         with pytest.raises(ValueError, match="seed to be a whole number"):
             holdout_splicing(small, seed=seed)
-    with pytest.raises(ValueError, match="hides no .* pair"):
+    with pytest.raises(ValueError, match="hides at least one .* pair"):
         holdout_splicing(small, 1e-9)
     with pytest.raises(TypeError, match="Expected an AnnData"):
         holdout_splicing(small.X)
@@ -222,7 +222,7 @@ def model(split, fit):
 
 
 def by_hand(model, hidden):
-    """Counts, totals, predictions and columns of hidden entries, from what users see."""
+    """Counts, totals, predictions and columns of hidden entries, computed with public methods."""
     totals = hidden.layers[TOTALS].tocoo()
     y = np.asarray(hidden.layers[READS].tocsr()[totals.row, totals.col]).ravel()
     phi = model.get_cell_activities().loc[hidden.obs_names].to_numpy(float)
@@ -230,7 +230,7 @@ def by_hand(model, hidden):
     return y, totals.data, (phi[totals.row] * psi[totals.col]).sum(1), totals.col
 
 
-def test_scores_are_those_of_the_models_own_predictions(model, split):
+def test_scores_use_the_predictions_of_the_model(model, split):
     table = evaluate_holdout(model, split.hidden)
     y, n, p, column = by_hand(model, split.hidden)
     kappa = model.get_concentrations().to_numpy()[column]
@@ -250,7 +250,7 @@ def test_scores_are_those_of_the_models_own_predictions(model, split):
     assert (table["pearson"] > 0.5).all()
 
 
-def test_gain_is_over_the_junction_means_of_training(model, split):
+def test_gain_is_relative_to_junction_means_of_training(model, split):
     y, n, _, column = by_hand(model, split.hidden)
     training = split.training
     total, reads = training.layers[TOTALS].tocoo(), training.layers[READS].data
@@ -292,7 +292,7 @@ def test_nothing_is_fitted_to_hidden_counts(model, split, monkeypatch):
     assert other.loc["all", "pearson"] == pytest.approx(-table.loc["all", "pearson"], abs=1e-6)
 
 
-def test_cells_are_known_by_name(model, split, monkeypatch):
+def test_cells_are_matched_by_name(model, split, monkeypatch):
     order = np.random.default_rng(0).permutation(200)
     shuffled = split.hidden[order].copy()
     table = evaluate_holdout(model, split.hidden)
@@ -304,13 +304,13 @@ def test_cells_are_known_by_name(model, split, monkeypatch):
     assert part.loc["all", "l1"] == pytest.approx(np.abs(y / n - p).mean(), abs=1e-5)
 
 
-def test_no_warning_of_few_hidden_entries(model, split):
+def test_no_warning_about_sparse_hidden_entries(model, split):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         evaluate_holdout(model, split.hidden[:20])
 
 
-def test_the_binomial_has_its_own_likelihood(split, fit):
+def test_binomial_models_are_scored_with_the_binomial(split, fit):
     model = fit(split.training.copy(), 3, max_epochs=0, options={"likelihood": "binomial"})
     assert np.isinf(model.get_concentrations()).all()
     y, n, p, _ = by_hand(model, split.hidden)
@@ -319,7 +319,7 @@ def test_the_binomial_has_its_own_likelihood(split, fit):
     assert row["log_likelihood"] == pytest.approx(value, abs=1e-3)
 
 
-def test_concentrations_by_junction(model):
+def test_concentrations_per_junction(model):
     kappa = model.get_concentrations()
     assert kappa.index.tolist() == list(model.junction_names)
     assert kappa.nunique() > 1
@@ -329,7 +329,7 @@ def test_concentrations_by_junction(model):
 
 def test_evaluation_errors(model, split, small, fit, tmp_path):
     training, hidden = split
-    with pytest.raises(TypeError, match=r"pass its \.hidden"):
+    with pytest.raises(TypeError, match=r"Pass its \.hidden"):
         evaluate_holdout(model, split)
     with pytest.raises(TypeError, match="found a csr_matrix"):
         evaluate_holdout(model, hidden.X)
@@ -339,9 +339,9 @@ def test_evaluation_errors(model, split, small, fit, tmp_path):
     renamed.obs_names = [
         f"{name}_x" if i == 7 else name for i, name in enumerate(hidden.obs_names)
     ]
-    with pytest.raises(ValueError, match="1 of 200 cells .* not trained on.*'cell_7_x'"):
+    with pytest.raises(ValueError, match="to be training cells, found 1 of 200 .*'cell_7_x'"):
         evaluate_holdout(model, renamed)
-    with pytest.raises(ValueError, match="trained on entries of hidden"):
+    with pytest.raises(ValueError, match="held out, found some that the model was trained"):
         evaluate_holdout(model, training)
     mixed = hidden.copy()
     for name in (READS, TOTALS):

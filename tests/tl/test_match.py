@@ -12,7 +12,7 @@ def psi() -> np.ndarray:
     return np.random.default_rng(0).beta(1, 1, size=(200, 5))
 
 
-def test_correlation_is_pearsons_of_the_centred_columns(psi):
+def test_correlation_is_pearson_of_centered_columns(psi):
     other = np.random.default_rng(1).beta(1, 1, size=(200, 3))
     found = lfa.tl.program_correlation(psi, other)
     a, b = psi - psi.mean(1, keepdims=True), other - other.mean(1, keepdims=True)
@@ -29,7 +29,7 @@ def test_a_permutation_is_undone(psi):
     np.testing.assert_allclose(match["correlation"], 1)
 
 
-def test_the_assignment_is_the_best_one_not_the_greedy_one():
+def test_the_assignment_is_optimal_not_greedy():
     # Greedy takes a-x (0.8) and is left with b-y (-0.7); the best total is a-y + b-x.
     x, y = np.array([1.0, -1, 0, 0]), np.array([0, 0, 1.0, -1])
     reference = np.column_stack([0.8 * x + 0.6 * y, 0.7 * x - 0.7 * y])
@@ -49,7 +49,7 @@ def test_different_numbers_of_programs(psi, keep):
     assert match["learned"].tolist() == keep
 
 
-def test_centring_tells_programs_apart_that_share_the_junction_means():
+def test_centering_distinguishes_programs_with_common_junction_means():
     rng = np.random.default_rng(0)
     mean = rng.beta(0.3, 0.3, size=(500, 1))
     truth = mean + 0.02 * rng.normal(size=(500, 4))
@@ -61,7 +61,7 @@ def test_centring_tells_programs_apart_that_share_the_junction_means():
     assert lfa.tl.match_programs(truth, learned)["learned"].tolist() == [3, 2, 1, 0]
 
 
-def test_centring_does_not_change_activities():
+def test_centering_does_not_change_activities():
     rng = np.random.default_rng(0)
     phi, other = rng.dirichlet(np.ones(4), 100), rng.dirichlet(np.ones(3), 100)
     np.testing.assert_allclose(
@@ -81,7 +81,7 @@ def test_a_constant_column_has_correlation_zero(psi):
     np.testing.assert_allclose(np.diag(found)[[0, 2, 3, 4]], 1)
 
 
-def test_a_single_program_is_compared_as_it_is(psi):
+def test_a_single_program_is_not_centered(psi):
     match = lfa.tl.match_programs(psi[:, [2]], psi)
     assert match["learned"].tolist() == [2]
     assert match["correlation"].iloc[0] == pytest.approx(1)
@@ -98,8 +98,8 @@ def test_frames_are_aligned_by_row_names_and_keep_column_names(psi):
     np.testing.assert_allclose(match["correlation"], 1)
 
 
-def test_bad_input_says_what_is_wrong(psi):
-    with pytest.raises(ValueError, match="200 in reference and 199 in learned"):
+def test_invalid_input_is_refused(psi):
+    with pytest.raises(ValueError, match="found 200 and 199"):
         lfa.tl.match_programs(psi, psi[1:])
     with pytest.raises(ValueError, match="2 dimensions, found 1"):
         lfa.tl.match_programs(psi[:, 0], psi)
@@ -107,11 +107,11 @@ def test_bad_input_says_what_is_wrong(psi):
         lfa.tl.match_programs(psi[:1], psi[:1])
     holed = psi.copy()
     holed[3, 2] = np.nan
-    with pytest.raises(ValueError, match="finite values in learned"):
+    with pytest.raises(ValueError, match="finite values in `learned`"):
         lfa.tl.match_programs(psi, holed)
     frame = pd.DataFrame(psi, index=[f"j{i}" for i in range(200)])
-    with pytest.raises(ValueError, match="only one of reference and learned.*'j0'"):
+    with pytest.raises(ValueError, match="same row names .* found 1 that are in one only.*'j0'"):
         lfa.tl.match_programs(frame, frame.iloc[1:])
     twice = frame.rename(index={"j1": "j0"})
-    with pytest.raises(ValueError, match="neither equal nor unique"):
+    with pytest.raises(ValueError, match="equal or unique row names, found duplicates"):
         lfa.tl.match_programs(frame, twice)

@@ -11,8 +11,8 @@ from leafletfa_scvi.tl import _scores
 from leafletfa_scvi.tl._scores import (
     beta_binomial_log_likelihood,
     fit_kappa,
+    sample_entries,
     score_predictions,
-    some_entries,
 )
 
 
@@ -36,7 +36,7 @@ def test_likelihood_is_the_product_of_rising_factorials(kappa):
     np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-8)
 
 
-def test_infinity_is_the_binomial_entry_by_entry(monkeypatch):
+def test_infinite_kappa_is_binomial_per_entry(monkeypatch):
     rng = np.random.default_rng(0)
     n = rng.integers(1, 40, 101).astype(float)
     p = rng.beta(1, 1, 101)
@@ -52,7 +52,7 @@ def test_infinity_is_the_binomial_entry_by_entry(monkeypatch):
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10)
 
 
-def test_kappa_of_highest_likelihood():
+def test_fit_kappa_maximizes_the_likelihood():
     rng = np.random.default_rng(0)
     n, p = rng.integers(5, 60, 20_000), rng.uniform(0.1, 0.9, 20_000)
     y = rng.binomial(n, rng.beta(8 * p, 8 * (1 - p)))
@@ -65,8 +65,8 @@ def test_kappa_of_highest_likelihood():
     assert at[1] > max(at[0], at[2])
     y = rng.binomial(n, p)
     assert fit_kappa(y.astype(float), n.astype(float), p) > 500
-    assert some_entries(10).tolist() == list(range(10))
-    drawn = some_entries(10**9)
+    assert sample_entries(10).tolist() == list(range(10))
+    drawn = sample_entries(10**9)
     assert len(drawn) == 200_000
     assert drawn.max() < 10**9
     assert drawn.std() > 2.8e8
@@ -99,7 +99,7 @@ def test_known_answers_by_hand():
     assert table.loc["5-9"].isna().sum() == 8
 
 
-def test_beta_binomial_by_hand_with_concentrations_of_their_own():
+def test_beta_binomial_by_hand_with_concentrations_per_entry():
     # kappa 2 around 1/2 is the beta-binomial (1, 1): uniform over 0 .. n.
     y, n, half = np.array([0, 3]), np.array([4, 9]), np.full(2, 0.5)
     table = score_predictions(y, n, half, half, np.array([2.0, np.inf]), 2.0, bins=None)
@@ -110,7 +110,7 @@ def test_beta_binomial_by_hand_with_concentrations_of_their_own():
     assert table.loc["all", "log_likelihood_gain"] == pytest.approx(gain)
 
 
-def test_correlations_are_those_of_scipy_and_deviations_ignore_differences_of_junctions():
+def test_correlations_equal_scipy_and_deviations_ignore_junction_differences():
     rng = np.random.default_rng(1)
     mean = rng.beta(0.4, 0.4, 3000)
     n = rng.integers(1, 80, 3000)
@@ -129,7 +129,7 @@ def test_correlations_are_those_of_scipy_and_deviations_ignore_differences_of_ju
     assert abs(table.loc["all", "pearson_deviation"]) < 0.1
 
 
-def test_predictions_equal_to_the_means_have_no_gain_and_no_correlation_of_deviations():
+def test_predicting_the_means_gives_no_gain_and_no_deviation_correlation():
     y, n, mean = np.array([1, 2, 3]), np.array([2, 2, 6]), np.array([0.2, 0.3, 0.9])
     row = score_predictions(y, n, mean, mean, 4.0, 4.0, bins=None).loc["all"]
     assert row["log_likelihood_gain"] == 0
@@ -137,7 +137,7 @@ def test_predictions_equal_to_the_means_have_no_gain_and_no_correlation_of_devia
     assert np.isnan(row["spearman_deviation"])
 
 
-def test_predictions_out_of_range_are_brought_into_it():
+def test_predictions_are_clipped_to_the_valid_range():
     y, n, half = np.array([0, 1]), np.array([1, 1]), np.full(2, 0.5)
     table = score_predictions(y, n, np.array([-0.2, 1.3]), half, np.inf, np.inf, bins=[1])
     assert table.index.tolist() == ["all", "1+"]
@@ -145,27 +145,27 @@ def test_predictions_out_of_range_are_brought_into_it():
     assert table.loc["1+", "l1"] == pytest.approx(1e-6)
 
 
-def test_bins_are_named_by_their_totals():
+def test_bins_are_named_after_their_totals():
     n = np.array([1, 2, 3, 7])
     table = score_predictions(n, n, n / 8, n / 9, 5.0, 5.0, bins=(2, 3, 6))
     assert table.index.tolist() == ["all", "2", "3-5", "6+"]
     assert table["n_entries"].tolist() == [4, 1, 1, 1]
 
 
-def test_bad_input_says_what_is_wrong():
+def test_invalid_input_is_refused():
     good = {"count": [1, 0], "total": [2, 3], "p": [0.5, 0.5], "mean": [0.5, 0.1]}
     rest = {"kappa": 5.0, "mean_kappa": 5.0}
     for change, message in (
-        ({"p": [0.5]}, "found 2 counts, 2 totals, 1 of p and 2 of mean"),
-        ({"p": [0.5, np.nan]}, "p as one finite value"),
-        ({"mean": [[0.5, 0.5]]}, r"mean as one finite.*shape \(1, 2\)"),
+        ({"p": [0.5]}, "found 2, 2, 1 and 2 values"),
+        ({"p": [0.5, np.nan]}, "`p` with one finite value"),
+        ({"mean": [[0.5, 0.5]]}, r"`mean` with one finite.*shape \(1, 2\)"),
         ({"count": [3, 0]}, "0 <= count <= total"),
         ({"total": [2, 0]}, "total > 0"),
-        ({"kappa": 0.0}, "above 0"),
-        ({"mean_kappa": [1.0, 2.0, 3.0]}, r"each of 2 entries, found shape \(3,\)"),
+        ({"kappa": 0.0}, "positive concentrations"),
+        ({"mean_kappa": [1.0, 2.0, 3.0]}, r"one or 2 \(one per entry\), found shape \(3,\)"),
     ):
         with pytest.raises(ValueError, match=message):
             score_predictions(**{**good, **rest, **change})
     for bins in ([], [5, 1], [1, 1], [0, 5], [1.5]):
-        with pytest.raises(ValueError, match="Expected bins as rising whole numbers"):
+        with pytest.raises(ValueError, match="Expected `bins` to be ascending positive integers"):
             score_predictions(**good, **rest, bins=bins)

@@ -37,7 +37,7 @@ def result(_data):
     )
 
 
-def test_the_planted_number_is_found(result):
+def test_the_planted_number_is_recommended(result):
     assert result.n_programs == 3
     assert "K = 3" in result.note
     assert "3 of its 3 programs are reproducible" in result.note
@@ -64,11 +64,11 @@ def test_tables(result):
     np.testing.assert_allclose(summary["se"], difference / 2)  # sd / sqrt(2) of two values
     np.testing.assert_allclose(grouped["stability"].mean(), summary["stability"])
     assert summary.index[summary["recommended"]].tolist() == [3]
-    assert list(scores.columns[-3:]) == ["stability", "settled", "seconds"]
+    assert list(scores.columns[-4:]) == ["stability", "converged", "seconds", "settled"]
 
 
 @pytest.mark.filterwarnings("error:EM was still:UserWarning")
-def test_fits_that_had_not_come_to_an_end_are_told_once_and_other_warnings_pass(data, monkeypatch):
+def test_unconverged_fits_are_reported_once_and_other_warnings_pass(data, monkeypatch):
     original = LeafletFAModel.train
 
     def train(self, **kwargs):
@@ -82,11 +82,12 @@ def test_fits_that_had_not_come_to_an_end_are_told_once_and_other_warnings_pass(
         result = select_n_programs(
             data, [1, 3], n_seeds=1, train_kwargs={"accelerator": "cpu"}, progress=False
         )
-    assert result.scores["settled"].tolist() == [True, False]
-    assert "1 of 2 fits had not come to an end: raise em_iterations" in result.note
+    assert result.scores["converged"].tolist() == [True, False]
+    assert result.scores["settled"].tolist() == [True, False]  # the deprecated name
+    assert "1 of 2 fits had not converged: increase em_iterations" in result.note
 
 
-def test_a_row_is_what_a_user_would_compute(data, result):
+def test_a_row_equals_a_computation_with_public_functions(data, result):
     """Split, fit and scores of one K, done by hand for both seeds."""
     models = []
     for seed in (7, 8):
@@ -103,7 +104,7 @@ def test_a_row_is_what_a_user_would_compute(data, result):
     assert result.summary["stability"][5] == program_stability(models).score
 
 
-def test_the_users_data_and_random_states_are_left_alone(data):
+def test_data_and_random_states_are_not_changed(data):
     data.uns["mine"] = 1
     data.layers["more"] = data.layers["cell_by_junction_matrix"].copy()
     copy = data.copy()
@@ -136,11 +137,11 @@ def test_the_users_data_and_random_states_are_left_alone(data):
     assert not timeless[0].equals(timeless[2])
 
 
-def test_one_seed_has_neither_error_nor_stability(data):
+def test_one_seed_gives_no_standard_error_or_stability(data):
     result = select_n_programs(data, (3,), n_seeds=1, train_kwargs=QUICK, progress=False)
     assert result.n_programs == 3
     assert result.summary[["se", "stability", "n_reproducible"]].isna().all(axis=None)
-    assert "neither error nor stability" in result.note
+    assert "no standard error or stability" in result.note
 
 
 def test_options_reach_model_training_and_layers(data, monkeypatch):
@@ -184,7 +185,7 @@ def test_options_reach_model_training_and_layers(data, monkeypatch):
     assert seen[1][2]["method"] == "svi"
 
 
-def test_an_interruption_gives_nothing_and_leaves_no_trace(data, monkeypatch):
+def test_an_interruption_raises_and_has_no_side_effects(data, monkeypatch):
     original, calls = LeafletFAModel.train, []
 
     def train(self, **kwargs):
@@ -213,7 +214,7 @@ def test_an_interruption_gives_nothing_and_leaves_no_trace(data, monkeypatch):
         ({"n_programs": [2, 2.5]}, ValueError, "whole number from 1, found 2.5"),
         ({"n_programs": [True]}, ValueError, "whole number from 1, found True"),
         ({"n_programs": range(3)}, ValueError, "whole number from 1, found 0"),
-        ({"n_programs": [2, 3, 2]}, ValueError, "once, found 2 more often"),
+        ({"n_programs": [2, 3, 2]}, ValueError, "without duplicates, found 2 more than once"),
         ({"n_programs": [2, 201]}, ValueError, r"number of cells \(200\), found 201"),
         ({"n_seeds": 0}, ValueError, "n_seeds to be a whole number from 1"),
         ({"n_seeds": 1.5}, ValueError, "n_seeds to be a whole number from 1"),
@@ -221,16 +222,16 @@ def test_an_interruption_gives_nothing_and_leaves_no_trace(data, monkeypatch):
         ({"fraction": 0}, ValueError, r"fraction in \(0, 1\), found 0"),
         ({"fraction": 1}, ValueError, r"fraction in \(0, 1\), found 1"),
         ({"threshold": 1.2}, ValueError, r"threshold in \(0, 1\), found 1.2"),
-        ({"method": "vb"}, ValueError, "Expected method 'em' or 'svi', found 'vb'"),
-        ({"model_kwargs": {"n_programs": 3}}, ValueError, "model_kwargs holds 'n_programs'"),
-        ({"model_kwargs": [1]}, TypeError, "model_kwargs to be a mapping, found a list"),
-        ({"train_kwargs": {"method": "em"}}, ValueError, "train_kwargs holds 'method'"),
+        ({"method": "vb"}, ValueError, "Expected `method` to be 'em' or 'svi', found 'vb'"),
+        ({"model_kwargs": {"n_programs": 3}}, ValueError, "`model_kwargs` without 'n_programs'"),
+        ({"model_kwargs": [1]}, TypeError, "`model_kwargs` to be a mapping, found a list"),
+        ({"train_kwargs": {"method": "em"}}, ValueError, "`train_kwargs` without 'method'"),
         ({"junction_layer": "nowhere"}, KeyError, "nowhere"),
         ({"model_kwargs": {"likelihood": "poisson"}}, ValueError, "poisson"),
         ({"train_kwargs": {"no_such": 1}}, TypeError, "no argument 'no_such'"),
     ],
 )
-def test_bad_arguments_are_found_before_the_first_fit(data, monkeypatch, change, error, message):
+def test_invalid_arguments_are_refused_before_fitting(data, monkeypatch, change, error, message):
     def start(*_, **__):
         raise AssertionError("a fit has begun")
 
@@ -240,7 +241,7 @@ def test_bad_arguments_are_found_before_the_first_fit(data, monkeypatch, change,
         select_n_programs(data, given.pop("n_programs"), **given)
 
 
-def test_cells_need_names_of_their_own(data):
+def test_cells_need_unique_names(data):
     data.obs_names = ["same", "same", *data.obs_names[2:]]
     with pytest.raises(ValueError, match="unique cell names"):
         select_n_programs(data, [2], progress=False)
@@ -273,19 +274,19 @@ def table(gain, se=0.01, reproducible=None):
         ([0.1, 0.295, 0.3, 0.31], [0.5, 0.5, 0.5, 0.001], 5),
     ],
 )
-def test_rule_of_one_standard_error(gain, se, wanted):
+def test_one_standard_error_rule(gain, se, wanted):
     assert recommended(table(gain, se)) == wanted
 
 
 def test_notes():
     note = _note(table([0.1, 0.2, 0.3, 0.299], 0.01, [2, 3, 3, 2]), 4)
-    assert "K = 4 is the best, and no smaller one" in note
+    assert "K = 4 is the best, and no smaller K" in note
     assert "3 of its 4 programs are reproducible" in note
     assert "largest K with all programs reproducible is 3" in note
     assert "smallest within one standard error of the best, K = 5" in _note(
         table([0.1, 0.2, 0.299, 0.3]), 4
     )
-    assert "largest tried" in _note(table([0.1, 0.2, 0.3]), 4)
-    assert "smallest tried" in _note(table([0.3, 0.2, 0.1]), 2)
+    assert "largest K that was tried" in _note(table([0.1, 0.2, 0.3]), 4)
+    assert "smallest K that was tried" in _note(table([0.3, 0.2, 0.1]), 2)
     assert "no programs" in _note(table([-0.3, -0.2, -0.1]), 4)
     assert "tried" not in _note(table([0.3]), 2)

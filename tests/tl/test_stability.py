@@ -1,4 +1,4 @@
-"""Programs found again from other seeds."""
+"""Stability of programs over seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def models(fit):
-    """Three models of the same 200 cells with 3 clear programs; for reading only."""
+    """Three models of the same 200 cells with 3 distinct programs; read-only."""
     adata = lfa.datasets.simulate_splicing(200, 80, 3, coverage=0.5, differing=0.6, seed=1)
     return [fit(adata.copy(), 3, seed=s, max_epochs=0) for s in range(3)]
 
@@ -34,7 +34,7 @@ def centred(values):
 
 
 class TestKnownAnswers:
-    def test_permuted_programs_are_all_found_again(self, base):
+    def test_permuted_programs_are_all_reproduced(self, base):
         orders = [[0, 1, 2, 3], [3, 1, 0, 2], [2, 0, 3, 1]]
         result = program_stability([frame(base[:, o]) for o in orders])
         assert result.score == pytest.approx(1)
@@ -48,7 +48,7 @@ class TestKnownAnswers:
             wanted = [f"SP_{model.index(k) + 1}" for k in range(K)]
             assert result.matched[at].tolist() == wanted
 
-    def test_correlations_are_pearsons_of_the_deviations(self, base):
+    def test_correlations_are_pearson_of_deviations(self, base):
         other = base + 0.6 * np.random.default_rng(1).normal(size=base.shape)
         result = program_stability({"a": base, "b": other[:, ::-1]}, reference="a")
         wanted = np.diag(np.corrcoef(centred(base).T, centred(other).T)[:K, K:])
@@ -76,7 +76,7 @@ class TestKnownAnswers:
         assert not strict.programs["reproducible"].any()
         assert strict.threshold == 0.999
 
-    def test_the_reference_is_the_model_nearest_to_all_others(self, base):
+    def test_the_default_reference_is_the_medoid(self, base):
         rng = np.random.default_rng(1)
         far = rng.normal(size=base.shape)
         noisy = [base + s * rng.normal(size=base.shape) for s in (0.5, 0.0, 0.5)]
@@ -89,7 +89,7 @@ class TestKnownAnswers:
             result.correlation.mean(), result.pairs.loc[2, [0, 1, 3]], atol=1e-12
         )
 
-    def test_the_score_is_over_all_pairs_whatever_the_reference(self, base):
+    def test_the_score_averages_all_pairs_for_any_reference(self, base):
         rng = np.random.default_rng(0)
         models = [base + s * rng.normal(size=base.shape) for s in (0.2, 0.5, 0.9)]
         results = [program_stability(models, reference=r) for r in range(3)]
@@ -99,7 +99,7 @@ class TestKnownAnswers:
             assert result.score == results[0].score
             np.testing.assert_allclose(result.pairs, pairs)
 
-    def test_other_numbers_of_programs(self, base):
+    def test_different_numbers_of_programs(self, base):
         # Centred values of fewer programs are others, so a mean that all share is taken off.
         base = centred(base)
         few = base[:, [2, 0]] - base[:, [2, 0]].mean(1, keepdims=True)
@@ -116,14 +116,14 @@ class TestKnownAnswers:
 
 class TestActivities:
     def fits(self, base, seed, swap):
-        """Programs that look alike, and activities that tell them apart."""
+        """Similar programs that their activities distinguish."""
         rng = np.random.default_rng(seed)
         phi = np.random.default_rng(9).dirichlet(np.ones(K), 300)
         order = [1, 0, 2, 3] if swap else [0, 1, 2, 3]
         psi = 0.2 * base + rng.normal(size=base.shape)
         return Fit(frame(psi[:, order]), frame(phi[:, order], "c"))
 
-    def test_both_are_weighed_alike(self, base):
+    def test_both_signals_have_equal_weight(self, base):
         one, two = self.fits(base, 0, False), self.fits(base, 1, True)
         options = {"threshold": 0.5, "min_share": 1.0}
         result = compare_fits({"a": one, "b": two}, **options)
@@ -147,12 +147,14 @@ class TestActivities:
         assert found.signal == "both"
         np.testing.assert_allclose(found.programs["mean"], wanted.programs["mean"])
 
-    def test_other_cells_and_single_programs_leave_the_programs(self, base):
+    def test_different_cells_and_single_programs_fall_back_to_programs(self, base):
         one, two = self.fits(base, 0, False), self.fits(base, 1, False)
         options = {"threshold": 0.5, "min_share": 1.0}
         fewer = Fit(two.programs, two.activities.iloc[1:])
         assert compare_fits({"a": one, "b": fewer}, **options).signal == "programs"
-        with pytest.raises(ValueError, match="different cells"):
+        with pytest.raises(
+            ValueError, match="activities for signal=.*, found models of different cells"
+        ):
             compare_fits({"a": one, "b": fewer}, **options, signal="both")
         single = Fit(one.programs[["SP_1"]], pd.DataFrame({"SP_1": np.ones(300)}))
         assert compare_fits({"a": single, "b": single}, **options).score == pytest.approx(1)
@@ -177,37 +179,37 @@ class TestModels:
             program_stability(models, signal="programs").programs["mean"].sort_values(),
         )
 
-    def test_too_many_programs_are_not(self, models, fit):
+    def test_excess_programs_are_not_reproducible(self, models, fit):
         more = [fit(models[0].adata.copy(), 9, seed=s, max_epochs=0) for s in range(2)]
         result = program_stability(more)
         assert result.n_reproducible < 9
         assert result.score < program_stability(models).score
 
-    def test_models_that_are_not_trained(self, models):
+    def test_untrained_models_are_refused(self, models):
         adata = models[0].adata.copy()
         lfa.LeafletFAModel.setup_anndata(adata)
         with pytest.raises(RuntimeError, match="not trained yet"):
             program_stability([models[0], lfa.LeafletFAModel(adata, 3)])
 
 
-def test_bad_input_says_what_is_wrong(base):
+def test_invalid_input_is_refused(base):
     two = [base, base]
-    with pytest.raises(ValueError, match="at least two models, found 1"):
+    with pytest.raises(ValueError, match="at least 2 models, found 1"):
         program_stability([base])
     with pytest.raises(ValueError, match="list or a mapping, found a ndarray"):
         program_stability(base)
     for value in (0, 1, 1.5, np.nan, "0.5", True):
-        with pytest.raises(ValueError, match="Expected threshold in"):
+        with pytest.raises(ValueError, match="Expected `?threshold`? in"):
             program_stability(two, threshold=value)
     for value in (0, 1.5, np.nan, None, True):
-        with pytest.raises(ValueError, match="Expected min_share in"):
+        with pytest.raises(ValueError, match="Expected `min_share` in"):
             program_stability(two, min_share=value)
     assert program_stability(two, min_share=1).n_reproducible == K
-    with pytest.raises(ValueError, match="Expected signal None"):
+    with pytest.raises(ValueError, match="Expected `signal` to be None"):
         program_stability(two, signal="psi")
-    with pytest.raises(KeyError, match="No model 2"):
+    with pytest.raises(KeyError, match=r"`reference` to be one of \[0, 1\], found 2"):
         program_stability(two, reference=2)
-    with pytest.raises(ValueError, match="Models 0 and 1 do not compare.*399"):
+    with pytest.raises(ValueError, match="comparable models, found 0 and 1: .*399"):
         program_stability([base, base[1:]])
-    with pytest.raises(ValueError, match="Models 'a' and 'b' do not compare.*'j0'"):
+    with pytest.raises(ValueError, match="comparable models, found 'a' and 'b': .*'j0'"):
         program_stability({"a": frame(base), "b": frame(base).iloc[1:]})

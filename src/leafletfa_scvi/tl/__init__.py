@@ -1,6 +1,6 @@
 """Analysis of splicing programs over models, AnnData slots, arrays and data frames.
 
-Names are imported on first use: matching programs then starts without torch and scvi-tools.
+Names are imported on first use, so that matching programs needs neither torch nor scvi-tools.
 """
 
 from __future__ import annotations

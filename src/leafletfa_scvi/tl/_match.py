@@ -1,4 +1,4 @@
-"""Which program of one fit is which program of another."""
+"""Matching the programs of two fits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def program_correlation(
     *,
     center: bool = True,
 ) -> pd.DataFrame:
-    """Pearson correlation of every reference program with every learned one.
+    """Correlate every reference program with every learned one (Pearson).
 
     Parameters
     ----------
@@ -26,30 +26,29 @@ def program_correlation(
         ``(n, K1)`` and ``(n, K2)``: programs in columns, the same n junctions (or cells) in
         rows. Two data frames are aligned by their row names.
     center
-        Subtract each row's mean over the programs first. Most junctions are spliced much the
-        same in all programs, so that any two columns of psi correlate almost perfectly; what
-        tells programs apart is how they deviate from the junction's mean. Makes no difference
-        to activities, whose rows all sum to one. Not applied where one side has a single
-        program, from whose mean nothing deviates.
+        If True, first subtract the mean of each row over programs. Most junctions have a similar
+        PSI in all programs, so that any two columns of psi correlate almost perfectly; programs
+        are distinguished by their deviations from the mean. Has no effect on activities, whose
+        rows sum to one, and is not applied if either side has a single program.
 
     Returns
     -------
     pandas.DataFrame
-        ``(K1, K2)``, rows named after the reference's columns (positions from 0 for an array),
-        columns after the learned ones. A program without any variation has correlation 0.
+        ``(K1, K2)`` correlations. Rows have the column names of ``reference`` and columns those
+        of ``learned`` (0-based positions for arrays). A constant program has correlation 0.
 
     Raises
     ------
     ValueError
-        If the inputs are not two-dimensional, disagree in their rows, have fewer than two rows,
-        no column, or values that are not finite.
+        If the inputs are not two-dimensional, differ in their rows, have fewer than two rows, no
+        column, or non-finite values.
     """
     a, b = _as_frame(reference, "reference"), _as_frame(learned, "learned")
     if isinstance(reference, pd.DataFrame) and isinstance(learned, pd.DataFrame):
         b = _aligned(b, a.index)
     elif len(a) != len(b):
         raise ValueError(
-            f"Expected the same rows in both, found {len(a)} in reference and {len(b)} in learned."
+            f"Expected `reference` and `learned` with the same rows, found {len(a)} and {len(b)}."
         )
     left, right = a.to_numpy(float), b.to_numpy(float)
     if center and min(left.shape[1], right.shape[1]) > 1:
@@ -64,11 +63,10 @@ def match_programs(
     *,
     center: bool = True,
 ) -> pd.DataFrame:
-    """Pair programs of two fits one to one so that their correlations add up to the most.
+    """Match programs of two fits one to one, maximizing the sum of their correlations.
 
-    Solved exactly as an assignment problem (Hungarian algorithm). Programs are recovered only up
-    to their order, so anything that compares two fits, or a fit with a simulated truth, starts
-    here.
+    The assignment problem is solved exactly (Hungarian algorithm). Programs are identified only
+    up to their order, so match them before comparing two fits, or a fit with a simulated truth.
 
     Parameters
     ----------
@@ -81,13 +79,14 @@ def match_programs(
     Returns
     -------
     pandas.DataFrame
-        ``min(K1, K2)`` rows in the order of the reference's columns; columns ``reference`` and
-        ``learned`` (column names, or positions from 0 for an array) and ``correlation``.
+        ``min(K1, K2)`` rows in the order of the columns of ``reference``, with the columns
+        ``reference`` and ``learned`` (column names, or 0-based positions for arrays) and
+        ``correlation``.
 
     Raises
     ------
     ValueError
-        As :func:`program_correlation`.
+        See :func:`program_correlation`.
 
     Examples
     --------
@@ -113,14 +112,16 @@ def _as_frame(values: pd.DataFrame | ArrayLike, name: str) -> pd.DataFrame:
     if frame is None:
         array = np.asarray(values, dtype=float)
         if array.ndim != 2:
-            raise ValueError(f"Expected {name} with 2 dimensions, found {array.ndim}.")
+            raise ValueError(f"Expected `{name}` with 2 dimensions, found {array.ndim}.")
         frame = pd.DataFrame(array)
     if len(frame) < 2 or frame.shape[1] < 1:
         raise ValueError(
-            f"Expected {name} with at least 2 rows and 1 program, found shape {frame.shape}."
+            f"Expected `{name}` with at least 2 rows and 1 program, found shape {frame.shape}."
         )
     if not np.isfinite(frame.to_numpy(float)).all():
-        raise ValueError(f"Expected finite values in {name}; drop rows with missing ones first.")
+        raise ValueError(
+            f"Expected finite values in `{name}`, found others. Drop rows with missing values."
+        )
     return frame
 
 
@@ -128,18 +129,22 @@ def _aligned(frame: pd.DataFrame, names: pd.Index) -> pd.DataFrame:
     if frame.index.equals(names):
         return frame
     if not (frame.index.is_unique and names.is_unique):
-        raise ValueError("Row names are neither equal nor unique, so rows cannot be aligned.")
+        raise ValueError(
+            "Expected equal or unique row names, found duplicates that cannot be aligned. Make "
+            "row names unique."
+        )
     missing = names.symmetric_difference(frame.index)
     if len(missing):
         raise ValueError(
-            f"{len(missing)} row names are in only one of reference and learned, the first being "
-            f"{missing[0]!r}. Keep the rows that both have."
+            "Expected the same row names in `reference` and `learned`, found "
+            f"{len(missing)} that are in one only, the first of them {missing[0]!r}. Keep the "
+            "common rows."
         )
     return frame.loc[names]
 
 
 def _unit(columns: np.ndarray) -> np.ndarray:
-    """Columns centred and scaled to length 1, or 0 where they do not vary."""
+    """Center columns and scale them to length 1; constant columns become 0."""
     spread = columns - columns.mean(axis=0)
     length = np.linalg.norm(spread, axis=0)
     constant = length <= 1e-10 * (np.linalg.norm(columns, axis=0) + np.finfo(float).tiny)

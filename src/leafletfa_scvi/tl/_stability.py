@@ -1,4 +1,4 @@
-"""Which programs are found again from other seeds."""
+"""Stability of programs over fits with different seeds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
+from leafletfa_scvi._arguments import check_inside
 from leafletfa_scvi.tl._match import program_correlation
 
 if TYPE_CHECKING:
@@ -31,27 +32,27 @@ class ProgramStability:
     Attributes
     ----------
     programs
-        One row for each program of the reference, with the columns ``mean`` and ``min`` of its
-        matched correlations in the other models, ``n_matched`` and ``share_matched`` (models where
-        it is at least ``threshold``), ``reproducible`` (bool), and with activities compared too
-        ``mean_programs`` and ``mean_activities``, the two correlations by themselves.
+        One row for each program of the reference model. Columns: ``mean`` and ``min`` of its
+        matched correlations over the other models, ``n_matched`` and ``share_matched`` (number and
+        share of models in which it is at least ``threshold``), ``reproducible`` (bool), and, if
+        activities were compared, ``mean_programs`` and ``mean_activities``, the mean correlation
+        of each signal.
     correlation
-        ``(K, M - 1)`` matched correlations, programs of the reference in rows, other models in
-        columns; NaN where a model has no program left to match, which counts as 0 in
-        ``programs``.
+        ``(K, M - 1)`` matched correlations, programs of the reference model in rows, other models
+        in columns. Programs without a match are NaN, and count as 0 in ``programs``.
     matched
-        ``(K, M - 1)`` names of the programs matched to; None where there is none.
+        ``(K, M - 1)`` names of the matched programs; None without a match.
     score
-        Mean of ``pairs`` over all pairs of models: at most 1.
+        Mean of ``pairs`` over all pairs of models; at most 1.
     pairs
-        ``(M, M)`` mean matched correlation of each two models, 1 on the diagonal. The mean is
-        over the programs of the model that has more.
+        ``(M, M)`` mean matched correlation of each pair of models, over the programs of the model
+        with more programs; 1 on the diagonal.
     reference
-        Name of the model of reference.
+        Name of the reference model.
     threshold
-        Least matched correlation that counts as found again.
+        Minimum matched correlation of a reproduced program.
     signal
-        What was compared: ``"both"``, ``"programs"`` or ``"activities"``.
+        Compared signal: ``"both"``, ``"programs"`` or ``"activities"``.
     """
 
     programs: pd.DataFrame
@@ -70,7 +71,7 @@ class ProgramStability:
 
 
 class Fit(NamedTuple):
-    """What is compared of a model: programs ``(P, K)`` and activities ``(C, K)``, if known."""
+    """Programs ``(P, K)`` and activities ``(C, K)`` of a model, if available."""
 
     programs: pd.DataFrame | ArrayLike
     activities: pd.DataFrame | None = None
@@ -84,43 +85,42 @@ def program_stability(
     reference: Any = None,
     signal: Signal | None = None,
 ) -> ProgramStability:
-    """Match the programs of several fits, and say which are found again in most of them.
+    """Match the programs of several fits, and find those that most fits reproduce.
 
-    Two fits are matched one to one, so that the correlations of their programs add up to the most
-    (Hungarian algorithm). What correlates are the programs' deviations from each junction's mean
-    over programs (see :func:`match_programs`) and, where models describe the same cells, the
-    activities as well, half and half: programs that differ in few junctions share much noise in
-    psi, and a program split in two keeps its junctions but not its cells.
+    Programs of two fits are matched one to one, maximizing the sum of correlations (Hungarian
+    algorithm). The correlation is that of deviations from the junction's mean over programs (see
+    :func:`match_programs`), averaged with the correlation of activities if the models describe
+    the same cells. Activities are informative if programs differ in few junctions, or if a
+    program is split in two: both halves resemble it in PSI, but are active in different cells.
 
     Parameters
     ----------
     models
-        Two or more trained models of the same junctions, from different seeds (or splits, or
-        samples), or their programs: data frames or arrays ``(P, K)``. A mapping gives them names,
-        otherwise positions from 0 do. Numbers of programs may differ.
+        At least two trained models of the same junctions, from different seeds (or splits, or
+        samples), or their programs: data frames or arrays ``(P, K)``. Names are the keys of a
+        mapping, otherwise 0-based positions. Numbers of programs may differ.
     threshold
-        Least matched correlation that counts as found again, in (0, 1). Unrelated programs match
+        Minimum matched correlation of a reproduced program, in (0, 1). Unrelated programs match
         with less than about 0.3, halves of a program with 0.5 to 0.7.
     min_share
-        Share of the other models in which a reproducible program is found again, in (0, 1].
+        Minimum share of the other models that reproduce a reproducible program, in (0, 1].
     reference
-        Name of the model whose programs are reported. None for the medoid, the one that agrees
-        best with all others; the first of those that agree equally well.
+        Name of the model whose programs are reported. If None, the medoid: the model that agrees
+        best with all others, or the first of several.
     signal
-        ``"programs"`` or ``"activities"`` alone, or ``"both"``. None for both where all are models
-        of the same cells (by name) with at least two programs, else programs alone.
+        ``"programs"``, ``"activities"`` or ``"both"``. If None, both if all models describe the
+        same cells (by name) with at least two programs, otherwise programs.
 
     Returns
     -------
     ProgramStability
-        ``programs`` is the table to look at; drawn by
-        :func:`leafletfa_scvi.pl.program_stability`.
+        ``programs`` is the main table; :func:`leafletfa_scvi.pl.program_stability` draws it.
 
     Raises
     ------
     ValueError
-        There are fewer than two models, they differ in their junctions (or cells, where
-        activities are asked for), or an argument is out of range.
+        Fewer than two models are given, models differ in their junctions (or cells, if activities
+        are requested), or an argument is out of range.
     KeyError
         ``reference`` is not the name of a model.
     RuntimeError
@@ -136,23 +136,23 @@ def program_stability(
     >>> lfa.tl.program_stability([psi, other]).programs["reproducible"].tolist()
     [True, True, False]
     """
-    threshold = check_share("threshold", threshold)
-    min_share = check_share("min_share", min_share, with_one=True)
+    threshold = check_inside("threshold", threshold)
+    min_share = _check_min_share(min_share)
     if signal not in (None, "both", "programs", "activities"):
         raise ValueError(
-            f"Expected signal None, 'both', 'programs' or 'activities', found {signal!r}."
+            f"Expected `signal` to be None, 'both', 'programs' or 'activities', found {signal!r}."
         )
     if not isinstance(models, Mapping) and not isinstance(models, (list, tuple)):
         raise ValueError(
-            f"Expected models as a list or a mapping, found a {type(models).__name__}."
+            f"Expected `models` to be a list or a mapping, found a {type(models).__name__}."
         )
     named = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
     if len(named) < 2:
-        raise ValueError(f"Expected at least two models, found {len(named)}.")
+        raise ValueError(f"Expected `models` with at least 2 models, found {len(named)}.")
     if reference is not None and reference not in named:
-        raise KeyError(f"No model {reference!r}: their names are {list(named)}.")
-    wanted = signal != "programs"
-    fits = {name: _as_fit(model, wanted) for name, model in named.items()}
+        raise KeyError(f"Expected `reference` to be one of {list(named)}, found {reference!r}.")
+    with_activities = signal != "programs"
+    fits = {name: _as_fit(model, with_activities) for name, model in named.items()}
     return compare_fits(
         fits, threshold=threshold, min_share=min_share, reference=reference, signal=signal
     )
@@ -166,8 +166,8 @@ def compare_fits(
     reference: Any = None,
     signal: Signal | None = None,
 ) -> ProgramStability:
-    """:func:`program_stability` of what was taken from models before; arguments as there."""
-    used = _signal(fits, signal)
+    """Compare fits as :func:`program_stability` does, from their programs and activities."""
+    used = _resolve_signal(fits, signal)
     names = list(fits)
     matches: dict[tuple[Any, Any], _Match] = {}
     pairs = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
@@ -176,34 +176,38 @@ def compare_fits(
         try:
             match = _match(fits[one], fits[two], used)
         except ValueError as error:
-            raise ValueError(f"Models {one!r} and {two!r} do not compare. {error}") from error
+            raise ValueError(
+                f"Expected comparable models, found {one!r} and {two!r}: {error}"
+            ) from error
         matches[one, two] = match
         pairs.iloc[i, j] = pairs.iloc[j, i] = match.score
     others = (pairs.to_numpy().sum(1) - 1.0) / (len(names) - 1)
-    # Rounded: models that agree equally well may differ in the last digit.
+    # Rounding makes the choice among equally good models independent of rounding errors.
     chosen = names[int(others.round(9).argmax())] if reference is None else reference
-    found = {
-        name: matches[chosen, name] if (chosen, name) in matches else matches[name, chosen].turned
+    by_model = {
+        name: matches[chosen, name]
+        if (chosen, name) in matches
+        else matches[name, chosen].transposed
         for name in names
         if name != chosen
     }
-    index = next(iter(found.values())).rows
-    correlation = pd.DataFrame({n: m.correlation for n, m in found.items()}, index=index)
-    matched = pd.DataFrame({n: m.partner for n, m in found.items()}, index=index, dtype=object)
-    counted = correlation.fillna(0.0)
-    hits = counted >= threshold
+    index = next(iter(by_model.values())).rows
+    correlation = pd.DataFrame({n: m.correlation for n, m in by_model.items()}, index=index)
+    matched = pd.DataFrame({n: m.partner for n, m in by_model.items()}, index=index, dtype=object)
+    filled = correlation.fillna(0.0)
+    reproduced = filled >= threshold
     table = pd.DataFrame(
         {
-            "mean": counted.mean(axis=1),
-            "min": counted.min(axis=1),
-            "n_matched": hits.sum(axis=1),
-            "share_matched": hits.mean(axis=1),
-            "reproducible": hits.mean(axis=1) >= min_share,
+            "mean": filled.mean(axis=1),
+            "min": filled.min(axis=1),
+            "n_matched": reproduced.sum(axis=1),
+            "share_matched": reproduced.mean(axis=1),
+            "reproducible": reproduced.mean(axis=1) >= min_share,
         }
     )
     if used == "both":
         for part in ("programs", "activities"):
-            values = np.array([m.parts[part] for m in found.values()])
+            values = np.array([m.parts[part] for m in by_model.values()])
             table[f"mean_{part}"] = np.nan_to_num(values).mean(axis=0)
     table.index.name = correlation.index.name = matched.index.name = "program"
     score = float(pairs.to_numpy()[np.triu_indices(len(names), 1)].mean())
@@ -212,17 +216,18 @@ def compare_fits(
 
 @dataclass(frozen=True)
 class _Match:
-    """Programs of one fit matched to those of another, seen from either side."""
+    """Programs of one fit (rows) matched to those of another (columns)."""
 
     rows: pd.Index
     columns: pd.Index
-    at: tuple[np.ndarray, np.ndarray]
+    pairs: tuple[np.ndarray, np.ndarray]
+    """0-based rows and columns of the matched programs."""
     values: dict[str, np.ndarray]
-    """Matched correlations, of ``both`` and of its parts."""
+    """Matched correlations by signal; ``"all"`` is their mean."""
 
     @property
-    def turned(self) -> _Match:
-        return _Match(self.columns, self.rows, self.at[::-1], self.values)
+    def transposed(self) -> _Match:
+        return _Match(self.columns, self.rows, self.pairs[::-1], self.values)
 
     @property
     def score(self) -> float:
@@ -230,7 +235,7 @@ class _Match:
 
     @property
     def parts(self) -> dict[str, np.ndarray]:
-        """Values by program of the rows, NaN without a partner."""
+        """Matched correlations by signal for every row, NaN without a match."""
         return {name: self._spread(values) for name, values in self.values.items()}
 
     @property
@@ -240,12 +245,12 @@ class _Match:
     @property
     def partner(self) -> np.ndarray:
         partner = np.full(len(self.rows), None, dtype=object)
-        partner[self.at[0]] = self.columns.to_numpy()[self.at[1]]
+        partner[self.pairs[0]] = self.columns.to_numpy()[self.pairs[1]]
         return partner
 
     def _spread(self, values: np.ndarray) -> np.ndarray:
         spread = np.full(len(self.rows), np.nan)
-        spread[self.at[0]] = values
+        spread[self.pairs[0]] = values
         return spread
 
 
@@ -260,27 +265,30 @@ def _match(one: Fit, two: Fit, signal: Signal) -> _Match:
     first = next(iter(tables.values()))
     values = {name: table.to_numpy() for name, table in tables.items()}
     values["all"] = np.mean(list(values.values()), axis=0)
-    at = linear_sum_assignment(values["all"], maximize=True)
-    return _Match(first.index, first.columns, at, {n: v[at] for n, v in values.items()})
+    pairs = linear_sum_assignment(values["all"], maximize=True)
+    return _Match(first.index, first.columns, pairs, {n: v[pairs] for n, v in values.items()})
 
 
-def _signal(fits: Mapping[Any, Fit], signal: Signal | None) -> Signal:
-    """What is compared: as asked for, if that is there."""
+def _resolve_signal(fits: Mapping[Any, Fit], signal: Signal | None) -> Signal:
+    """Resolve the signal to compare: by default programs and, if comparable, activities."""
     if signal == "programs":
         return signal
-    known = {name: fit.activities for name, fit in fits.items()}
-    cells = [None if phi is None else phi.index for phi in known.values()]
+    activities = [fit.activities for fit in fits.values()]
+    cells = [None if phi is None else phi.index for phi in activities]
     if any(names is None for names in cells):
-        problem = "Some are programs without activities"
+        problem = "programs without activities"
     elif any(_differ(cells[0], names) for names in cells[1:]):
-        problem = "They describe different cells"
-    elif any(phi is not None and phi.shape[1] < 2 for phi in known.values()):
-        problem = "The activity of a single program is 1 in all cells"
+        problem = "models of different cells"
+    elif any(phi is not None and phi.shape[1] < 2 for phi in activities):
+        problem = "a single program, whose activity is 1 in all cells"
     else:
         return signal or "both"
     if signal is None:
         return "programs"
-    raise ValueError(f"{problem}, so activities do not compare: use signal='programs'.")
+    raise ValueError(
+        f"Expected comparable activities for signal={signal!r}, found {problem}. Use "
+        "signal='programs'."
+    )
 
 
 def _differ(one: pd.Index, two: pd.Index) -> bool:
@@ -296,9 +304,7 @@ def _as_fit(model: LeafletFAModel | Any, with_activities: bool) -> Fit:
     return Fit(programs, model._trained_activities() if with_activities else None)
 
 
-def check_share(name: str, value: Any, *, with_one: bool = False) -> float:
-    """``value`` as a number above 0 and below 1, or up to it, else an error that names it."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not (0.0 < value < 1.0 or (with_one and value == 1)):
-        raise ValueError(f"Expected {name} in (0, 1{']' if with_one else ')'}, found {value!r}.")
+def _check_min_share(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < value <= 1.0:
+        raise ValueError(f"Expected `min_share` in (0, 1], found {value!r}.")
     return float(value)
