@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     import anndata as ad
     from benchmarks.robustness._damage import Damage
 
-    from leafletfa_scvi.pp.read._part import JunctionPart
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Reader:
     in_child: bool = False
 
 
-def counts(part: JunctionPart) -> Any:
+def counts(part: FileCounts) -> Any:
     """Everything that a part says of junctions and cells."""
     arrays = (part.contig, part.start, part.end, part.strand, part.cell, part.junction, part.count)
     motif = None if part.motif is None else part.motif.tolist()

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pytest
 import typer
+from leafletfa_scvi.pp.read._read import read_all
 from typer.testing import CliRunner
 
 import leafletfa_scvi as lfa
@@ -16,8 +17,7 @@ from leafletfa_scvi.cli._main import app
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._shared_options import MODEL, SETUP, TRAIN
 from leafletfa_scvi.cli.choose_k import parse_numbers
-from leafletfa_scvi.pp.read._read import read_all
-from leafletfa_scvi.pp.read._readers import read_options
+from leafletfa_scvi.pp.read._read_junctions import read_options
 
 
 def signature_defaults(function) -> dict:
@@ -32,8 +32,8 @@ def signature_defaults(function) -> dict:
         (lfa.LeafletFAModel.setup_anndata, SETUP),
         (lfa.LeafletFAModel.train, TRAIN),
         (lfa.pp.make_splicing_dataset, defaults_of("pp/_dataset.py", "make_splicing_dataset")),
-        (lfa.pp.read_bam, defaults_of("pp/read/_readers.py", "read_bam")),
-        (read_options, defaults_of("pp/read/_readers.py", "read_options")),
+        (lfa.pp.read_bam, defaults_of("pp/read/_read_junctions.py", "read_bam")),
+        (read_options, defaults_of("pp/read/_read_junctions.py", "read_options")),
         (read_all, defaults_of("pp/read/_read.py", "read_all")),
     ],
 )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from leafletfa_scvi.pp._codes import STRANDS
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.pp.read._part import JunctionPart
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 
-def counts(part: JunctionPart) -> dict[tuple[str, str, int, int, str], int]:
+def counts(part: FileCounts) -> dict[tuple[str, str, int, int, str], int]:
     """Counts by cell, contig, start, end and strand."""
     return {
         (

@@ -13,12 +13,12 @@ from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from leafletfa_scvi.pp.read._part import JunctionPart
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 SMALL: dict[str, Any] = {"n_cells": 4, "fragments_per_cell": 1500, "marked": 0.3}
 
 
-def table(part: JunctionPart, *, stranded: bool = True) -> dict[tuple[str, str], int]:
+def table(part: FileCounts, *, stranded: bool = True) -> dict[tuple[str, str], int]:
     """Counts by cell and name of the junction."""
     return {
         (

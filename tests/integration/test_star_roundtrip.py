@@ -21,7 +21,7 @@ from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from leafletfa_scvi.pp.read._part import JunctionPart
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 STAR = shutil.which("STAR")
 pytestmark = pytest.mark.skipif(STAR is None, reason="the aligner STAR is not installed")
@@ -86,7 +86,7 @@ def aligned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return result
 
 
-def series(part: JunctionPart) -> pd.Series:
+def series(part: FileCounts) -> pd.Series:
     """Counts by name of the junction, of the one cell."""
     names = [
         f"{part.contigs[part.contig[j]]}:{part.start[j]}-{part.end[j]}:{STRANDS[part.strand[j]]}"

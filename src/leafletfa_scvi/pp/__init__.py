@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
     from leafletfa_scvi.pp.qc._metrics import qc_metrics
     from leafletfa_scvi.pp.qc._variable_atses import select_variable_atses
-    from leafletfa_scvi.pp.read._readers import (
+    from leafletfa_scvi.pp.read._read_junctions import (
         read_bam,
         read_junc,
         read_junctions,
@@ -46,7 +46,7 @@ _HOMES = {
     "qc._filter_junctions": ("filter_junctions",),
     "combine._pseudobulk": ("metacells", "pseudobulk"),
     "qc._metrics": ("qc_metrics",),
-    "read._readers": (
+    "read._read_junctions": (
         "read_bam",
         "read_junc",
         "read_junctions",

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._expand import expand_counts
-from leafletfa_scvi.pp.qc._totals import check_counts
+from leafletfa_scvi.pp.qc._matrices import check_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

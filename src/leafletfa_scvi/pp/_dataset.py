@@ -25,13 +25,13 @@ from leafletfa_scvi.pp.atse._graph import find_atses
 from leafletfa_scvi.pp.atse._usage import filter_usage, splice_site_usage
 from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
 from leafletfa_scvi.pp.qc._metrics import qc_metrics
-from leafletfa_scvi.pp.read._readers import read_junctions
+from leafletfa_scvi.pp.read._read_junctions import read_junctions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from leafletfa_scvi.pp.read._readers import FileArguments
+    from leafletfa_scvi.pp.read._read_junctions import FileArguments
     from leafletfa_scvi.pp.read._sources import Inputs
 
 

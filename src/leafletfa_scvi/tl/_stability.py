@@ -305,6 +305,6 @@ def _as_fit(model: LeafletFAModel | Any, with_activities: bool) -> Fit:
 
 
 def _check_min_share(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < value <= 1.0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) <= 1.0:
         raise ValueError(f"Expected `min_share` in (0, 1], found {value!r}.")
     return float(value)

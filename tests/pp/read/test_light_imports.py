@@ -11,7 +11,9 @@ HEAVY = ("torch", "lightning", "scvi", "scanpy", "pyro", "anndata", "distributed
 PROBE = "import sys, leafletfa_scvi.pp.read.{}; print([m for m in {} if m in sys.modules])"
 
 
-@pytest.mark.parametrize("module", ["bam._count", "_run", "_read", "_readers", "_unite"])
+@pytest.mark.parametrize(
+    "module", ["bam._count", "_parallel", "_read_inputs", "_read_junctions", "_merge"]
+)
 def test_reading_imports_nothing_heavy(module):
     command = [sys.executable, "-c", PROBE.format(module, HEAVY)]
     out = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from leafletfa_scvi.pp import read_bam, read_junctions, read_regtools, read_star
-from leafletfa_scvi.pp.read import _readers
-from leafletfa_scvi.pp.read._readers import read_options, read_starsolo
+from leafletfa_scvi.pp.read import _read_junctions
+from leafletfa_scvi.pp.read._read_junctions import read_options, read_starsolo
 from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 STAR = "chr1\t101\t250\t1\t1\t1\t{}\t2\t30\n"
@@ -32,7 +32,9 @@ def options(monkeypatch):
 
     def options(reader, **arguments):
         passed = []
-        monkeypatch.setattr(_readers, "read_all", lambda *given, **run: passed.append(given))
+        monkeypatch.setattr(
+            _read_junctions, "read_inputs", lambda *given, **run: passed.append(given)
+        )
         reader("nowhere", **arguments)
         return passed[0][1]
 

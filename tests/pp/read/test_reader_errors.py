@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from leafletfa_scvi.pp.read._part import JunctionPart
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 
 WRONG = [
@@ -111,7 +111,7 @@ def test_other_compression_is_named(tmp_path: Path) -> None:
         read_sj(path, "a")
 
 
-def outcome(read: Callable[[Any, str], JunctionPart], path: Path) -> JunctionPart | str:
+def outcome(read: Callable[[Any, str], FileCounts], path: Path) -> FileCounts | str:
     """What is read, or the message of a ValueError; any other error fails the test."""
     try:
         return read(path, "a")
@@ -150,7 +150,7 @@ def test_one_changed_field_is_read_or_named(
 @quick
 @given(data=st.binary(max_size=60), read=st.sampled_from([read_sj, read_bed]))
 def test_any_bytes_are_read_or_named(
-    data: bytes, read: Callable[[Any, str], JunctionPart], tmp_path: Path
+    data: bytes, read: Callable[[Any, str], FileCounts], tmp_path: Path
 ) -> None:
     path = tmp_path / "x"
     path.write_bytes(data)

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from leafletfa_scvi.pp.read._part import JunctionPart
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 
-def same(a: JunctionPart, b: JunctionPart) -> bool:
+def same(a: FileCounts, b: FileCounts) -> bool:
     arrays = ("contig", "start", "end", "strand", "motif", "cell", "junction", "count")
     return (
         a.contigs == b.contigs
@@ -276,7 +276,7 @@ def test_round_trip_in_any_order(
     seed: int,
     size: int,
     lines_of: Callable[[Any], list[str]],
-    read: Callable[[Any, str], JunctionPart],
+    read: Callable[[Any, str], FileCounts],
     ending: str,
     tmp_path: Path,
 ) -> None:

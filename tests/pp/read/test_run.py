@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from helpers.readers import read
 
-from leafletfa_scvi.pp.read import _run
-from leafletfa_scvi.pp.read._part import JunctionPart
-from leafletfa_scvi.pp.read._run import Failure, make_parts
+from leafletfa_scvi.pp.read import _parallel
+from leafletfa_scvi.pp.read._file_counts import FileCounts
+from leafletfa_scvi.pp.read._parallel import Failure, count_files
 from leafletfa_scvi.pp.read._sources import Source
 
 
@@ -41,13 +41,13 @@ def folder(tmp_path) -> Path:
 
 
 def counts(paths) -> list:
-    return [None if path is None else JunctionPart.load(path).count.tolist() for path in paths]
+    return [None if path is None else FileCounts.load(path).count.tolist() for path in paths]
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_parts_come_in_the_order_of_the_files(sources, folder, n_jobs):
     seen = []
-    paths, failures = make_parts(
+    paths, failures = count_files(
         sources, read, {}, folder, n_jobs=n_jobs, progress=lambda done, n: seen.append((done, n))
     )
     assert counts(paths) == [[1], [2], [3], [4], [5]]
@@ -64,49 +64,49 @@ def test_a_dask_client_gives_the_same(sources, folder, tmp_path):
     ) as client:
         other = tmp_path / "other"
         other.mkdir()
-        paths, failures = make_parts(sources, read, {}, folder, client=client, on_error="skip")
+        paths, failures = count_files(sources, read, {}, folder, client=client, on_error="skip")
         with pytest.raises(ValueError, match="'broken' is no number"):
-            make_parts(sources, read, {}, other, client=client)
+            count_files(sources, read, {}, other, client=client)
     assert counts(paths) == [[1], None, [3], [4], [5]]
     assert [failure.path for failure in failures] == [sources[1].path]
     assert [times_read(source) >= 1 for source in sources] == [True] * 5
 
 
 def test_files_that_are_done_are_not_read_again(sources, folder):
-    make_parts(sources[:3], read, {"a": 1}, folder)
-    paths, _ = make_parts(sources, read, {"a": 1}, folder)
+    count_files(sources[:3], read, {"a": 1}, folder)
+    paths, _ = count_files(sources, read, {"a": 1}, folder)
     assert counts(paths) == [[1], [2], [3], [4], [5]]
     assert [times_read(source) for source in sources] == [1] * 5
 
 
 def test_a_changed_file_and_other_options_are_read_anew(sources, folder):
-    make_parts(sources, read, {"a": 1}, folder)
+    count_files(sources, read, {"a": 1}, folder)
     Path(sources[2].path).write_text("30")
-    paths, _ = make_parts(sources, read, {"a": 1}, folder)
+    paths, _ = count_files(sources, read, {"a": 1}, folder)
     assert counts(paths)[2] == [30]
     assert [times_read(source) for source in sources] == [1, 1, 2, 1, 1]
-    make_parts(sources, read, {"a": 2}, folder)
+    count_files(sources, read, {"a": 2}, folder)
     assert [times_read(source) for source in sources] == [2, 2, 3, 2, 2]
 
 
 def test_a_change_that_keeps_the_size_is_seen(sources, folder):
-    make_parts(sources, read, {}, folder)
+    count_files(sources, read, {}, folder)
     Path(sources[2].path).write_text("9")
     os.utime(sources[2].path, ns=(0, 0))
-    paths, _ = make_parts(sources, read, {}, folder)
+    paths, _ = count_files(sources, read, {}, folder)
     assert counts(paths) == [[1], [2], [9], [4], [5]]
 
 
 def test_a_cell_of_another_name_is_read_anew(sources, folder):
-    make_parts(sources, read, {}, folder)
-    paths, _ = make_parts([replace(sources[0], cell="other")], read, {}, folder)
-    assert JunctionPart.load(paths[0]).cells == ("other",)
+    count_files(sources, read, {}, folder)
+    paths, _ = count_files([replace(sources[0], cell="other")], read, {}, folder)
+    assert FileCounts.load(paths[0]).cells == ("other",)
 
 
 def test_parts_of_another_version_are_not_used(sources, folder, monkeypatch):
-    make_parts(sources[:1], read, {}, folder)
-    monkeypatch.setattr(_run, "PART_VERSION", _run.PART_VERSION + 1)
-    make_parts(sources[:1], read, {}, folder)
+    count_files(sources[:1], read, {}, folder)
+    monkeypatch.setattr(_parallel, "COUNTS_VERSION", _parallel.COUNTS_VERSION + 1)
+    count_files(sources[:1], read, {}, folder)
     assert times_read(sources[0]) == 2
 
 
@@ -120,15 +120,15 @@ def test_a_changed_file_in_an_input_folder_is_seen(tmp_path, folder):
         return read(replace(source, path=str(inside)))
 
     (tmp_path / "solo" / "gone").symlink_to("nowhere")
-    assert counts(make_parts([source], read_inside, {}, folder)[0]) == [[1]]
+    assert counts(count_files([source], read_inside, {}, folder)[0]) == [[1]]
     inside.write_text("20")
-    assert counts(make_parts([source], read_inside, {}, folder)[0]) == [[20]]
+    assert counts(count_files([source], read_inside, {}, folder)[0]) == [[20]]
 
 
 def test_a_damaged_part_is_made_anew(sources, folder):
-    paths, _ = make_parts(sources, read, {}, folder)
+    paths, _ = count_files(sources, read, {}, folder)
     paths[3].write_bytes(paths[3].read_bytes()[:-30])
-    paths, _ = make_parts(sources, read, {}, folder)
+    paths, _ = count_files(sources, read, {}, folder)
     assert counts(paths) == [[1], [2], [3], [4], [5]]
     assert [times_read(source) for source in sources] == [1, 1, 1, 2, 1]
 
@@ -137,9 +137,9 @@ def test_a_damaged_part_is_made_anew(sources, folder):
 def test_a_broken_file_is_named_and_the_others_stay_done(sources, folder, n_jobs):
     Path(sources[4].path).write_text("broken")
     with pytest.raises(ValueError, match=r"file4: 'broken' is no number"):
-        make_parts(sources, read, {}, folder, n_jobs=n_jobs)
+        count_files(sources, read, {}, folder, n_jobs=n_jobs)
     Path(sources[4].path).write_text("5")
-    paths, _ = make_parts(sources, read, {}, folder, n_jobs=n_jobs)
+    paths, _ = count_files(sources, read, {}, folder, n_jobs=n_jobs)
     assert counts(paths) == [[1], [2], [3], [4], [5]]
     assert times_read(sources[0]) == 1
 
@@ -147,13 +147,13 @@ def test_a_broken_file_is_named_and_the_others_stay_done(sources, folder, n_jobs
 def test_broken_files_are_left_out_on_request(sources, folder):
     for i in (3, 1):
         Path(sources[i].path).write_text("broken")
-    paths, failures = make_parts(sources, read, {}, folder, on_error="skip")
+    paths, failures = count_files(sources, read, {}, folder, on_error="skip")
     assert counts(paths) == [[1], None, [3], None, [5]]
     assert [failure.path for failure in failures] == [sources[1].path, sources[3].path]
-    _, failures = make_parts(sources[::-1], read, {}, folder, on_error="skip")
+    _, failures = count_files(sources[::-1], read, {}, folder, on_error="skip")
     assert [failure.path for failure in failures] == [sources[1].path, sources[3].path]
     with pytest.raises(ValueError, match="on_error='ignore'"):
-        make_parts(sources, read, {}, folder, on_error="ignore")
+        count_files(sources, read, {}, folder, on_error="ignore")
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,14 @@ def test_errors_that_do_not_name_the_file_are_made_to(sources, folder, error, me
     def broken(source):
         raise error
 
-    _, failures = make_parts(sources[:1], broken, {}, folder, on_error="skip")
+    _, failures = count_files(sources[:1], broken, {}, folder, on_error="skip")
     assert failures == [Failure(sources[0].path, f"{sources[0].path}: {message}")]
 
 
 def test_an_asynchronous_client_is_refused(sources, folder):
     client = SimpleNamespace(asynchronous=True)
     with pytest.raises(TypeError, match="client is asynchronous"):
-        make_parts(sources, read, {}, folder, client=client)
+        count_files(sources, read, {}, folder, client=client)
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_bad_file(sources, folder):
@@ -179,14 +179,14 @@ def test_a_fault_of_the_program_is_not_taken_for_a_bad_file(sources, folder):
         raise KeyError("a bug")
 
     with pytest.raises(KeyError, match="a bug"):
-        make_parts(sources, faulty, {}, folder, on_error="skip")
+        count_files(sources, faulty, {}, folder, on_error="skip")
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
 from helpers.readers import read
-from leafletfa_scvi.pp.read._run import make_parts
+from leafletfa_scvi.pp.read._parallel import count_files
 from leafletfa_scvi.pp.read._sources import Source
 
 def slow(source):
@@ -198,7 +198,7 @@ def slow(source):
 
 folder = Path(sys.argv[1])
 sources = [Source(str(folder / f"file{i}"), "star", f"cell{i}") for i in range(5)]
-make_parts(sources, slow, {}, folder / "parts")
+count_files(sources, slow, {}, folder / "parts")
 """
 
 
@@ -215,6 +215,6 @@ def test_a_killed_run_goes_on_where_it_stopped(sources, folder, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(list(folder.iterdir())) == 3
-    paths, _ = make_parts(sources, read, {}, folder)
+    paths, _ = count_files(sources, read, {}, folder)
     assert counts(paths) == [[1], [2], [3], [4], [5]]
     assert [times_read(source) for source in sources] == [1, 1, 1, 2, 1]

@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
-from leafletfa_scvi.pp.read import _unite
-from leafletfa_scvi.pp.read._part import JunctionPart, junction_part
+from leafletfa_scvi.pp.read import _merge
+from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
+from leafletfa_scvi.pp.read._merge import merge_files
 from leafletfa_scvi.pp.read._sources import Source
-from leafletfa_scvi.pp.read._unite import unite_parts
 
 CONTIGS = ["chr10", "chr2", "ERCC-1", "MT", "chrX:alt|1"]
 
 
-def part_of(rows, cells, report=None) -> JunctionPart:
+def part_of(rows, cells, report=None) -> FileCounts:
     """A part from (contig, start, end, strand, cell, count) tuples."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * 6
     contig, start, end, strand, cell, count = (np.array(values, int) for values in columns)
-    return junction_part(
+    return file_counts(
         CONTIGS, contig, start, end, strand, cells, cell, count, report=Counter(report or {})
     )
 
@@ -35,7 +35,7 @@ def unite(tmp_path, parts, sources=None, annotation=None):
         Source(f"/f{i}", "star", part.cells[0] if len(part.cells) == 1 else f"s{i}")
         for i, part in enumerate(parts)
     ]
-    return unite_parts(paths, sources, annotation)
+    return merge_files(paths, sources, annotation)
 
 
 def as_dict(adata) -> dict:
@@ -70,7 +70,7 @@ def test_every_count_is_at_its_place(tmp_path_factory, files, seed, pending):
         np.random.default_rng(seed).shuffle(flat)
         parts.append(part_of([tuple(row) for row in flat], cells))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_unite, "_PENDING", pending)  # sort into the union at every part, or once
+        patch.setattr(_merge, "_PENDING", pending)  # sort into the union at every part, or once
         adata = unite(tmp_path_factory.mktemp("parts"), parts)
     assert as_dict(adata) == {key: count for key, count in wanted.items() if count}
     assert adata.X.dtype == np.int32
@@ -87,7 +87,7 @@ def test_every_count_is_at_its_place(tmp_path_factory, files, seed, pending):
 def test_a_part_comes_back_from_disk_as_it_was(tmp_path):
     part = part_of([(1, 5, 90, 2, 0, 3), (0, 7, 99, 1, 1, 2)], ["a", "b"], {"rows": 2})
     part.save(tmp_path / "p.npz")
-    again = JunctionPart.load(tmp_path / "p.npz")
+    again = FileCounts.load(tmp_path / "p.npz")
     for name in ("contig", "start", "end", "strand", "motif", "cell", "junction", "count"):
         np.testing.assert_array_equal(getattr(again, name), getattr(part, name))
         assert getattr(again, name).dtype == getattr(part, name).dtype
@@ -153,7 +153,7 @@ def test_annotation_of_files_becomes_that_of_their_cells(tmp_path):
 def test_a_motif_known_in_one_file_is_known(tmp_path):
     where = (np.array([0]), np.array([5]), np.array([90]), np.array([1]))
     parts = [
-        junction_part(["c"], *where, [name], np.array([0]), np.array([2]), motif=np.array([motif]))
+        file_counts(["c"], *where, [name], np.array([0]), np.array([2]), motif=np.array([motif]))
         for name, motif in (("a", 0), ("b", MOTIFS.index("GC-AG")))
     ]
     assert unite(tmp_path, parts).var["motif"].tolist() == ["GC-AG"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.data._atse import atse_codes
-from leafletfa_scvi.pp.qc._criteria import (
+from leafletfa_scvi.pp.qc._filtering import (
     apply_criteria,
     as_names,
     require_least,
@@ -16,7 +16,7 @@ from leafletfa_scvi.pp.qc._criteria import (
     store_record,
     text_column,
 )
-from leafletfa_scvi.pp.qc._totals import (
+from leafletfa_scvi.pp.qc._matrices import (
     atse_totals,
     column_sums,
     junction_counts,

@@ -9,7 +9,7 @@ import numpy as np
 from leafletfa_scvi._arguments import check_anndata, check_column
 from leafletfa_scvi._constants import CLUSTER_LAYER
 from leafletfa_scvi.pp._codes import MOTIFS
-from leafletfa_scvi.pp.qc._criteria import (
+from leafletfa_scvi.pp.qc._filtering import (
     apply_criteria,
     as_names,
     flag_column,
@@ -18,7 +18,7 @@ from leafletfa_scvi.pp.qc._criteria import (
     store_record,
     text_column,
 )
-from leafletfa_scvi.pp.qc._totals import column_sums, junction_counts
+from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER
 from leafletfa_scvi.data._atse import atse_codes
 from leafletfa_scvi.data._blocks import BLOCK
-from leafletfa_scvi.pp.qc._totals import (
+from leafletfa_scvi.pp.qc._matrices import (
     atse_totals,
     column_sums,
     is_splicing,

@@ -14,7 +14,7 @@ from leafletfa_scvi.pp._text import line_error, read_blocks, require_line_end, w
 from leafletfa_scvi.pp.read._tables import (
     MAX_INTEGER,
     Column,
-    Gathered,
+    CountTable,
     content_lines,
     parse_block,
     parse_fields,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from leafletfa_scvi.pp._text import Block
-    from leafletfa_scvi.pp.read._part import JunctionPart
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
     from leafletfa_scvi.pp.read._tables import Rows
 
 _STRAND: Final = {"+": 1, "-": 2, "?": 0, ".": 0}
@@ -64,7 +64,7 @@ def read_bed(
     *,
     layout: Literal["auto", "regtools", "intron"] = "auto",
     barcodes: Iterable[str] | None = None,
-) -> JunctionPart:
+) -> FileCounts:
     """Read junctions from a BED file, of one cell or with the counts of each barcode.
 
     BED is 0-based with the end outside; what is returned are first and last base of the intron,
@@ -92,7 +92,7 @@ def read_bed(
 
     Returns
     -------
-    JunctionPart
+    FileCounts
         Strand ``.`` is read as ``?``. With 14 columns, cells are the barcodes of the file in
         order of their names. ``report`` counts ``rows``, ``rows_without_reads``, ``rows_kept``,
         ``reads``, ``rows_summed`` and ``rows_repeated`` (lines beyond the first of a junction,
@@ -110,7 +110,7 @@ def read_bed(
     if layout not in ("auto", "regtools", "intron"):
         raise ValueError(f"layout={layout!r}: expected 'auto', 'regtools' or 'intron'.")
     path = os.fspath(path)
-    gathered, table = Gathered(), _Barcodes()
+    gathered, table = CountTable(), _Barcodes()
     width = 0
     for block in read_blocks(path):
         width = width or _width(block, layout)
@@ -140,7 +140,7 @@ def read_bed(
     return table.part(path, gathered, barcodes)
 
 
-def _count(gathered: Gathered, reads: np.ndarray) -> None:
+def _count(gathered: CountTable, reads: np.ndarray) -> None:
     """Count rows with reads and without."""
     kept = int(np.count_nonzero(reads))
     gathered.report["rows_kept"] += kept
@@ -148,7 +148,7 @@ def _count(gathered: Gathered, reads: np.ndarray) -> None:
     gathered.report["reads"] += int(reads.sum())
 
 
-def _list_once(gathered: Gathered) -> None:
+def _list_once(gathered: CountTable) -> None:
     """Leave out lines that repeat a junction, if no two of a junction differ in their score."""
     names = ("strand", "end", "start", "contig")
     count = gathered.column("count")
@@ -282,7 +282,7 @@ class _Barcodes:
         code, names = pd.factorize(np.array([name for name, _, _ in parts], object))
         return list(names), code, np.array([int(reads) for _, _, reads in parts], np.int64)
 
-    def part(self, path: str, gathered: Gathered, barcodes: Iterable[str] | None) -> JunctionPart:
+    def part(self, path: str, gathered: CountTable, barcodes: Iterable[str] | None) -> FileCounts:
         """Counts of the barcodes that are kept, in order of their names."""
         report = gathered.report
         cell, count = gathered.column("cell"), gathered.column("count")

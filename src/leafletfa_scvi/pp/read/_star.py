@@ -9,10 +9,10 @@ import numpy as np
 
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._text import read_blocks
-from leafletfa_scvi.pp.read._tables import Column, Gathered, parse_block
+from leafletfa_scvi.pp.read._tables import Column, CountTable, parse_block
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.pp.read._part import JunctionPart
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 SJ_FILE: Final = "STAR's SJ.out.tab (9 columns separated by tabs)"
 _COLUMNS: Final = (
@@ -38,7 +38,7 @@ _MOTIF: Final = np.array(
 
 def read_sj(
     path: str | os.PathLike[str], cell: str, *, reads: Literal["unique", "all"] = "unique"
-) -> JunctionPart:
+) -> FileCounts:
     """Read the junctions of one cell from STAR's ``SJ.out.tab``.
 
     Coordinates there are those of the package: first and last base of the intron, 1-based and
@@ -56,7 +56,7 @@ def read_sj(
 
     Returns
     -------
-    JunctionPart
+    FileCounts
         Its ``report`` counts ``rows``, ``rows_without_reads`` (of the kind counted),
         ``rows_kept``, ``rows_summed`` (lines beyond the first of a junction), ``reads``,
         ``reads_multimapped`` where these are left out, and ``lines_skipped`` (blank, comments,
@@ -82,9 +82,9 @@ def read_sj(
     return table.part((cell,))
 
 
-def read_sj_table(path: str) -> Gathered:
+def read_sj_table(path: str) -> CountTable:
     """All rows of a ``SJ.out.tab`` in their order: ``unique`` and ``multiple`` reads of each."""
-    table = Gathered()
+    table = CountTable()
     for block in read_blocks(path):
         rows = parse_block(block, _COLUMNS, SJ_FILE)
         rows.require(

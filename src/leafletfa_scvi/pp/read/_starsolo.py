@@ -23,7 +23,7 @@ from leafletfa_scvi.pp._text import (
 )
 from leafletfa_scvi.pp.read._barcodes import barcode, barcode_rows, check_alike, check_cut
 from leafletfa_scvi.pp.read._bed import no_barcode_message
-from leafletfa_scvi.pp.read._part import JunctionPart, junction_part
+from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read._star import read_sj_table
 from leafletfa_scvi.pp.read._tables import Column, parse_block
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from leafletfa_scvi.pp._text import Block
-    from leafletfa_scvi.pp.read._tables import Gathered
+    from leafletfa_scvi.pp.read._tables import CountTable
 
 _MATRIX: Final = "counts in STARsolo's matrix.mtx (row, column and count)"
 _MISMATCHED: Final = 0.05
@@ -43,7 +43,7 @@ def read_solo(
     *,
     barcodes: Iterable[str] | None = None,
     drop_empty: bool = False,
-) -> JunctionPart:
+) -> FileCounts:
     """Read STARsolo's junction counts, cells by barcode.
 
     STARsolo writes the rows of ``matrix.mtx`` in the order of the lines of ``SJ.out.tab``, to
@@ -73,7 +73,7 @@ def read_solo(
 
     Returns
     -------
-    JunctionPart
+    FileCounts
         Cells are barcodes in the order of the file. ``report`` counts ``rows`` (junctions),
         ``rows_kept``, ``rows_without_reads``, ``reads``, ``barcodes``, ``barcodes_left_out``,
         ``barcodes_not_found``, ``reads_of_other_barcodes``, ``barcodes_without_reads`` (dropped
@@ -260,7 +260,7 @@ def _is_no_table(path: Path) -> bool:
 
 
 def _check_rows(
-    matrix: _Matrix, path: Path, features: Gathered, features_path: Path, report: Counter[str]
+    matrix: _Matrix, path: Path, features: CountTable, features_path: Path, report: Counter[str]
 ) -> None:
     """Rows of the matrix are lines of the features."""
     n, last = report["rows"], int(matrix.row.max(initial=-1))
@@ -285,13 +285,13 @@ def _check_rows(
 
 def _solo_part(
     matrix: _Matrix,
-    features: Gathered,
+    features: CountTable,
     names: list[str],
     barcodes: Iterable[str] | None,
     drop_empty: bool,
     report: Counter[str],
     folder: Path,
-) -> JunctionPart:
+) -> FileCounts:
     """Counts of the barcodes that are kept, in canonical order."""
     row, column, count = matrix.row, matrix.column, matrix.count
     reads = np.bincount(column, count, len(names)).astype(np.int64)
@@ -316,7 +316,7 @@ def _solo_part(
     used = np.flatnonzero(np.bincount(row, minlength=n))
     report["rows_kept"], report["rows_without_reads"] = len(used), n - len(used)
     # Each junction as a cell of its own: the part then says where it comes in canonical order.
-    table = junction_part(
+    table = file_counts(
         list(features.contigs),
         features.column("contig")[used],
         features.column("start")[used],
@@ -345,7 +345,7 @@ def _solo_part(
             )
     if wide and csr.nnz and csr.data.max() > np.iinfo(np.int32).max:
         raise ValueError(f"{folder}: a junction has {csr.data.max():,} reads in one cell.")
-    return JunctionPart(
+    return FileCounts(
         contigs=table.contigs,
         contig=table.contig,
         start=table.start,

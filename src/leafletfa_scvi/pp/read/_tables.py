@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from leafletfa_scvi.pp._text import line_error, shown, whole_number
-from leafletfa_scvi.pp.read._part import junction_part
+from leafletfa_scvi.pp.read._file_counts import file_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from leafletfa_scvi.pp._text import Block
-    from leafletfa_scvi.pp.read._part import JunctionPart
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 MAX_INTEGER: Final = 2**31 - 1
 
@@ -249,7 +249,7 @@ def _first_error(
 
 
 @dataclass
-class Gathered:
+class CountTable:
     """Junction counts gathered from blocks of rows."""
 
     contigs: dict[str, int] = field(default_factory=dict)
@@ -270,10 +270,10 @@ class Gathered:
             return parts[0]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
-    def part(self, cells: Sequence[str]) -> JunctionPart:
+    def part(self, cells: Sequence[str]) -> FileCounts:
         """The counts in canonical order."""
         count = self.column("count")
-        part = junction_part(
+        part = file_counts(
             list(self.contigs),
             self.column("contig"),
             self.column("start"),

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from leafletfa_scvi.pp._codes import UNSTRANDED
-from leafletfa_scvi.pp.read._part import JunctionPart, junction_part
+from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
 from leafletfa_scvi.pp.read.bam._distinct import ITSELF, PLACE_BITS, STRAND_BITS, Distinct
 from leafletfa_scvi.pp.read.bam._open import open_alignments
@@ -47,7 +47,7 @@ def count_bam(
     cell: str,
     options: BamOptions,
     more: Sequence[str | os.PathLike[str]] = (),
-) -> JunctionPart:
+) -> FileCounts:
     """Count the fragments, or the UMIs, of each cell that support each intron.
 
     Secondary and supplementary alignments, reads that fail quality control and unmapped ones are
@@ -72,7 +72,7 @@ def count_bam(
 
     Returns
     -------
-    JunctionPart
+    FileCounts
         Cells are ``[cell]``, or the barcodes in the order of ``options.barcodes``, or all
         barcodes of the reads with an intron to count, sorted. Strands are ``?`` where a read
         does not tell. The report counts
@@ -255,7 +255,7 @@ class _Counting:
             introns_short_anchor=left_out[2],
         )
 
-    def part(self, cell: str) -> JunctionPart:
+    def part(self, cell: str) -> FileCounts:
         """What was counted."""
         distinct, report = self.distinct, self.report
         found = distinct.finish()
@@ -267,7 +267,7 @@ class _Counting:
         cells = found.cell
         if self.options.cell_tag is not None:
             names, cells = self.cells.sorted(cells)
-        return junction_part(
+        return file_counts(
             list(self.numbers),
             found.contig,
             found.start,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from leafletfa_scvi.pp._codes import STRANDS, UNSTRANDED
-from leafletfa_scvi.pp.read._part import JunctionPart, junction_part
+from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import Cells
 from leafletfa_scvi.pp.read.bam._open import open_alignments
 from leafletfa_scvi.pp.read.bam._strand import strand_of_reads
@@ -145,9 +145,7 @@ class _Junctions:
                     counts[cell, key] += 1
 
 
-def count_as_regtools(
-    path: str | os.PathLike[str], cell: str, options: BamOptions
-) -> JunctionPart:
+def count_as_regtools(path: str | os.PathLike[str], cell: str, options: BamOptions) -> FileCounts:
     """Counts of reads by regtools' rules; see ``count_bam``."""
     found = _Junctions(path, options)
     cells = np.array([number for number, _ in found.counts], np.int64)
@@ -158,7 +156,7 @@ def count_as_regtools(
     if options.cell_tag is not None:
         names, cells = found.cells.sorted(cells)
     contig, start, end, strand = keys.T
-    return junction_part(
+    return file_counts(
         found.contigs, contig, start, end, strand, names, cells, count, report=found.report
     )
 

@@ -10,7 +10,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final, Literal
 from zipfile import is_zipfile
 
-from leafletfa_scvi.pp.read._part import PART_VERSION, JunctionPart
+from leafletfa_scvi.pp.read._file_counts import COUNTS_VERSION, FileCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +36,9 @@ class Failure:
     message: str
 
 
-def make_parts(
+def count_files(
     sources: Sequence[Source],
-    read: Callable[[Source], JunctionPart],
+    read: Callable[[Source], FileCounts],
     signature: Any,
     folder: Path,
     *,
@@ -172,8 +172,8 @@ def _on_cluster(
 
 
 def _read_part(
-    i: int, read: Callable[[Source], JunctionPart], source: Source
-) -> tuple[int, JunctionPart | None, str | None]:
+    i: int, read: Callable[[Source], FileCounts], source: Source
+) -> tuple[int, FileCounts | None, str | None]:
     """Number, part and error of one job."""
     try:
         return i, read(source), None
@@ -183,7 +183,7 @@ def _read_part(
 
 
 def _save_part(
-    i: int, read: Callable[[Source], JunctionPart], source: Source, path: Path
+    i: int, read: Callable[[Source], FileCounts], source: Source, path: Path
 ) -> tuple[int, str | None]:
     """Read one file and save its part; number and error."""
     _, part, message = _read_part(i, read, source)
@@ -195,7 +195,7 @@ def _save_part(
 def _part_name(source: Source, signature: Any) -> str:
     """Name of the part of a file as it is now, read with these options."""
     identity = {
-        "version": PART_VERSION,
+        "version": COUNTS_VERSION,
         "source": dataclasses.asdict(source),
         "files": [
             _fingerprint(path) for place in (source.path, *source.lanes) for path in _files(place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from leafletfa_scvi.pp.read._read import ReadOptions, barcode_names, read_all
+from leafletfa_scvi.pp.read._read_inputs import ReadOptions, barcode_names, read_inputs
 from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def read_junctions(inputs: Inputs, **arguments: Unpack[ReadArguments]) -> AnnDat
     options = dict(arguments)
     run: Any = {key: options.pop(key) for key in RunArguments.__annotations__ if key in options}
     format: Any = options.pop("format", "auto")
-    return read_all(inputs, read_options(**options), format, **run)  # type: ignore[arg-type]
+    return read_inputs(inputs, read_options(**options), format, **run)  # type: ignore[arg-type]
 
 
 def read_options(
@@ -244,7 +244,7 @@ def read_bam(
         regtools=regtools,
         reference=reference,
     )
-    return read_all(inputs, bam, "bam", **run)
+    return read_inputs(inputs, bam, "bam", **run)
 
 
 def read_regtools(
@@ -278,7 +278,7 @@ def read_regtools(
     FileNotFoundError, ValueError
         As :func:`read_junctions`.
     """
-    return read_all(inputs, read_options(barcodes=barcodes), "regtools", **run)
+    return read_inputs(inputs, read_options(barcodes=barcodes), "regtools", **run)
 
 
 def read_junc(inputs: Inputs, **run: Unpack[RunArguments]) -> AnnData:
@@ -305,7 +305,7 @@ def read_junc(inputs: Inputs, **run: Unpack[RunArguments]) -> AnnData:
     FileNotFoundError, ValueError
         As :func:`read_junctions`.
     """
-    return read_all(inputs, read_options(), "junc", **run)
+    return read_inputs(inputs, read_options(), "junc", **run)
 
 
 def read_star(
@@ -337,7 +337,7 @@ def read_star(
     FileNotFoundError, ValueError
         As :func:`read_junctions`.
     """
-    return read_all(inputs, read_options(star_reads=reads), "star", **run)
+    return read_inputs(inputs, read_options(star_reads=reads), "star", **run)
 
 
 def read_starsolo(
@@ -371,4 +371,4 @@ def read_starsolo(
     FileNotFoundError, ValueError
         As :func:`read_junctions`.
     """
-    return read_all(inputs, read_options(barcodes=barcodes), "starsolo", **run)
+    return read_inputs(inputs, read_options(barcodes=barcodes), "starsolo", **run)

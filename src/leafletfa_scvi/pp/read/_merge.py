@@ -13,7 +13,7 @@ from natsort import natsorted
 
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._contigs import is_second_mitochondrion, other_names
-from leafletfa_scvi.pp.read._part import JunctionPart
+from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ _STRAND_BITS: Final = 2
 _START_BITS: Final = 31
 
 
-def unite_parts(
+def merge_files(
     paths: Sequence[Path], sources: Sequence[Source], annotation: pd.DataFrame | None = None
 ) -> AnnData:
     """One AnnData of junction counts from the parts of many files.
@@ -64,7 +64,7 @@ def unite_parts(
     named = _Cells(sources)
     report: Counter[str] = Counter()
     for i, path in enumerate(paths):
-        part = JunctionPart.load(path)
+        part = FileCounts.load(path)
         union.add(part, sources[i].path)
         named.add(i, part)
         report.update(part.report)
@@ -93,7 +93,7 @@ class _Union:
         self.pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.n_pending = 0
 
-    def add(self, part: JunctionPart, file: str) -> None:
+    def add(self, part: FileCounts, file: str) -> None:
         for name in part.contigs:
             self.contigs.setdefault(name, len(self.contigs))
             self.files.setdefault(name, file)
@@ -103,7 +103,7 @@ class _Union:
         if self.n_pending > _PENDING:
             self._merge()
 
-    def _check_contigs(self, part: JunctionPart, file: str) -> None:
+    def _check_contigs(self, part: FileCounts, file: str) -> None:
         """No contig has one name in this file and another, as with ``chr``, in one before."""
         for name in part.contigs:
             for other in other_names(name):
@@ -128,7 +128,7 @@ class _Union:
                 ):
                     raise _named_twice(name, self.files[name], other, self.files[other])
 
-    def _place(self, part: JunctionPart) -> np.ndarray:
+    def _place(self, part: FileCounts) -> np.ndarray:
         """Contig, start and strand of each junction in one number."""
         code = np.array([self.contigs[name] for name in part.contigs], np.int64)
         contig = code[part.contig] if len(code) else np.empty(0, np.int64)
@@ -190,7 +190,7 @@ class _Union:
     def strand(self) -> np.ndarray:
         return self.place & ((1 << _STRAND_BITS) - 1)
 
-    def columns(self, part: JunctionPart) -> np.ndarray:
+    def columns(self, part: FileCounts) -> np.ndarray:
         """Column of each junction of a part."""
         code = np.searchsorted(self.distinct, self._place(part))
         return self.column[np.searchsorted(self.key, code << _START_BITS | part.end)]
@@ -220,7 +220,7 @@ class _Cells:
     of_part: list[np.ndarray] = field(default_factory=list)
     size: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, i: int, part: JunctionPart) -> None:
+    def add(self, i: int, part: FileCounts) -> None:
         """Rows of the cells of part ``i``."""
         rows = []
         for cell in part.cells:
@@ -270,7 +270,7 @@ def _counts(paths: Sequence[Path], union: _Union, cells: _Cells) -> sp.csr_matri
     column = np.empty(indptr[-1], np.int32)
     count = np.empty(indptr[-1], np.int32)
     for path, rows, counts in zip(paths, cells.of_part, cells.size, strict=True):
-        part = JunctionPart.load(path)
+        part = FileCounts.load(path)
         begin = np.concatenate([[0], np.cumsum(counts)])[:-1]
         place = np.arange(len(part.cell)) + np.repeat(free[rows] - begin, counts)
         column[place] = union.columns(part)[part.junction]

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-PART_VERSION: Final = 2
+COUNTS_VERSION: Final = 2
 """Changes when the same input would give another part; parts of other versions are made anew."""
 
 
 @dataclass(frozen=True, eq=False)
-class JunctionPart:
+class FileCounts:
     """Junction counts of one file, sparse, in canonical order.
 
-    Made by :func:`junction_part`, which sorts and sums. J junctions, B cells, N counts above zero.
+    Made by :func:`file_counts`, which sorts and sums. J junctions, B cells, N counts above zero.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class JunctionPart:
             temporary.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: Path) -> JunctionPart:
+    def load(cls, path: Path) -> FileCounts:
         """Read what :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             names = json.loads(file["names"].tobytes().decode())
@@ -94,7 +94,7 @@ class JunctionPart:
 _ARRAYS: Final = ("contig", "start", "end", "strand", "motif", "cell", "junction", "count")
 
 
-def junction_part(
+def file_counts(
     contigs: Sequence[str],
     contig: np.ndarray,
     start: np.ndarray,
@@ -106,7 +106,7 @@ def junction_part(
     *,
     motif: np.ndarray | None = None,
     report: Counter[str] | None = None,
-) -> JunctionPart:
+) -> FileCounts:
     """Junction counts in canonical order, from one row for each count.
 
     Rows of the same junction and cell are summed; rows with count 0 are left out, and so are
@@ -161,7 +161,7 @@ def junction_part(
 
     used, contig = np.unique(contig[first], return_inverse=True)
     by_name = sorted(contigs)
-    return JunctionPart(
+    return FileCounts(
         contigs=tuple(by_name[code] for code in used),
         contig=contig.astype(np.int32),
         start=start[first].astype(np.int32),

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._bed import read_bed
-from leafletfa_scvi.pp.read._run import Failure, make_parts
+from leafletfa_scvi.pp.read._merge import merge_files
+from leafletfa_scvi.pp.read._parallel import Failure, count_files
 from leafletfa_scvi.pp.read._sources import Inputs, Source, check_cells, find_sources, join_lanes
 from leafletfa_scvi.pp.read._star import read_sj
 from leafletfa_scvi.pp.read._starsolo import read_solo
-from leafletfa_scvi.pp.read._unite import unite_parts
 from leafletfa_scvi.pp.read.bam._count import count_bam
 from leafletfa_scvi.pp.read.bam._options import BamOptions
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
     from leafletfa_scvi.pp.read._formats import Format
-    from leafletfa_scvi.pp.read._part import JunctionPart
 
 
 _MANY_WITHOUT_UMI: Final = 0.2
@@ -43,7 +43,7 @@ class ReadOptions:
     barcodes: tuple[str, ...] | None = None
 
 
-def read_source(source: Source, options: ReadOptions) -> JunctionPart:
+def read_source(source: Source, options: ReadOptions) -> FileCounts:
     """Read one file."""
     if source.format == "bam":
         return count_bam(source.path, source.cell, options.bam, source.lanes)
@@ -56,7 +56,7 @@ def read_source(source: Source, options: ReadOptions) -> JunctionPart:
     return read_bed(source.path, source.cell, layout=layout, barcodes=options.barcodes)
 
 
-def read_all(
+def read_inputs(
     inputs: Inputs,
     options: ReadOptions,
     format: Format | Literal["auto"] = "auto",
@@ -76,7 +76,7 @@ def read_all(
     if options.bam.umi_tag is not None and options.bam.cell_tag is not None:
         listed = join_lanes(listed)
     with _folder(work_dir) as folder:
-        paths, failures = make_parts(
+        paths, failures = count_files(
             listed.sources,
             functools.partial(read_source, options=options),
             dataclasses.asdict(options),
@@ -90,7 +90,7 @@ def read_all(
         if not kept:
             raise ValueError(f"No file could be read. The first: {failures[0].message}")
         annotation = listed.annotation.iloc[kept].reset_index(drop=True)
-        adata = unite_parts(
+        adata = merge_files(
             [path for path in paths if path is not None],
             [listed.sources[i] for i in kept],
             annotation,
