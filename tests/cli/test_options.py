@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Literal
 
 import pytest
 import typer
-from leafletfa_scvi.pp.read._read import read_all
 from typer.testing import CliRunner
 
 import leafletfa_scvi as lfa
@@ -17,6 +16,7 @@ from leafletfa_scvi.cli._main import app
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._shared_options import MODEL, SETUP, TRAIN
 from leafletfa_scvi.cli.choose_k import parse_numbers
+from leafletfa_scvi.pp.read._read_inputs import read_inputs
 from leafletfa_scvi.pp.read._read_junctions import read_options
 
 
@@ -34,7 +34,7 @@ def signature_defaults(function) -> dict:
         (lfa.pp.make_splicing_dataset, defaults_of("pp/_dataset.py", "make_splicing_dataset")),
         (lfa.pp.read_bam, defaults_of("pp/read/_read_junctions.py", "read_bam")),
         (read_options, defaults_of("pp/read/_read_junctions.py", "read_options")),
-        (read_all, defaults_of("pp/read/_read.py", "read_all")),
+        (read_inputs, defaults_of("pp/read/_read_inputs.py", "read_inputs")),
     ],
 )
 def test_defaults_read_from_source_are_those_of_the_signature(function, found):

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-_READ = defaults_of("pp/read/_read.py", "read_all")
-_BAM = defaults_of("pp/read/_readers.py", "read_bam")
-_STAR = defaults_of("pp/read/_readers.py", "read_options")
+_READ = defaults_of("pp/read/_read_inputs.py", "read_inputs")
+_BAM = defaults_of("pp/read/_read_junctions.py", "read_bam")
+_STAR = defaults_of("pp/read/_read_junctions.py", "read_options")
 _MAKE = defaults_of("pp/_dataset.py", "make_splicing_dataset")
 
 
