@@ -1,3 +1,5 @@
+"""Splicing data sets from files: counts by hand, real data, and what is refused."""
+
 from __future__ import annotations
 
 import gzip
@@ -8,47 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.equality import assert_same
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from helpers.splicing_data import CLUSTER, JUNCTION, LENIENT, assert_contract, star_line
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.data import check_splicing
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
-LENIENT = {
-    "min_reads": 1,
-    "min_cells": 1,
-    "min_usage": 0.0,
-    "min_intron": 1,
-    "max_intron": 10**9,
-}
-
-
-def star_line(start, end, count, strand="1", chrom="chr1") -> str:
-    return f"{chrom}\t{start}\t{end}\t{strand}\t1\t0\t{count}\t0\t30\n"
-
-
-def assert_contract(adata) -> None:
-    """Checks of the data contract, written without the code of the package."""
-    y = adata.layers[JUNCTION].toarray().astype(int)
-    n = adata.layers[CLUSTER].toarray().astype(int)
-    for _, columns in adata.var.groupby("atse_id", observed=True).indices.items():
-        assert len(columns) > 1
-        total = np.repeat(y[:, columns].sum(axis=1)[:, None], len(columns), axis=1)
-        np.testing.assert_array_equal(n[:, columns], total)
-    pattern = adata.layers[CLUSTER]
-    assert pattern.data.min() > 0
-    np.testing.assert_array_equal(pattern.indices, adata.layers[JUNCTION].indices)
-    np.testing.assert_array_equal(pattern.indptr, adata.layers[JUNCTION].indptr)
-    np.testing.assert_array_equal(adata.X.toarray(), y)
-    assert (adata.var["start"] <= adata.var["end"]).all()
-    named = adata.var[["chrom", "start", "end", "strand"]].astype(str)
-    names = named["chrom"] + ":" + named["start"] + "-" + named["end"] + ":" + named["strand"]
-    assert adata.var_names.tolist() == names.tolist()
-    check_splicing(adata)
 
 
 @pytest.fixture(scope="module")
@@ -153,45 +120,6 @@ def test_gtex_atses_are_connected_components(data_dir, with_genes):
             s, e = map(int, rest.split("-"))
             column = adata.var_names.get_loc(junction)
             assert adata.layers[JUNCTION][:, [column]].sum() == counts[c, s, e, t], name
-
-
-JUNCTIONS = st.lists(
-    st.tuples(
-        st.sampled_from([100, 200, 300, 400]), st.sampled_from([500, 600, 700]),
-        st.sampled_from("12"), st.sampled_from(["chr2", "chr10"]),
-    ),
-    min_size=2, max_size=12, unique=True,
-)  # fmt: skip
-
-
-@settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data(), rows=JUNCTIONS, n_cells=st.integers(1, 3))
-def test_any_order_of_lines_and_files_gives_the_same(tmp_path_factory, data, rows, n_cells):
-    counts = st.lists(st.integers(0, 20), min_size=len(rows), max_size=len(rows))
-    cells = [data.draw(counts) for _ in range(n_cells)]
-    made = []
-    for _ in range(2):
-        folder = tmp_path_factory.mktemp("cells")
-        for i, of_cell in enumerate(cells):
-            lines = [
-                star_line(start, end, count, strand, chrom)
-                for (start, end, strand, chrom), count in zip(rows, of_cell, strict=True)
-            ]
-            order = data.draw(st.permutations(lines))
-            (folder / f"c{i}.SJ.out.tab").write_text("".join(order))
-        files = data.draw(st.permutations(sorted(folder.iterdir())))
-        try:
-            made.append(lfa.pp.make_splicing_dataset(files, **LENIENT))
-        except ValueError as error:
-            made.append(str(error))
-    first, second = made
-    if isinstance(first, str) or isinstance(second, str):
-        assert first == second
-        return
-    assert_contract(first)
-    assert_same(first, second[first.obs_names].copy())
 
 
 @pytest.fixture

@@ -1,73 +1,31 @@
 from __future__ import annotations
 
-import itertools
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.events import (
+    A3,
+    A5,
+    CASSETTE,
+    COMPLEX,
+    EXCLUSIVE,
+    FIRST,
+    FLIPPED,
+    LAST,
+    MULTI,
+    annotation_of,
+    introns_of,
+    mirrored,
+    table,
+    types_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leafletfa_scvi.pp.atse._events import EVENT_TYPES, classify_events
 from leafletfa_scvi.pp.atse._graph import find_atses
-
-CASSETTE, EXCLUSIVE, A5, A3, FIRST, LAST, MULTI, COMPLEX = EVENT_TYPES
-FLIPPED = {A5: A3, A3: A5, FIRST: LAST, LAST: FIRST}
-
-
-def table(introns, strand="+", chrom="1"):
-    introns = list(introns)
-    starts, ends = zip(*introns, strict=True) if introns else ((), ())
-    return pd.DataFrame(
-        {
-            "chrom": pd.Series([chrom] * len(introns), dtype=object),
-            "start": pd.Series(starts, dtype=int),
-            "end": pd.Series(ends, dtype=int),
-            "strand": pd.Series([strand] * len(introns), dtype=object),
-        }
-    )
-
-
-def introns_of(transcripts):
-    """Distinct introns of transcripts, each a list of exons (first base, last base)."""
-    return sorted(
-        {
-            (left + 1, right - 1)
-            for exons in map(sorted, transcripts)
-            for (_, left), (right, _) in itertools.pairwise(exons)
-        }
-    )
-
-
-def annotation_of(transcripts, strand="+", chrom="1"):
-    """What an annotation of these transcripts holds."""
-    flags = {}
-    for exons in map(sorted, transcripts):
-        inside = len(exons) - 1
-        for i, exon in enumerate(exons):
-            first, last = (i == 0, i == inside) if strand == "+" else (i == inside, i == 0)
-            old = flags.get(exon, (False, False))
-            flags[exon] = (old[0] or first, old[1] or last)
-    exons = table(flags, strand, chrom)
-    exons["first"] = [first for first, _ in flags.values()]
-    exons["last"] = [last for _, last in flags.values()]
-    return SimpleNamespace(introns=table(introns_of(transcripts), strand, chrom), exons=exons)
-
-
-def mirrored(transcripts, length=10_000):
-    """The same on the other strand, read from the other end."""
-    return [[(length - end, length - start) for start, end in exons] for exons in transcripts]
-
-
-def types_of(transcripts, strand="+", annotated=()):
-    """Types of all ATSEs that the introns of transcripts form, from left to right."""
-    junctions = table(introns_of(transcripts), strand)
-    labels, _ = find_atses(junctions, use_genes=False, unstranded="keep")
-    annotation = annotation_of(annotated, strand) if annotated else None
-    types = classify_events(junctions, labels, annotation=annotation)
-    return types.tolist()
-
 
 E = {name: (1000 * i, 1000 * i + 100) for i, name in enumerate("ABCDEFG", start=1)}
 
@@ -214,144 +172,6 @@ def test_an_exon_has_a_base():
 
 # All small splice graphs, against types from exon-level templates of isoforms.
 
-POSITIONS = tuple(range(10, 70, 10))
-PAIRS = list(itertools.combinations(POSITIONS, 2))
-SUBSETS = [set_ for n in range(2, 6) for set_ in itertools.combinations(PAIRS, n)]
-
-
-def components(introns):
-    """Connected sets of introns: grown until nothing is added."""
-    left = set(introns)
-    while left:
-        part = {left.pop()}
-        while grown := {j for j in left if any(j[0] == i[0] or j[1] == i[1] for i in part)}:
-            part |= grown
-            left -= grown
-        yield frozenset(part)
-
-
-def transcript(*sites):
-    """Exons of a transcript from its splice sites: left and right ends of introns in turn."""
-    starts = [sites[0] - 5, *(end + 1 for end in sites[1::2])]
-    ends = [*(start - 1 for start in sites[::2]), sites[-1] + 5]
-    return list(zip(starts, ends, strict=True))
-
-
-def templates():
-    """Type of each connected set of introns on +, from the isoforms that make up an event."""
-    types = {}
-
-    def add(kind, *isoforms):
-        whole = frozenset(introns_of(isoforms))
-        if len(list(components(whole))) == 1:
-            assert types.setdefault(whole, kind) == kind
-
-    for a, b, c, d in itertools.combinations(POSITIONS, 4):
-        full = transcript(a, b, c, d)
-        add(CASSETTE, full, [full[0], full[2]])
-    for sites in itertools.combinations(POSITIONS, 6):
-        first, one, two, last = full = transcript(*sites)
-        for some in itertools.product([0, 1], repeat=2):
-            more = [
-                [first, exon, last] for exon, take in zip((one, two), some, strict=True) if take
-            ]
-            add(MULTI, full, [first, last], *more)
-    for site in POSITIONS:
-        for n in range(2, 6):
-            for others in itertools.combinations(POSITIONS, n):
-                if others[-1] < site:
-                    add(A5, *(transcript(other, site) for other in others))
-                if others[0] > site:
-                    add(A3, *(transcript(site, other) for other in others))
-    return types
-
-
-TEMPLATES = templates()
-# Introns of both isoforms; a single base between the exons is enough.
-EXCLUSIVES = [
-    introns_of([transcript(a, b, c, d), transcript(a, e, f, d)])
-    for n in (5, 6)
-    for a, b, c, *e, f, d in itertools.combinations(POSITIONS, n)
-    for e in (e or [c])
-]
-
-
-def test_the_templates_cover_every_type_that_junctions_show():
-    counts = pd.Series(TEMPLATES.values()).value_counts().to_dict()
-    # Four sites of six; six sites, with one or both of the exons alone; two to five of a site.
-    assert counts == {CASSETTE: 15, MULTI: 3, A5: 42, A3: 42}
-
-
-def many(graphs, strand):
-    """One table of all graphs, far from each other, and labels in the order of the graphs."""
-    rows = [
-        (1000 * i + start, 1000 * i + end, f"{i:06d}")
-        for i, graph in enumerate(graphs)
-        for start, end in graph
-    ]
-    junctions = pd.DataFrame(rows, columns=["start", "end", "atse"])
-    return junctions.assign(chrom="1", strand=strand)
-
-
-@pytest.mark.parametrize("strand", ["+", "-"])
-def test_all_small_splice_graphs_in_all_orders(strand):
-    connected = [set_ for set_ in SUBSETS if len(list(components(set_))) == 1]
-    assert len(connected) > 1000
-    graphs = [
-        order
-        for set_ in connected
-        for order in (itertools.permutations(set_) if len(set_) < 5 else [set_])
-    ]
-    expected = [TEMPLATES.get(frozenset(graph), COMPLEX) for graph in graphs]
-    if strand == "-":
-        expected = [FLIPPED.get(kind, kind) for kind in expected]
-    junctions = many(graphs, strand)
-    types = classify_events(junctions, junctions["atse"])
-    assert types.tolist() == expected
-    shuffled = junctions.sample(frac=1, random_state=0)
-    pd.testing.assert_series_equal(classify_events(shuffled, shuffled["atse"]), types)
-
-
-def most_exons(introns, after, before):
-    """Most exons between two sites, on any path through introns that lie between."""
-    if before - after < 2:
-        return -99  # no exon fits
-    through = [
-        most_exons(introns, after, start) + most_exons(introns, end, before)
-        for start, end in introns
-        if after < start and end < before
-    ]
-    return max([1, *through])
-
-
-@pytest.mark.parametrize("strand", ["+", "-"])
-def test_all_small_sets_of_junctions_from_graph_to_type(strand):
-    junctions = many(SUBSETS, strand)
-    labels, _ = find_atses(junctions, use_genes=False)
-    types = classify_events(junctions, labels)
-    assert types.index.is_monotonic_increasing
-    seen = set()
-    for _, rows in junctions.assign(label=labels).groupby("atse"):
-        shift = rows["start"].iloc[0] // 1000 * 1000
-        rows = rows.assign(pair=list(zip(rows["start"] - shift, rows["end"] - shift, strict=True)))
-        label_of = dict(zip(rows["pair"], rows["label"], strict=True))
-        for part in components(rows["pair"]):
-            label = label_of[min(part)]
-            if len(part) == 1:
-                assert label is None
-                continue
-            kind = TEMPLATES.get(part, COMPLEX)
-            if kind == CASSETTE:
-                (_, b), _, (c, _) = sorted(part)
-                kind = MULTI if most_exons(label_of, b, c) > 1 else CASSETTE
-            halves = [list(components(both)) for both in EXCLUSIVES if set(both) <= set(label_of)]
-            if any(part in pair and set(pair) <= set(components(label_of)) for pair in halves):
-                kind = EXCLUSIVE
-            seen.add(kind)
-            kind = FLIPPED.get(kind, kind) if strand == "-" else kind
-            assert types[label] == kind
-    assert seen == {CASSETTE, MULTI, EXCLUSIVE, A3, A5, COMPLEX}
-
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.integers(2, 5))
@@ -444,12 +264,3 @@ def test_errors():
         classify_events(junctions.drop(columns="strand"), ["a", "a"])
     with pytest.raises(ValueError, match="no column 'strand'"):
         classify_events(junctions, ["a", "a"], all_junctions=junctions[["chrom", "start", "end"]])
-
-
-def test_fifty_thousand_atses():
-    """Some 0.3 s on one free core; what grows with their square would not end."""
-    rng = np.random.default_rng(0)
-    graphs = [SUBSETS[i] for i in rng.integers(0, len(SUBSETS), 50_000)]
-    junctions = many(graphs, "+")
-    types = classify_events(junctions, junctions["atse"])
-    assert len(types) == 50_000

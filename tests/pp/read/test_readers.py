@@ -291,7 +291,8 @@ def test_round_trip_in_any_order(
     with pytest.MonkeyPatch.context() as patch:
         for module in ("_star", "_bed"):
             patch.setattr(
-                f"leafletfa_scvi.pp.{module}.read_blocks", lambda path: read_blocks(path, size)
+                f"leafletfa_scvi.pp.read.{module}.read_blocks",
+                lambda path: read_blocks(path, size),
             )
         again = read(write(tmp_path / f"b{ending}", _text(lines)), "a")
     assert same(part, again)

@@ -1,17 +1,23 @@
+"""Processes that read files: order, failures, kills, and the report to the user."""
+
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers.readers import read
+from helpers.junction_files import SJ, write
+from helpers.readers import end_process, read
 
+import leafletfa_scvi as lfa
 from leafletfa_scvi.pp.read import _parallel
 from leafletfa_scvi.pp.read._file_counts import FileCounts
 from leafletfa_scvi.pp.read._parallel import Failure, count_files
@@ -218,3 +224,20 @@ def test_a_killed_run_goes_on_where_it_stopped(sources, folder, tmp_path):
     paths, _ = count_files(sources, read, {}, folder)
     assert counts(paths) == [[1], [2], [3], [4], [5]]
     assert [times_read(source) for source in sources] == [1, 1, 1, 2, 1]
+
+
+def test_a_process_that_is_ended(tmp_path):
+    sources = [Source(str(tmp_path / f"file{i}"), "star", f"cell{i}") for i in range(4)]
+    with pytest.raises(ChildProcessError, match=r"memory.*fewer n_jobs"):
+        count_files(sources, end_process, {}, tmp_path, n_jobs=2)
+
+
+def test_an_error_among_many_files_comes_without_warnings(tmp_path):
+    for i in range(30):
+        write(tmp_path / f"c{i}.SJ.out.tab", b"bad\n" if i == 0 else SJ)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match=r"c0\.SJ\.out\.tab, line 1"):
+            lfa.pp.read_star(tmp_path, n_jobs=2)
+        gc.collect()
+    assert [str(one.message) for one in seen if "tasks" in str(one.message)] == []

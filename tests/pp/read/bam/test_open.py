@@ -159,3 +159,18 @@ def test_read_barcodes(tmp_path):
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         BamOptions(**options)
+
+
+def test_no_index_is_made_of_the_reference(tmp_path):
+    made_with = tmp_path / "indexed.fa"
+    made_with.write_text("".join(f">{name}\n{'A' * size}\n" for name, size in CONTIGS.items()))
+    pysam.faidx(str(made_with))
+    reads = [make_read(f"q{i}", position=100 + i) for i in range(20)]
+    cram = write(tmp_path / "reads.cram", reads, "wc", reference_filename=str(made_with))
+    (tmp_path / "mine").mkdir()
+    reference = tmp_path / "mine" / "genome.fa"
+    reference.write_bytes(made_with.read_bytes())
+    made_with.unlink()
+    part = count_bam(cram, "c", BamOptions(reference=str(reference)))
+    assert list(counts(part).values()) == [1] * 20
+    assert [path.name for path in reference.parent.iterdir()] == ["genome.fa"]

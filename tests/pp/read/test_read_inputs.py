@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import inspect
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.bam import make_read
+from helpers.bam import write as write_bam
+from helpers.junction_files import BARCODES, SJ, write
 
+import leafletfa_scvi as lfa
 from leafletfa_scvi.pp import read_bam, read_junctions, read_regtools, read_star
 from leafletfa_scvi.pp.read import _read_junctions
 from leafletfa_scvi.pp.read._read_junctions import read_options, read_starsolo
@@ -133,3 +139,49 @@ def test_cells_keep_their_annotation_where_files_are_left_out(star):
     record = adata.uns["splicing"]
     assert (record["reading"]["files"], record["reading"]["files_failed"]) == (6, 4)
     assert record["failed_files"] == [str(star / f"c{i}.SJ.out.tab") for i in (0, 1, 3, 4)]
+
+
+def test_an_empty_folder_of_the_user_stays_where_nothing_can_be_read(tmp_path):
+    bad = write(tmp_path / "a.SJ.out.tab", b"not a table\n")
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "ours"):
+        with pytest.raises(ValueError, match="a.SJ.out.tab, line 1"):
+            lfa.pp.read_star(bad, work_dir=tmp_path / name)
+    assert (tmp_path / "mine").is_dir()
+    assert not (tmp_path / "ours").exists()
+
+
+def test_a_file_is_no_folder_for_counts(tmp_path):
+    good = write(tmp_path / "a.SJ.out.tab", SJ)
+    with pytest.raises(ValueError, match=r"work_dir=.*a\.SJ\.out\.tab.* is a file"):
+        lfa.pp.read_star(good, work_dir=good)
+    assert good.read_bytes() == SJ
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    good = write(tmp_path / "a.SJ.out.tab", SJ)
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match=r"No space left on device.*parts"):
+        lfa.pp.read_star(good, work_dir=tmp_path / "parts")
+
+
+def test_barcodes_that_no_input_has_are_an_error(tmp_path):
+    bam = write_bam(tmp_path / "a.bam", [make_read(tags=[("CB", "AC"), ("UB", "A")])])
+    star = write(tmp_path / "b.SJ.out.tab", SJ)
+    with pytest.raises(ValueError, match=r"barcodes .*cell_tag"):
+        lfa.pp.read_junctions(bam, barcodes=["AC"])
+    with pytest.raises(ValueError, match="barcodes"):
+        lfa.pp.read_junctions([bam, star], barcodes=["AC"])
+
+
+def test_barcodes_that_one_input_has_are_used(tmp_path):
+    bam = write_bam(tmp_path / "a.bam", [make_read(tags=[("CB", "AC"), ("UB", "A")])])
+    regtools = write(tmp_path / "b.bed", BARCODES)
+    star = write(tmp_path / "c.SJ.out.tab", SJ)
+    counts = lfa.pp.read_junctions(bam, barcodes=["AC"], cell_tag="CB")
+    assert list(counts.obs_names) == ["AC"]
+    counts = lfa.pp.read_junctions([regtools, star], barcodes=["AC"])
+    assert list(counts.obs_names) == ["b_AC", "c"]
