@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class UnsettledWarning(UserWarning):
+class ConvergenceWarning(UserWarning):
     """Training ended before it had converged."""

@@ -206,12 +206,12 @@ WRONG = {
     "values above 1": lambda p: p["state"]["_model.program_mean"].fill_(2.0),
     "torch.int64": lambda p: p["state"].update({PHI: p["state"][PHI].long()}),
     "torch.float64": lambda p: p["state"].update({PHI: p["state"][PHI].double()}),
-    "one of them only": lambda p: p["state"].update(more=torch.zeros(2)),
+    "only in the file": lambda p: p["state"].update(more=torch.zeros(2)),
     "is missing, expected": lambda p: p["state"].pop(PHI),
     "fields of its": lambda p: p["counts"]["summary_stats"].update(n_vars=60),
     "fields of its data": lambda p: p["registry"].update(field_registries={}),
     "its data are incomplete": lambda p: p["counts"].pop("data_registry"),
-    "no arguments of its set-up": lambda p: p["registry"].update(setup_args=3),
+    "no arguments of its setup": lambda p: p["registry"].update(setup_args=3),
     "'labels'": lambda p: p["registry"]["setup_args"].update(labels="a"),
     "'atse_key'": lambda p: p["registry"]["setup_args"].update(atse_key=["a"]),
     "no arguments of the model": lambda p: p["attributes"]["init_params_"].clear(),
@@ -237,7 +237,7 @@ def test_parts_that_do_not_fit(content, tmp_path, message):
             Model.load(tmp_path, adata)
 
 
-@pytest.mark.parametrize("message", ["fields of its data", "no arguments of its set-up"])
+@pytest.mark.parametrize("message", ["fields of its data", "no arguments of its setup"])
 def test_readers_of_the_registry_alone(content, tmp_path, message):
     WRONG[message](parts(content))
     torch.save(content, tmp_path / "model.pt")

@@ -219,7 +219,9 @@ def test_a_threshold_out_of_range_changes_nothing(model, threshold):
 
 def test_failures_change_nothing(model, data, monkeypatch):
     module, before, params = model.module, state(model), model.init_params_
-    with pytest.raises(ValueError, match="No program would stay: the largest mean activity is 0."):
+    with pytest.raises(
+        ValueError, match="No program would remain: the largest mean activity is 0."
+    ):
         model.prune(0.99)
 
     def fails(*_):

@@ -174,7 +174,7 @@ def test_masks_by_name_are_of_the_cells_in_hand(gaps, fit, dtype):
         lambda m: model.differential_splicing(idx1=m, n_samples=2),
         lambda m: model.differential_splicing(idx1=[3], idx2=m, n_samples=2),
     ):
-        with pytest.raises(IndexError, match="mask is of cell 'cell_0' at position 0.*'cell_89'"):
+        with pytest.raises(IndexError, match="found cell 'cell_0' at position 0.*'cell_89'"):
             call(mask)
     found = model.get_cell_activities(indices=mask[gaps.obs_names])
     pd.testing.assert_frame_equal(found, wanted[::-1])

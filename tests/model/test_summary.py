@@ -1,4 +1,4 @@
-"""ELBO, shared parameters, and what is written into an AnnData."""
+"""ELBO, global parameters, and export to an AnnData."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from scipy.stats import lognorm
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.model._summary import SummaryMixin
+from leafletfa_scvi.model import _export
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning")
 LEARNED = ["a_shape", "a_rate", "b_shape", "b_rate", "alpha_pi"]
@@ -184,10 +184,10 @@ class TestExport:
             )
         else:
 
-            def fail(self, place):
+            def fail(model, indexer):
                 raise ValueError("no results")
 
-            monkeypatch.setattr(SummaryMixin, "_results", fail)
+            monkeypatch.setattr(_export, "global_results", fail)
         before = gaps.copy()
         with pytest.raises(ValueError, match=r"lacks 1 of|fractional|no results"):
             trained.export_posterior(gaps)

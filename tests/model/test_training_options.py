@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
+from leafletfa_scvi.model._initialize import given_start
 
 QUICK = {"max_epochs": 4, "em_iterations": 5, "enable_progress_bar": False}
 
@@ -36,7 +37,7 @@ def model(small):
         ({"max_epoch": 3}, TypeError, "'max_epoch'"),
         ({"validation_size": "half"}, ValueError, "validation_size"),
         ({"early_stopping": np.array([1, 0])}, ValueError, "early_stopping"),
-        ({"n_restarts": 2, "init": ([], [])}, ValueError, "same each time"),
+        ({"n_restarts": 2, "init": ([], [])}, ValueError, "each restart is the same"),
         ({"plan_kwargs": [1]}, TypeError, "plan_kwargs"),
         ({"plan_kwargs": {"n_particles": 0}}, ValueError, "n_particles"),
         ({"plan_kwargs": {"lr_decay": 0.0}}, ValueError, "lr_decay"),
@@ -140,13 +141,13 @@ def test_rows_of_given_data_frames_are_found_by_name(model):
     phi = pd.DataFrame(rng.dirichlet(np.ones(3), len(cells)), cells)
     psi = pd.DataFrame(rng.uniform(0.1, 0.9, (len(junctions), 3)), junctions)
     entries = model._training_entries()
-    start = model._given_start((phi.sample(frac=1), psi[::-1]), entries)
+    start = given_start(model, (phi.sample(frac=1), psi[::-1]), entries)
     np.testing.assert_allclose(start.phi, phi, rtol=1e-6)
     np.testing.assert_allclose(start.psi, psi, rtol=1e-6)
     with pytest.raises(ValueError, match=r"programs lacks 1 rows .*'chr"):
-        model._given_start((phi, psi.rename({junctions[2]: "elsewhere"})), entries)
+        given_start(model, (phi, psi.rename({junctions[2]: "elsewhere"})), entries)
     with pytest.raises(ValueError, match="finite"):
-        model._given_start((np.where(phi > 0, np.inf, 0), psi), entries)
+        given_start(model, (np.where(phi > 0, np.inf, 0), psi), entries)
 
 
 def test_what_means_the_same_is_taken(model):
@@ -161,19 +162,19 @@ def test_what_means_the_same_is_taken(model):
 def test_hiding_without_labels_warns(small):
     lfa.LeafletFAModel.setup_anndata(small, atse_key=None)
     unlabelled = lfa.LeafletFAModel(small, n_programs=3)
-    with pytest.warns(UserWarning, match="too favourable"):
+    with pytest.warns(UserWarning, match="too favorable"):
         unlabelled.train(**QUICK, validation_size=0.1)
 
 
 def test_a_second_run_hides_the_same_pairs(model, monkeypatch):
     hidden = []
-    original = model._split
+    original = model._hold_out
 
     def spy(*args):
         hidden.append(original(*args)[1])
         return original(*args)
 
-    monkeypatch.setattr(model, "_split", spy)
+    monkeypatch.setattr(model, "_hold_out", spy)
     model.train(**QUICK, validation_size=0.2)
     model.train(**QUICK, validation_size=0.2)
     assert torch.equal(hidden[0].indptr, hidden[1].indptr)

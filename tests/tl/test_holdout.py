@@ -274,7 +274,7 @@ def test_nothing_is_fitted_to_hidden_counts(model, split, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("activities were fitted")
 
-    monkeypatch.setattr(model, "_fit_new", fail)
+    monkeypatch.setattr("leafletfa_scvi.model._cells.fit_new_cells", fail)
     state = {name: value.clone() for name, value in model.module.state_dict().items()}
     atse = split.hidden.var["atse_id"]
     pairs = (atse.map(atse.value_counts()) == 2).to_numpy(np.int32)

@@ -10,7 +10,7 @@ import torch
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.module import ClosedFormELBO, LeafletFAModule
-from leafletfa_scvi.train import SplicingDataSplitter, has_room
+from leafletfa_scvi.train import SplicingDataSplitter, fits_on_device
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_entries_stay_where_they_take_more_than_half_of_the_free_memory(
 ):
     free = 2 * entries.nbytes() + spare
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
-    assert has_room(torch.device("cuda", 0), entries) is fits
-    assert has_room(torch.device("cpu"), entries)
+    assert fits_on_device(torch.device("cuda", 0), entries) is fits
+    assert fits_on_device(torch.device("cpu"), entries)
 
 
 @pytest.mark.parametrize("batch_size", [80, 27, 1])

@@ -26,7 +26,9 @@ from scipy.stats import beta
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
 from leafletfa_scvi.data import cell_loader
-from leafletfa_scvi.model._posterior import _near_zero, _widened
+from leafletfa_scvi.model._initialize import fit_em
+from leafletfa_scvi.model._intervals import _near_zero, _widened
+from leafletfa_scvi.model._variances import set_variances
 from leafletfa_scvi.module import ClosedFormELBO, SplicingGuide
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class Start:
             lfa.LeafletFAModel.setup_anndata(adata)
             model = lfa.LeafletFAModel(adata, case.n_programs, **options)
         observed = model._training_entries()
-        fit = model._fit_em(observed, "waypoints", 300, torch.device("cpu"))[0]
+        fit = fit_em(model, observed, "waypoints", 300, torch.device("cpu"))[0]
         entries = model._likelihood_entries(observed)
         model.module.start_from(fit, entries)
         seconds = time.perf_counter() - began
@@ -221,7 +223,7 @@ def evaluate(start: Start, case: Case) -> dict[str, Any]:
     phi_q, psi_q, size = guide.phi(), guide.psi(), module.model.n_junctions
     phi = phi_q.mean.double().numpy()
     psi = psi_q.mean[:size].double().numpy()
-    start.model._set_widths(start.model._training_entries())
+    set_variances(start.model, start.model._training_entries())
     if isinstance(psi_q, LogitNormal):
         ends = tuple(x.double().numpy() for x in psi_q.ends(_Z))
         programs = ends, *inference.beta_of_moments(psi_q.mean, psi_q.variance)

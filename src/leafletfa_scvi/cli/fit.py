@@ -120,7 +120,7 @@ def _fit(
     import scvi
     import torch
 
-    from leafletfa_scvi.model._summary import check_free_names
+    from leafletfa_scvi.model._export import check_free_names
 
     scvi.settings.seed = seed
     quiet_libraries()  # setting the seed resets the level of Lightning's logger

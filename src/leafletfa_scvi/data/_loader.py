@@ -1,4 +1,4 @@
-"""Minibatches of cells, served as CSR."""
+"""Data loader of minibatches of cells, in CSR."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class CellBatch(TypedDict):
-    """One minibatch: positions of its cells ``(B,)`` int64, and their observed entries."""
+    """Minibatch: positions of its cells ``(B,)`` int64, and their observed entries."""
 
     cells: torch.Tensor
     entries: ObservedEntries | MultinomialEntries
 
 
-class _Cells(Dataset):
-    """Cells by their positions, ``(B,)`` int64."""
+class _CellDataset(Dataset):
+    """Dataset indexed by positions of cells, ``(B,)`` int64."""
 
     def __init__(self, entries: ObservedEntries | MultinomialEntries) -> None:
         self.entries = entries
@@ -35,8 +35,8 @@ class _Cells(Dataset):
         return CellBatch(cells=cells, entries=self.entries.select(cells))
 
 
-class _Batches(Sampler):
-    """Positions of the cells of each batch as one tensor, not number by number."""
+class _BatchSampler(Sampler):
+    """Sampler of batches, the positions of whose cells are one tensor rather than many numbers."""
 
     def __init__(self, n_cells: int, batch_size: int, shuffle: bool) -> None:
         self.n_cells, self.batch_size, self.shuffle = n_cells, batch_size, shuffle
@@ -50,8 +50,8 @@ class _Batches(Sampler):
         return iter(cells.split(self.batch_size))
 
 
-class _Whole(Dataset):
-    """All cells as the only batch, without a copy."""
+class _FullBatch(Dataset):
+    """Dataset of all cells as one batch, without a copy."""
 
     def __init__(self, entries: ObservedEntries | MultinomialEntries) -> None:
         self.batch = CellBatch(cells=torch.arange(entries.n_cells, device="cpu"), entries=entries)
@@ -70,21 +70,23 @@ def cell_loader(
     batch_size: int | None = None,
     shuffle: bool = False,
 ) -> DataLoader:
-    """Loader of :class:`CellBatch`.
+    """Create a data loader of :class:`CellBatch`.
 
     Parameters
     ----------
     entries
         Observed entries of all cells; batches are on their device.
     batch_size
-        Cells in a batch; None, or at least as many as there are, for one batch of all cells. The
-        last batch may be smaller, down to one cell.
+        Number of cells in a batch; the last one may be smaller. If None, or if there are no more
+        cells than that, all cells are one batch.
     shuffle
-        Draw the cells anew at each pass, from torch's random state.
+        Shuffle the cells at each pass, from torch's random state.
     """
     if batch_size is not None:
         batch_size = check_whole("batch_size", batch_size, 1)
     if batch_size is None or batch_size >= entries.n_cells:
-        return DataLoader(_Whole(entries), batch_size=None, sampler=SequentialSampler(range(1)))
-    batches = _Batches(entries.n_cells, batch_size, shuffle)
-    return DataLoader(_Cells(entries), batch_size=None, sampler=batches)
+        return DataLoader(
+            _FullBatch(entries), batch_size=None, sampler=SequentialSampler(range(1))
+        )
+    batches = _BatchSampler(entries.n_cells, batch_size, shuffle)
+    return DataLoader(_CellDataset(entries), batch_size=None, sampler=batches)

@@ -16,7 +16,12 @@ from leafletfa_scvi.inference._laplace import (
 from leafletfa_scvi.inference._prior import STRENGTHS, ProgramPrior, program_prior
 from leafletfa_scvi.inference._project import fit_activities
 from leafletfa_scvi.inference._start import Start, Waypoints, random_start, waypoints
-from leafletfa_scvi.inference._usage import junction_usage, shared_programs, shared_usage
+from leafletfa_scvi.inference._usage import (
+    composite_weight,
+    junction_usage,
+    shared_programs,
+    shared_usage,
+)
 
 __all__ = [
     "STRENGTHS",
@@ -28,6 +33,7 @@ __all__ = [
     "activity_variance",
     "beta_from_curvature",
     "beta_of_moments",
+    "composite_weight",
     "dirichlet_from_curvature",
     "fit_activities",
     "fit_concentration",

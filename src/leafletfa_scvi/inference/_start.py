@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from leafletfa_scvi.inference._clusters import SoftClusters, WeightedReads
 from leafletfa_scvi.inference._dispersion import cells_of
 from leafletfa_scvi.inference._prior import program_prior
-from leafletfa_scvi.inference._usage import junction_usage, precision
+from leafletfa_scvi.inference._usage import composite_weight, junction_usage, precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,12 +135,10 @@ def _weighted_reads(entries: ObservedEntries, atse: torch.Tensor) -> WeightedRea
     count = (entries.count.float() / entries.total).numpy() * weight
     layout = entries.column.numpy(), entries.indptr.numpy()
     shape = (entries.n_cells, entries.n_junctions)
-    size = torch.bincount(atse)[atse].float().numpy()
-    independence = np.maximum(size - 1.0, 1.0) / size
     return WeightedReads(
         sp.csr_matrix((count, *layout), shape=shape),
         sp.csr_matrix((weight, *layout), shape=shape),
-        independence,
+        composite_weight(atse).numpy(),
     )
 
 

@@ -19,6 +19,16 @@ def precision(total: torch.Tensor) -> torch.Tensor:
     return n / (1.0 + _OVERDISPERSION * (n - 1.0))
 
 
+def composite_weight(atse: torch.Tensor) -> torch.Tensor:
+    """Weight ``(P,)`` of each junction in a composite likelihood, (m - 1) / m for m per ATSE.
+
+    The beta-binomial scores the m junctions of an ATSE as independent although they share their
+    reads: only m - 1 of them are.
+    """
+    size = torch.bincount(atse)[atse].float()
+    return (size - 1.0).clamp(min=1.0) / size
+
+
 def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:
     """Mean PSI of each junction over cells, ``(P,)`` float32 in (0, 1).
 

@@ -1,8 +1,8 @@
-"""State and helpers that the mixins of the model share."""
+"""State of the model, and the cells and junctions it was built on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,18 @@ from leafletfa_scvi._constants import program_names
 from leafletfa_scvi.data import (
     cell_fingerprints,
     check_axes,
+    match_cells,
     reorder_junctions,
     same_layers,
     splicing_data,
+)
+from leafletfa_scvi.model._fit_state import (
+    SavedAttribute,
+    is_codes,
+    is_dict_of,
+    is_fingerprints,
+    is_text,
+    is_whole,
 )
 from leafletfa_scvi.ops import MultinomialEntries, multinomial_entries
 
@@ -28,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class SplicingModelBase(BaseModelClass):
-    """What every part of the model knows; names ending in an underscore are saved with it.
+    """State that all parts of the model read, and the only base of its mixins.
 
     Attributes
     ----------
@@ -37,15 +46,18 @@ class SplicingModelBase(BaseModelClass):
     n_programs
         Number of programs K.
     cell_names_, cell_fingerprints_
-        ``(C,)`` names of the training cells and hashes of their counts.
+        ``(C,)`` names of the training cells, and hashes of their counts.
     junction_names_
-        ``(P,)`` names of the junctions it was built on.
+        ``(P,)`` names of the junctions.
     atse_codes_
         ``(P,)`` ATSE of each junction, 0-based; None without labels.
     frozen_programs_
-        Whether programs are those of a reference and only activities are trained.
+        True for a query, whose programs are those of a reference.
     validation_seed_
-        Seed of the pairs hidden for validation; None before the first are.
+        Seed of the (cell, ATSE) pairs hidden for validation; None if none were hidden yet.
+    waypoints_
+        Positions of ``cells`` among the training cells, their ``scores`` on the components of
+        centered PSI, and ``positions`` of the waypoints; None after another initialization.
     """
 
     module: LeafletFAModule
@@ -53,13 +65,37 @@ class SplicingModelBase(BaseModelClass):
     cell_names_: np.ndarray
     cell_fingerprints_: np.ndarray
     junction_names_: np.ndarray
-    atse_codes_: np.ndarray | None
-    frozen_programs_: bool
-    validation_seed_: int | None
+    atse_codes_: np.ndarray | None = None
+    frozen_programs_: bool = False
+    validation_seed_: int | None = None
+    waypoints_: dict[str, np.ndarray] | None = None
     history_: dict[str, Any] | None
     is_trained_: bool
-    _entries: ObservedEntries | None
-    _layer_digests: LayerDigests
+    init_params_: dict[str, Any]
+    registry_: dict[str, Any]
+
+    # A new attribute is declared above and listed here; it is then saved, checked when loaded,
+    # restored after a failed training, and follows the order and the choice of programs.
+    _saved_attributes: ClassVar[dict[str, SavedAttribute]] = {
+        "cell_names_": SavedAttribute(lambda x, n_cells, _: is_text(x, n_cells)),
+        "cell_fingerprints_": SavedAttribute(lambda x, n_cells, _: is_fingerprints(x, n_cells)),
+        "junction_names_": SavedAttribute(lambda x, _, n_junctions: is_text(x, n_junctions)),
+        "atse_codes_": SavedAttribute(
+            lambda x, _, n_junctions: x is None or is_codes(x, n_junctions, n_junctions)
+        ),
+        "frozen_programs_": SavedAttribute(lambda x, *_: isinstance(x, bool)),
+        "validation_seed_": SavedAttribute(lambda x, *_: x is None or is_whole(x)),
+        "waypoints_": SavedAttribute(
+            lambda x, *_: is_dict_of(x, np.ndarray),
+            lambda x, programs: {**x, "positions": x["positions"][programs]},
+        ),
+        "history_": SavedAttribute(lambda x, *_: is_dict_of(x, pd.DataFrame)),
+        "is_trained_": SavedAttribute(lambda x, *_: isinstance(x, bool)),
+    }
+
+    _model_summary_string: str
+    _entries: ObservedEntries | None = None
+    _layer_digests: LayerDigests = (None, None)
     _gathered: tuple[ObservedEntries, MultinomialEntries] | None = None
 
     @property
@@ -81,33 +117,56 @@ class SplicingModelBase(BaseModelClass):
         return self._setup_args["junction_layer"], self._setup_args["cluster_layer"]
 
     def _read_entries(self, adata: AnnData) -> tuple[ObservedEntries, np.ndarray]:
-        """Entries of any cells as they are now, junctions as in the model; and fingerprints.
+        """Read the entries of any cells, junctions ordered as in the model, and fingerprints.
 
-        They are checked, within the model's ATSEs too, where a query may lack some junctions.
-        Layers that store exactly what the model was built on are not read again.
+        Counts are checked, also within the ATSEs of the model, some of whose junctions a query may
+        lack. Layers that are stored exactly as those the model was built on are not read again.
         """
         check_axes(adata)
-        place = self._junction_places(adata)
-        if place is None and self._holds_training_data(adata):
+        indexer = self._junction_indexer(adata)
+        if indexer is None and self._holds_training_data(adata):
             return self._training_entries(), self.cell_fingerprints_
         codes = self.atse_codes_
-        if codes is not None and place is not None:
-            codes = codes[place]
+        if codes is not None and indexer is not None:
+            codes = codes[indexer]
         entries = splicing_data(
             adata, *self._layers, atse_key=None, fixed_junctions=True, fixed_atses=codes
         )
-        if place is not None:
-            entries = reorder_junctions(entries, place)
+        if indexer is not None:
+            entries = reorder_junctions(entries, indexer)
         return entries, cell_fingerprints(entries)
 
     def _holds_training_data(self, adata: AnnData) -> bool:
-        """Whether the layers of ``adata`` are, byte for byte, those the model was built on."""
+        """Compare the layers of ``adata``, byte for byte, with those the model was built on."""
         if self._entries is None or adata.is_view or adata.n_obs != self._entries.n_cells:
             return False
         return same_layers(adata, self._layers, self._layer_digests)
 
-    def _junction_places(self, adata: AnnData) -> np.ndarray | None:
-        """Position in the model of each junction of ``adata``; None where all are in order.
+    def _match_training_cells(
+        self, adata: AnnData
+    ) -> tuple[np.ndarray, ObservedEntries, np.ndarray]:
+        """Match the cells of ``adata`` to the training cells by their counts, not their names.
+
+        Returns
+        -------
+        Names ``(n,)`` and entries of the cells, and their positions ``(n,)`` among the training
+        cells, -1 for new cells.
+        """
+        entries, prints = self._read_entries(adata)
+        names = adata.obs_names.astype(str).to_numpy()
+        position = match_cells(names, prints, self.cell_names_, self.cell_fingerprints_)
+        return names, entries, position
+
+    def _training_rows(self, adata: AnnData) -> np.ndarray:
+        """Find the row of ``adata`` of each training cell, ``(C,)``; -1 if it is absent."""
+        _, _, position = self._match_training_cells(adata)
+        rows = np.full(len(self.cell_names_), -1)
+        matched = np.flatnonzero(position >= 0)
+        rows[position[matched]] = matched
+        return rows
+
+    def _junction_indexer(self, adata: AnnData) -> np.ndarray | None:
+        """Position in the model of each junction of ``adata``; None if the order is the same.
 
         Raises
         ------
@@ -116,11 +175,11 @@ class SplicingModelBase(BaseModelClass):
         """
         ours, theirs = pd.Index(self.junction_names), adata.var_names.astype(str)
         if len(ours) == len(theirs):
-            place = ours.get_indexer(theirs)
-            if np.array_equal(place, np.arange(len(ours))):
+            indexer = ours.get_indexer(theirs)
+            if np.array_equal(indexer, np.arange(len(ours))):
                 return None
-            if place.min() >= 0 and theirs.is_unique:
-                return place
+            if indexer.min() >= 0 and theirs.is_unique:
+                return indexer
         missing = ours.difference(theirs, sort=False)
         if len(missing) == 0:
             others = theirs.difference(ours, sort=False)
@@ -135,15 +194,15 @@ class SplicingModelBase(BaseModelClass):
         )
 
     def _check_junctions(self, adata: AnnData) -> None:
-        """The junctions of ``adata`` are those of the model, in its order."""
-        if self._junction_places(adata) is not None:
+        """Check that the junctions of ``adata`` are those of the model, in the same order."""
+        if self._junction_indexer(adata) is not None:
             raise ValueError(
-                "The junctions of adata hold the model's in another order: pass "
+                "The junctions of adata are those of the model in a different order: pass "
                 "adata[:, model.junction_names].copy()."
             )
 
     def _training_entries(self) -> ObservedEntries:
-        """Observed entries of the cells the model was built on."""
+        """Return the observed entries of the cells the model was built on."""
         if self._entries is None:
             raise ValueError(
                 "This needs the training data, and the model was loaded without them: "
@@ -175,9 +234,22 @@ class SplicingModelBase(BaseModelClass):
         return gathered
 
     def _require_trained(self) -> None:
+        """Raise an error if the model is not trained."""
         if not self.is_trained_:
             raise RuntimeError("The model is not trained yet: run model.train() first.")
 
+    def _trained_concentration(self) -> torch.Tensor:
+        """Dirichlet concentrations ``(C, K)`` of the training cells, on the CPU."""
+        return self.module.guide.phi().concentration.cpu()
+
+    @torch.no_grad()
+    def _trained_activities(self) -> pd.DataFrame:
+        """Mean activities of the training cells, independent of the current AnnData."""
+        self._require_trained()
+        phi = self._trained_concentration()
+        mean = (phi / phi.sum(1, keepdim=True)).numpy()
+        return pd.DataFrame(mean, self.cell_names_, self.program_names)
+
     def _seed(self) -> int:
-        """A seed from torch's random state, which ``scvi.settings.seed`` sets."""
+        """Draw a seed from torch's random state, which ``scvi.settings.seed`` sets."""
         return int(torch.randint(2**31 - 1, (), device="cpu"))

@@ -1,4 +1,4 @@
-"""Posterior of the activities of cells: looked up where trained on, fitted where new."""
+"""Posterior of the activities of cells: looked up for training cells, fitted for new ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi import inference
-from leafletfa_scvi.data import cell_fingerprints, match_cells
-from leafletfa_scvi.model._widths import WidthsMixin
+from leafletfa_scvi.data import cell_fingerprints
+from leafletfa_scvi.model._variances import activity_variance
 from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from leafletfa_scvi.model._base import SplicingModelBase
     from leafletfa_scvi.ops import MultinomialEntries
 
 Indices = Sequence[int] | Sequence[bool] | np.ndarray | slice | None
@@ -34,15 +35,15 @@ class CellPosterior:
     concentration
         ``(n, K)`` Dirichlet concentrations, on the CPU.
     entries
-        Their observed entries; None where the model holds no data.
-    known
-        ``(n,)`` positions among the training cells, -1 for others.
+        Their observed entries; None if the model holds no data.
+    position
+        ``(n,)`` positions among the training cells, -1 for new cells.
     """
 
     names: np.ndarray
     concentration: torch.Tensor
     entries: ObservedEntries | None
-    known: np.ndarray
+    position: np.ndarray
 
     @property
     def mean(self) -> torch.Tensor:
@@ -50,7 +51,7 @@ class CellPosterior:
         return self.concentration / self.concentration.sum(1, keepdim=True)
 
     def observed(self) -> ObservedEntries:
-        """The observed entries, or an error where there are none to be had."""
+        """Return the observed entries, or raise an error without data."""
         if self.entries is None:
             raise ValueError(
                 "This needs the counts of the cells: pass adata, or load the model with it, "
@@ -59,103 +60,89 @@ class CellPosterior:
         return self.entries
 
 
-class CellsMixin(WidthsMixin):
-    """Activities of any cells, for the other mixins."""
+@torch.no_grad()
+def cell_posterior(
+    model: SplicingModelBase, adata: AnnData | None, indices: Indices
+) -> CellPosterior:
+    """Posterior of the activities of cells, looked up for training cells and fitted for others.
 
-    @torch.no_grad()
-    def _cells(self, adata: AnnData | None, indices: Indices) -> CellPosterior:
-        """Posterior of cells: looked up where they were trained on, fitted where not.
+    Parameters
+    ----------
+    model
+        Trained model.
+    adata
+        Cells; None for the model's own AnnData as it is now, or, if it has none, the training
+        cells.
+    indices
+        Cells of ``adata`` to use; None for all.
+    """
+    model._require_trained()
+    trained = model._trained_concentration()
+    data = model.adata if adata is None else adata
+    if data is None:
+        rows = positions(indices, model.cell_names_)
+        return CellPosterior(model.cell_names_[rows], trained[rows], None, rows)
+    names, entries, position = model._match_training_cells(data)
+    if indices is not None:
+        rows = positions(indices, data.obs_names)
+        names, position = names[rows], position[rows]
+        entries = entries.select(torch.from_numpy(rows))
+    concentration = trained.new_empty(len(names), model.n_programs)
+    is_known = torch.from_numpy(position >= 0)
+    concentration[is_known] = trained[torch.from_numpy(position[position >= 0])]
+    if not bool(is_known.all()):
+        new = (~is_known).nonzero()[:, 0]
+        concentration[new] = fit_new_cells(model, entries.select(new))
+    return CellPosterior(names, concentration, entries, position)
 
-        None is the model's own AnnData as it is now, or the training cells where it has none.
-        """
-        self._require_trained()
-        trained = self._trained_concentration()
-        data = self.adata if adata is None else adata
-        if data is None:
-            known = positions(indices, self.cell_names_)
-            return CellPosterior(self.cell_names_[known], trained[known], None, known)
-        names, entries, known = self._recognise(data)
-        if indices is not None:
-            at = positions(indices, data.obs_names)
-            names, known, entries = names[at], known[at], entries.select(torch.from_numpy(at))
-        concentration = trained.new_empty(len(names), self.n_programs)
-        seen = torch.from_numpy(known >= 0)
-        concentration[seen] = trained[torch.from_numpy(known[known >= 0])]
-        if not bool(seen.all()):
-            new = (~seen).nonzero()[:, 0]
-            concentration[new] = self._fit_new(entries.select(new))
-        return CellPosterior(names, concentration, entries, known)
 
-    def _cell_variance(self, cells: CellPosterior) -> torch.Tensor:
-        """Variances ``(n, K)`` of their activities, looked up or from the curvature."""
-        known = torch.from_numpy(cells.known)
-        variance = self.module.guide.phi_variance.cpu()[known.clamp(min=0)]
-        new = (known < 0).nonzero()[:, 0]
-        if len(new):
-            entries = cells.observed().select(new)
-            variance[new] = self._activity_variance(entries, cells.mean[new])
-        return variance
+def cell_variance(model: SplicingModelBase, cells: CellPosterior) -> torch.Tensor:
+    """Variances ``(n, K)`` of the activities of cells, looked up or from the curvature."""
+    position = torch.from_numpy(cells.position)
+    variance = model.module.guide.phi_variance.cpu()[position.clamp(min=0)]
+    new = (position < 0).nonzero()[:, 0]
+    if len(new):
+        entries = cells.observed().select(new)
+        variance[new] = activity_variance(model, entries, cells.mean[new])
+    return variance
 
-    def _recognise(self, adata: AnnData) -> tuple[np.ndarray, ObservedEntries, np.ndarray]:
-        """Names of the cells of ``adata``, their entries, and positions among training cells.
 
-        Cells are known by their content, whatever their name; -1 for others.
-        """
-        entries, prints = self._read_entries(adata)
-        names = adata.obs_names.astype(str).to_numpy()
-        known = match_cells(names, prints, self.cell_names_, self.cell_fingerprints_)
-        return names, entries, known
+@torch.no_grad()
+def fit_new_cells(
+    model: SplicingModelBase, entries: ObservedEntries | MultinomialEntries, n_steps: int = 150
+) -> torch.Tensor:
+    """Fit Dirichlet concentrations ``(n, K)`` of new cells, programs fixed at their posterior."""
+    module = model.module
+    kappa = module.site_mean("kappa")
+    programs = module.guide.psi()
+    streams = None
+    if isinstance(entries, ObservedEntries):
+        streams = cell_fingerprints(entries)
+    return inference.fit_activities(
+        model._likelihood_entries(entries),
+        programs.mean.detach(),
+        programs.sample,
+        kappa,
+        module.activity_prior().detach(),
+        streams=streams,
+        weight=float(module.model.activity_weight),
+        n_steps=n_steps,
+    )
 
-    def _trained_concentration(self) -> torch.Tensor:
-        """Dirichlet concentrations ``(C, K)`` of the training cells, on the CPU."""
-        return self.module.guide.phi().concentration.cpu()
 
-    @torch.no_grad()
-    def _trained_activities(self) -> pd.DataFrame:
-        """Mean activities of the training cells, whatever the model's AnnData holds now."""
-        self._require_trained()
-        phi = self._trained_concentration()
-        mean = (phi / phi.sum(1, keepdim=True)).numpy()
-        return pd.DataFrame(mean, self.cell_names_, self.program_names)
-
-    def _training_rows(self, adata: AnnData) -> np.ndarray:
-        """Row of ``adata`` that holds each training cell, ``(C,)``; -1 for a cell not there."""
-        _, _, known = self._recognise(adata)
-        rows = np.full(len(self.cell_names_), -1)
-        there = np.flatnonzero(known >= 0)
-        rows[known[there]] = there
-        return rows
-
-    def _fit_new(
-        self, entries: ObservedEntries | MultinomialEntries, n_steps: int = 150
-    ) -> torch.Tensor:
-        """Dirichlet concentrations ``(n, K)`` of new cells, programs fixed at their posterior."""
-        module = self.module
-        kappa = module.site_mean("kappa")
-        programs = module.guide.psi()
-        streams = None
-        if isinstance(entries, ObservedEntries):
-            streams = cell_fingerprints(entries)
-        return inference.fit_activities(
-            self._likelihood_entries(entries),
-            programs.mean.detach(),
-            programs.sample,
-            kappa,
-            module.activity_prior().detach(),
-            streams=streams,
-            weight=float(module.model.activity_weight),
-            n_steps=n_steps,
-        )
+def name_index(names: np.ndarray) -> pd.Index:
+    """Index of names, of the type that pandas gives strings, also if there are none."""
+    return pd.Index(names, dtype=pd.Index(["SP_1"]).dtype)
 
 
 def positions(indices: Indices, names: np.ndarray | pd.Index) -> np.ndarray:
-    """Positions ``(m,)`` int64 chosen from cells by positions, a mask, a slice, or None (all).
+    """Resolve positions, a mask, a slice, or None (all) to positions of cells, ``(m,)`` int64.
 
     Raises
     ------
     IndexError
-        A position is out of range, or a mask has another length or the names of the
-        cells in another order.
+        A position is out of range, or a mask has a different length or the names of the cells
+        in a different order.
     """
     n = len(names)
     if indices is None:
@@ -184,16 +171,16 @@ def positions(indices: Indices, names: np.ndarray | pd.Index) -> np.ndarray:
 
 
 def _check_labels(mask: pd.Series, names: np.ndarray | pd.Index) -> None:
-    """A mask by the names of these cells has their order; other labels do not matter."""
+    """Check that a mask with names of these cells has their order; ignore other labels."""
     if isinstance(mask.index, pd.RangeIndex) or len(mask) != len(names):
         return
     labels = mask.index.astype(str)
-    place = pd.Index(names).astype(str).get_indexer(labels)
-    other = np.flatnonzero((place >= 0) & (place != np.arange(len(names))))
-    if len(other):
-        at = other[0]
+    position = pd.Index(names).astype(str).get_indexer(labels)
+    moved = np.flatnonzero((position >= 0) & (position != np.arange(len(names))))
+    if len(moved):
+        i = moved[0]
         raise IndexError(
-            f"The mask is of cell {labels[at]!r} at position {at}, where the data hold "
-            f"{names[at]!r}: bring it to their order, mask[adata.obs_names], or pass "
-            "mask.to_numpy()."
+            f"Expected the mask to have the order of the cells, found cell {labels[i]!r} at "
+            f"position {i}, where the data hold {names[i]!r}. Reorder it, "
+            "mask[adata.obs_names], or pass mask.to_numpy()."
         )

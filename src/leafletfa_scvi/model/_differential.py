@@ -13,8 +13,8 @@ import torch
 
 from leafletfa_scvi._arguments import check_column, check_inside, check_once, check_whole
 from leafletfa_scvi.data import check_axes
-from leafletfa_scvi.model._cells import Indices, positions
-from leafletfa_scvi.model._posterior import PosteriorMixin
+from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._cells import Indices, cell_posterior, positions
 from leafletfa_scvi.model._training_options import check_share
 from leafletfa_scvi.ops import drawing
 
@@ -27,7 +27,7 @@ _MAX_SEED = 2**63 - 1
 _CARRIED = ("atse_id", "gene_id", "gene_name", "event_type")
 
 
-class DifferentialSplicingMixin(PosteriorMixin):
+class DifferentialSplicingMixin(SplicingModelBase):
     """``differential_splicing`` and ``program_markers`` of the model."""
 
     @torch.no_grad()
@@ -97,7 +97,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
             check_column("groupby", groupby)
         self._require_trained()
         data = self.adata if adata is None else adata
-        cells = self._cells(data, None)
+        cells = cell_posterior(self, data, None)
         pairs = list(_comparisons(data, cells.names, groupby, group1, group2, idx1, idx2))
         members = np.zeros((2 * len(pairs), len(cells.names)), dtype=np.float32)
         for i, (_, _, first, second) in enumerate(pairs):
@@ -165,7 +165,7 @@ class DifferentialSplicingMixin(PosteriorMixin):
         unknown = [name for name in chosen if name not in self.program_names]
         if unknown:
             raise KeyError(f"No program {unknown[0]!r}: the model has {self.program_names}.")
-        prevalence = torch.from_numpy(self.get_program_prevalence().to_numpy())
+        prevalence = self.module.guide.pi().mean.cpu()
         sides = []
         for name in chosen:
             k = self.program_names.index(name)

@@ -26,7 +26,6 @@ from leafletfa_scvi.model._persistence import PersistenceMixin
 from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._prune import PruneMixin
 from leafletfa_scvi.model._query import QueryMixin
-from leafletfa_scvi.model._summary import SummaryMixin
 from leafletfa_scvi.model._training import TrainingMixin
 from leafletfa_scvi.model._training_options import check_positive
 from leafletfa_scvi.module import LeafletFAModule
@@ -53,10 +52,9 @@ _CHECKED: WeakKeyDictionary[AnnDataManager, CheckedContent] = WeakKeyDictionary(
 
 class LeafletFAModel(
     TrainingMixin,
-    SummaryMixin,
+    PosteriorMixin,
     DifferentialSplicingMixin,
     PruneMixin,
-    PosteriorMixin,
     QueryMixin,
     PersistenceMixin,
     InheritedMixin,
@@ -181,7 +179,6 @@ class LeafletFAModel(
             # A model saved without its columns knew one kappa only.
             learned = learned and (is_new or columns is not None)
             dispersion = _DISPERSION if learned else "global"
-        self._entries, self.atse_codes_, self._layer_digests = None, None, (None, None)
         if adata is not None:
             checked = _CHECKED[self._adata_manager]
             self._entries = checked.take(adata)
@@ -204,8 +201,6 @@ class LeafletFAModel(
             columns=torch.as_tensor(columns, device="cpu"),
         )
         self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
-        self.frozen_programs_ = False
-        self.validation_seed_ = None
         self._model_summary_string = (
             f"LeafletFAModel with {self.n_programs} splicing programs, {likelihood} "
             f"likelihood, {n_cells} cells, {n_junctions} junctions"

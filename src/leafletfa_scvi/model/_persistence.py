@@ -16,8 +16,9 @@ from leafletfa_scvi._files import recover, replacing
 from leafletfa_scvi._scvi import SAVE_KEYS, download
 from leafletfa_scvi.data import atse_codes, cell_fingerprints, match_cells, resolve_atse_key
 from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
-from leafletfa_scvi.model._cells import CellsMixin
-from leafletfa_scvi.model._claims import check_claims, check_registry
+from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._check_content import check_content, check_registry
+from leafletfa_scvi.model._fit_state import FitState, is_saved
 from leafletfa_scvi.model._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _BY_CELL = ("phi_log", "phi_variance")
 
 
-class PersistenceMixin(CellsMixin):
+class PersistenceMixin(SplicingModelBase):
     """``save`` and ``load`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     def save(
@@ -94,29 +95,29 @@ class PersistenceMixin(CellsMixin):
                 write_h5ad(self.adata, places[1], **anndata_write_kwargs)
 
     def _content(self) -> ModelContent:
-        """Parameters, and the attributes that scvi-tools saves too: those ending in ``_``."""
-        saved = {name: value for name, value in vars(self).items() if _is_saved(name)}
-        return ModelContent(self.module.state_dict(), self.junction_names_, saved)
+        """Collect the content of the file: parameters, junction names and saved attributes."""
+        state = FitState.of(self)
+        return ModelContent(state.parameters, self.junction_names_, state.attributes)
 
     def _check_own_data(self) -> None:
-        """The model's AnnData holds the cells and junctions that it was built on, in order."""
+        """Check that the model's AnnData holds the cells and junctions it was built on."""
         try:
             self._check_junctions(self.adata)
-            _, _, known = self._recognise(self.adata)
+            _, _, position = self._match_training_cells(self.adata)
         except (KeyError, ValueError) as error:
             raise ValueError(f"{_NOT_ITS_DATA} {error.args[0]}") from error
-        if len(known) != len(self.cell_names_):
+        if len(position) != len(self.cell_names_):
             raise ValueError(
-                f"{_NOT_ITS_DATA} It holds {len(known)} cells, {len(self.cell_names_)} then."
+                f"{_NOT_ITS_DATA} It holds {len(position)} cells, {len(self.cell_names_)} then."
             )
-        other = np.flatnonzero(known != np.arange(len(known)))
-        if len(other):
-            name = self.adata.obs_names[other[0]]
-            raise ValueError(f"{_NOT_ITS_DATA} Cell {name!r} has other counts or another place.")
+        changed = np.flatnonzero(position != np.arange(len(position)))
+        if len(changed):
+            name = self.adata.obs_names[changed[0]]
+            raise ValueError(f"{_NOT_ITS_DATA} Cell {name!r} has other counts or was moved.")
         self._check_own_labels()
 
     def _check_own_labels(self) -> None:
-        """The model's AnnData labels the ATSEs as then; the default column may be gone."""
+        """Check that ATSE labels have not changed; the default column may have been removed."""
         try:
             key = resolve_atse_key(self.adata, self._setup_args["atse_key"])
             codes = None if key is None else atse_codes(self.adata, key)[0]
@@ -124,15 +125,14 @@ class PersistenceMixin(CellsMixin):
             raise ValueError(f"{_NOT_ITS_DATA} {error.args[0]}") from error
         if codes is None:
             return
-        then = self.atse_codes_
-        if then is None:
-            raise ValueError(f"{_NOT_ITS_DATA} It had no labels of ATSEs in adata.var[{key!r}].")
-        other = np.flatnonzero(codes != then)
-        if len(other):
-            name = self.junction_names[other[0]]
+        if self.atse_codes_ is None:
+            raise ValueError(f"{_NOT_ITS_DATA} It had no ATSE labels in adata.var[{key!r}].")
+        changed = np.flatnonzero(codes != self.atse_codes_)
+        if len(changed):
+            name = self.junction_names[changed[0]]
             raise ValueError(
-                f"{_NOT_ITS_DATA} The labels of ATSEs in adata.var[{key!r}] are others, first at "
-                f"junction {name!r}."
+                f"{_NOT_ITS_DATA} The ATSE labels in adata.var[{key!r}] differ, first at junction "
+                f"{name!r}."
             )
 
     @classmethod
@@ -206,11 +206,11 @@ class PersistenceMixin(CellsMixin):
             model._check_junctions(model.adata)
             names = model.adata.obs_names.astype(str).to_numpy()
             prints = cell_fingerprints(model._training_entries())
-            known = match_cells(names, prints, model.cell_names_, model.cell_fingerprints_)
-            other = np.flatnonzero(known != np.arange(len(names)))
-            if len(other):
-                at = int(other[0])
-                raise ValueError(_OTHER_CELLS.format(found=f"cell {names[at]!r} at position {at}"))
+            position = match_cells(names, prints, model.cell_names_, model.cell_fingerprints_)
+            moved = np.flatnonzero(position != np.arange(len(names)))
+            if len(moved):
+                i = int(moved[0])
+                raise ValueError(_OTHER_CELLS.format(found=f"cell {names[i]!r} at position {i}"))
         if model.frozen_programs_:
             model._freeze_programs()
         return model
@@ -219,12 +219,12 @@ class PersistenceMixin(CellsMixin):
     def _from_content(
         cls, content: ModelContent, file: Path, adata: AnnData | None
     ) -> LeafletFAModel:
-        """Model with the parameters and attributes that were saved."""
+        """Build a model with the parameters and attributes of a file."""
         attributes = dict(content.attributes)
         registry, init = attributes.pop("registry_"), attributes.pop("init_params_")
         no_model = f"{file} is not a saved {cls.__name__}: "
-        check_claims(file, content, cls.__name__)
-        unknown = [name for name in attributes if not _is_saved(name) or _is_code(cls, name)]
+        check_content(file, content, cls.__name__)
+        unknown = [name for name in attributes if not is_saved(name) or _is_code(cls, name)]
         if unknown:
             raise ValueError(f"{no_model}found attribute {unknown[0]!r}.")
         if adata is not None:
@@ -233,25 +233,23 @@ class PersistenceMixin(CellsMixin):
             model = cls(adata, registry=registry, **init["non_kwargs"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{no_model}its arguments do not build one ({error}).") from error
-        own, saved = model.module.state_dict(), content.state
-        if own.keys() != saved.keys():
-            name = min(own.keys() ^ saved.keys())
-            raise ValueError(f"{no_model}parameter {name!r} is there in one of them only.")
-        other = [name for name in own if own[name].shape != saved[name].shape]
-        if adata is not None and any(name.endswith(_BY_CELL) for name in other):
+        built, saved = model.module.state_dict(), content.state
+        if built.keys() != saved.keys():
+            name = min(built.keys() ^ saved.keys())
+            where = "only in the model" if name in built else "only in the file"
+            raise ValueError(f"{no_model}parameter {name!r} is {where}.")
+        wrong = [name for name in built if built[name].shape != saved[name].shape]
+        if adata is not None and any(name.endswith(_BY_CELL) for name in wrong):
             raise ValueError(_OTHER_CELLS.format(found="another number of cells"))
-        if other:
+        if wrong:
             raise ValueError(
-                f"{no_model}parameter {other[0]!r} has the shape {tuple(saved[other[0]].shape)}, "
-                f"expected {tuple(own[other[0]].shape)}."
+                f"{no_model}parameter {wrong[0]!r} has the shape {tuple(saved[wrong[0]].shape)}, "
+                f"expected {tuple(built[wrong[0]].shape)}."
             )
-        other = [name for name in own if own[name].dtype != saved[name].dtype]
-        if other:
-            raise ValueError(f"{no_model}parameter {other[0]!r} holds {saved[other[0]].dtype}.")
-        model.module.load_state_dict(saved)
-        model.init_params_ = init
-        for name, value in attributes.items():
-            setattr(model, name, value)
+        wrong = [name for name in built if built[name].dtype != saved[name].dtype]
+        if wrong:
+            raise ValueError(f"{no_model}parameter {wrong[0]!r} holds {saved[wrong[0]].dtype}.")
+        FitState(saved, {**attributes, "init_params_": init}).restore(model)
         return model
 
     @staticmethod
@@ -299,13 +297,8 @@ class PersistenceMixin(CellsMixin):
         )
 
 
-def _is_saved(name: str) -> bool:
-    """Whether an attribute is saved with a model, by its name."""
-    return name.endswith("_") and not name.startswith("_")
-
-
 def _is_code(cls: type, name: str) -> bool:
-    """Whether a class has a method or a property of this name."""
+    """Return True if a class has a method or a property of this name."""
     member = getattr(cls, name, None)
     return callable(member) or isinstance(member, property)
 

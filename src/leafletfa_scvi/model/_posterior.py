@@ -1,46 +1,49 @@
-"""Programs, activities and expected PSI from the posterior."""
+"""Programs, activities, expected PSI and global parameters from the posterior."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 import torch
 
-from leafletfa_scvi import inference, ops
-from leafletfa_scvi._arguments import check_inside
-from leafletfa_scvi.model._cells import CellPosterior, CellsMixin, Indices
+from leafletfa_scvi import ops
+from leafletfa_scvi._arguments import check_whole
+from leafletfa_scvi.data import cell_loader
+from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._cells import Indices, cell_posterior, name_index
+from leafletfa_scvi.model._expected import expected_observed, expected_splicing
+from leafletfa_scvi.model._export import export_posterior
+from leafletfa_scvi.model._intervals import (
+    CredibleInterval,
+    credible_intervals,
+    posterior_summary,
+)
+from leafletfa_scvi.module import ClosedFormELBO, pyro_alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import scipy.sparse as sp
     from anndata import AnnData
 
-_LEAST = 0.1
 
-
-class CredibleInterval(NamedTuple):
-    """Lower and upper ends of equal-tailed credible intervals, as DataFrames of one shape."""
-
-    lower: pd.DataFrame
-    upper: pd.DataFrame
-
-
-class PosteriorMixin(CellsMixin):
-    """Means and intervals of :class:`~leafletfa_scvi.LeafletFAModel`."""
+class PosteriorMixin(SplicingModelBase):
+    """Results of a trained :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     @torch.no_grad()
     def get_splicing_programs(self) -> pd.DataFrame:
-        """Posterior mean of the programs psi, PSI of each junction under each program.
+        """Posterior mean of the programs psi, the PSI of each junction under each program.
 
         Returns
         -------
-        Junctions x programs (P x K), values in (0, 1), columns ``SP_1`` .. by prevalence.
+        Junctions x programs (P x K), values in (0, 1); columns ``SP_1``, ``SP_2``, ..., ordered by
+        prevalence.
         """
         self._require_trained()
-        return self._programs_frame(self.module.programs())
+        psi = self.module.programs().cpu().numpy()
+        return pd.DataFrame(psi, self.junction_names, self.program_names)
 
     def get_cell_activities(
         self, adata: AnnData | None = None, indices: Indices = None
@@ -50,41 +53,46 @@ class PosteriorMixin(CellsMixin):
         Parameters
         ----------
         adata
-            Cells to describe, with the junctions of the model in any order; None for the model's
-            own AnnData, or, where it was loaded without, the cells it was trained on. What counts
-            is what ``adata`` holds now, its own AnnData included: a cell with the counts of a
-            training cell is that cell, whatever its name; any other cell is fitted, programs
-            fixed, and never given another cell's activities. On the CPU these do not depend on the
-            order of cells and junctions, or on what other cells there are, but for rounding.
-            Nothing is written to ``adata``.
+            Cells, with the junctions of the model in any order. If None, the AnnData of the model,
+            or the training cells if it was loaded without data. Cells are recognized by their
+            current counts: a cell with the counts of a training cell is that cell, whatever its
+            name; any other cell is fitted with the programs fixed. On the CPU the activities of a
+            new cell depend, up to rounding, neither on the order of cells and junctions nor on
+            other cells. Nothing is written to ``adata``.
         indices
-            Cells of ``adata`` to use, by position or as a mask; None for all. A mask by names
-            of cells (a Series) must have the order of ``adata``.
+            Positions or a mask of the cells of ``adata`` to use; None for all. A mask by names of
+            cells (a Series) must have the order of ``adata``.
 
         Returns
         -------
-        Cells x programs (C x K), rows sum to 1. Cells without any observed entry have the prior
-        mean, the prevalence.
+        Cells x programs (C x K), rows sum to 1. Cells without observed entries have the prior
+        mean, which is the prevalence.
 
         Raises
         ------
         ValueError
-            The junctions of ``adata`` are not those of the model, or its data break the contract.
-            Within an ATSE of the model, junctions with total 0 count as not observed in the cell;
-            the others must have the same total there and share its reads.
+            The junctions of ``adata`` are not those of the model, or the data are invalid. Within
+            a cell and an ATSE of the model, junctions with total 0 count as not observed; all
+            others must have the same total and share its reads.
         """
-        cells = self._cells(adata, indices)
-        return pd.DataFrame(cells.mean.numpy(), _labels(cells.names), self.program_names)
+        cells = cell_posterior(self, adata, indices)
+        return pd.DataFrame(cells.mean.numpy(), name_index(cells.names), self.program_names)
 
     def get_latent_representation(
         self, adata: AnnData | None = None, indices: Indices = None
     ) -> np.ndarray:
-        """Activities as an array, ``(C, K)``; see :meth:`get_cell_activities`."""
-        return self._cells(adata, indices).mean.numpy()
+        """Posterior mean of the activities as an array, ``(C, K)``.
+
+        Parameters
+        ----------
+        adata, indices
+            As in :meth:`get_cell_activities`.
+        """
+        return cell_posterior(self, adata, indices).mean.numpy()
 
     @torch.no_grad()
     def get_program_prevalence(self) -> pd.Series:
-        """Posterior mean of the prevalence pi, ``(K,)``, falling; sums to 1."""
+        """Posterior mean of the prevalence pi, ``(K,)``, in descending order; sums to 1."""
         self._require_trained()
         pi = self.module.guide.pi().mean.cpu().numpy()
         return pd.Series(pi, self.program_names, name="prevalence")
@@ -93,7 +101,7 @@ class PosteriorMixin(CellsMixin):
     def get_concentrations(self) -> pd.Series:
         """Posterior mean of the concentration kappa of each junction, ``(P,)`` by junction name.
 
-        A kappa that all junctions share is repeated; it is infinity for the binomial.
+        A kappa common to all junctions is repeated; it is infinite for the binomial.
         """
         self._require_trained()
         kappa = self.module.junction_concentration()
@@ -103,7 +111,6 @@ class PosteriorMixin(CellsMixin):
             np.broadcast_to(values, n_junctions).copy(), self.junction_names, name="concentration"
         )
 
-    @torch.no_grad()
     def get_credible_intervals(
         self,
         parameter: str,
@@ -111,49 +118,26 @@ class PosteriorMixin(CellsMixin):
         adata: AnnData | None = None,
         indices: Indices = None,
     ) -> CredibleInterval:
-        """Equal-tailed credible intervals of programs or activities, one entry at a time.
+        """Marginal equal-tailed credible intervals of programs or activities.
 
-        Ends are quantiles of a Beta distribution with the posterior mean, and the larger of two
-        variances: that of the mean-field posterior, which takes the programs of a junction (the
+        The ends are quantiles of a Beta distribution with the posterior mean and the larger of two
+        variances: that of the mean-field posterior, which treats the programs of a junction (the
         activities of a cell) as independent, and that of a Laplace approximation, which does not.
-        Where junctions share the reads of an ATSE and are scored as independent, evidence about
-        activities is weighted by (m - 1) / m in an ATSE of m junctions. Intervals of activities
-        within two standard deviations of 0 begin at 0. See the user guide for how often they
-        cover the truth.
+        If the junctions of an ATSE share its reads but are scored as independent, information
+        about activities is weighted by (m - 1) / m in an ATSE of m junctions. Intervals of
+        activities within two standard deviations of 0 begin at 0. See the user guide for their
+        coverage.
 
         Parameters
         ----------
         parameter
             ``"psi"`` (P x K) or ``"phi"`` (C x K).
         level
-            Probability inside, in (0, 1).
+            Probability of the interval, in (0, 1).
         adata, indices
-            Cells, for ``"phi"``, as in :meth:`get_cell_activities`.
+            Cells for ``"phi"``, as in :meth:`get_cell_activities`.
         """
-        from scipy.stats import beta
-
-        self._require_trained()
-        level = check_inside("level", level)
-        if parameter == "psi":
-            index, guide = self.junction_names, self.module.guide
-            given = *guide.psi_marginal(), guide.psi_variance
-            a, b = _widened(*(x[: len(index)].cpu() for x in given))
-        elif parameter == "phi":
-            cells = self._cells(adata, indices)
-            a, index = cells.concentration, _labels(cells.names)
-            a, b = _widened(a, a.sum(1, keepdim=True) - a, self._cell_variance(cells))
-            if self.n_programs == 1:
-                ones = pd.DataFrame(np.ones(a.shape), index, self.program_names)
-                return CredibleInterval(ones, ones.copy())
-        else:
-            raise ValueError(f"Expected parameter 'psi' or 'phi', found {parameter!r}.")
-        at, rest, tail = a.numpy(), b.numpy(), (1.0 - level) / 2.0
-        certain = rest == 0.0  # to be 1
-        lower, upper = (np.where(certain, 1.0, beta.ppf(q, at, rest)) for q in (tail, 1.0 - tail))
-        if parameter == "phi":
-            lower[_near_zero(at, rest)] = 0.0
-        frames = (pd.DataFrame(end, index, self.program_names) for end in (lower, upper))
-        return CredibleInterval(*frames)
+        return credible_intervals(self, parameter, level, adata, indices)
 
     @torch.no_grad()
     def get_normalized_splicing(
@@ -166,27 +150,28 @@ class PosteriorMixin(CellsMixin):
         observed_only: bool = False,
         return_numpy: bool = False,
     ) -> pd.DataFrame | np.ndarray | sp.csr_matrix:
-        """Expected PSI of cells, phi psi, where reads were observed and where not (imputation).
+        """Expected PSI of cells, phi psi, of observed and unobserved junctions (imputation).
 
         Parameters
         ----------
         adata, indices
             Cells, as in :meth:`get_cell_activities`.
         junction_list
-            Names of junctions; None for all. The result is dense: choose cells or junctions where
-            all of them would not fit.
+            Names of junctions; None for all. The result is dense: select cells or junctions if it
+            would not fit in memory.
         shrink
-            Combine with the cell's own reads: (kappa p + y) / (kappa + n), with the kappa of the
-            junction or ATSE where there are many. The binomial, whose kappa is infinite, gives p.
+            Combine the expectation p with the cell's own reads, (kappa p + y) / (kappa + n), where
+            kappa is that of the junction or ATSE if there are several. The binomial, whose kappa
+            is infinite, gives p.
         observed_only
-            A CSR matrix of the observed entries instead of a dense table.
+            Return a CSR matrix of the observed entries instead of a dense table.
         return_numpy
-            An array instead of a DataFrame.
+            Return an array instead of a DataFrame.
 
         Returns
         -------
-        Cells x junctions, values in [0, 1]; junctions as in ``junction_list``, or as they stand in
-        the AnnData, so that the result can be stored as a layer of it.
+        Cells x junctions, values in [0, 1]; junctions are ordered as in ``junction_list``, or as
+        in the AnnData, so that the result can be stored as one of its layers.
 
         Raises
         ------
@@ -194,54 +179,27 @@ class PosteriorMixin(CellsMixin):
             A name in ``junction_list`` is not a junction of the model.
         """
         data = self.adata if adata is None else adata
-        cells = self._cells(data, indices)
-        place = None if data is None else self._junction_places(data)
-        in_order = junction_list is None and place is None
-        if junction_list is None and place is not None:
-            columns = place
+        cells = cell_posterior(self, data, indices)
+        indexer = None if data is None else self._junction_indexer(data)
+        in_order = junction_list is None and indexer is None
+        if junction_list is None and indexer is not None:
+            columns = indexer
         else:
             columns = self._junction_positions(junction_list)
-        psi = self.module.programs().cpu()
-        strength = None
+        psi, kappa = self.module.programs().cpu(), None
         if shrink and self.module.site_mean("kappa") is not None:
-            strength = self.get_concentrations().to_numpy(np.float32)
+            kappa = self.get_concentrations().to_numpy(np.float32)
         if observed_only:
-            matrix = self._expected_observed(cells, psi, strength)
+            matrix = expected_observed(cells, psi, kappa)
             if not in_order:
                 matrix = matrix[:, columns]
                 matrix.sort_indices()
             return matrix
-        chosen, place_of = np.unique(columns, return_inverse=True)
-        expected = (cells.mean @ psi[chosen].T).numpy()
-        if strength is not None:
-            entries = cells.observed()
-            place = np.full(entries.n_junctions, -1)
-            place[chosen] = np.arange(len(chosen))
-            at = place[entries.column.numpy()]
-            rows, keep = entries.rows().numpy()[at >= 0], at >= 0
-            y, n = entries.count.numpy()[keep], entries.total.numpy()[keep]
-            p, kappa = expected[rows, at[keep]], strength[entries.column.numpy()[keep]]
-            expected[rows, at[keep]] = (kappa * p + y) / (kappa + n)
-        if not in_order:
-            expected = expected[:, place_of]
+        expected = expected_splicing(cells, psi, columns, kappa)
         if return_numpy:
             return expected
-        return pd.DataFrame(expected, _labels(cells.names), _labels(self.junction_names[columns]))
-
-    def _expected_observed(
-        self, cells: CellPosterior, psi: torch.Tensor, concentrations: np.ndarray | None
-    ) -> sp.csr_matrix:
-        entries, phi = cells.observed(), cells.mean
-        values = np.empty(entries.n_entries, dtype=np.float32)
-        for rows, block in entries.blocks(1 << 20):
-            p = (phi[rows][block.rows()] * psi[block.column.long()]).sum(1)
-            if concentrations is not None:
-                kappa = torch.from_numpy(concentrations)[block.column.long()]
-                p = (kappa * p + block.count) / (kappa + block.total)
-            first = int(entries.indptr[rows.start])
-            values[first : first + block.n_entries] = p.numpy()
-        layout = (values, entries.column.numpy(), entries.indptr.numpy())
-        return sp.csr_matrix(layout, shape=(entries.n_cells, entries.n_junctions))
+        junctions = name_index(self.junction_names[columns])
+        return pd.DataFrame(expected, name_index(cells.names), junctions)
 
     @torch.no_grad()
     def get_log_likelihood(
@@ -256,59 +214,103 @@ class PosteriorMixin(CellsMixin):
 
         Returns
         -------
-        One value per cell, in nats, with the binomial (multinomial) coefficients; its sum is the
-        data's. Likelihoods of different kinds do not compare: the Dirichlet-multinomial counts
-        each read once, the others once for each junction of its ATSE.
+        One value per cell, in nats, including binomial (multinomial) coefficients; the sum is the
+        log-likelihood of the data. Values of different likelihoods are not comparable: the
+        Dirichlet-multinomial counts each read once, the others once per junction of its ATSE.
         """
-        cells = self._cells(adata, indices)
+        cells = cell_posterior(self, adata, indices)
         psi, kappa = self.module.guide.psi().mean.cpu(), self.module.site_mean("kappa")
         kappa = None if kappa is None else kappa.cpu()
         entries = self._likelihood_entries(cells.observed())
         value = ops.log_likelihood(entries, cells.mean, psi, kappa)
-        return pd.Series(value.double().numpy(), _labels(cells.names), name="log_likelihood")
+        return pd.Series(value.double().numpy(), name_index(cells.names), name="log_likelihood")
 
-    def _programs_frame(self, values: torch.Tensor) -> pd.DataFrame:
-        return pd.DataFrame(values.cpu().numpy(), self.junction_names, self.program_names)
+    @torch.no_grad()
+    def get_elbo(self, n_particles: int = 10, batch_size: int | None = None) -> float:
+        """Evidence lower bound of the training data, in nats, averaged over draws.
+
+        The training data are the counts the model was built on, even if its AnnData has changed.
+        Each junction counts the reads it shares with others of its ATSE in full, although training
+        gives them a lower weight for activities; see the user guide.
+
+        Parameters
+        ----------
+        n_particles
+            Number of draws from the guide.
+        batch_size
+            Number of cells in a minibatch; each is scaled to all cells and weighted by its size,
+            so that the expectation is the same. If None, all cells are one batch.
+        """
+        self._require_trained()
+        check_whole("n_particles", n_particles, 1)
+        if batch_size is not None:
+            batch_size = check_whole("batch_size", batch_size, 1)
+        entries = self._training_entries()
+        loss = ClosedFormELBO(num_particles=n_particles)
+        module, total = self.module, 0.0
+        with pyro_alone():
+            for batch in cell_loader(self._likelihood_entries(entries), batch_size):
+                cells = batch["cells"].to(module.device)
+                part = batch["entries"].to(module.device)
+                value = loss.loss(module.model, module.guide, cells, part)
+                total -= value * len(cells) / entries.n_cells
+        return float(total)
+
+    def posterior_summary(self, level: float = 0.9) -> pd.DataFrame:
+        """Posterior of the global parameters.
+
+        Parameters
+        ----------
+        level
+            Probability of the equal-tailed interval, in (0, 1).
+
+        Returns
+        -------
+        One row per parameter (kappa, delta, alpha_pi, a_shape, ..., pi of each program; a and b of
+        the global prior; ``strength[c]``, the fraction of ATSEs with concentration c, of the
+        mixture; kappa_median and kappa_spread, the standard deviation of log kappa, if each
+        junction has its own kappa), columns ``mean``, ``sd``, ``lower``, ``upper``. Fixed
+        parameters have ``sd`` 0; the binomial has no kappa.
+        """
+        return posterior_summary(self, level)
+
+    @torch.no_grad()
+    def export_posterior(self, adata: AnnData | None = None, *, overwrite: bool = False) -> None:
+        """Write the results to an AnnData, which no other method changes.
+
+        ``obsm["X_PHI"]`` (C x K) activities, ``varm["psi_learned"]`` (P x K) programs,
+        ``obs["SP_1"]`` .. activities by name, and ``uns["leafletfa"]`` with prevalence (``pi``),
+        ``kappa`` (a number, or ``(P,)`` with ``dispersion="junction"``), ``delta``, options,
+        ``elbo_history`` and ``version``. Everything is computed before anything is written.
+
+        Parameters
+        ----------
+        adata
+            AnnData to write to, with the junctions of the model in any order and any cells, whose
+            activities are those of their current counts. If None, that of the model.
+        overwrite
+            Replace columns and slots of these names that no earlier export wrote.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        ValueError
+            The model was loaded without data, or a column or slot of these names was not written
+            by an earlier export.
+        """
+        export_posterior(self, adata, overwrite)
 
     def _junction_positions(self, junction_list: Sequence[str] | None) -> np.ndarray:
+        """Find the positions of junctions in the model by name; None for all."""
         if junction_list is None:
             return np.arange(len(self.junction_names))
-        wanted = [junction_list] if isinstance(junction_list, str) else list(junction_list)
-        positions = pd.Index(self.junction_names).get_indexer(wanted)
-        missing = [name for name, at in zip(wanted, positions, strict=True) if at < 0]
+        names = [junction_list] if isinstance(junction_list, str) else list(junction_list)
+        positions = pd.Index(self.junction_names).get_indexer(names)
+        missing = [name for name, i in zip(names, positions, strict=True) if i < 0]
         if missing:
             raise KeyError(
-                f"{len(missing)} of {len(wanted)} junctions are not in the model, "
+                f"{len(missing)} of {len(names)} junctions are not in the model, "
                 f"the first of them {missing[0]!r}."
             )
         return positions
-
-
-def _widened(
-    a: torch.Tensor, b: torch.Tensor, variance: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Beta(a, b) with at least the given variance and the same mean; b = 0 stays.
-
-    Neither parameter falls below 0.1 for that: a distribution with nearly all of its mass
-    at 0 or 1 would have intervals that leave its mean out.
-    """
-    a, b = a.double(), b.double()
-    total = a + b
-    mean = a / total
-    own = mean * (1.0 - mean) / (total + 1.0)
-    wide = inference.beta_of_moments(mean, torch.maximum(own, variance.double()))
-    size = torch.maximum(wide[0] + wide[1], _LEAST / mean.clamp(min=1e-12))
-    size = torch.maximum(size, _LEAST / (1.0 - mean).clamp(min=1e-12))
-    size = torch.minimum(size, total)
-    return torch.where(b == 0.0, a, size * mean), torch.where(b == 0.0, b, size * (1.0 - mean))
-
-
-def _labels(names: np.ndarray) -> pd.Index:
-    """Names as an index of the type that pandas gives strings, also where there are none."""
-    return pd.Index(names, dtype=pd.Index(["SP_1"]).dtype)
-
-
-def _near_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Where the mean of Beta(a, b) is less than two standard deviations."""
-    mean = a / (a + b)
-    return mean < 4.0 * (1.0 - mean) / (a + b + 1.0)

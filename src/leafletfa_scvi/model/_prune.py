@@ -1,4 +1,4 @@
-"""Dropping programs that hardly any cell uses."""
+"""Dropping of programs that hardly any cell uses."""
 
 from __future__ import annotations
 
@@ -10,55 +10,50 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leafletfa_scvi.model._posterior import PosteriorMixin
+from leafletfa_scvi.model import _fit_state
+from leafletfa_scvi.model._base import SplicingModelBase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
-
 log = logging.getLogger(__name__)
 
 
-class PruneMixin(PosteriorMixin):
+class PruneMixin(SplicingModelBase):
     """``prune`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
-
-    init_params_: dict[str, Any]
-    _model_summary_string: str
-    waypoints_: dict[str, np.ndarray] | None
 
     @torch.no_grad()
     def prune(self, threshold: float = 0.01) -> list[str]:
         """Drop the programs that cells hardly use, in place.
 
-        Use is the mean activity over the cells of the model. Prevalence would not do: it is a
-        parameter of the activities' prior, which cells without a program tell little about, so
-        that of an unused program stays well above 0.
+        The criterion is the mean activity over the training cells, not the prevalence: that is a
+        parameter of the prior of activities, about which cells without a program say little, so
+        that it stays well above 0 for an unused program.
 
-        Programs that stay keep their order and their PSI and are named ``SP_1`` .. anew;
-        activities and prevalence are renormalised. That is exact for the posterior: where phi is
-        Dirichlet(g), the parts that stay, divided by their sum, are Dirichlet of the same g of
-        these parts. Other parameters stay as they are. :meth:`train` goes on from there, which
-        cells that used a dropped program need most, and :meth:`export_posterior` is to be
-        repeated.
+        The remaining programs keep their order and PSI and are renamed ``SP_1``, ``SP_2``, ...;
+        activities and prevalence are renormalized. For the posterior this is exact: if phi is
+        Dirichlet(g), the remaining parts divided by their sum are Dirichlet with the g of these
+        parts. Other parameters are unchanged. Call :meth:`train` to continue from the pruned
+        model, which matters most for cells that used a dropped program, and then
+        :meth:`export_posterior` again.
 
-        A program of a rare cell type is rare as well. A warning says where a dropped program was
-        the main one of a cell.
+        A program of a rare cell type has a low mean activity, too. A warning is given if a dropped
+        program was the main one of some cells.
 
         Parameters
         ----------
         threshold
-            Least mean activity to stay, in [0, 1).
+            Programs with a mean activity below this are dropped; in [0, 1).
 
         Returns
         -------
         list of str
-            Names that the dropped programs had; empty where nothing was dropped.
+            Former names of the dropped programs; empty if none was dropped.
 
         Raises
         ------
         ValueError
-            ``threshold`` is out of range, or no program would stay.
+            ``threshold`` is out of range, or no program would remain.
         RuntimeError
             The model is not trained, or its programs are those of a reference.
         """
@@ -78,34 +73,32 @@ class PruneMixin(PosteriorMixin):
             return []
         if not bool(keep.any()):
             raise ValueError(
-                f"No program would stay: the largest mean activity is {float(use.max()):.3g}, "
-                f"below threshold={threshold}."
+                f"No program would remain: the largest mean activity is {float(use.max()):.3g}, "
+                f"below threshold={threshold}. Use a lower threshold."
             )
-        leads = torch.bincount(activities.argmax(1), minlength=self.n_programs).tolist()
+        n_main = torch.bincount(activities.argmax(1), minlength=self.n_programs).tolist()
         kept = keep.nonzero()[:, 0]
-        # Built as for loading without data, so that every option and size agrees with that.
+        # Built as when loading without data, so that options and shapes agree with those of load.
         init = {**self.init_params_["non_kwargs"], "n_programs": len(kept)}
         smaller = type(self)(None, registry=self.registry_, **init)
         state = select_programs(self.module.state_dict(), smaller.module.state_dict(), kept)
         smaller.module.load_state_dict(state)
         smaller.module.to(self.module.device).train(self.module.training)
 
-        gone = (~keep).nonzero()[:, 0].tolist()
+        positions = (~keep).nonzero()[:, 0].tolist()
         names = self.program_names
-        dropped = [names[k] for k in gone]
+        dropped = [names[k] for k in positions]
         self.module = smaller.module
         self.n_programs = smaller.n_programs
         self.init_params_ = smaller.init_params_
         self._model_summary_string = smaller._model_summary_string
-        if self.waypoints_ is not None:
-            positions = self.waypoints_["positions"][kept.cpu().numpy()]
-            self.waypoints_ = {**self.waypoints_, "positions": positions}
-        log.info("Dropped %s; %d programs stay.", ", ".join(dropped), self.n_programs)
-        main = [f"{names[k]} of {leads[k]} cells" for k in gone if leads[k]]
+        _fit_state.select_programs(self, kept.cpu().numpy())
+        log.info("Dropped %s; %d programs remain.", ", ".join(dropped), self.n_programs)
+        main = [f"{names[k]} of {n_main[k]} cells" for k in positions if n_main[k]]
         if main:
             warnings.warn(
-                f"Dropped programs were the main ones of some cells ({', '.join(main)}). Train "
-                "again, so that these cells are described by the programs that stay.",
+                f"Dropped programs were the main ones of some cells ({', '.join(main)}). Call "
+                "train() again to describe these cells by the remaining programs.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -115,27 +108,28 @@ class PruneMixin(PosteriorMixin):
 def select_programs(
     state: Mapping[str, torch.Tensor], smaller: Mapping[str, torch.Tensor], kept: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """State of a module with only some of its programs.
+    """Select programs in the state of a module.
 
     Parameters
     ----------
     state
         State of a module with K programs.
     smaller
-        State of one that differs in its number of programs alone. Axes whose sizes differ between
-        the two are those of programs, whatever the parameter is called.
+        State of a module that differs only in its number of programs. Axes whose sizes differ
+        between the two are those of programs, whatever the parameter is called.
     kept
-        ``(len(kept),)`` positions of the programs that stay.
+        Positions of the remaining programs.
     """
-    chosen: dict[str, Any] = {}
+    selected: dict[str, torch.Tensor] = {}
     for name, value in state.items():
         axes = zip(value.shape, smaller[name].shape, strict=True)
-        for axis, (many, few) in enumerate(axes):
-            if many != few:
+        for axis, (size, smaller_size) in enumerate(axes):
+            if size != smaller_size:
                 value = value.index_select(axis, kept.to(value.device))
-        chosen[name] = value.clone()
-    return chosen
+        selected[name] = value.clone()
+    return selected
 
 
 def _is_number(value: Any) -> bool:
+    """Return True for a real number that is not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool)

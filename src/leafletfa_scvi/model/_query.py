@@ -1,4 +1,4 @@
-"""New cells on the programs of a trained model."""
+"""Queries: models of new cells on the programs of a trained model."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
 
 from leafletfa_scvi.data import CheckedContent, align_junctions, check_axes
-from leafletfa_scvi.model._cells import CellsMixin
+from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._training_options import training_device
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi.model._model import LeafletFAModel
-    from leafletfa_scvi.ops import ObservedEntries
 
 _BY_CELL = ("phi_log", "phi_variance")
 
 
-class QueryMixin(CellsMixin):
-    """``load_query_data`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
+class QueryMixin(SplicingModelBase):
+    """Queries of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     @classmethod
     def load_query_data(
@@ -35,33 +33,33 @@ class QueryMixin(CellsMixin):
         device: int | str = "auto",
         trust: bool = False,
     ) -> LeafletFAModel:
-        """Model of new cells whose programs and global parameters are those of a reference.
+        """Create a model of new cells with the programs and global parameters of a reference.
 
-        ``train()`` then fits the activities of the new cells alone; programs, prevalence and
-        concentration stay bitwise as they are, and so does their order.
+        :meth:`train` then fits only the activities of the new cells; programs, their order,
+        prevalence and concentration remain bitwise identical.
 
-        With the Dirichlet-multinomial, reads of an ATSE that belong to none of the reference's
-        junctions count for the ATSE's implicit junction. Where the reference has none, they do
+        With the Dirichlet-multinomial, reads of an ATSE that belong to no junction of the
+        reference count for the implicit junction of the ATSE. If the reference has none, they do
         not count.
 
         Parameters
         ----------
         adata
-            New cells with the junctions of the reference, in its order; see
+            New cells with the junctions of the reference, in the same order; see
             :meth:`prepare_query_anndata`.
         reference_model
             A trained model, or the folder it was saved to.
         accelerator, device
-            Where a saved reference is loaded to.
+            Device to load a saved reference to.
         trust
             As in :meth:`load`, for a saved reference.
 
         Raises
         ------
         ValueError
-            The junctions differ, or the data break the contract. Within an ATSE of the reference,
-            the junctions with reads in its total must have the same total in a cell, and share
-            its reads; those with total 0 count as not observed.
+            The junctions differ, or the data are invalid. Within a cell and an ATSE of the
+            reference, all junctions with a total above 0 must have the same total and share its
+            reads; those with total 0 count as not observed.
         RuntimeError
             The reference is not trained.
         """
@@ -73,9 +71,9 @@ class QueryMixin(CellsMixin):
         check_axes(adata)
         reference._check_junctions(adata)
         if adata.is_view:
-            raise ValueError("Expected an AnnData of its own, found a view: pass adata.copy().")
+            raise ValueError("Expected adata to be no view, found a view: pass adata.copy().")
         registry = deepcopy(reference.registry_)
-        # Junctions filled in as not observed have no label, and other totals than their ATSE.
+        # Junctions filled in as not observed have no label, and not the total of their ATSE.
         setup_args = {**registry["setup_args"], "atse_key": None}
         checked = CheckedContent(
             adata, **setup_args, fixed_junctions=True, fixed_atses=reference.atse_codes_
@@ -94,7 +92,7 @@ class QueryMixin(CellsMixin):
 
     @classmethod
     def _reference(cls, model: str | LeafletFAModel, **options: Any) -> LeafletFAModel:
-        """A reference model, loaded without data if a folder is given."""
+        """Return the reference model, loaded without data if a folder is given."""
         if isinstance(model, cls):
             return model
         if not isinstance(model, str | PathLike):
@@ -114,11 +112,11 @@ class QueryMixin(CellsMixin):
         *,
         trust: bool = False,
     ) -> AnnData | pd.Index | None:
-        """Bring an AnnData to the junctions of a reference, in its order.
+        """Reorder the junctions of an AnnData to those of a reference.
 
-        Junctions it lacks are added without any read, which counts as not observed, also where
-        the rest of their ATSE was observed; junctions the reference lacks are dropped. ``varm``
-        and ``varp`` follow the junctions; ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` stay.
+        Missing junctions are added without reads, which counts as not observed even if the rest of
+        their ATSE was observed; junctions that the reference lacks are dropped. ``varm`` and
+        ``varp`` follow the junctions; ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` are kept.
 
         Parameters
         ----------
@@ -127,10 +125,10 @@ class QueryMixin(CellsMixin):
         reference_model
             A trained model, or the folder it was saved to.
         return_reference_var_names
-            Only return the junctions of the reference.
+            Return only the names of the junctions of the reference.
         inplace
-            Change ``adata`` itself, or return a new AnnData. One on disk is then in memory, and
-            its file stays as it is.
+            Change ``adata`` itself; otherwise return a new AnnData. A backed ``adata`` is then in
+            memory, and its file is unchanged.
         trust
             As in :meth:`load`, for a saved reference.
 
@@ -146,8 +144,8 @@ class QueryMixin(CellsMixin):
         check_axes(adata)
         if not names.isin(adata.var_names).any():
             raise ValueError(
-                f"adata has none of the reference's {len(names)} junctions: {names[0]!r} there, "
-                f"{adata.var_names[0]!r} here. Bring names to one form first."
+                f"adata has none of the reference's {len(names)} junctions: {names[0]!r} in the "
+                f"reference, {adata.var_names[0]!r} in adata. Rename them to the same form first."
             )
         aligned = align_junctions(adata, names)
         if not inplace:
@@ -156,18 +154,14 @@ class QueryMixin(CellsMixin):
         return None
 
     def _freeze_programs(self) -> None:
+        """Train nothing but activities from now on."""
         self.frozen_programs_ = True
         for name, parameter in self.module.named_parameters():
             parameter.requires_grad_(name.endswith("phi_log"))
 
-    @torch.no_grad()
-    def _start_query(self, entries: ObservedEntries) -> None:
-        """Start activities at an EM fit under the reference's programs."""
-        self.module.guide.phi_log.copy_(self._fit_new(entries, n_steps=0).log())
-
 
 def _described(model: Any) -> str:
-    """A few words for what is no model."""
+    """Describe an object that is not a model."""
     if model is None:
         return "None"
     return (

@@ -1,10 +1,9 @@
-"""Training: start, expected-table EM, then stochastic variational inference in Pyro."""
+"""Training: initialization, expected-table EM, then stochastic variational inference in Pyro."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,42 +11,29 @@ import pandas as pd
 import torch
 from scvi.train import TrainRunner
 
-from leafletfa_scvi._arguments import check_whole
-from leafletfa_scvi._warnings import UnsettledWarning
+from leafletfa_scvi._warnings import ConvergenceWarning
 from leafletfa_scvi.data import holdout_mask
-from leafletfa_scvi.model._starting import Init, StartMixin
-from leafletfa_scvi.model._training_options import (
-    check_early_stopping,
-    check_plan_arguments,
-    check_share,
-    check_trainer_arguments,
-    resolve_loggers,
-    training_device,
-)
+from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._fit_state import rollback_on_error, select_programs
+from leafletfa_scvi.model._initialize import initialize
+from leafletfa_scvi.model._training_options import Init, Method, TrainingOptions
+from leafletfa_scvi.model._variances import set_variances
 from leafletfa_scvi.module import pyro_alone
-from leafletfa_scvi.train import (
-    SplicingDataSplitter,
-    SplicingTrainingPlan,
-    StopWhenLevel,
-    has_levelled_off,
-)
+from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan, has_plateaued
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from lightning.pytorch.loggers import Logger
 
     from leafletfa_scvi import inference
     from leafletfa_scvi.ops import ObservedEntries
 
-DEFAULT_STEPS = 300
-_MIN_EPOCHS = 30
-_FIRST_RATE, _FURTHER_RATE = 0.05, 0.01
-_MONITOR = "reconstruction_loss_validation"
-_JUDGED_EPOCHS, _LEAST_JUDGED = 60, 10
+_DEFAULT_STEPS, _MIN_EPOCHS = 300, 30
+_JUDGED_EPOCHS, _MIN_JUDGED = 60, 20
 
 
-class TrainingMixin(StartMixin):
+class TrainingMixin(SplicingModelBase):
     """``train`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     _training_plan_cls = SplicingTrainingPlan
@@ -58,11 +44,11 @@ class TrainingMixin(StartMixin):
         self,
         max_epochs: int | None = None,
         *,
-        method: Literal["svi", "em"] = "svi",
+        method: Method = "svi",
         accelerator: str = "auto",
         devices: int | str | list[int] = "auto",
         batch_size: int | None = None,
-        init: Init | tuple[np.ndarray, np.ndarray] = "waypoints",
+        init: Init = "waypoints",
         n_restarts: int = 1,
         em_iterations: int = 300,
         validation_size: float | None = None,
@@ -141,88 +127,38 @@ class TrainingMixin(StartMixin):
         UserWarning
             The loss, or with ``method="em"`` the objective, was still changing at the end.
         """
-        check_trainer_arguments({k: v for k, v in trainer_kwargs.items() if k != "train_size"})
-        if max_epochs is not None:
-            max_epochs = check_whole("max_epochs", max_epochs, 0)
-        if batch_size is not None:
-            batch_size = check_whole("batch_size", batch_size, 1)
-        check_whole("n_restarts", n_restarts, 1)
-        if check_whole("em_iterations", em_iterations, 0) == 0 and n_restarts > 1:
-            raise ValueError("Restarts are compared after EM: n_restarts needs em_iterations.")
-        if n_restarts > 1 and not isinstance(init, str):
-            raise ValueError(
-                f"A start that is given is the same each time: leave n_restarts={n_restarts} out, "
-                "or init."
-            )
-        if method not in ("svi", "em"):
-            raise ValueError(f"Expected method 'svi' or 'em', found {method!r}.")
-        if method == "em":
-            self._check_em(em_iterations)
-            if not (max_epochs is None and batch_size is None and not early_stopping):
-                raise ValueError(
-                    "method='em' has no epochs or minibatches, and stops where it has converged: "
-                    "leave out max_epochs, batch_size and early_stopping."
-                )
-        if lr is None:
-            lr = _FURTHER_RATE if self.is_trained_ else _FIRST_RATE
-        stop_by = check_early_stopping(early_stopping)
-        options = check_plan_arguments(self._training_plan_cls, plan_kwargs, lr)
-        trainer_kwargs["logger"] = resolve_loggers(logger)
-        given = trainer_kwargs.get("callbacks") or []  # one or None, as Lightning has it
-        callbacks = list(given) if isinstance(given, list | tuple) else [given]
-        target = training_device(accelerator, devices)
+        options = TrainingOptions.checked(
+            self,
+            plan_class=self._training_plan_cls,
+            max_epochs=max_epochs,
+            method=method,
+            accelerator=accelerator,
+            devices=devices,
+            batch_size=batch_size,
+            init=init,
+            n_restarts=n_restarts,
+            em_iterations=em_iterations,
+            validation_size=validation_size,
+            early_stopping=early_stopping,
+            lr=lr,
+            plan_kwargs=plan_kwargs,
+            logger=logger,
+            trainer_kwargs=trainer_kwargs,
+        )
         self._check_gradients()
-        with pyro_alone(), self._as_before_on_failure():
-            training, hidden = self._split(
-                validation_size, stop_by == "validation", trainer_kwargs
-            )
-            fit = None
-            if not self.is_trained_ and self.frozen_programs_:
-                self._start_query(training.to(target))
-            elif not self.is_trained_:
-                fit = self._start(training, init, n_restarts, em_iterations, target)
-            if method == "em":
-                self._finish_em(fit, em_iterations)
+        with pyro_alone(), rollback_on_error(self):
+            training, hidden = self._hold_out(options.validation_size)
+            fit = None if self.is_trained_ else initialize(self, training, options)
+            if options.method == "svi":
+                self._run(training, hidden, options)
             else:
-                gathered = self._likelihood_entries(training)
-                scored = None if hidden is None else self._likelihood_entries(hidden)
-                splitter = self._data_splitter_cls(gathered, scored, batch_size)
-                n_batches = len(splitter.train_dataloader())
-                if max_epochs is None:
-                    max_epochs = max(_MIN_EPOCHS, math.ceil(DEFAULT_STEPS / n_batches))
-                plan = self._training_plan_cls(
-                    self.module, **{"n_steps": max_epochs * n_batches, **options}
-                )
-                if stop_by == "validation":
-                    trainer_kwargs.setdefault("early_stopping_monitor", _MONITOR)
-                elif stop_by == "elbo":
-                    callbacks.append(StopWhenLevel())
-                if hidden is not None:
-                    trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
-                trainer_kwargs.setdefault("log_every_n_steps", 1)
-                trainer_kwargs["callbacks"] = callbacks
-                runner = self._train_runner_cls(
-                    self,
-                    training_plan=plan,
-                    data_splitter=splitter,
-                    max_epochs=max_epochs,
-                    accelerator=accelerator,
-                    devices=devices,
-                    early_stopping=stop_by == "validation",
-                    **trainer_kwargs,
-                )
-                self.module.train()
-                runner()
-                # scvi leaves out of the history what the first run had not logged.
-                self.history_ = {**runner.trainer.logger.history, **(self.history_ or {})}
-                if max_epochs and not runner.trainer.should_stop:
-                    self._judge(max_epochs)
+                self._finish_em(fit, options)
             if fit is not None:
                 self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
             self._finish(training)
 
     def _check_gradients(self) -> None:
-        """Refuse to train where torch does not keep what gradients need."""
+        """Raise an error if torch does not track gradients."""
         if torch.is_inference_mode_enabled():
             raise RuntimeError("Training needs gradients: call train outside inference_mode().")
         if any(x.is_inference() for x in self.module.state_dict().values()):
@@ -231,91 +167,20 @@ class TrainingMixin(StartMixin):
                 "tensors that cannot be trained: build or load it outside."
             )
 
-    def _check_em(self, n_iterations: int) -> None:
-        """Refuse EM alone where there is nothing for it to fit."""
-        if self.frozen_programs_:
-            raise ValueError(
-                "A query's activities are fitted from reference programs: use method='svi'."
-            )
-        if self.is_trained_:
-            raise ValueError(
-                "This model is trained already: method='em' starts anew. Build a new model for it."
-            )
-        if n_iterations == 0:
-            raise ValueError("method='em' needs em_iterations above 0.")
-
-    def _finish_em(self, fit: inference.EMResult | None, n_iterations: int) -> None:
-        """Mark the model as trained by EM alone."""
-        assert fit is not None
-        self.module.eval()
-        self.is_trained_, self.history_ = True, {}
-        self.train_indices = np.arange(self.module.model.n_obs)
-        if not fit.converged:
-            warnings.warn(
-                f"EM was still rising after {n_iterations} passes over the data: raise "
-                "em_iterations.",
-                UnsettledWarning,
-                stacklevel=3,
-            )
-
-    def _judge(self, n_epochs: int) -> None:
-        """Warn where the loss was still falling at the end."""
-        assert self.history_ is not None
-        losses = self.history_["elbo_train"].to_numpy(dtype=float).ravel()[-n_epochs:]
-        window = min(_JUDGED_EPOCHS, len(losses))
-        if window >= 2 * _LEAST_JUDGED and not has_levelled_off(losses, window):
-            warnings.warn(
-                "The loss was still falling when training ended (pl.history shows it): call "
-                "train() again to go on, or begin anew with more max_epochs.",
-                UnsettledWarning,
-                stacklevel=3,
-            )
-
-    @contextmanager
-    def _as_before_on_failure(self) -> Iterator[None]:
-        """Give back what training changes as it was where it fails or is interrupted."""
-        state = {name: value.clone() for name, value in self.module.state_dict().items()}
-        history = None if self.history_ is None else dict(self.history_)
-        trained, waypoints = self.is_trained_, self.waypoints_
-        seed, was_training = self.validation_seed_, self.module.training
-        try:
-            yield
-        except BaseException as error:
-            self.module.load_state_dict(state)
-            self.module.train(was_training)
-            self.history_, self.is_trained_ = history, trained
-            self.waypoints_, self.validation_seed_ = waypoints, seed
-            if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from error  # Lightning exits the interpreter instead
-            raise
-
-    def _split(
-        self, validation_size: float | None, by_validation: bool, trainer_kwargs: dict[str, Any]
-    ) -> tuple[ObservedEntries, ObservedEntries | None]:
-        """Entries to train on, and those hidden from training."""
-        train_size = trainer_kwargs.pop("train_size", None)
-        if train_size is not None and train_size != 1.0:
-            raise ValueError(
-                f"Found train_size={train_size}: every cell has activities of its own, so all "
-                "cells are trained on. Use validation_size to hide (cell, ATSE) pairs instead."
-            )
-        if validation_size is None:
-            validation_size = 0.05 if by_validation else 0.0
-        validation_size = check_share("validation_size", validation_size)
-        if by_validation and validation_size == 0.0:
-            raise ValueError("Early stopping needs validation_size above 0.")
+    def _hold_out(self, validation_size: float) -> tuple[ObservedEntries, ObservedEntries | None]:
+        """Split the observed entries into those to train on and those to validate on."""
         entries = self._training_entries()
         if validation_size == 0.0:
             return entries, None
         if self.atse_codes_ is None:
             warnings.warn(
-                "No ATSE labels were registered, so each hidden entry leaves other junctions of "
-                "its ATSE in training, and validation is too favourable: name their column, "
-                "setup_anndata(adata, atse_key=...).",
+                "No ATSE labels were registered, so the other junctions of the ATSE of each "
+                "hidden entry stay in training, and validation is too favorable: name their "
+                "column, setup_anndata(adata, atse_key=...).",
                 UserWarning,
                 stacklevel=3,
             )
-        if self.validation_seed_ is None:  # a second run hides the same pairs
+        if self.validation_seed_ is None:  # a second call hides the same pairs
             self.validation_seed_ = self._seed()
         mask = holdout_mask(entries, self.atse_codes_, validation_size, self.validation_seed_)
         if not bool(mask.any()):
@@ -325,23 +190,81 @@ class TrainingMixin(StartMixin):
             )
         return entries.keep(~mask), entries.keep(mask)
 
+    def _run(
+        self,
+        training: ObservedEntries,
+        hidden: ObservedEntries | None,
+        options: TrainingOptions,
+    ) -> None:
+        """Run variational inference from where the guide is."""
+        scored = None if hidden is None else self._likelihood_entries(hidden)
+        splitter = self._data_splitter_cls(
+            self._likelihood_entries(training), scored, options.batch_size
+        )
+        n_batches = len(splitter.train_dataloader())
+        max_epochs = options.max_epochs
+        if max_epochs is None:
+            max_epochs = max(_MIN_EPOCHS, math.ceil(_DEFAULT_STEPS / n_batches))
+        plan = self._training_plan_cls(
+            self.module, **{"n_steps": max_epochs * n_batches, **options.plan}
+        )
+        runner = self._train_runner_cls(
+            self,
+            training_plan=plan,
+            data_splitter=splitter,
+            max_epochs=max_epochs,
+            **options.trainer,
+        )
+        self.module.train()
+        runner()
+        # scvi leaves out of the history what the first run had not logged.
+        self.history_ = {**runner.trainer.logger.history, **(self.history_ or {})}
+        if max_epochs and not runner.trainer.should_stop:
+            self._warn_if_not_converged(max_epochs)
+
+    def _warn_if_not_converged(self, n_epochs: int) -> None:
+        """Warn if the loss was still decreasing in the last of ``n_epochs``."""
+        assert self.history_ is not None
+        losses = self.history_["elbo_train"].to_numpy(dtype=float).ravel()[-n_epochs:]
+        window = min(_JUDGED_EPOCHS, len(losses))
+        if window >= _MIN_JUDGED and not has_plateaued(losses, window):
+            warnings.warn(
+                "The loss was still decreasing when training ended (pl.history shows it): call "
+                "train() again to continue, or train a new model with a larger max_epochs.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _finish_em(self, fit: inference.EMResult | None, options: TrainingOptions) -> None:
+        """Mark the model as trained by EM alone."""
+        assert fit is not None
+        self.module.eval()
+        self.is_trained_, self.history_ = True, {}
+        self.train_indices = np.arange(self.module.model.n_obs)
+        if not fit.converged:
+            warnings.warn(
+                f"The EM objective was still increasing after {options.em_iterations} iterations: "
+                "raise em_iterations.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
     @torch.no_grad()
     def _finish(self, entries: ObservedEntries) -> None:
-        """Order programs by prevalence; give what was never observed its prior exactly."""
+        """Order programs by prevalence, restore the prior of unobserved parts, set variances."""
         module, guide = self.module, self.module.guide
         if not self.frozen_programs_:
             order = guide.pi().mean.argsort(descending=True)
             guide.order(order)
-            if self.waypoints_ is not None:
-                positions = self.waypoints_["positions"][order.cpu().numpy()]
-                self.waypoints_ = {**self.waypoints_, "positions": positions}
+            select_programs(self, order.cpu().numpy())
             module.restore_prior(entries)
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
-        self._set_widths(entries)
+        set_variances(self, entries)
 
 
 def _em_history(fit: inference.EMResult) -> pd.DataFrame:
+    """Table of the EM objective, one row for each iteration."""
     frame = pd.DataFrame({"em_objective": fit.objective})
     frame.index.name = "cycle"
     return frame

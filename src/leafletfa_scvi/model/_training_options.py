@@ -1,13 +1,14 @@
-"""Arguments of ``train``, checked before the long work begins."""
+"""Options of ``train``, all checked before the long work begins."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -18,34 +19,205 @@ from scvi.train import Trainer
 
 from leafletfa_scvi._arguments import check_whole
 from leafletfa_scvi._scvi import SimpleLogger, parse_device_args
+from leafletfa_scvi.train import ElboPlateau
 
+if TYPE_CHECKING:
+    from leafletfa_scvi.model._base import SplicingModelBase
+
+Method = Literal["svi", "em"]
+Init = Literal["waypoints", "random"] | tuple[Any, Any]
+
+_INITIAL_LR, _FURTHER_LR = 0.05, 0.01
+_VALIDATION_SIZE = 0.05
+_MONITOR = "reconstruction_loss_validation"
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 _RUNNER_ARGUMENTS = {"ckpt_path", "trainer_config"}
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Checked arguments of ``train``.
+
+    Attributes
+    ----------
+    method, max_epochs, batch_size, init, n_restarts, em_iterations
+        As passed to ``train``.
+    validation_size
+        Fraction of the observed (cell, ATSE) pairs to hide; 0 for none.
+    device
+        Device to train on.
+    plan
+        Arguments of the training plan.
+    trainer
+        Arguments of the trainer, callbacks and loggers among them.
+    """
+
+    method: Method
+    max_epochs: int | None
+    batch_size: int | None
+    init: Init
+    n_restarts: int
+    em_iterations: int
+    validation_size: float
+    device: torch.device
+    plan: dict[str, Any]
+    trainer: dict[str, Any]
+
+    @classmethod
+    def checked(
+        cls,
+        model: SplicingModelBase,
+        *,
+        plan_class: type,
+        max_epochs: int | None,
+        method: Method,
+        accelerator: str,
+        devices: int | str | list[int],
+        batch_size: int | None,
+        init: Init,
+        n_restarts: int,
+        em_iterations: int,
+        validation_size: float | None,
+        early_stopping: bool | Literal["elbo", "validation"],
+        lr: float | None,
+        plan_kwargs: dict[str, Any] | None,
+        logger: str | Logger | Sequence[Logger] | None,
+        trainer_kwargs: dict[str, Any],
+    ) -> TrainingOptions:
+        """Check the arguments of ``train`` and fill in those left out.
+
+        Raises
+        ------
+        ValueError, TypeError, RuntimeError
+            As of ``train``.
+        """
+        trainer_kwargs = dict(trainer_kwargs)
+        train_size = trainer_kwargs.pop("train_size", None)
+        check_trainer_arguments(trainer_kwargs)
+        if train_size is not None and train_size != 1.0:
+            raise ValueError(
+                f"Expected train_size to be 1, found {train_size}: each cell has its own "
+                "activities, so all cells are trained on. Use validation_size to hide (cell, "
+                "ATSE) pairs instead."
+            )
+        if max_epochs is not None:
+            max_epochs = check_whole("max_epochs", max_epochs, 0)
+        if batch_size is not None:
+            batch_size = check_whole("batch_size", batch_size, 1)
+        n_restarts = check_whole("n_restarts", n_restarts, 1)
+        em_iterations = check_whole("em_iterations", em_iterations, 0)
+        if n_restarts > 1 and em_iterations == 0:
+            raise ValueError(
+                f"Expected em_iterations above 0 for n_restarts={n_restarts}, found 0: restarts "
+                "are compared after EM. Leave one of them out."
+            )
+        if n_restarts > 1 and not isinstance(init, str):
+            raise ValueError(
+                "Expected n_restarts=1 with init arrays, from which each restart is the same, "
+                f"found {n_restarts}. Leave n_restarts out, or init."
+            )
+        stop_by = check_early_stopping(early_stopping)
+        if method not in ("svi", "em"):
+            raise ValueError(f"Expected method 'svi' or 'em', found {method!r}.")
+        if method == "em":
+            _check_em(model, em_iterations)
+            if not (max_epochs is None and batch_size is None and stop_by is None):
+                raise ValueError(
+                    "method='em' has no epochs or minibatches, and stops at convergence: leave "
+                    "out max_epochs, batch_size and early_stopping."
+                )
+        if lr is None:
+            lr = _FURTHER_LR if model.is_trained_ else _INITIAL_LR
+        validation_size = _check_validation_size(validation_size, stop_by)
+        return cls(
+            method=method,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            init=init,
+            n_restarts=n_restarts,
+            em_iterations=em_iterations,
+            plan=check_plan_arguments(plan_class, plan_kwargs, lr),
+            device=training_device(accelerator, devices),
+            validation_size=validation_size,
+            trainer={
+                **_trainer_defaults(stop_by, validation_size),
+                **trainer_kwargs,
+                "callbacks": _callbacks(trainer_kwargs.get("callbacks"), stop_by),
+                "logger": resolve_loggers(logger),
+                "accelerator": accelerator,
+                "devices": devices,
+                "early_stopping": stop_by == "validation",
+            },
+        )
+
+
+def _check_em(model: SplicingModelBase, n_iterations: int) -> None:
+    """Raise an error if EM alone cannot fit the model."""
+    if model.frozen_programs_:
+        raise ValueError(
+            "method='em' cannot fit a query, whose activities are fitted to the programs of a "
+            "reference: use method='svi'."
+        )
+    if model.is_trained_:
+        raise ValueError("method='em' cannot continue training: create a new model.")
+    if n_iterations == 0:
+        raise ValueError("Expected em_iterations above 0 for method='em', found 0.")
+
+
+def _check_validation_size(value: float | None, stop_by: str | None) -> float:
+    """Check the fraction of hidden pairs, which early stopping by validation needs."""
+    if value is None:
+        return _VALIDATION_SIZE if stop_by == "validation" else 0.0
+    value = check_share("validation_size", value)
+    if stop_by == "validation" and value == 0.0:
+        raise ValueError(
+            "Expected validation_size above 0 for early stopping by validation, found 0: leave "
+            "it out, or use early_stopping='elbo'."
+        )
+    return value
+
+
+def _trainer_defaults(stop_by: str | None, validation_size: float) -> dict[str, Any]:
+    """Arguments of the trainer that the user may override."""
+    defaults: dict[str, Any] = {"log_every_n_steps": 1}
+    if stop_by == "validation":
+        defaults["early_stopping_monitor"] = _MONITOR
+    if validation_size > 0.0:
+        defaults["check_val_every_n_epoch"] = 1
+    return defaults
+
+
+def _callbacks(given: Any, stop_by: str | None) -> list[pl.Callback]:
+    """List the callbacks of the user (one, several or None), and that of early stopping."""
+    if given is None:
+        given = []
+    callbacks = list(given) if isinstance(given, list | tuple) else [given]
+    return [*callbacks, ElboPlateau()] if stop_by == "elbo" else callbacks
+
+
 def check_positive(name: str, value: Any) -> float:
-    """``value`` as a number above 0, maybe infinite, else a ValueError that names the argument."""
+    """Return ``value`` as a positive number, possibly infinite; else raise a ValueError."""
     if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
         raise ValueError(f"Expected {name} to be a number above 0, found {value!r}.")
     return float(value)
 
 
 def check_share(name: str, value: Any) -> float:
-    """``value`` as a number in [0, 1), else a ValueError that names the argument."""
+    """Return ``value`` as a number in [0, 1); else raise a ValueError."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
         raise ValueError(f"Expected {name} in [0, 1), found {value!r}.")
     return float(value)
 
 
 def check_learning_rate(lr: Any) -> float:
-    """``lr`` as a finite number above 0."""
+    """Return ``lr`` as a finite positive number; else raise a ValueError."""
     if not math.isfinite(check_positive("lr", lr)):
         raise ValueError(f"Expected a finite lr, found {lr!r}.")
     return float(lr)
 
 
 def check_early_stopping(value: Any) -> str | None:
-    """``"validation"``, ``"elbo"`` or None for what the user gives."""
+    """Return the criterion of early stopping, ``"validation"`` or ``"elbo"``, or None."""
     if isinstance(value, bool | np.bool_):
         return "validation" if value else None
     if isinstance(value, str) and value in ("validation", "elbo"):
@@ -58,7 +230,7 @@ def check_early_stopping(value: Any) -> str | None:
 
 
 def check_plan_arguments(plan: type, given: Mapping[str, Any] | None, lr: float) -> dict[str, Any]:
-    """Arguments of the training plan with the learning rate among them."""
+    """Check the arguments of the training plan, and add the learning rate to them."""
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"Expected plan_kwargs to be a mapping, found a {type(given).__name__}.")
     options = {"lr": check_learning_rate(lr), **(given or {})}
@@ -81,38 +253,39 @@ def check_plan_arguments(plan: type, given: Mapping[str, Any] | None, lr: float)
 
 
 def check_trainer_arguments(arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments that neither scvi's nor Lightning's trainer has."""
+    """Raise an error for arguments that neither scvi's nor Lightning's trainer has."""
     known = set(_RUNNER_ARGUMENTS)
     for trainer in (Trainer, pl.Trainer):
         known |= set(inspect.signature(trainer.__init__).parameters)
     unknown = sorted(set(arguments) - known)
     if unknown:
-        alike = get_close_matches(unknown[0], sorted(known), 1)
+        similar = get_close_matches(unknown[0], sorted(known), 1)
         raise TypeError(
             f"train() has no argument {unknown[0]!r}, nor has the trainer"
-            + (f"; did you mean {alike[0]!r}?" if alike else ".")
+            + (f"; did you mean {similar[0]!r}?" if similar else ".")
         )
 
 
 def training_device(accelerator: str, devices: int | str | list[int]) -> torch.device:
-    """The one device to train on.
+    """Resolve the device to train on.
 
     Raises
     ------
     ValueError
-        The accelerator is unknown or not there, or the device is not; or several devices are asked
-        for: activities live in one process.
+        The accelerator is unknown or not available, or the device is not; or several devices are
+        requested, while training runs in one process.
     """
     _check_accelerator(accelerator)
     try:
-        kind, found, target = parse_device_args(accelerator, devices, return_device="torch")
+        kind, resolved, target = parse_device_args(accelerator, devices, return_device="torch")
     except (MisconfigurationException, TypeError) as error:
         raise ValueError(
             f"accelerator={accelerator!r} has no device {devices!r}; torch sees "
             f"{torch.cuda.device_count()} CUDA devices. Leave the device out to use the first."
         ) from error
-    several = len(found) > 1 if isinstance(found, Sequence) else kind == "cpu" and found != 1
-    if several and found != "auto":
+    is_list = isinstance(resolved, Sequence)
+    several = len(resolved) > 1 if is_list else kind == "cpu" and resolved != 1
+    if several and resolved != "auto":
         raise ValueError(
             f"Expected one device, found accelerator={accelerator!r} with devices={devices!r}. "
             "Training runs in one process; leave devices out on the CPU."
@@ -121,12 +294,12 @@ def training_device(accelerator: str, devices: int | str | list[int]) -> torch.d
 
 
 def _check_accelerator(name: Any) -> None:
-    """Refuse an accelerator that is unknown or that torch cannot use here."""
+    """Raise an error for an accelerator that is unknown or that torch cannot use."""
     if name not in _ACCELERATORS:
         raise ValueError(f"Expected accelerator to be one of {_ACCELERATORS}, found {name!r}.")
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    there = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}
-    if not there.get(name, True):
+    available = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}
+    if not available.get(name, True):
         kind = {"gpu": "GPU", "cuda": "CUDA device", "mps": "Apple GPU (MPS)"}[name]
         raise ValueError(
             f"There is no {kind} for accelerator={name!r} that torch {torch.__version__} can use: "
@@ -135,13 +308,13 @@ def _check_accelerator(name: Any) -> None:
 
 
 def resolve_loggers(logger: str | bool | Logger | Sequence[Logger] | None) -> list[Logger]:
-    """Scvi's own logger, which fills ``model.history``, and those the user asks for."""
-    ours: list[Logger] = [SimpleLogger()]
+    """List scvi's own logger, which fills ``model.history``, and those of the user."""
+    own: list[Logger] = [SimpleLogger()]
     if logger is None or isinstance(logger, bool):
-        return ours
+        return own
     if isinstance(logger, str):
-        return [*ours, _named_logger(logger)]
-    return [*ours, *([logger] if isinstance(logger, Logger) else logger)]
+        return [*own, _named_logger(logger)]
+    return [*own, *([logger] if isinstance(logger, Logger) else logger)]
 
 
 def _named_logger(name: str) -> Logger:

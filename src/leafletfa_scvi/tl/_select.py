@@ -16,7 +16,7 @@ from scvi.utils import track
 
 from leafletfa_scvi._arguments import check_anndata, check_inside, check_whole
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi._warnings import UnsettledWarning
+from leafletfa_scvi._warnings import ConvergenceWarning
 from leafletfa_scvi.model import LeafletFAModel
 from leafletfa_scvi.ops import drawing
 from leafletfa_scvi.tl._holdout import evaluate_holdout, holdout_splicing
@@ -202,9 +202,9 @@ def _fit(
 def _train(model: LeafletFAModel, training: Mapping[str, Any]) -> bool:
     """Train, and return whether training converged instead of warning for each fit."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UnsettledWarning)
+        warnings.simplefilter("always", ConvergenceWarning)
         model.train(**training)
-    others = [w for w in caught if not issubclass(w.category, UnsettledWarning)]
+    others = [w for w in caught if not issubclass(w.category, ConvergenceWarning)]
     for w in others:
         warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
     return len(others) == len(caught)

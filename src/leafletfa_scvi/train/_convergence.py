@@ -1,7 +1,8 @@
-"""Whether the training loss has levelled off, told from its noise."""
+"""Convergence of the training loss, judged against its noise."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -10,13 +11,13 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LEAST_EPOCHS = 20
-_NOISE_FACTOR = 3.0
-_LEAST_SHARE = 2e-5
+_MIN_EPOCHS = 20
+_N_STANDARD_ERRORS = 3.0
+_MIN_FRACTION = 2e-5
 
 
-def fall(losses: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """By how much noisy losses fell from their first half to their second, and what counts.
+def decrease(losses: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Compute the decrease of noisy losses from their first to their second half.
 
     Parameters
     ----------
@@ -25,12 +26,12 @@ def fall(losses: Sequence[float] | np.ndarray) -> tuple[float, float]:
 
     Returns
     -------
-    fall
+    decrease
         Mean of the first half minus that of the second.
     threshold
-        What a fall must exceed to be one: three standard errors of that difference, the noise
-        being estimated from differences between neighbours so that a trend is not taken for it,
-        and 2e-5 of the loss.
+        Largest decrease that may be noise: three standard errors of the difference, or 2e-5 of the
+        loss if that is more. The noise is estimated from differences between neighbors, so that a
+        trend does not count as noise.
     """
     values = np.asarray(losses, dtype=np.float64)
     half = len(values) // 2
@@ -38,41 +39,54 @@ def fall(losses: Sequence[float] | np.ndarray) -> tuple[float, float]:
     # Half the mean square of successive differences is the variance, whatever the slow trend.
     noise = np.sqrt(np.mean(np.diff(values) ** 2) / 2.0)
     error = noise * np.sqrt(2.0 / max(half, 1))
-    threshold = max(_NOISE_FACTOR * error, _LEAST_SHARE * abs(values.mean()))
+    threshold = max(_N_STANDARD_ERRORS * error, _MIN_FRACTION * abs(values.mean()))
     return float(first.mean() - second.mean()), float(threshold)
 
 
-def has_levelled_off(losses: Sequence[float] | np.ndarray, window: int) -> bool:
-    """Whether the last ``window`` losses no longer fall; never of fewer than 20."""
-    window = max(window, _LEAST_EPOCHS)
+def has_plateaued(losses: Sequence[float] | np.ndarray, window: int) -> bool:
+    """Return True if the last ``window`` losses, at least 20, no longer decrease."""
+    window = max(window, _MIN_EPOCHS)
     if len(losses) < window:
         return False
-    fallen, threshold = fall(losses[-window:])
-    return fallen <= threshold
+    change, threshold = decrease(losses[-window:])
+    return change <= threshold
 
 
-class StopWhenLevel(pl.Callback):
-    """Stop training when the loss has levelled off.
+class ElboPlateau(pl.Callback):
+    """Stop training when the loss has reached a plateau.
 
     Parameters
     ----------
     patience
-        Epochs over which the loss must not fall, at least 20: the mean of the later half is
-        compared with that of the earlier one.
-    least_epochs
-        Epochs before which training goes on in any case.
+        Number of epochs, at least 20, over which the loss must not decrease: the mean of their
+        second half is compared with that of the first.
+    min_epochs
+        Minimum number of epochs.
     """
 
-    def __init__(self, patience: int = 40, least_epochs: int = 60) -> None:
-        self.patience, self.least_epochs = patience, least_epochs
+    def __init__(self, patience: int = 40, min_epochs: int = 60) -> None:
+        self.patience, self.min_epochs = patience, min_epochs
         self.losses: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Forget the losses of an earlier run."""
+        """Clear the losses of an earlier run."""
         self.losses = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Look at the losses so far."""
+        """Stop if the losses so far have reached a plateau."""
         self.losses.append(pl_module.epoch_loss())
-        if len(self.losses) >= self.least_epochs and has_levelled_off(self.losses, self.patience):
+        if len(self.losses) >= self.min_epochs and has_plateaued(self.losses, self.patience):
             trainer.should_stop = True
+
+
+class StopWhenLevel(ElboPlateau):
+    """Earlier name of :class:`ElboPlateau`."""
+
+    def __init__(self, patience: int = 40, least_epochs: int = 60) -> None:
+        warnings.warn(
+            "leafletfa_scvi.train.StopWhenLevel is deprecated: use ElboPlateau, whose "
+            "least_epochs is min_epochs.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        super().__init__(patience, least_epochs)

@@ -1,4 +1,4 @@
-"""What Lightning trains on: all cells, some of their (cell, ATSE) pairs hidden for validation."""
+"""Data loaders for Lightning: all cells, with some (cell, ATSE) pairs hidden for validation."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 class SplicingDataSplitter(pl.LightningDataModule):
-    """Loaders of training and hidden entries.
+    """Data loaders of training entries and of entries hidden for validation.
 
-    Every cell has activities of its own, so a split by cells could validate nothing: training sees
-    all cells, and validation scores reads hidden from them.
+    Activities are fitted cell by cell, so a split by cells could not validate anything: training
+    sees all cells, and validation scores reads that were hidden from them.
 
     Parameters
     ----------
     training
         Observed entries to train on.
     hidden
-        Observed entries to validate on, of the same cells; None for no validation.
+        Observed entries of the same cells to validate on. If None, nothing is validated.
     batch_size
-        Cells in a minibatch; None for the full batch.
+        Number of cells in a minibatch. If None, all cells are one batch.
 
     Notes
     -----
-    Entries are moved to the trainer's device once and stay there, where they take at most half of
-    its free memory; minibatches are then selected on the device. Else each batch is moved.
+    If the entries take at most half of the free memory of the trainer's device, they are moved
+    there once and minibatches are selected on the device. Otherwise each batch is moved.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class SplicingDataSplitter(pl.LightningDataModule):
         self.batch_size = batch_size
         self.n_train = training.n_cells
         self.train_idx = np.arange(training.n_cells)
-        self._kept: dict[int, ObservedEntries | MultinomialEntries] = {}
+        self._moved: dict[int, ObservedEntries | MultinomialEntries] = {}
 
     def train_dataloader(self) -> DataLoader:
-        """Minibatches in random order, or the one full batch."""
+        """Return minibatches in random order, or the one full batch."""
         return cell_loader(self._on_device(self.training), self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader | list:
-        """The hidden entries in order; empty where nothing is hidden."""
+        """Return minibatches of the hidden entries in order; an empty list if none are."""
         if self.hidden is None:
             return []
         return cell_loader(self._on_device(self.hidden), self.batch_size)
@@ -64,18 +64,18 @@ class SplicingDataSplitter(pl.LightningDataModule):
     def _on_device(
         self, entries: ObservedEntries | MultinomialEntries
     ) -> ObservedEntries | MultinomialEntries:
-        """Entries where batches are wanted; as they are without a trainer or without room."""
+        """Move entries to the trainer's device if there is one and they fit."""
         device = None if self.trainer is None else self.trainer.strategy.root_device
         if device is None or device.type == "cpu":
             return entries
         key = id(entries)
-        if key not in self._kept:
-            self._kept[key] = entries.to(device) if has_room(device, entries) else entries
-        return self._kept[key]
+        if key not in self._moved:
+            self._moved[key] = entries.to(device) if fits_on_device(device, entries) else entries
+        return self._moved[key]
 
 
-def has_room(device: torch.device, entries: ObservedEntries | MultinomialEntries) -> bool:
-    """True where entries take at most half of a CUDA device's free memory, and elsewhere."""
+def fits_on_device(device: torch.device, entries: ObservedEntries | MultinomialEntries) -> bool:
+    """Return True if entries take at most half of a CUDA device's free memory; True elsewhere."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

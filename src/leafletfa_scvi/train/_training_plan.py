@@ -14,35 +14,35 @@ if TYPE_CHECKING:
     from leafletfa_scvi.module import LeafletFAModule
 
 _DIVERGED = (
-    "{} at step {}. Lower the learning rate (lr=...), or start afresh from another seed "
+    "{} at step {}. Lower the learning rate (lr=...), or restart with another seed "
     "(scvi.settings.seed)."
 )
 _MAX_LOG = 80.0
 
 
 class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
-    """ELBO with closed-form KL divergences, Adam, and a learning rate that decays by the step.
+    """Training plan: ELBO with closed-form KL divergences, Adam, exponential learning rate decay.
 
-    Logs ``elbo_train``, the negative ELBO averaged over the epoch's minibatches (each scaled to
-    all cells), and, where entries are hidden, ``reconstruction_loss_validation``, minus their mean
-    log-likelihood at the guide's means.
+    Logs ``elbo_train``, the negative ELBO averaged over the minibatches of an epoch (each scaled
+    to all cells), and, if entries are hidden, ``reconstruction_loss_validation``, the negative
+    mean of their log-likelihood at the guide's means.
 
     Parameters
     ----------
     module
         Module to train.
     n_steps
-        Steps in all, over which the learning rate decays.
+        Total number of gradient steps, over which the learning rate decays.
     lr
         Learning rate at the first step.
     lr_decay
-        Learning rate at the last step as a share of the first.
+        Learning rate at the last step as a fraction of the first.
     n_particles
-        Draws from the guide at each step.
+        Number of draws from the guide at each step.
     optim
-        Class of the optimizer, :class:`torch.optim.Adam` where None.
+        Class of the optimizer. If None, :class:`torch.optim.Adam`.
     optim_kwargs
-        Further arguments of the optimizer; ``lr`` there wins over ``lr`` here.
+        Further arguments of the optimizer; ``lr`` in them takes precedence over ``lr``.
     """
 
     def __init__(
@@ -69,37 +69,37 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
         self._hidden_entries = 0
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
-        """One step; fails where the loss is not finite, before it can spread."""
+        """Run one step; raise an error if the loss is not finite, before it reaches parameters."""
         try:
             out = super().training_step(batch, batch_idx)
         except ValueError as error:
             if self._in_range():
                 raise
-            found = "Parameters are not finite or beyond their range"
-            raise FloatingPointError(_DIVERGED.format(found, self.global_step)) from error
+            problem = "Parameters are not finite or beyond their range"
+            raise FloatingPointError(_DIVERGED.format(problem, self.global_step)) from error
         loss = out["loss"].detach()
         self.training_step_outputs[-1] = {"loss": loss}
         self._losses.append(loss)
         if not torch.isfinite(loss):
-            found = f"The loss is {float(loss)}"
-            raise FloatingPointError(_DIVERGED.format(found, self.global_step))
+            problem = f"The loss is {float(loss)}"
+            raise FloatingPointError(_DIVERGED.format(problem, self.global_step))
         return out
 
     def _in_range(self) -> bool:
-        """Whether parameters, all of them logarithms, have exponentials in single precision."""
+        """Return True if the exponentials of the parameters, all of them logs, are finite."""
         return all(bool((p.abs() < _MAX_LOG).all()) for p in self.module.parameters())
 
     def on_train_epoch_start(self) -> None:
-        """Forget the losses of the last epoch."""
+        """Clear the losses of the last epoch."""
         self._losses: list[torch.Tensor] = []
         super().on_train_epoch_start()
 
     def epoch_loss(self) -> float:
-        """Mean loss of the epoch's steps."""
+        """Return the mean loss of the epoch's steps."""
         return float(torch.stack(self._losses).mean())
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the sums over hidden entries."""
+        """Reset the sums over hidden entries."""
         self._hidden_value, self._hidden_entries = 0.0, 0
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -117,7 +117,7 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
         self.log("reconstruction_loss_validation", loss, prog_bar=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Adam over what is not frozen, with exponential decay over all steps."""
+        """Set up the optimizer of the parameters that are not frozen, with exponential decay."""
         trained = [p for p in self.module.parameters() if p.requires_grad]
         options = dict(self.optim_kwargs)
         if self.optim is torch.optim.Adam and not {"fused", "foreach"} & options.keys():

@@ -1,0 +1,70 @@
+"""Expected PSI of cells, for a dense table or for the observed entries alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.model._cells import CellPosterior
+
+_BLOCK_ENTRIES = 1 << 20
+
+
+def expected_splicing(
+    cells: CellPosterior, psi: torch.Tensor, junctions: np.ndarray, kappa: np.ndarray | None
+) -> np.ndarray:
+    """Expected PSI of some junctions.
+
+    Parameters
+    ----------
+    cells
+        Posterior of the activities of n cells.
+    psi
+        ``(P, K)`` programs.
+    junctions
+        ``(m,)`` positions of junctions, in any order and possibly repeated.
+    kappa
+        ``(P,)`` concentrations by which a cell's own reads are weighed against the expectation;
+        None to leave them out.
+
+    Returns
+    -------
+    ``(n, m)`` float32.
+    """
+    distinct, column_of = np.unique(junctions, return_inverse=True)
+    expected = (cells.mean @ psi[distinct].T).numpy()
+    if kappa is not None:
+        entries = cells.observed()
+        # Column in the result of each junction of the model, -1 for those not asked for.
+        result_column = np.full(entries.n_junctions, -1)
+        result_column[distinct] = np.arange(len(distinct))
+        column = result_column[entries.column.numpy()]
+        keep = column >= 0
+        rows, column = entries.rows().numpy()[keep], column[keep]
+        y, n = entries.count.numpy()[keep], entries.total.numpy()[keep]
+        p, weight = expected[rows, column], kappa[entries.column.numpy()[keep]]
+        expected[rows, column] = (weight * p + y) / (weight + n)
+    if np.array_equal(column_of, np.arange(len(distinct))):
+        return expected
+    return expected[:, column_of]
+
+
+def expected_observed(
+    cells: CellPosterior, psi: torch.Tensor, kappa: np.ndarray | None
+) -> sp.csr_matrix:
+    """Expected PSI of the observed entries of all junctions, as in :func:`expected_splicing`."""
+    entries, phi = cells.observed(), cells.mean
+    values = np.empty(entries.n_entries, dtype=np.float32)
+    for rows, block in entries.blocks(_BLOCK_ENTRIES):
+        p = (phi[rows][block.rows()] * psi[block.column.long()]).sum(1)
+        if kappa is not None:
+            weight = torch.from_numpy(kappa)[block.column.long()]
+            p = (weight * p + block.count) / (weight + block.total)
+        first = int(entries.indptr[rows.start])
+        values[first : first + block.n_entries] = p.numpy()
+    layout = (values, entries.column.numpy(), entries.indptr.numpy())
+    return sp.csr_matrix(layout, shape=(entries.n_cells, entries.n_junctions))

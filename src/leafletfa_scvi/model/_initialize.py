@@ -1,0 +1,169 @@
+"""Initialization of training: waypoints or other starts, improved by expected-table EM."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from leafletfa_scvi import inference
+from leafletfa_scvi.model._cells import fit_new_cells
+from leafletfa_scvi.model._variances import initial_prior, set_activity_weight
+from leafletfa_scvi.ops import MultinomialEntries
+from leafletfa_scvi.train import fits_on_device
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.model._base import SplicingModelBase
+    from leafletfa_scvi.model._training_options import Init, TrainingOptions
+    from leafletfa_scvi.ops import ObservedEntries
+
+log = logging.getLogger(__name__)
+
+_INITIAL_CONCENTRATION = 10.0
+_INITIAL_ACTIVITY_CONCENTRATION = 1.0
+_SAVED_COMPONENTS = 10
+_INIT_PARTS = ("activities", "programs")
+_EXPECTED_INIT = "Expected init 'waypoints', 'random' or (activities, programs), found {found}."
+
+
+def initialize(
+    model: SplicingModelBase, entries: ObservedEntries, options: TrainingOptions
+) -> inference.EMResult | None:
+    """Initialize the guide of an untrained model.
+
+    Parameters
+    ----------
+    model
+        Model to initialize.
+    entries
+        Observed entries to train on.
+    options
+        Checked arguments of ``train``.
+
+    Returns
+    -------
+    EMResult or None
+        Best EM fit of ``n_restarts``; None for a query, of which only activities are initialized.
+    """
+    if model.frozen_programs_:
+        _initialize_activities(model, entries.to(options.device))
+        return None
+    best: tuple[inference.EMResult, inference.Waypoints | None] | None = None
+    for restart in range(options.n_restarts):
+        fit, groups = fit_em(model, entries, options.init, options.em_iterations, options.device)
+        value = fit.objective[-1] if fit.objective else -math.inf
+        log.info("Start %d: EM objective %.1f", restart + 1, value)
+        if best is None or value > best[0].objective[-1]:
+            best = fit, groups
+    assert best is not None
+    fit, groups = best
+    set_activity_weight(model, entries)
+    model.module.start_from(fit, model._likelihood_entries(entries))
+    model.waypoints_ = None if groups is None else _saved_waypoints(groups)
+    return fit
+
+
+@torch.no_grad()
+def _initialize_activities(model: SplicingModelBase, entries: ObservedEntries) -> None:
+    """Initialize the activities of a query by EM under the programs of the reference."""
+    model.module.guide.phi_log.copy_(fit_new_cells(model, entries, n_steps=0).log())
+
+
+def fit_em(
+    model: SplicingModelBase,
+    entries: ObservedEntries,
+    init: Init,
+    n_iterations: int,
+    device: torch.device,
+) -> tuple[inference.EMResult, inference.Waypoints | None]:
+    """Run EM from one start, and return the waypoints if it started there."""
+    options, seed, groups = model.module.model, model._seed(), None
+    atse = None if model.atse_codes_ is None else torch.from_numpy(model.atse_codes_)
+    if not isinstance(init, str):
+        start = given_start(model, init, entries)
+    elif init == "waypoints":
+        groups = inference.waypoints(entries, model.n_programs, seed, atse)
+        start = groups.start
+    elif init == "random":
+        start = inference.random_start(entries, model.n_programs, seed)
+    else:
+        raise ValueError(_EXPECTED_INIT.format(found=repr(init)))
+    fitted = model._likelihood_entries(entries)
+    if isinstance(fitted, MultinomialEntries):
+        start = start._replace(psi=inference.shared_programs(start.psi, fitted))
+    kappa = _INITIAL_CONCENTRATION if options.learns_concentration else options.fixed("kappa")
+    fit = inference.fit_em(
+        fitted.to(device) if fits_on_device(device, fitted) else fitted,
+        start,
+        initial_prior(model, entries),
+        concentration=kappa,
+        dispersion=options.dispersion,
+        learn_concentration=options.learns_concentration,
+        activity_concentration=options.activity_concentration or _INITIAL_ACTIVITY_CONCENTRATION,
+        n_iterations=n_iterations,
+        device=device,
+        seed=seed,
+    )
+    return fit, groups
+
+
+def given_start(model: SplicingModelBase, init: Any, entries: ObservedEntries) -> inference.Start:
+    """Check activities and programs that the user passed as ``init``."""
+    if not isinstance(init, (tuple, list)) or len(init) != 2:
+        raise ValueError(_EXPECTED_INIT.format(found=type(init).__name__))
+    rows = (model.cell_names_, model.junction_names_)
+    parts = zip(init, _INIT_PARTS, rows, strict=True)
+    phi, psi = (torch.from_numpy(_values(*part)) for part in parts)
+    shapes = (entries.n_cells, model.n_programs), (entries.n_junctions, model.n_programs)
+    if (tuple(phi.shape), tuple(psi.shape)) != shapes:
+        raise ValueError(
+            f"Expected init arrays of shapes {shapes[0]} (cells x programs) and {shapes[1]} "
+            f"(junctions x programs), found {tuple(phi.shape)} and {tuple(psi.shape)}."
+        )
+    valid = bool(((phi >= 0) & phi.isfinite()).all())
+    if not (valid and bool(((psi >= 0) & (psi <= 1)).all())):
+        raise ValueError("Expected finite init activities of at least 0 and programs in [0, 1].")
+    if not bool((phi.sum(1) > 0).all()):
+        cell = int((phi.sum(1) <= 0).nonzero()[0])
+        raise ValueError(
+            f"Expected an activity above 0 in each row of init, found none for cell "
+            f"{model.cell_names_[cell]!r}."
+        )
+    return inference.Start(phi, psi)
+
+
+def _values(given: Any, part: str, rows: np.ndarray) -> np.ndarray:
+    """Convert the user's array to float32, the rows of a data frame ordered by name."""
+    if isinstance(given, pd.DataFrame):
+        given = _in_order(given, part, rows).to_numpy()
+    values = np.asarray(given)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"Expected numbers in init's {part}, found {values.dtype} values.")
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _in_order(frame: pd.DataFrame, part: str, rows: np.ndarray) -> pd.DataFrame:
+    """Order the rows of a data frame by name; numbered rows, or too few or many, stay."""
+    if isinstance(frame.index, pd.RangeIndex) or len(frame) != len(rows):
+        return frame
+    named = frame.set_axis(frame.index.astype(str))
+    missing = pd.Index(rows).difference(named.index, sort=False)
+    if len(missing):
+        raise ValueError(
+            f"The data frame of init's {part} lacks {len(missing)} rows of the model, the first "
+            f"of them {missing[0]!r}: give it the model's names, or an array in its order."
+        )
+    return named.loc[rows]
+
+
+def _saved_waypoints(groups: inference.Waypoints) -> dict[str, np.ndarray]:
+    """Select what a figure of the waypoints needs."""
+    return {
+        "cells": groups.cells,
+        "scores": groups.scores[:, :_SAVED_COMPONENTS].astype(np.float32),
+        "positions": groups.positions[:, :_SAVED_COMPONENTS].astype(np.float32),
+    }

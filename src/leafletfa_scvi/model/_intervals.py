@@ -1,0 +1,133 @@
+"""Credible intervals of programs, activities and global parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from leafletfa_scvi import inference
+from leafletfa_scvi._arguments import check_inside
+from leafletfa_scvi.model._cells import Indices, cell_posterior, cell_variance, name_index
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from leafletfa_scvi.model._base import SplicingModelBase
+
+_MIN_BETA = 0.1
+
+
+class CredibleInterval(NamedTuple):
+    """Lower and upper ends of equal-tailed credible intervals, as DataFrames of one shape."""
+
+    lower: pd.DataFrame
+    upper: pd.DataFrame
+
+
+@torch.no_grad()
+def credible_intervals(
+    model: SplicingModelBase,
+    parameter: str,
+    level: float,
+    adata: AnnData | None,
+    indices: Indices,
+) -> CredibleInterval:
+    """Compute equal-tailed credible intervals; see ``LeafletFAModel.get_credible_intervals``."""
+    from scipy.stats import beta
+
+    model._require_trained()
+    level = check_inside("level", level)
+    if parameter == "psi":
+        index, guide = model.junction_names, model.module.guide
+        given = *guide.psi_marginal(), guide.psi_variance
+        a, b = _widened(*(x[: len(index)].cpu() for x in given))
+    elif parameter == "phi":
+        cells = cell_posterior(model, adata, indices)
+        a, index = cells.concentration, name_index(cells.names)
+        a, b = _widened(a, a.sum(1, keepdim=True) - a, cell_variance(model, cells))
+        if model.n_programs == 1:
+            ones = pd.DataFrame(np.ones(a.shape), index, model.program_names)
+            return CredibleInterval(ones, ones.copy())
+    else:
+        raise ValueError(f"Expected parameter 'psi' or 'phi', found {parameter!r}.")
+    alpha, rest, tail = a.numpy(), b.numpy(), (1.0 - level) / 2.0
+    certain = rest == 0.0  # to be 1
+    lower, upper = (np.where(certain, 1.0, beta.ppf(q, alpha, rest)) for q in (tail, 1.0 - tail))
+    if parameter == "phi":
+        lower[_near_zero(alpha, rest)] = 0.0
+    frames = (pd.DataFrame(end, index, model.program_names) for end in (lower, upper))
+    return CredibleInterval(*frames)
+
+
+@torch.no_grad()
+def posterior_summary(model: SplicingModelBase, level: float) -> pd.DataFrame:
+    """Summarize global parameters; see ``LeafletFAModel.posterior_summary``."""
+    from scipy.stats import beta
+
+    model._require_trained()
+    level = check_inside("level", level)
+    guide, tail = model.module.guide, (1.0 - level) / 2.0
+    quantiles = model.module.model.one.new_tensor([tail, 1.0 - tail])
+    rows: dict[str, tuple[float, float, float, float]] = {}
+    sites = {name: guide.scalar(name) for name in guide.scalars}
+    if model.module.model.junction_prior == "global":
+        sites |= {name: guide.site(name) for name in guide.prior_sites}
+    for name, site in sites.items():
+        low, high = site.icdf(quantiles).reshape(-1).tolist()
+        rows[name] = float(site.mean), float(site.stddev), low, high
+    for name in ("kappa", "delta"):
+        value = model.module.site_mean(name)
+        if name not in rows and value is not None and not value.ndim:
+            rows[name] = float(value), 0.0, float(value), float(value)
+    shares = {
+        f"pi[{name}]": g for name, g in zip(model.program_names, _parts(guide.pi()), strict=True)
+    }
+    if model.module.model.junction_prior == "mixture":
+        weights = _parts(guide.strength_weights())
+        shares |= {
+            f"strength[{c:g}]": g for c, g in zip(inference.STRENGTHS, weights, strict=True)
+        }
+    for key, (part, rest) in shares.items():
+        total = part + rest
+        if rest == 0.0:
+            rows[key] = 1.0, 0.0, 1.0, 1.0
+            continue
+        sd = np.sqrt(part * rest / (total**2 * (total + 1.0)))
+        ends = beta.ppf([tail, 1.0 - tail], part, rest)
+        rows[key] = part / total, float(sd), float(ends[0]), float(ends[1])
+    columns = ["mean", "sd", "lower", "upper"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def _parts(shares: torch.distributions.Dirichlet) -> list[tuple[float, float]]:
+    """Concentration of each part of a Dirichlet, and the sum of all others."""
+    g = shares.concentration.double().cpu().numpy()
+    return [(float(part), float(np.delete(g, i).sum())) for i, part in enumerate(g)]
+
+
+def _widened(
+    a: torch.Tensor, b: torch.Tensor, variance: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Widen Beta(a, b) to at least the given variance with the same mean; b = 0 is kept.
+
+    Neither parameter is lowered below 0.1: a distribution with nearly all of its mass at 0 or 1
+    would have intervals that exclude its mean.
+    """
+    a, b = a.double(), b.double()
+    total = a + b
+    mean = a / total
+    own = mean * (1.0 - mean) / (total + 1.0)
+    wide = inference.beta_of_moments(mean, torch.maximum(own, variance.double()))
+    size = torch.maximum(wide[0] + wide[1], _MIN_BETA / mean.clamp(min=1e-12))
+    size = torch.maximum(size, _MIN_BETA / (1.0 - mean).clamp(min=1e-12))
+    size = torch.minimum(size, total)
+    return torch.where(b == 0.0, a, size * mean), torch.where(b == 0.0, b, size * (1.0 - mean))
+
+
+def _near_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Find means of Beta(a, b) below two standard deviations."""
+    mean = a / (a + b)
+    return mean < 4.0 * (1.0 - mean) / (a + b + 1.0)

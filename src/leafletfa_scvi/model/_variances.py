@@ -1,0 +1,75 @@
+"""Posterior variances from the curvature of the likelihood, beside those of the guide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from leafletfa_scvi import inference, ops
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.model._base import SplicingModelBase
+    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
+
+_PRIOR_REFITS = 3
+
+
+def composite_weight(model: SplicingModelBase) -> torch.Tensor | None:
+    """Weight ``(P,)`` of each junction's information about activities; None if all are 1."""
+    if model.module.model.shared or model.atse_codes_ is None:
+        return None
+    return inference.composite_weight(torch.from_numpy(model.atse_codes_))
+
+
+def set_activity_weight(model: SplicingModelBase, entries: ObservedEntries) -> None:
+    """Scale the gradient of activities by the mean composite weight of the entries."""
+    weight = composite_weight(model)
+    if weight is None or entries.n_entries == 0:
+        return
+    n_observed = torch.bincount(entries.column.long(), minlength=entries.n_junctions)
+    mean = float((n_observed * weight).sum() / n_observed.sum())
+    model.module.model.activity_weight.fill_(mean)
+
+
+@torch.no_grad()
+def activity_variance(
+    model: SplicingModelBase, entries: ObservedEntries | MultinomialEntries, phi: torch.Tensor
+) -> torch.Tensor:
+    """Compute variances ``(B, K)`` of the activities of any cells, on the CPU."""
+    module = model.module
+    return inference.activity_variance(
+        model._likelihood_entries(entries),
+        phi,
+        module.guide.psi().mean,
+        module.site_mean("kappa"),
+        float(module.activity_prior().sum()),
+        composite_weight(model),
+    )
+
+
+@torch.no_grad()
+def set_variances(model: SplicingModelBase, entries: ObservedEntries) -> None:
+    """Store the variances of the training cells and of the programs in the guide."""
+    module, guide = model.module, model.module.guide
+    phi, psi, kappa = guide.phi().mean, guide.psi().mean, module.site_mean("kappa")
+    guide.phi_variance.copy_(activity_variance(model, entries, phi))
+    if model.frozen_programs_:
+        return
+    fitted = model._likelihood_entries(entries)
+    counts = inference.sweep(fitted, phi, psi, kappa)
+    prior = initial_prior(model, entries).to(psi.device)
+    for _ in range(_PRIOR_REFITS):
+        prior = prior.refitted(counts.inclusion, counts.exclusion)
+    guide.psi_variance.copy_(inference.program_variance(fitted, phi, psi, kappa, prior))
+
+
+def initial_prior(model: SplicingModelBase, entries: ObservedEntries) -> inference.ProgramPrior:
+    """Prior of the programs before its concentrations are fitted."""
+    fitted = model._likelihood_entries(entries)
+    atse = None if model.atse_codes_ is None else torch.from_numpy(model.atse_codes_)
+    shared = isinstance(fitted, ops.MultinomialEntries)
+    usage = inference.junction_usage(entries)
+    if isinstance(fitted, ops.MultinomialEntries):
+        usage, atse = inference.shared_usage(fitted), fitted.atse
+    return inference.program_prior(model.module.model.junction_prior, usage, atse, shared)
