@@ -11,7 +11,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from leafletfa_scvi.datasets import simulate_splicing
-from leafletfa_scvi.pl._qc import _readable, _short, dataset_qc
+from leafletfa_scvi.pl._qc import _readable, dataset_qc
+from leafletfa_scvi.pl._slots import short_number
 from leafletfa_scvi.pp._counts import splicing_from_counts
 
 
@@ -43,7 +44,7 @@ def known():
     return splicing_from_counts(counts, ["p", "p", "q", "q", "q"], var=var)
 
 
-def test_what_is_drawn(known):
+def test_panels_show_the_metrics(known):
     before = known.copy()
     figure = dataset_qc(known, title="A title")
     assert isinstance(figure, Figure)
@@ -72,7 +73,7 @@ def test_what_is_drawn(known):
 
 
 def overlaps(figure):
-    """Pairs of texts of a drawn figure whose boxes overlap."""
+    """Find pairs of texts in a figure whose boxes overlap."""
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     shown = []
@@ -104,7 +105,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize("n_cells", [1, 3, 200, 5000])
-def test_nothing_overlaps_whatever_the_size(n_cells, tmp_path):
+def test_texts_do_not_overlap_at_any_size(n_cells, tmp_path):
     adata = simulate_splicing(
         n_cells, 60, 2, coverage=0.3, junctions_per_atse=(2, 30), mean_depth=40, seed=0
     )
@@ -112,12 +113,12 @@ def test_nothing_overlaps_whatever_the_size(n_cells, tmp_path):
     adata.var["event_type"] = np.array(TYPES)[codes % len(TYPES)]
     figure = dataset_qc(adata, title="Some cells")
     assert overlaps(figure) == []
-    assert len(figure.axes) == 6 + (n_cells == 5000)  # a scale of colours
+    assert len(figure.axes) == 6 + (n_cells == 5000)  # a color bar
     assert [t.get_text() for t in figure.axes[4].get_xticklabels()][-1] == "11+"
     figure.savefig(tmp_path / "a.png")
 
 
-def test_zeros_on_logarithmic_axes_are_told():
+def test_zeros_on_logarithmic_axes_are_reported():
     rng = np.random.default_rng(0)
     counts = rng.poisson(np.geomspace(0.5, 5e4, 60)[:, None] * [1, 1])
     counts[:7] = 0
@@ -127,7 +128,7 @@ def test_zeros_on_logarithmic_axes_are_told():
     assert title(reads).endswith("7 cells with 0 not shown")
 
 
-def test_nothing_to_draw(known):
+def test_errors_and_empty_data(known):
     empty = splicing_from_counts(np.zeros((4, 3), int), ["a", "a", "b"])
     figure = dataset_qc(empty)
     assert texts(figure.axes[0]) == ["no reads in any of 4 cells"]
@@ -143,7 +144,7 @@ def test_nothing_to_draw(known):
         dataset_qc(known)
 
 
-def test_many_types_are_put_together(known):
+def test_rare_event_types_are_combined(known):
     adata = splicing_from_counts(np.ones((2, 40), int), np.repeat(np.arange(20), 2))
     adata.var["event_type"] = np.repeat([f"type_{i}" for i in range(20)], 2)
     adata.var.loc["junction_0", "event_type"] = None
@@ -154,10 +155,10 @@ def test_many_types_are_put_together(known):
     assert texts(types)[-1] == "11"
 
 
-def test_words():
-    assert _short(1_500_000) == "1.5M"
-    assert _short(2000) == "2k"
-    assert _short(7) == "7"
+def test_labels():
+    assert short_number(1_500_000) == "1.5M"
+    assert short_number(2000) == "2k"
+    assert short_number(7) == "7"
     assert _readable("cassette_exon") == "cassette exon"
     assert _readable("mutually_exclusive_exons") == "mutually exclusive\nexons"
     assert _readable("retention_of_introns_x") == "retention of introns\nx"

@@ -32,9 +32,9 @@ def selection(n_seeds=3):
     return ProgramSelection(4, "a note", summary, scores, 0.7)
 
 
-def test_numbers_of_programs():
+def test_gain_and_stability_by_number_of_programs():
     result = selection()
-    ax = lfa.pl.n_programs(result)
+    ax = lfa.pl.program_selection(result)
     ax.figure.draw_without_rendering()
     chosen, points, mean = ax.lines[:3]
     assert list(chosen.get_xdata()) == [4, 4]
@@ -52,8 +52,8 @@ def test_numbers_of_programs():
     assert ax.get_xlabel() == "number of programs"
 
 
-def test_one_seed_has_no_second_axis():
-    ax = lfa.pl.n_programs(selection(1))
+def test_one_seed_has_no_secondary_axis():
+    ax = lfa.pl.program_selection(selection(1))
     ax.figure.draw_without_rendering()
     assert len(ax.figure.axes) == 1
     assert [t.get_text() for t in ax.get_legend().get_texts()] == [
@@ -91,8 +91,14 @@ def test_stability_of_programs(stability):
     assert "first" in ax.get_ylabel()
 
 
-def test_axes_are_taken(stability):
+def test_axes_are_used(stability):
     _, (left, right) = plt.subplots(1, 2)
-    assert lfa.pl.n_programs(selection(), ax=left) is left
+    assert lfa.pl.program_selection(selection(), ax=left) is left
     assert lfa.pl.program_stability(stability, ax=right, cmap="magma") is right
     assert right.images[0].get_cmap().name == "magma"
+
+
+def test_the_old_name_warns():
+    with pytest.warns(FutureWarning, match="n_programs is deprecated; use program_selection"):
+        ax = lfa.pl.n_programs(selection())
+    assert ax.get_xlabel() == "number of programs"

@@ -29,7 +29,7 @@ def _fitted(_small, fit):
 
 @pytest.fixture
 def model(_fitted):
-    """A model of 80 cells and 4 programs, whose obs and waypoints may be spoilt."""
+    """A model of 80 cells and 4 programs, whose obs and waypoints tests may modify."""
     changed = copy.copy(_fitted)
     changed.waypoints_ = copy.deepcopy(_fitted.waypoints_)
     changed._adata = _fitted.adata.copy()
@@ -37,7 +37,7 @@ def model(_fitted):
 
 
 def drawn(ax):
-    """Points of cells with their colours, and of waypoints with theirs."""
+    """Return the points and colors of cells, and of waypoints."""
     cells, marks = ax.collections
     return (
         np.asarray(cells.get_offsets()),
@@ -48,7 +48,7 @@ def drawn(ax):
 
 
 def colors_by_cell(ax, scores):
-    """Colour of each cell, found by its position."""
+    """Return the color of each cell, found by its position."""
     xy, colors, *_ = drawn(ax)
     at = {tuple(point): color for point, color in zip(xy, colors, strict=True)}
     assert len(at) == len(scores)
@@ -77,19 +77,19 @@ def test_cells_by_main_program_and_waypoints_by_name(model, components):
     for name, position in zip(model.program_names, found["positions"][:, chosen], strict=True):
         assert tuple(names[name]) == tuple(position)
     assert legend(ax) == {f"SP_{k + 1}": palette[k] for k in np.unique(main)}
-    assert ax.get_xlabel() == f"component {components[0]} of centred PSI"
+    assert ax.get_xlabel() == f"component {components[0]} of centered PSI"
     assert ax.get_ylabel() == f"component {components[1]}"
 
 
 def test_a_waypoint_lies_among_the_cells_of_its_program(model):
-    """Also after training put programs in order of prevalence."""
+    """The order of waypoints follows that of programs after training."""
     phi = model.get_cell_activities().to_numpy()
     centre = [model.waypoints_["scores"][phi.argmax(1) == k].mean(0) for k in range(4)]
     distance = np.linalg.norm(model.waypoints_["positions"][:, None] - np.array(centre), axis=2)
     assert distance.argmin(1).tolist() == [0, 1, 2, 3]
 
 
-def test_colours_of_a_column_of_groups(model):
+def test_colors_of_categories(model):
     kind = np.array(["b", "a", "c", None], dtype=object)[np.arange(80) % 4]
     model.adata.obs["kind"] = pd.Categorical(kind, categories=["b", "a", "unused", "c"])
     ax = lfa.pl.waypoints(model, color="kind")
@@ -106,7 +106,7 @@ def test_colours_of_a_column_of_groups(model):
     assert legend(lfa.pl.waypoints(model, color="kind"))["c"] == "#000004"
 
 
-def test_colours_of_numbers_and_of_truth_values(model):
+def test_colors_of_numbers_and_booleans(model):
     model.adata.obs["reads"] = np.arange(80.0)
     ax = lfa.pl.waypoints(model, color="reads")
     ax.figure.draw_without_rendering()
@@ -119,7 +119,7 @@ def test_colours_of_numbers_and_of_truth_values(model):
     assert list(legend(lfa.pl.waypoints(model, color="deep"))) == ["False", "True"]
 
 
-def test_only_the_cells_that_waypoints_were_found_on_are_drawn(model):
+def test_only_cells_used_for_waypoints_are_drawn(model):
     found = model.waypoints_
     found["cells"], found["scores"] = found["cells"][10:30], found["scores"][10:30]
     model.adata.obs["place"] = np.where(np.arange(80) < 30, "here", "there")
@@ -128,7 +128,7 @@ def test_only_the_cells_that_waypoints_were_found_on_are_drawn(model):
     assert list(legend(ax)) == ["here"]
 
 
-def test_a_program_without_a_group_has_no_mark(model):
+def test_a_program_without_a_cluster_has_no_mark(model):
     model.waypoints_["positions"][1] = 0.0
     ax = lfa.pl.waypoints(model)
     assert len(drawn(ax)[2]) == 3
@@ -136,7 +136,7 @@ def test_a_program_without_a_group_has_no_mark(model):
     assert drawn(ax)[3] == [program_colors(4)[k] for k in (0, 2, 3)]
 
 
-def test_names_of_crowded_waypoints_do_not_cover_each_other(model):
+def test_labels_of_close_waypoints_do_not_overlap(model):
     rng = np.random.default_rng(0)
     model.waypoints_["positions"][:, :2] = rng.normal(0, 0.1, (4, 2))
     ax = lfa.pl.waypoints(model)
@@ -150,7 +150,7 @@ def test_names_of_crowded_waypoints_do_not_cover_each_other(model):
             assert max(wide, 0) * max(high, 0) < 0.1 * area[i]
 
 
-def test_axes_are_taken_and_a_model_without_data_is_drawn(model, tmp_path):
+def test_axes_are_used_and_a_model_without_data_is_drawn(model, tmp_path):
     model.save(tmp_path / "model")
     loaded = lfa.LeafletFAModel.load(tmp_path / "model", adata=False)
     for name, value in model.waypoints_.items():
@@ -160,19 +160,19 @@ def test_axes_are_taken_and_a_model_without_data_is_drawn(model, tmp_path):
     same = lfa.pl.waypoints(model)
     for one, two in zip(drawn(ax), drawn(same), strict=True):
         np.testing.assert_array_equal(one, two)
-    with pytest.raises(ValueError, match="loaded without them"):
+    with pytest.raises(ValueError, match="found one that was loaded without them"):
         lfa.pl.waypoints(loaded, color="cell_type")
 
 
 @pytest.mark.parametrize(
     ("components", "words"),
     [
-        ((0, 6), "from 0 to 5, which the model keeps, found 6"),
+        ((0, 6), "from 0 to 5, found 6"),
         ((-1, 0), "found -1"),
-        ((0, 1, 2), "two whole numbers"),
-        ((0.0, 1), "two whole numbers"),
-        ((False, True), "two whole numbers"),
-        (1, "two whole numbers, found 1"),
+        ((0, 1, 2), "two integers"),
+        ((0.0, 1), "two integers"),
+        ((False, True), "two integers"),
+        (1, "two integers, found 1"),
     ],
 )
 def test_components_out_of_range(model, components, words):
@@ -181,16 +181,16 @@ def test_components_out_of_range(model, components, words):
         lfa.pl.waypoints(model, components=components)
 
 
-def test_what_cannot_be_drawn_says_why(model, small, fit):
-    with pytest.raises(KeyError, match="obs has no 'nope'"):
+def test_errors(model, small, fit):
+    with pytest.raises(KeyError, match="column of model.adata.obs, one of .*, found 'nope'"):
         lfa.pl.waypoints(model, color="nope")
     model.waypoints_ = None
-    with pytest.raises(ValueError, match="did not start from waypoints"):
+    with pytest.raises(ValueError, match="initialized from waypoints, found another"):
         lfa.pl.waypoints(model)
     elsewhere = fit(
         small.copy(), 3, init="random", method="em", max_epochs=None, em_iterations=300
     )
-    with pytest.raises(ValueError, match="did not start from waypoints"):
+    with pytest.raises(ValueError, match="initialized from waypoints, found another"):
         lfa.pl.waypoints(elsewhere)
     lfa.LeafletFAModel.setup_anndata(small)
     with pytest.raises(RuntimeError, match="not trained yet"):

@@ -150,7 +150,7 @@ def _write(result: ProgramSelection, output: Path, figure: Path | None) -> None:
 
             plt.switch_backend("Agg")
             canvas, ax = plt.subplots(figsize=(5.5, 3.5), layout="constrained")
-            lfa.pl.n_programs(result, ax=ax)
+            lfa.pl.program_selection(result, ax=ax)
             canvas.savefig(paths[1], dpi=150)
             plt.close(canvas)
 

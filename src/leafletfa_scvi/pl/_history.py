@@ -1,4 +1,4 @@
-"""How training went."""
+"""Training history."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import FuncFormatter
 
-from leafletfa_scvi.pl._slots import new_axes
+from leafletfa_scvi.pl._slots import new_axes, short_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,26 +30,26 @@ def history(
     validation_key: str | None = "reconstruction_loss_validation",
     ax: Axes | None = None,
 ) -> Axes:
-    """Training loss of every epoch, with the held-out loss where there is one; or EM's objective.
+    """Plot the training loss and, if available, the held-out loss, or the objective of EM.
 
-    The training loss should have levelled off, falling; EM's objective rising, but for the
-    cycles in which strengths and concentrations are fitted anew. A held-out loss that rises again
-    says that the programs have begun to describe noise.
+    At the end of training, the loss should no longer decrease, and the objective of EM no longer
+    increase, except in cycles that refit prior concentrations and concentrations. A held-out loss
+    that rises again indicates that programs fit noise.
 
     Parameters
     ----------
     model
-        A trained model, or its ``history``: a mapping from names to data frames with one row for
-        each epoch or, of EM, each cycle.
+        A trained model, or its ``history``: a mapping of names to data frames with one row per
+        epoch, or per cycle of EM.
     train_key
-        Name of what is drawn on the left axis: ``"elbo_train"``, or ``"em_objective"`` for the
-        EM before it, log-likelihood plus log prior. None for the former, or the latter where the
-        model was trained by ``method="em"`` alone.
+        Quantity on the left y axis: ``"elbo_train"``, or ``"em_objective"`` for the
+        log-likelihood plus log prior of EM. If None, the former, or the latter for models trained
+        with ``method="em"``.
     validation_key
-        Name of the held-out loss, on a right axis of its own as its unit is another; its minimum
-        is marked. Drawn if the history has it by epoch as well; None leaves it out.
+        Name of the held-out loss, drawn on a secondary y axis (different unit) with its minimum
+        marked, if the history contains it. If None, it is not drawn.
     ax
-        Axes to draw into.
+        Axes to draw into. If None, a new figure is created.
 
     Returns
     -------
@@ -59,21 +59,22 @@ def history(
     Raises
     ------
     ValueError
-        If the model has not been trained.
+        The model has not been trained.
     KeyError
-        If the history has no ``train_key``.
+        The history does not contain ``train_key``.
     """
     record: Mapping[str, pd.DataFrame] | None = getattr(model, "history", model)
     if record is not None and not isinstance(record, Mapping):
         raise TypeError(
-            f"Expected a LeafletFAModel or its history, found a {type(model).__name__}."
+            "Expected `model` to be a LeafletFAModel or its history, found a "
+            f"{type(model).__name__}."
         )
     if not record:
-        raise ValueError("The model has no history: call model.train() with at least one epoch.")
+        raise ValueError("Expected a trained model, found no history. Call model.train() first.")
     if train_key is None:
         train_key = _OBJECTIVE if _OBJECTIVE in record and _LOSS not in record else _LOSS
     if train_key not in record:
-        raise KeyError(f"The history has no {train_key!r}. Found: {', '.join(record)}.")
+        raise KeyError(f"Expected `train_key` to be one of {list(record)}, found {train_key!r}.")
     ax = new_axes(5.5, 3.5) if ax is None else ax
     lines = _draw(ax, record[train_key], train_key, "C0")
     step = record[train_key].index.name or "epoch"
@@ -92,7 +93,7 @@ def history(
         lines += right.plot(
             x[best], y[best], "o", color="C1", markersize=5, label=f"lowest, epoch {x[best]:.0f}"
         )
-        for side in (ax, right):  # two units: each axis in the colour of its line
+        for side in (ax, right):  # two units: color each axis like its line
             side.yaxis.label.set_color(side.lines[0].get_color())
             side.tick_params(axis="y", colors=side.lines[0].get_color())
         ax.legend(handles=lines, frameon=False, fontsize="small", loc="upper right")
@@ -104,7 +105,7 @@ def _draw(ax: Axes, frame: pd.DataFrame, key: str, color: str) -> list[Any]:
     label = _LABELS.get(key, key)
     ax.set_ylabel(label)
     if values.abs().max() >= 1e4:
-        ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.yaxis.set_major_formatter(FuncFormatter(short_number))
     marker = "o" if len(values) == 1 else None
     return ax.plot(
         values.index.to_numpy(float), values.to_numpy(), color=color, label=label, marker=marker

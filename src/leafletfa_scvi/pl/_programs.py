@@ -1,4 +1,4 @@
-"""Programs: which junctions tell them apart, and how two sets of them correspond."""
+"""Heatmap of programs, and the match of two sets of programs."""
 
 from __future__ import annotations
 
@@ -29,58 +29,61 @@ def program_heatmap(
     cmap: str = "viridis",
     ax: Axes | None = None,
 ) -> Axes:
-    """PSI of the junctions that stand out most in each program.
+    """Plot the PSI of the most distinctive junctions of each program.
 
-    A junction counts for the program where its PSI is highest, and stands out by how far that is
-    above its mean over the other programs; so the blocks on the diagonal are the junctions that a
-    program includes and the others do not. For tested differences see
-    ``model.differential_splicing``.
+    A junction is assigned to the program in which its PSI is highest, and ranked by the
+    difference to its mean over the other programs. The blocks on the diagonal are therefore
+    junctions that a program includes and the others do not. For tested differences, see
+    ``model.program_markers``.
 
     Parameters
     ----------
     adata
-        Junctions with programs in ``adata.varm[key]``, as ``model.export_posterior`` writes them.
+        AnnData with programs in ``adata.varm[key]``, as written by ``model.export_posterior``.
     n_junctions
-        Junctions for each program; fewer where fewer have their highest PSI there.
+        Maximum number of junctions per program.
     key
-        Slot of the programs, junctions x programs, PSI in [0, 1].
+        Key of the programs in ``varm``: junctions x programs, PSI in [0, 1].
     label
-        Column of ``adata.var`` to write in front of the junction's name, such as ``"gene_name"``.
+        Column of ``adata.var`` to prepend to junction names, such as ``"gene_name"``.
     cmap
-        Name of a colour map for PSI.
+        Name of a color map for PSI.
     ax
-        Axes to draw into.
+        Axes to draw into. If None, a new figure is created.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Axes with one image, chosen junctions x programs.
+        Axes with one image, selected junctions x programs.
 
     Raises
     ------
     KeyError
-        If ``adata.varm[key]`` or ``adata.var[label]`` is missing.
+        ``adata.varm[key]`` or ``adata.var[label]`` is missing.
     TypeError
-        If ``label`` is several columns.
+        ``label`` is not the name of one column.
     ValueError
-        If there is one program only, or ``n_junctions`` is below 1.
+        ``adata`` has a single program, or ``n_junctions`` is below 1.
     """
     programs = result_slot(adata, "varm", key)
     psi = programs.to_numpy(float)
     n_programs = psi.shape[1]
     if n_programs < 2:
-        raise ValueError("Expected at least 2 programs, found 1: nothing stands out.")
+        raise ValueError("Expected at least 2 programs to compare, found 1.")
     if n_junctions < 1:
-        raise ValueError(f"Expected n_junctions of at least 1, found {n_junctions}.")
+        raise ValueError(f"Expected `n_junctions` of at least 1, found {n_junctions}.")
     if label is not None and check_column("label", label, "var") not in adata.var:
-        raise KeyError(f"adata.var has no {label!r}. Found: {', '.join(adata.var) or 'none'}.")
+        raise KeyError(
+            f"Expected `label` to be a column of adata.var, one of {list(adata.var)}, found "
+            f"{label!r}."
+        )
 
     best = psi.argmax(axis=1)
     gap = psi.max(axis=1) - (psi.sum(axis=1) - psi.max(axis=1)) / (n_programs - 1)
     blocks = []
     for k in range(n_programs):
-        mine = np.flatnonzero(best == k)
-        blocks.append(mine[np.argsort(-gap[mine], kind="stable")[:n_junctions]])
+        assigned = np.flatnonzero(best == k)
+        blocks.append(assigned[np.argsort(-gap[assigned], kind="stable")[:n_junctions]])
     rows = np.concatenate(blocks)
 
     names = pd.Series(adata.var_names.astype(str)[rows])
@@ -108,18 +111,18 @@ def program_match(
     cmap: str = "RdBu_r",
     ax: Axes | None = None,
 ) -> Axes:
-    """Correlations of reference programs with learned ones, the best one-to-one pairs framed.
+    """Plot correlations of reference and learned programs, with the matched pairs framed.
 
     Parameters
     ----------
     correlation
-        ``(K1, K2)``, as :func:`leafletfa_scvi.tl.program_correlation` returns it: reference
-        programs in rows, learned ones in columns. Columns are drawn in the order of their
-        partners, those without one last.
+        ``(K1, K2)`` result of :func:`leafletfa_scvi.tl.program_correlation`: reference programs
+        in rows, learned ones in columns. Columns are drawn in the order of their matches,
+        unmatched ones last.
     cmap
-        Name of a colour map for correlations from -1 to 1.
+        Name of a color map for correlations from -1 to 1.
     ax
-        Axes to draw into.
+        Axes to draw into. If None, a new figure is created.
 
     Returns
     -------
@@ -129,15 +132,18 @@ def program_match(
     Raises
     ------
     ValueError
-        If ``correlation`` is not a matrix of finite values.
+        ``correlation`` is not a matrix of finite values.
     """
     frame = pd.DataFrame(correlation)
     values = frame.to_numpy(float)
     if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
-        raise ValueError("Expected a matrix of finite correlations, reference x learned programs.")
+        raise ValueError(
+            "Expected `correlation` to be a finite matrix, reference x learned programs, found "
+            f"shape {values.shape} with {int((~np.isfinite(values)).sum())} non-finite values."
+        )
     rows, partners = linear_sum_assignment(values, maximize=True)
-    rest = np.setdiff1d(np.arange(values.shape[1]), partners)
-    order = np.concatenate([partners, rest])
+    unmatched = np.setdiff1d(np.arange(values.shape[1]), partners)
+    order = np.concatenate([partners, unmatched])
     shown = values[:, order]
 
     n_rows, n_columns = shown.shape

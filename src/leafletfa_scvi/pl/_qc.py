@@ -1,4 +1,4 @@
-"""Quality of a data set at a glance, before any model is fitted."""
+"""Quality control figure of a data set."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from matplotlib.ticker import (
 )
 
 from leafletfa_scvi._constants import ATSE_KEY
+from leafletfa_scvi.pl._slots import short_number
 from leafletfa_scvi.pp.qc._matrices import require_splicing
 from leafletfa_scvi.pp.qc._metrics import qc_metrics
 
@@ -27,43 +28,43 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CELLS, _ATSES, _DARK = "#3b6ea5", "#c7793a", "0.25"
-_MOST_BARS = 10
-"""Sizes of ATSEs with a bar of their own, and event types listed."""
+_MAX_BARS = 10
+"""Maximum number of bars for sizes of ATSEs and for event types."""
 _MANY_CELLS = 3000
-"""Cells above which a panel shows how densely points lie, not the points."""
+"""Number of cells above which the density of points is drawn instead of points."""
 
 
 def dataset_qc(adata: AnnData, *, atse_key: str = ATSE_KEY, title: str | None = None) -> Figure:
-    """Coverage of cells and ATSEs, sizes and types of events, and missing values.
+    """Plot coverage of cells and ATSEs, sizes and types of events, and missing values.
 
-    Six panels: reads per cell, ATSEs observed per cell, share of ATSEs missing in a cell against
-    its reads; cells per ATSE, junctions per ATSE, ATSEs of each event type. A dashed line is the
-    median. On a logarithmic axis what is 0 cannot be drawn and is told in words.
+    Six panels: reads per cell; ATSEs observed per cell; share of ATSEs missing in a cell against
+    its reads; cells per ATSE; junctions per ATSE; ATSEs of each event type. Dashed lines are
+    medians. Zeros are omitted from logarithmic axes and counted in the title.
 
     Parameters
     ----------
     adata
-        Splicing data set; left as it is. ``var["event_type"]`` is used where there.
+        Splicing data set; not modified. ``var["event_type"]`` is used if present.
     atse_key
         Column of ``adata.var`` with ATSE labels.
     title
-        Written above a line with the size of the data set.
+        Title, written above a line with the size of the data set.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A new figure with six axes, in the order above.
+        New figure with six axes, in the order above.
 
     Raises
     ------
     KeyError
         A layer or the column of labels is missing.
     ValueError
-        There is no cell or no junction, or a count is not a whole number.
+        ``adata`` has no cell or no junction, or a count is not an integer.
     """
     require_splicing(adata)
     if 0 in adata.shape:
-        raise ValueError(f"adata has the shape {adata.shape}: there is nothing to draw.")
+        raise ValueError(f"Expected cells and junctions to draw, found the shape {adata.shape}.")
     metrics = qc_metrics(adata, atse_key=atse_key, inplace=False)
     assert metrics is not None
     cells, junctions = metrics
@@ -85,7 +86,7 @@ def dataset_qc(adata: AnnData, *, atse_key: str = ATSE_KEY, title: str | None = 
     if "event_type" in adata.var:
         _types(panels[5], adata.var["event_type"][first])
     else:
-        _words(panels[5], 'no event types in adata.var["event_type"]')
+        _message(panels[5], 'no event types in adata.var["event_type"]')
     heading = _summary(adata, cells, atses)
     if title is None:
         figure.suptitle(heading, x=0.012, ha="left", fontsize=11, color=_DARK)
@@ -110,12 +111,12 @@ def _counted(number: int, what: str) -> str:
 
 
 def _histogram(ax: Axes, values: pd.Series, label: str, what: str, color: str) -> None:
-    """Histogram of counts; logarithmic where they span more than a factor of 30."""
+    """Draw a histogram of counts, logarithmic if they span more than a factor of 30."""
     array = values.to_numpy(float)
     above = array[array > 0]
     ax.set(xlabel=label, ylabel=what)
     if not len(above):
-        _words(ax, f"no reads in any of {_counted(len(array), what[:-1])}")
+        _message(ax, f"no reads in any of {_counted(len(array), what[:-1])}")
         return
     low, high = above.min(), above.max()
     logarithmic = high > 30 * low and len(above) > 1
@@ -125,11 +126,11 @@ def _histogram(ax: Axes, values: pd.Series, label: str, what: str, color: str) -
         edges = np.unique(np.floor(np.geomspace(low, high + 1, n_bins + 1))) - 0.5
         ax.set_xscale("log")
     else:
-        edges = _whole_edges(shown.min(), high, n_bins)
-        ax.xaxis.set_major_locator(_whole_ticks(6))
-        ax.xaxis.set_major_formatter(FuncFormatter(_short))
-    slim = 0.85 if len(edges) <= 12 and not logarithmic else 1.0
-    ax.hist(shown, edges.tolist(), rwidth=slim, color=color, edgecolor="white", linewidth=0.5)
+        edges = _integer_edges(shown.min(), high, n_bins)
+        ax.xaxis.set_major_locator(_integer_ticks(6))
+        ax.xaxis.set_major_formatter(FuncFormatter(short_number))
+    bar_width = 0.85 if len(edges) <= 12 and not logarithmic else 1.0
+    ax.hist(shown, edges.tolist(), rwidth=bar_width, color=color, edgecolor="white", linewidth=0.5)
     if logarithmic:
         ax.set_xlim(edges[0] / 1.15, edges[-1] * 1.15)
         _log_ticks(ax)
@@ -141,27 +142,27 @@ def _histogram(ax: Axes, values: pd.Series, label: str, what: str, color: str) -
     if zeros and logarithmic:
         note += f"; {_counted(zeros, what[:-1])} with 0 not shown"
     ax.set_title(note, loc="right", fontsize="small", color=_DARK)
-    ax.yaxis.set_major_locator(_whole_ticks(5))
-    ax.yaxis.set_major_formatter(FuncFormatter(_short))
+    ax.yaxis.set_major_locator(_integer_ticks(5))
+    ax.yaxis.set_major_formatter(FuncFormatter(short_number))
     ax.grid(axis="y", color="0.92")
 
 
-def _whole_edges(low: float, high: float, n_bins: int) -> np.ndarray:
-    """Edges of bins that hold equally many whole numbers."""
+def _integer_edges(low: float, high: float, n_bins: int) -> np.ndarray:
+    """Return edges of bins that contain equally many integers."""
     width = max(1, int(np.ceil((high - low + 1) / n_bins)))
     edges = np.arange(low, high + width + 1, width) - 0.5
-    # A lone value is drawn as one slim bar, not as a wall.
+    # Pad a single value with empty bins, so that its bar does not fill the axes.
     return np.concatenate([[edges[0] - 1], edges, [edges[-1] + 1]]) if high == low else edges
 
 
 def _missing(ax: Axes, cells: pd.DataFrame) -> None:
-    """Share of missing ATSEs of each cell against its reads."""
+    """Plot the share of missing ATSEs of each cell against its reads."""
     has_reads = cells["atse_reads"].to_numpy() > 0
     reads = cells["atse_reads"].to_numpy(float)[has_reads]
     missing = 100 - cells["pct_atses_observed"].to_numpy()[has_reads]
     ax.set(xlabel="reads per cell", ylabel="ATSEs missing in the cell")
     if not len(reads):
-        _words(ax, f"no reads in any of {_counted(len(cells), 'cell')}")
+        _message(ax, f"no reads in any of {_counted(len(cells), 'cell')}")
         return
     logarithmic = reads.max() > 30 * reads.min()
     if logarithmic:
@@ -184,8 +185,8 @@ def _missing(ax: Axes, cells: pd.DataFrame) -> None:
         ax.set_xlim(reads.min() / 1.3, reads.max() * 1.3)
         _log_ticks(ax)
     else:
-        ax.xaxis.set_major_locator(_whole_ticks(5))
-        ax.xaxis.set_major_formatter(FuncFormatter(_short))
+        ax.xaxis.set_major_locator(_integer_ticks(5))
+        ax.xaxis.set_major_formatter(FuncFormatter(short_number))
         space = max(1.0, 0.08 * (reads.max() - reads.min()))
         ax.set_xlim(reads.min() - space, reads.max() + space)
     low = max(0.0, missing.min() - 8)
@@ -197,51 +198,51 @@ def _missing(ax: Axes, cells: pd.DataFrame) -> None:
 
 
 def _sizes(ax: Axes, size: pd.Series) -> None:
-    """Bars of ATSEs of each number of junctions; the largest in one."""
+    """Draw the number of ATSEs by size; the largest sizes share a bar."""
     sizes = size.to_numpy(int)
     low = int(sizes.min())
-    last = min(int(sizes.max()), low + _MOST_BARS - 1)
+    last = min(int(sizes.max()), low + _MAX_BARS - 1)
     number = np.bincount(np.minimum(sizes, last), minlength=last + 1)[low:]
-    place = np.arange(low, last + 1)
-    ax.bar(place, number, width=0.8 if len(place) > 1 else 0.3, color=_ATSES)
-    if len(place) == 1:
+    x = np.arange(low, last + 1)
+    ax.bar(x, number, width=0.8 if len(x) > 1 else 0.3, color=_ATSES)
+    if len(x) == 1:
         ax.set_xlim(low - 1, low + 1)
-    more = sizes.max() > last
-    ax.set_xticks(place, [f"{p}+" if more and p == last else str(p) for p in place])
+    truncated = sizes.max() > last
+    ax.set_xticks(x, [f"{i}+" if truncated and i == last else str(i) for i in x])
     ax.set(xlabel="junctions per ATSE", ylabel="ATSEs")
-    note = f"median {np.median(sizes):g}, most {sizes.max():,}"
+    note = f"median {np.median(sizes):g}, max {sizes.max():,}"
     ax.set_title(note, loc="right", fontsize="small", color=_DARK)
-    ax.yaxis.set_major_locator(_whole_ticks(5))
-    ax.yaxis.set_major_formatter(FuncFormatter(_short))
+    ax.yaxis.set_major_locator(_integer_ticks(5))
+    ax.yaxis.set_major_formatter(FuncFormatter(short_number))
     ax.grid(axis="y", color="0.92")
 
 
 def _types(ax: Axes, types: pd.Series) -> None:
-    """Bars of ATSEs of each event type, most frequent first."""
+    """Draw the number of ATSEs by event type, most frequent first."""
     number = types.astype(object).fillna("none").astype(str).value_counts()
-    if len(number) > _MOST_BARS:
-        rest = number.iloc[_MOST_BARS - 1 :].sum()
-        number = pd.concat([number.iloc[: _MOST_BARS - 1], pd.Series({"other": rest})])
+    if len(number) > _MAX_BARS:
+        other = number.iloc[_MAX_BARS - 1 :].sum()
+        number = pd.concat([number.iloc[: _MAX_BARS - 1], pd.Series({"other": other})])
     names = [_readable(name) for name in number.index]
-    place = np.arange(len(names))[::-1]
-    ax.barh(place, number, height=min(0.7, 0.15 * len(names)), color=_ATSES)
-    for y, value in zip(place, number, strict=True):
+    rows = np.arange(len(names))[::-1]
+    ax.barh(rows, number, height=min(0.7, 0.15 * len(names)), color=_ATSES)
+    for y, value in zip(rows, number, strict=True):
         ax.annotate(
             f"{value:,}", (value, y), (3, 0), textcoords="offset points", va="center",
             fontsize="small", color=_DARK,
         )  # fmt: skip
     size = "small" if len(names) < 7 else "x-small"
-    ax.set_yticks(place, names, fontsize=size)
+    ax.set_yticks(rows, names, fontsize=size)
     ax.set_ylim(-0.6 - 0.3 * (len(names) < 3), len(names) - 0.4 + 0.3 * (len(names) < 3))
     ax.margins(x=0.16)
     ax.set_xlabel("ATSEs")
-    ax.xaxis.set_major_locator(_whole_ticks(4))
-    ax.xaxis.set_major_formatter(FuncFormatter(_short))
+    ax.xaxis.set_major_locator(_integer_ticks(4))
+    ax.xaxis.set_major_formatter(FuncFormatter(short_number))
     ax.tick_params(axis="y", length=0)
 
 
 def _readable(name: str) -> str:
-    """``alternative_5ss`` as words, in two lines if long."""
+    """Convert an event type such as ``alternative_5ss`` to words, in two lines if long."""
     words = name.replace("_", " ")
     for short, long in (("alternative", "alt."), ("5ss", "5′ site"), ("3ss", "3′ site")):
         words = words.replace(short, long)
@@ -249,7 +250,7 @@ def _readable(name: str) -> str:
     return f"{head}\n{tail}" if len(words) > 20 and head else words
 
 
-def _words(ax: Axes, text: str) -> None:
+def _message(ax: Axes, text: str) -> None:
     ax.text(
         0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color="0.5",
         fontsize="small", wrap=True,
@@ -258,24 +259,16 @@ def _words(ax: Axes, text: str) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _whole_ticks(number: int) -> MaxNLocator:
+def _integer_ticks(number: int) -> MaxNLocator:
     return MaxNLocator(number, integer=True, steps=[1, 2, 5, 10])
 
 
 def _log_ticks(ax: Axes) -> None:
-    """Ticks at 1, 10, 100, ..., or also at 2 and 5 where there are few of them."""
+    """Set ticks at powers of 10, and at 2 and 5 times these if the axis spans few of them."""
     low, high = ax.get_xlim()
     wide = high > 300 * low
     minor = LogLocator(10, subs=range(2, 10), numticks=12) if wide else NullLocator()
     ax.xaxis.set_major_locator(LogLocator(10, subs=(1,) if wide else (1, 2, 5), numticks=12))
     ax.xaxis.set_minor_locator(minor)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x) if x >= 1 else ""))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_number(x) if x >= 1 else ""))
     ax.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _short(value: float, _: object = None) -> str:
-    """``1500000`` as ``1.5M``."""
-    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            return f"{value / unit:g}{letter}"
-    return f"{value:g}"

@@ -1,4 +1,4 @@
-"""How many programs there are, and which of them other seeds find again."""
+"""Figures of the choice of the number of programs, and of stability over seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from leafletfa_scvi._deprecated import renamed_function
 from leafletfa_scvi.pl._slots import new_axes
 
 if TYPE_CHECKING:
@@ -16,25 +17,24 @@ if TYPE_CHECKING:
     from leafletfa_scvi.tl._stability import ProgramStability
 
 
-def n_programs(result: ProgramSelection, *, ax: Axes | None = None) -> Axes:
-    """Held-out log-likelihood gain and stability against the number of programs.
+def program_selection(result: ProgramSelection, *, ax: Axes | None = None) -> Axes:
+    """Plot held-out log-likelihood gain and stability against the number of programs.
 
-    The gain rises as programs are added that help to predict hidden reads, and falls once
-    programs describe noise; stability falls where programs are no longer the same over seeds.
+    The gain rises while additional programs improve the prediction of held-out reads, and falls
+    once programs fit noise; stability falls once programs are not reproduced over seeds.
 
     Parameters
     ----------
     result
-        As :func:`leafletfa_scvi.tl.select_n_programs` returns it.
+        Result of :func:`leafletfa_scvi.tl.select_n_programs`.
     ax
-        Axes to draw into.
+        Axes to draw into. If None, a new figure is created.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Axes of the gain: the mean with its standard error as bars, a point for each seed, and the
-        recommended number as a vertical line. Stability is on a right axis from 0 to 1, if there
-        were several seeds.
+        Axes of the gain: mean and standard error, a point for each seed, and the recommended
+        number as a vertical line. With several seeds, stability is drawn on a secondary y axis.
     """
     summary, scores = result.summary, result.scores
     ax = new_axes(5.5, 3.5) if ax is None else ax
@@ -71,7 +71,7 @@ def n_programs(result: ProgramSelection, *, ax: Axes | None = None) -> Axes:
         _legend_above(ax, [gain, *lines])
         return ax
     right = ax.twinx()
-    right.set_zorder(ax.get_zorder() - 1)  # the gain is what is decided by
+    right.set_zorder(ax.get_zorder() - 1)  # draw the gain, which decides, on top
     ax.patch.set_visible(False)
     right.spines["top"].set_visible(False)
     drawn = right.plot(
@@ -84,6 +84,10 @@ def n_programs(result: ProgramSelection, *, ax: Axes | None = None) -> Axes:
         side.tick_params(axis="y", colors=color)
     _legend_above(ax, [gain, *drawn, *lines])
     return ax
+
+
+n_programs = renamed_function(program_selection, "n_programs")
+"""Deprecated name of :func:`program_selection`."""
 
 
 def _legend_above(ax: Axes, handles: list[Any]) -> None:
@@ -100,29 +104,29 @@ def _legend_above(ax: Axes, handles: list[Any]) -> None:
 def program_stability(
     result: ProgramStability, *, cmap: str = "viridis", ax: Axes | None = None
 ) -> Axes:
-    """Matched correlations of the programs of a reference with those of every other model.
+    """Plot the matched correlations of the programs of a reference model with all other models.
 
     Parameters
     ----------
     result
-        As :func:`leafletfa_scvi.tl.program_stability` returns it.
+        Result of :func:`leafletfa_scvi.tl.program_stability`.
     cmap
-        Name of a colour map for correlations from 0 to 1; negative ones are drawn as 0.
+        Name of a color map for correlations from 0 to 1; negative ones are drawn as 0.
     ax
-        Axes to draw into.
+        Axes to draw into. If None, a new figure is created.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Axes with one image, programs of the reference x other models. Matches below the threshold,
-        a line in the colour bar, are faded; names of programs that are not reproducible are grey;
-        white is where a model has no program left to match.
+        Axes with one image, programs of the reference model x other models. Correlations below
+        the threshold (line in the color bar) are faded, missing matches are white, and names of
+        programs that are not reproducible are gray.
     """
     values = result.correlation.to_numpy(float)
     n_rows, n_columns = values.shape
     if ax is None:
         ax = new_axes(max(3.4, 2.2 + 0.5 * n_columns), 1.3 + 0.36 * n_rows)
-    found = np.nan_to_num(values, nan=-1.0) >= result.threshold
+    reproduced = np.nan_to_num(values, nan=-1.0) >= result.threshold
     image = ax.imshow(
         values,
         aspect="auto",
@@ -130,7 +134,7 @@ def program_stability(
         vmin=0,
         vmax=1,
         interpolation="nearest",
-        alpha=np.where(found, 1.0, 0.4),
+        alpha=np.where(reproduced, 1.0, 0.4),
     )
     for edge in range(1, n_rows):
         ax.axhline(edge - 0.5, color="white", linewidth=1.5)
@@ -139,14 +143,14 @@ def program_stability(
     if n_rows <= 40 and n_columns <= 12:
         for i, j in np.argwhere(np.isfinite(values)):
             color = "black" if values[i, j] > 0.65 else "white"
-            color = color if found[i, j] else "0.35"
+            color = color if reproduced[i, j] else "0.35"
             text = f"{values[i, j]:.2f}"
             ax.text(j, i, text, ha="center", va="center", color=color, fontsize=8)
     ax.set_xticks(range(n_columns), [str(name) for name in result.correlation.columns])
     ax.set_yticks(range(n_rows), [str(name) for name in result.correlation.index])
-    good = result.programs["reproducible"].to_numpy()
-    for label, reproducible in zip(ax.get_yticklabels(), good, strict=True):
-        label.set_color("black" if reproducible else "0.6")
+    reproducible = result.programs["reproducible"].to_numpy()
+    for label, is_reproducible in zip(ax.get_yticklabels(), reproducible, strict=True):
+        label.set_color("black" if is_reproducible else "0.6")
     ax.set(xlabel="other models", ylabel=f"programs of model {result.reference}")
     ax.set_title(
         f"{result.n_reproducible} of {n_rows} programs reproducible", fontsize="medium", loc="left"

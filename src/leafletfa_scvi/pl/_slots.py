@@ -1,4 +1,4 @@
-"""Reading result slots, and what all figures share."""
+"""Result slots, colors, tick labels and axes common to all figures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 def result_slot(adata: AnnData, slot: str, key: str) -> pd.DataFrame:
-    """``adata.<slot>[key]`` with programs in columns; a KeyError that says how to fill it."""
+    """Return ``adata.<slot>[key]`` with programs in columns, or raise a KeyError."""
     mapping = getattr(check_anndata(adata), slot)
     if key not in mapping:
         raise KeyError(
-            f"adata.{slot} has no {key!r}: run model.export_posterior(adata) first, or name the "
-            f"slot with key=. Found: {', '.join(map(repr, mapping)) or 'none'}."
+            f"Expected adata.{slot} to contain {key!r}, found "
+            f"{', '.join(map(repr, mapping)) or 'no keys'}. Call model.export_posterior(adata) "
+            "first, or pass another `key`."
         )
     values = mapping[key]
     if isinstance(values, pd.DataFrame):
@@ -35,14 +36,22 @@ def result_slot(adata: AnnData, slot: str, key: str) -> pd.DataFrame:
 
 
 def program_colors(n_programs: int) -> list[str]:
-    """A colour for each program, distinct up to 20 of them."""
+    """Return a color for each program; distinct for up to 20 programs."""
     if n_programs <= 20:
-        # The strong shades of tab20 first, so that few programs look as in tab10.
+        # The dark shades of tab20 come first, so that up to 10 programs look like tab10.
         shades = [to_hex(c) for c in matplotlib.colormaps["tab20"](np.arange(20))]
         return (shades[::2] + shades[1::2])[:n_programs]
     return [to_hex(c) for c in matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, n_programs))]
 
 
+def short_number(value: float, _: object = None) -> str:
+    """Format a tick label, 1500000 as ``1.5M``."""
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
+
+
 def new_axes(width: float, height: float) -> Axes:
-    """Axes of a new figure of that size, in inches."""
+    """Create a figure of the given size in inches; return its axes."""
     return plt.subplots(figsize=(width, height), layout="constrained")[1]

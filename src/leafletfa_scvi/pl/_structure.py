@@ -1,4 +1,4 @@
-"""Structure plot: the activities of every cell as one stacked bar."""
+"""Structure plot of activities."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ def structure(
     seed: int = 0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Activities of cells as stacked bars, one bar of height 1 per cell, grouped and sorted.
+    """Plot the activities of cells as stacked bars, one per cell, grouped and sorted.
 
-    Within a group, cells that share their strongest program stand together, the programs that
-    lead most cells first, and are sorted by its activity.
+    Within a group, cells are ordered by their main program, the most frequent one first, and by
+    its activity.
 
     Parameters
     ----------
     adata
-        Cells with activities in ``adata.obsm[key]``, as ``model.export_posterior`` writes them.
+        AnnData with activities in ``adata.obsm[key]``, as written by ``model.export_posterior``.
     groupby
         Column of ``adata.obs`` with groups of cells, drawn in the order of its categories. Cells
-        without a group are left out.
+        without a group are omitted.
     key
-        Slot of the activities, cells x programs.
+        Key of the activities in ``obsm``: cells x programs.
     max_cells
-        More cells than this are thinned to a random subset, each group in proportion but with
-        10 cells at least: a bar narrower than a pixel shows nothing. None draws every cell.
+        Maximum number of cells to draw, because bars narrower than a pixel are invisible. Groups
+        are subsampled in proportion, to at least 10 cells each. If None, all cells are drawn.
     colors
-        A colour for each program.
+        A color for each program.
     seed
-        Seed of the subset.
+        Seed of the subsampling.
     ax
-        Axes to draw into.
+        Axes to draw into. If None, a new figure is created.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Axes with one filled area for each program, in the order of the programs.
+        Axes with one filled area per program, in order.
 
     Raises
     ------
     KeyError
-        If ``adata.obsm[key]`` or ``adata.obs[groupby]`` is missing.
+        ``adata.obsm[key]`` or ``adata.obs[groupby]`` is missing.
     TypeError
-        If ``groupby`` is several columns.
+        ``groupby`` is not the name of one column.
     ValueError
-        If there are fewer colours than programs, or no cell has a group.
+        ``colors`` has fewer colors than programs, or no cell has a group.
     """
     if groupby is not None:
         check_column("groupby", groupby)
@@ -73,14 +73,14 @@ def structure(
     groups = _groups(adata, groupby)
     palette = program_colors(phi.shape[1]) if colors is None else list(colors)
     if len(palette) < phi.shape[1]:
-        raise ValueError(f"Expected {phi.shape[1]} colours, found {len(palette)}.")
+        raise ValueError(f"Expected `colors` with {phi.shape[1]} colors, found {len(palette)}.")
 
     if max_cells is not None:
-        groups = _thin(groups, max_cells, np.random.default_rng(seed))
+        groups = _subsample(groups, max_cells, np.random.default_rng(seed))
     groups = {name: cells[_order(phi[cells])] for name, cells in groups.items()}
     order = np.concatenate(list(groups.values()))
     ax = new_axes(9, 2.6) if ax is None else ax
-    # Each cell is the interval [i, i + 1): constant there, so a step between the two edges.
+    # Cell i fills the interval [i, i + 1), so each edge appears twice, as in a step plot.
     edges = np.repeat(np.arange(len(order) + 1), 2)[1:-1]
     heights = np.repeat(phi[order], 2, axis=0).T
     ax.stackplot(
@@ -106,38 +106,41 @@ def structure(
 
 
 def _groups(adata: AnnData, groupby: str | None) -> dict[str, np.ndarray]:
-    """Positions of the cells of each group, in the order of the categories."""
+    """Return the positions of the cells of each group, in the order of the categories."""
     if groupby is None:
         return {"": np.arange(adata.n_obs)}
     if groupby not in adata.obs:
-        raise KeyError(f"adata.obs has no {groupby!r}. Found: {', '.join(adata.obs) or 'none'}.")
+        raise KeyError(
+            f"Expected `groupby` to be a column of adata.obs, one of {list(adata.obs)}, found "
+            f"{groupby!r}."
+        )
     check_once(adata.obs, groupby)
     labels = pd.Categorical(adata.obs[groupby])
     groups = {str(c): np.flatnonzero(labels.codes == i) for i, c in enumerate(labels.categories)}
     groups = {name: cells for name, cells in groups.items() if len(cells)}
     if not groups:
-        raise ValueError(f"No cell has a value in adata.obs[{groupby!r}].")
+        raise ValueError(f"Expected groups in adata.obs[{groupby!r}], found missing values only.")
     return groups
 
 
-def _thin(
+def _subsample(
     groups: dict[str, np.ndarray], max_cells: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     total = sum(map(len, groups.values()))
     if total <= max_cells:
         return groups
-    kept = {}
+    subset = {}
     for name, cells in groups.items():
         size = min(len(cells), max(10, round(len(cells) * max_cells / total)))
-        kept[name] = rng.choice(cells, size, replace=False)
-    return kept
+        subset[name] = rng.choice(cells, size, replace=False)
+    return subset
 
 
 def _order(phi: np.ndarray) -> np.ndarray:
-    """Order of the cells of one group: by leading program, then by its activity."""
-    leader = phi.argmax(axis=1)
-    rank = np.argsort(np.argsort(-np.bincount(leader, minlength=phi.shape[1]), kind="stable"))
-    return np.lexsort((-phi.max(axis=1), rank[leader]))
+    """Order the cells of one group by main program, then by its activity."""
+    main = phi.argmax(axis=1)
+    rank = np.argsort(np.argsort(-np.bincount(main, minlength=phi.shape[1]), kind="stable"))
+    return np.lexsort((-phi.max(axis=1), rank[main]))
 
 
 def _label_groups(ax: Axes, groups: dict[str, np.ndarray], groupby: str | None) -> None:
@@ -150,12 +153,12 @@ def _label_groups(ax: Axes, groups: dict[str, np.ndarray], groupby: str | None) 
         ax.axvline(end, color="white", linewidth=2.5)
     names = list(groups)
     # About 11 characters of a tick label fit in an inch.
-    room = ax.get_window_extent().width / ax.figure.dpi * 11 / ends[-1]
-    ends_of = zip(starts, ends, names, strict=True)
-    narrow = min((end - start) * room - len(name) for start, end, name in ends_of)
-    turn: dict[str, Any] = (
-        {} if narrow > 1 else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    per_cell = ax.get_window_extent().width / ax.figure.dpi * 11 / ends[-1]
+    spans = zip(starts, ends, names, strict=True)
+    space = min((end - start) * per_cell - len(name) for start, end, name in spans)
+    rotation: dict[str, Any] = (
+        {} if space > 1 else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     )
-    ax.set_xticks((starts + ends) / 2, names, **turn)
+    ax.set_xticks((starts + ends) / 2, names, **rotation)
     ax.tick_params(axis="x", length=0)
     ax.set_xlabel(groupby)
