@@ -111,7 +111,7 @@ def test_structure_uses_colors_and_axes(fitted):
     colors = ["#ff0000", "#00ff00", "#0000ff", "#aaaaaa"]
     assert lfa.pl.structure(fitted, colors=colors, ax=ax) is ax
     assert [to_hex(c.get_facecolor()[0]) for c in ax.collections] == colors
-    with pytest.raises(ValueError, match="Expected `colors` with 4 colors, found 3"):
+    with pytest.raises(ValueError, match="Expected colors with 4 colors, found 3"):
         lfa.pl.structure(fitted, colors=colors[:3])
 
 
@@ -169,7 +169,7 @@ def test_heatmap_labels_junctions_and_reads_data_frames(fitted):
 
 
 def test_heatmap_errors(fitted):
-    with pytest.raises(ValueError, match="`n_junctions` of at least 1, found 0"):
+    with pytest.raises(ValueError, match="n_junctions of at least 1, found 0"):
         lfa.pl.program_heatmap(fitted, 0)
     fitted.varm["psi_learned"] = fitted.varm["psi_learned"][:, :1]
     with pytest.raises(ValueError, match="at least 2 programs"):

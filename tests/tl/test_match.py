@@ -107,7 +107,7 @@ def test_invalid_input_is_refused(psi):
         lfa.tl.match_programs(psi[:1], psi[:1])
     holed = psi.copy()
     holed[3, 2] = np.nan
-    with pytest.raises(ValueError, match="finite values in `learned`"):
+    with pytest.raises(ValueError, match="finite values in learned"):
         lfa.tl.match_programs(psi, holed)
     frame = pd.DataFrame(psi, index=[f"j{i}" for i in range(200)])
     with pytest.raises(ValueError, match="same row names .* found 1 that are in one only.*'j0'"):

@@ -157,8 +157,8 @@ def test_invalid_input_is_refused():
     rest = {"kappa": 5.0, "mean_kappa": 5.0}
     for change, message in (
         ({"p": [0.5]}, "found 2, 2, 1 and 2 values"),
-        ({"p": [0.5, np.nan]}, "`p` with one finite value"),
-        ({"mean": [[0.5, 0.5]]}, r"`mean` with one finite.*shape \(1, 2\)"),
+        ({"p": [0.5, np.nan]}, "p with one finite value"),
+        ({"mean": [[0.5, 0.5]]}, r"mean with one finite.*shape \(1, 2\)"),
         ({"count": [3, 0]}, "0 <= count <= total"),
         ({"total": [2, 0]}, "total > 0"),
         ({"kappa": 0.0}, "positive concentrations"),
@@ -167,5 +167,5 @@ def test_invalid_input_is_refused():
         with pytest.raises(ValueError, match=message):
             score_predictions(**{**good, **rest, **change})
     for bins in ([], [5, 1], [1, 1], [0, 5], [1.5]):
-        with pytest.raises(ValueError, match="Expected `bins` to be ascending positive integers"):
+        with pytest.raises(ValueError, match="Expected bins to be ascending positive integers"):
             score_predictions(**good, **rest, bins=bins)

@@ -66,7 +66,7 @@ def history(
     record: Mapping[str, pd.DataFrame] | None = getattr(model, "history", model)
     if record is not None and not isinstance(record, Mapping):
         raise TypeError(
-            "Expected `model` to be a LeafletFAModel or its history, found a "
+            "Expected model to be a LeafletFAModel or its history, found a "
             f"{type(model).__name__}."
         )
     if not record:
@@ -74,7 +74,7 @@ def history(
     if train_key is None:
         train_key = _OBJECTIVE if _OBJECTIVE in record and _LOSS not in record else _LOSS
     if train_key not in record:
-        raise KeyError(f"Expected `train_key` to be one of {list(record)}, found {train_key!r}.")
+        raise KeyError(f"Expected train_key to be one of {list(record)}, found {train_key!r}.")
     ax = new_axes(5.5, 3.5) if ax is None else ax
     lines = _draw(ax, record[train_key], train_key, "C0")
     step = record[train_key].index.name or "epoch"

@@ -71,10 +71,10 @@ def program_heatmap(
     if n_programs < 2:
         raise ValueError("Expected at least 2 programs to compare, found 1.")
     if n_junctions < 1:
-        raise ValueError(f"Expected `n_junctions` of at least 1, found {n_junctions}.")
+        raise ValueError(f"Expected n_junctions of at least 1, found {n_junctions}.")
     if label is not None and check_column("label", label, "var") not in adata.var:
         raise KeyError(
-            f"Expected `label` to be a column of adata.var, one of {list(adata.var)}, found "
+            f"Expected label to be a column of adata.var, one of {list(adata.var)}, found "
             f"{label!r}."
         )
 
@@ -138,7 +138,7 @@ def program_match(
     values = frame.to_numpy(float)
     if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
         raise ValueError(
-            "Expected `correlation` to be a finite matrix, reference x learned programs, found "
+            "Expected correlation to be a finite matrix, reference x learned programs, found "
             f"shape {values.shape} with {int((~np.isfinite(values)).sum())} non-finite values."
         )
     rows, partners = linear_sum_assignment(values, maximize=True)

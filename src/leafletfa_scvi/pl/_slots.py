@@ -25,7 +25,7 @@ def result_slot(adata: AnnData, slot: str, key: str) -> pd.DataFrame:
         raise KeyError(
             f"Expected adata.{slot} to contain {key!r}, found "
             f"{', '.join(map(repr, mapping)) or 'no keys'}. Call model.export_posterior(adata) "
-            "first, or pass another `key`."
+            "first, or pass another key."
         )
     values = mapping[key]
     if isinstance(values, pd.DataFrame):

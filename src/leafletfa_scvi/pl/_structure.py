@@ -73,7 +73,7 @@ def structure(
     groups = _groups(adata, groupby)
     palette = program_colors(phi.shape[1]) if colors is None else list(colors)
     if len(palette) < phi.shape[1]:
-        raise ValueError(f"Expected `colors` with {phi.shape[1]} colors, found {len(palette)}.")
+        raise ValueError(f"Expected colors with {phi.shape[1]} colors, found {len(palette)}.")
 
     if max_cells is not None:
         groups = _subsample(groups, max_cells, np.random.default_rng(seed))
@@ -111,7 +111,7 @@ def _groups(adata: AnnData, groupby: str | None) -> dict[str, np.ndarray]:
         return {"": np.arange(adata.n_obs)}
     if groupby not in adata.obs:
         raise KeyError(
-            f"Expected `groupby` to be a column of adata.obs, one of {list(adata.obs)}, found "
+            f"Expected groupby to be a column of adata.obs, one of {list(adata.obs)}, found "
             f"{groupby!r}."
         )
     check_once(adata.obs, groupby)

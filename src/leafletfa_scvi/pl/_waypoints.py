@@ -71,9 +71,7 @@ def waypoints(
         ``model.adata.obs`` has no column ``color``.
     """
     if not hasattr(model, "waypoints_"):
-        raise TypeError(
-            f"Expected `model` to be a LeafletFAModel, found a {type(model).__name__}."
-        )
+        raise TypeError(f"Expected model to be a LeafletFAModel, found a {type(model).__name__}.")
     model._require_trained()
     saved = model.waypoints_
     if saved is None:
@@ -119,10 +117,10 @@ def _components(given: Any, n_kept: int) -> tuple[int, int]:
         isinstance(i, Integral) and not isinstance(i, bool) for i in given
     )
     if not is_valid or len(given) != 2:
-        raise ValueError(f"Expected `components` to be two integers, found {given!r}.")
+        raise ValueError(f"Expected components to be two integers, found {given!r}.")
     invalid = [i for i in given if not 0 <= i < n_kept]
     if invalid:
-        raise ValueError(f"Expected `components` from 0 to {n_kept - 1}, found {invalid[0]}.")
+        raise ValueError(f"Expected components from 0 to {n_kept - 1}, found {invalid[0]}.")
     return int(given[0]), int(given[1])
 
 
@@ -136,7 +134,7 @@ def _from_obs(model: LeafletFAModel, color: str, cells: np.ndarray) -> _Coloring
         )
     if color not in adata.obs:
         raise KeyError(
-            f"Expected `color` to be a column of model.adata.obs, one of {list(adata.obs)}, found "
+            f"Expected color to be a column of model.adata.obs, one of {list(adata.obs)}, found "
             f"{color!r}."
         )
     rows = model._training_rows(adata)[cells]

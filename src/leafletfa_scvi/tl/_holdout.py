@@ -120,7 +120,7 @@ def holdout_splicing(
     n_hidden = int(mask.sum())
     if n_hidden == 0:
         raise ValueError(
-            f"Expected a `fraction` that hides at least one (cell, ATSE) pair, found {fraction} "
+            f"Expected a fraction that hides at least one (cell, ATSE) pair, found {fraction} "
             f"for {entries.n_entries} observed entries. Use a larger one."
         )
     layers = junction_layer, cluster_layer
@@ -181,13 +181,11 @@ def evaluate_holdout(
         model contains no data, or ``hidden`` contains no entry or violates the data contract.
     """
     if not hasattr(model, "_training_entries"):
-        raise TypeError(
-            f"Expected `model` to be a LeafletFAModel, found a {type(model).__name__}."
-        )
+        raise TypeError(f"Expected model to be a LeafletFAModel, found a {type(model).__name__}.")
     model._require_trained()
     if isinstance(hidden, SplicingHoldout):
         raise TypeError(
-            "Expected `hidden` to be an AnnData, found a SplicingHoldout. Pass its .hidden."
+            "Expected hidden to be an AnnData, found a SplicingHoldout. Pass its .hidden."
         )
     check_anndata(hidden)
     training = model._training_entries().to("cpu")
@@ -251,7 +249,7 @@ def _trained_cells(model: LeafletFAModel, hidden: AnnData) -> torch.Tensor:
     unknown = np.flatnonzero(positions < 0)
     if len(unknown):
         raise ValueError(
-            "Expected all cells of `hidden` to be training cells, found "
+            "Expected all cells of hidden to be training cells, found "
             f"{len(unknown)} of {len(names)} that are not, the first of them "
             f"{names[unknown[0]]!r}. Train on the training part of the same split, or pass "
             "training cells only."
@@ -273,7 +271,7 @@ def _check_hidden(
         if bool(leaked.any()):
             row, junction = divmod(int(key[leaked][0]), block.n_junctions)
             raise ValueError(
-                "Expected entries of `hidden` to be held out, found some that the model was "
+                "Expected entries of hidden to be held out, found some that the model was "
                 "trained on, the first of them cell "
                 f"{model.cell_names_[cells[rows.start + row]]!r} and junction "
                 f"{model.junction_names[junction]!r}. Train the model on the training part of "

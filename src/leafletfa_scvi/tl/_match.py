@@ -48,7 +48,7 @@ def program_correlation(
         b = _aligned(b, a.index)
     elif len(a) != len(b):
         raise ValueError(
-            f"Expected `reference` and `learned` with the same rows, found {len(a)} and {len(b)}."
+            f"Expected reference and learned with the same rows, found {len(a)} and {len(b)}."
         )
     left, right = a.to_numpy(float), b.to_numpy(float)
     if center and min(left.shape[1], right.shape[1]) > 1:
@@ -112,15 +112,15 @@ def _as_frame(values: pd.DataFrame | ArrayLike, name: str) -> pd.DataFrame:
     if frame is None:
         array = np.asarray(values, dtype=float)
         if array.ndim != 2:
-            raise ValueError(f"Expected `{name}` with 2 dimensions, found {array.ndim}.")
+            raise ValueError(f"Expected {name} with 2 dimensions, found {array.ndim}.")
         frame = pd.DataFrame(array)
     if len(frame) < 2 or frame.shape[1] < 1:
         raise ValueError(
-            f"Expected `{name}` with at least 2 rows and 1 program, found shape {frame.shape}."
+            f"Expected {name} with at least 2 rows and 1 program, found shape {frame.shape}."
         )
     if not np.isfinite(frame.to_numpy(float)).all():
         raise ValueError(
-            f"Expected finite values in `{name}`, found others. Drop rows with missing values."
+            f"Expected finite values in {name}, found others. Drop rows with missing values."
         )
     return frame
 
@@ -136,7 +136,7 @@ def _aligned(frame: pd.DataFrame, names: pd.Index) -> pd.DataFrame:
     missing = names.symmetric_difference(frame.index)
     if len(missing):
         raise ValueError(
-            "Expected the same row names in `reference` and `learned`, found "
+            "Expected the same row names in reference and learned, found "
             f"{len(missing)} that are in one only, the first of them {missing[0]!r}. Keep the "
             "common rows."
         )

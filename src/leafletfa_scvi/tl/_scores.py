@@ -85,7 +85,7 @@ def score_predictions(
     predicted, reference = _vector("p", p), _vector("mean", mean)
     if not len(y) == len(n) == len(predicted) == len(reference):
         raise ValueError(
-            "Expected `count`, `total`, `p` and `mean` with one value per entry, found "
+            "Expected count, total, p and mean with one value per entry, found "
             f"{len(y)}, {len(n)}, {len(predicted)} and {len(reference)} values."
         )
     if not bool(np.all((y >= 0) & (y <= n) & (n > 0))):
@@ -214,7 +214,7 @@ def _vector(name: str, values: ArrayLike) -> np.ndarray:
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or not bool(np.isfinite(array).all()):
         raise ValueError(
-            f"Expected `{name}` with one finite value per entry, found shape {array.shape}"
+            f"Expected {name} with one finite value per entry, found shape {array.shape}"
             + (" with non-finite values." if array.ndim == 1 else ".")
         )
     return array
@@ -225,7 +225,7 @@ def _checked_bins(bins: Sequence[int]) -> list[int]:
     is_positive = all(isinstance(x, Integral) and x >= 1 for x in lower)
     if not lower or not is_positive or any(a >= b for a, b in zip(lower, lower[1:], strict=False)):
         raise ValueError(
-            "Expected `bins` to be ascending positive integers, the lowest ATSE total of each "
+            "Expected bins to be ascending positive integers, the lowest ATSE total of each "
             f"bin, found {bins!r}."
         )
     return lower

@@ -147,7 +147,7 @@ def select_n_programs(
     n_seeds, seed = check_whole("n_seeds", n_seeds, 1), check_whole("seed", seed, 0)
     threshold, fraction = check_inside("threshold", threshold), check_inside("fraction", fraction)
     if method not in ("em", "svi"):
-        raise ValueError(f"Expected `method` to be 'em' or 'svi', found {method!r}.")
+        raise ValueError(f"Expected method to be 'em' or 'svi', found {method!r}.")
     options = _options("model_kwargs", model_kwargs, _RESERVED_MODEL_ARGUMENTS)
     training = _options("train_kwargs", train_kwargs, {"self", "method"})
     layers: dict[str, Any] = {
@@ -288,16 +288,16 @@ def _note(summary: pd.DataFrame, chosen: int) -> str:
 def _numbers(n_programs: Any) -> list[int]:
     if isinstance(n_programs, (str, bytes)) or not isinstance(n_programs, Iterable):
         raise TypeError(
-            "Expected `n_programs` to be several numbers, such as range(2, 17, 2), found "
+            "Expected n_programs to be several numbers, such as range(2, 17, 2), found "
             f"{n_programs!r}."
         )
     numbers = [check_whole("each of n_programs", k, 1) for k in n_programs]
     if not numbers:
-        raise ValueError("Expected `n_programs` with at least one number, found none.")
+        raise ValueError("Expected n_programs with at least one number, found none.")
     repeated = sorted({k for k in numbers if numbers.count(k) > 1})
     if repeated:
         raise ValueError(
-            f"Expected `n_programs` without duplicates, found {repeated[0]} more than once."
+            f"Expected n_programs without duplicates, found {repeated[0]} more than once."
         )
     return sorted(numbers)
 
@@ -305,11 +305,11 @@ def _numbers(n_programs: Any) -> list[int]:
 def _options(name: str, given: Mapping[str, Any] | None, reserved: set[str]) -> dict[str, Any]:
     """Return keyword arguments, or raise if they contain reserved ones."""
     if given is not None and not isinstance(given, Mapping):
-        raise TypeError(f"Expected `{name}` to be a mapping, found a {type(given).__name__}.")
+        raise TypeError(f"Expected {name} to be a mapping, found a {type(given).__name__}.")
     invalid = sorted(reserved & set(given or {}))
     if invalid:
         raise ValueError(
-            f"Expected `{name}` without {invalid[0]!r}, which select_n_programs sets. Remove it."
+            f"Expected {name} without {invalid[0]!r}, which select_n_programs sets. Remove it."
         )
     return dict(given or {})
 
@@ -318,7 +318,7 @@ def _check_cells(adata: AnnData, numbers: list[int]) -> None:
     n_cells = check_anndata(adata).n_obs
     if numbers[-1] > n_cells:
         raise ValueError(
-            f"Expected `n_programs` between 1 and the number of cells ({n_cells}), found "
+            f"Expected n_programs between 1 and the number of cells ({n_cells}), found "
             f"{numbers[-1]}."
         )
     if not adata.obs_names.is_unique:

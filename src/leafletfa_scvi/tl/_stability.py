@@ -140,17 +140,17 @@ def program_stability(
     min_share = _check_min_share(min_share)
     if signal not in (None, "both", "programs", "activities"):
         raise ValueError(
-            f"Expected `signal` to be None, 'both', 'programs' or 'activities', found {signal!r}."
+            f"Expected signal to be None, 'both', 'programs' or 'activities', found {signal!r}."
         )
     if not isinstance(models, Mapping) and not isinstance(models, (list, tuple)):
         raise ValueError(
-            f"Expected `models` to be a list or a mapping, found a {type(models).__name__}."
+            f"Expected models to be a list or a mapping, found a {type(models).__name__}."
         )
     named = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
     if len(named) < 2:
-        raise ValueError(f"Expected `models` with at least 2 models, found {len(named)}.")
+        raise ValueError(f"Expected models with at least 2 models, found {len(named)}.")
     if reference is not None and reference not in named:
-        raise KeyError(f"Expected `reference` to be one of {list(named)}, found {reference!r}.")
+        raise KeyError(f"Expected reference to be one of {list(named)}, found {reference!r}.")
     with_activities = signal != "programs"
     fits = {name: _as_fit(model, with_activities) for name, model in named.items()}
     return compare_fits(
@@ -306,5 +306,5 @@ def _as_fit(model: LeafletFAModel | Any, with_activities: bool) -> Fit:
 
 def _check_min_share(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) <= 1.0:
-        raise ValueError(f"Expected `min_share` in (0, 1], found {value!r}.")
+        raise ValueError(f"Expected min_share in (0, 1], found {value!r}.")
     return float(value)
