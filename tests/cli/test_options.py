@@ -16,8 +16,6 @@ from leafletfa_scvi.cli._main import app
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._shared_options import MODEL, SETUP, TRAIN
 from leafletfa_scvi.cli.choose_k import parse_numbers
-from leafletfa_scvi.pp.read._read_inputs import read_inputs
-from leafletfa_scvi.pp.read._read_junctions import read_options
 
 
 def signature_defaults(function) -> dict:
@@ -31,10 +29,9 @@ def signature_defaults(function) -> dict:
         (lfa.LeafletFAModel.__init__, MODEL),
         (lfa.LeafletFAModel.setup_anndata, SETUP),
         (lfa.LeafletFAModel.train, TRAIN),
-        (lfa.pp.make_splicing_dataset, defaults_of("pp/_dataset.py", "make_splicing_dataset")),
-        (lfa.pp.read_bam, defaults_of("pp/read/_read_junctions.py", "read_bam")),
-        (read_options, defaults_of("pp/read/_read_junctions.py", "read_options")),
-        (read_inputs, defaults_of("pp/read/_read_inputs.py", "read_inputs")),
+        (lfa.pp.make_splicing_dataset, defaults_of("pp", "make_splicing_dataset")),
+        (lfa.pp.read_bam, defaults_of("pp", "read_bam")),
+        (lfa.pp.read_star, defaults_of("pp", "read_star")),
     ],
 )
 def test_defaults_read_from_source_are_those_of_the_signature(function, found):
@@ -43,7 +40,7 @@ def test_defaults_read_from_source_are_those_of_the_signature(function, found):
 
 def test_defaults_of_choose_k_are_those_of_the_function():
     expected = signature_defaults(lfa.tl.select_n_programs)
-    found = defaults_of("tl/_select.py", "select_n_programs")
+    found = defaults_of("tl", "select_n_programs")
     programs = expected.pop("n_programs")  # a range, which is not a literal
     assert found == expected
     (command,) = [c for c in app.registered_commands if c.name == "choose-k"]

@@ -19,9 +19,9 @@ from leafletfa_scvi.cli._console import UserError
 from leafletfa_scvi.cli._defaults import defaults_of
 from leafletfa_scvi.cli._option_groups import OptionGroup
 
-MODEL: Final = defaults_of("model/_model.py", "LeafletFAModel.__init__")
-SETUP: Final = defaults_of("model/_model.py", "LeafletFAModel.setup_anndata")
-TRAIN: Final = defaults_of("model/_training.py", "TrainingMixin.train")
+MODEL: Final = defaults_of("model", "LeafletFAModel.__init__")
+SETUP: Final = defaults_of("model", "LeafletFAModel.setup_anndata")
+TRAIN: Final = defaults_of("model", "TrainingMixin.train")
 """Defaults of the model, of registering data, and of training."""
 
 MAX_SEED: Final = 2**32 - 1

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.tl import ProgramSelection
 
-_SELECT = defaults_of("tl/_select.py", "select_n_programs")
+_SELECT = defaults_of("tl", "select_n_programs")
 _MAX_PROGRAMS = 1000
 
 

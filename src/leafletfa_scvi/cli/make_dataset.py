@@ -35,10 +35,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-_READ = defaults_of("pp/read/_read_inputs.py", "read_inputs")
-_BAM = defaults_of("pp/read/_read_junctions.py", "read_bam")
-_STAR = defaults_of("pp/read/_read_junctions.py", "read_options")
-_MAKE = defaults_of("pp/_dataset.py", "make_splicing_dataset")
+_BAM = defaults_of("pp", "read_bam")
+_STAR = defaults_of("pp", "read_star")
+_MAKE = defaults_of("pp", "make_splicing_dataset")
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,11 @@ class ReadingOptions(OptionGroup):
     panel: ClassVar = "Reading"
 
     format: Annotated[Literal["auto", InputFormat], typer.Option(help="Format of the inputs.")] = (
-        _READ["format"]
+        "auto"
     )
     n_jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Number of processes that read files.")
-    ] = _READ["n_jobs"]
+    ] = 1
     dask: Annotated[
         str | None,
         typer.Option(
@@ -75,10 +74,10 @@ class ReadingOptions(OptionGroup):
     ] = False
     star_reads: Annotated[
         StarReads, typer.Option(help="Reads of SJ.out.tab to count: unique, or also multi-mapped.")
-    ] = _STAR["star_reads"]
+    ] = _STAR["reads"]
     barcodes: Annotated[
         Path | None, typer.Option(help="File of the cells to keep, one barcode per line.")
-    ] = _STAR["barcodes"]
+    ] = _BAM["barcodes"]
 
     def arguments(self) -> dict[str, Any]:
         """Return what every reader takes; the command itself handles the rest."""
