@@ -12,8 +12,9 @@ import textwrap
 
 import pytest
 
-from leafletfa_scvi import _files
-from leafletfa_scvi._files import STAGING, UnfinishedMovesError, recover, replacing
+from leafletfa_scvi import _staging
+from leafletfa_scvi._files import UnfinishedMovesError, recover, replacing
+from leafletfa_scvi._staging import STAGING
 
 STOPPED = textwrap.dedent("""
     import os, pathlib, signal, sys
@@ -97,7 +98,7 @@ PREPARING = STOPPED.split("targets =")[0] + textwrap.dedent("""
 def test_a_process_that_is_killed_while_it_prepares_leaves_nothing(tmp_path, monkeypatch):
     n_operations = int(stop(earlier(tmp_path / "whole"), -1, PREPARING).stdout)
     assert n_operations >= 6  # a folder, its lock and a place, twice
-    monkeypatch.setattr(_files, "_MOMENT", 0.0)
+    monkeypatch.setattr(_staging, "_MOMENT", 0.0)
     for operation in range(n_operations):
         folder = earlier(tmp_path / str(operation))
         assert stop(folder, operation, PREPARING).returncode == -signal.SIGKILL

@@ -15,8 +15,9 @@ import threading
 
 import pytest
 
-from leafletfa_scvi import _files
-from leafletfa_scvi._files import STAGING, UnfinishedMovesError, recover, replacing
+from leafletfa_scvi import _files, _staging
+from leafletfa_scvi._files import UnfinishedMovesError, recover, replacing
+from leafletfa_scvi._staging import STAGING, locked
 
 
 def staging_in(folder, moves, run=None, journal=(), name="stopped"):
@@ -75,7 +76,7 @@ class TestFoldersOfOthers:
         theirs.mkdir()
         run = [str(plain), str(theirs / f"{STAGING}stopped")]
         staging_in(theirs, [["0/a", "b"]], run=run, journal=None)
-        with pytest.raises(UnfinishedMovesError, match="there is no folder"):
+        with pytest.raises(UnfinishedMovesError, match="the folder .* is missing"):
             recover(theirs)
         assert mine.read_text() == "mine"
 
@@ -197,8 +198,8 @@ class TestSeveralProcesses:
         args = [sys.executable, "-c", WRITER, str(folder)]
         writers = [subprocess.Popen([*args, name]) for name in ("x", "y", "z")]
         while any(writer.poll() is None for writer in writers):
-            with _files._locked([tmp_path]):
-                held = _files._locked([folder]) if folder.exists() else None
+            with locked([tmp_path]):
+                held = locked([folder]) if folder.exists() else None
                 if held is not None:
                     with held:
                         recover(folder)
@@ -258,25 +259,25 @@ class TestSeveralProcesses:
 
     def test_readers_do_not_wait_for_ever(self, tmp_path, monkeypatch):
         staging = staging_in(tmp_path, [["0/a", "a"]])
-        monkeypatch.setattr(_files, "_PATIENCE", 0.1)
+        monkeypatch.setattr(_staging, "PATIENCE", 0.1)
         with (staging / "lock").open("r+") as lock:
-            _files._lock(lock)
-            with pytest.raises(UnfinishedMovesError, match="try again when it has ended"):
+            _staging.lock(lock)
+            with pytest.raises(UnfinishedMovesError, match="Try again when it has ended"):
                 recover(tmp_path)
 
 
 def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_again(
     tmp_path, monkeypatch
 ):
-    locked, busy = _files._lock, []
+    original, busy = _staging.lock, []
 
     def lock(file):
         if not busy:
             busy.append(file)
             recover(tmp_path)
-        return locked(file)
+        return original(file)
 
-    monkeypatch.setattr(_files, "_lock", lock)
+    monkeypatch.setattr(_staging, "lock", lock)
     with replacing(tmp_path / "a") as (place,):
         place.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from leafletfa_scvi._files import writing_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,19 +64,15 @@ class FileCounts:
 
     def save(self, path: Path) -> None:
         """Write to ``path`` (.npz), whole or not at all."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         names = json.dumps(
             {"contigs": self.contigs, "cells": self.cells, "report": dict(self.report)}
         )
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         try:
-            with open(temporary, "wb") as file:
+            with writing_whole(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, names=np.frombuffer(names.encode(), np.uint8), **arrays)
-            os.replace(temporary, path)
-        except OSError as error:  # such as a full disk, which numpy does not name
+        except OSError as error:  # such as a full disk, in which case numpy does not name the file
             raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> FileCounts:
