@@ -10,7 +10,15 @@ import pytest
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel
-from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._arguments import (
+    check_at_least,
+    check_column,
+    check_inside,
+    check_names,
+    check_one_of,
+    check_positive,
+    check_whole,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -79,3 +87,42 @@ def test_layers_named_by_a_list(small):
     layers = ["cell_by_junction_matrix", "cell_by_cluster_matrix"]
     with pytest.raises(KeyError, match=re.escape(f"Layer {layers!r} is missing")):
         LeafletFAModel.setup_anndata(small, layers)
+
+
+@pytest.mark.parametrize(
+    ("check", "taken", "refused", "message"),
+    [
+        (lambda x: check_whole("n", x, 1), [1, np.int64(3)], [0, 1.0, "2", True, None],
+         "Expected n to be a whole number from 1, found "),
+        (lambda x: check_whole("n", x, 0, 9), [0, 9], [-1, 10],
+         "Expected n to be a whole number from 0 to 9, found "),
+        (lambda x: check_positive("x", x), [np.float32(2), np.inf], [0, -1, np.nan, "1", True],
+         "Expected x to be a number above 0, found "),
+        (lambda x: check_positive("x", x, finite=True), [0.1], [np.inf, 0],
+         "Expected x to be a finite number above 0, found "),
+        (lambda x: check_at_least(2, x=x), [2, 2.5, np.array(3), None], [1.9, np.nan, "3", [3]],
+         "Expected x to be a number from 2, found "),
+        (lambda x: check_inside("x", x), [0.5], [0, 1, np.nan, "0.5", True, None],
+         "Expected x in (0, 1), found "),
+        (lambda x: check_inside("x", x, "[0, 1)"), [0, 0.99], [-0.1, 1],
+         "Expected x in [0, 1), found "),
+        (lambda x: check_inside("x", x, "(0, 1]"), [1, 0.01], [0, 1.1],
+         "Expected x in (0, 1], found "),
+        (lambda x: check_one_of("x", x, ("a", "b", "c")), ["a", "c"], ["d", None, np.array(["a"])],
+         "Expected x to be 'a', 'b' or 'c', found "),
+        (lambda x: check_names("x", x), [["a"], ("a", "b"), []], ["ab"],
+         "Expected x to be a sequence of names, found "),
+    ],
+)  # fmt: skip
+def test_checks_name_the_argument_and_what_was_found(check, taken, refused, message):
+    for value in taken:
+        check(value)
+    for value in refused:
+        with pytest.raises(ValueError, match=re.escape(f"{message}{value!r}.")):
+            check(value)
+
+
+def test_a_value_of_a_wrong_kind_is_a_type_error_too():
+    for check in (check_inside, check_positive):
+        with pytest.raises(TypeError):
+            check("x", "0.5")

@@ -1,37 +1,154 @@
-"""Checks of arguments that functions of several parts share."""
+"""Checks of arguments, with messages of one form: "Expected x ..., found ... . Remedy.".
+
+Each check takes the name of the argument, which its message begins with, and the value.
+"""
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
     from anndata import AnnData
 
 
-def check_numbers(**values: Any) -> None:
-    """Refuse values that are no numbers, given by the names of their arguments; None may stand.
+class WrongKindError(TypeError, ValueError):
+    """An argument is of a wrong kind, such as a text in place of a number."""
+
+
+def check_one_of(name: str, value: Any, choices: Any) -> str:
+    """Return ``value`` if it is one of the choices.
+
+    Parameters
+    ----------
+    name
+        Name of the argument.
+    value
+        Value given for it.
+    choices
+        A ``Literal`` or a sequence of texts.
 
     Raises
     ------
-    TypeError
-        One is a text, such as ``"5"``, a list or the like.
+    ValueError
+        It is none of them; the message lists them.
+    """
+    allowed = get_args(choices) or tuple(choices)
+    if isinstance(value, str) and value in allowed:
+        return str(value)
+    *others, last = map(repr, allowed)
+    listed = f"{', '.join(others)} or {last}" if others else last
+    raise ValueError(f"Expected {name} to be {listed}, found {value!r}.")
+
+
+def check_whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return ``value`` as an int if it is a whole number from ``least`` to ``most``.
+
+    Raises
+    ------
+    ValueError
+        It is not; a :class:`WrongKindError` if it is not a number.
+    """
+    bounds = f"from {least}" if most is None else f"from {least} to {most}"
+    expected = f"{name} to be a whole number {bounds}"
+    number = _as_number(value, expected)
+    is_whole = isinstance(number, Integral)
+    if not is_whole or number < least or (most is not None and number > most):
+        raise ValueError(f"Expected {expected}, found {value!r}.")
+    return int(number)
+
+
+def check_positive(name: str, value: Any, *, finite: bool = False) -> float:
+    """Return ``value`` as a float if it is above 0, and finite if that is required.
+
+    Raises
+    ------
+    ValueError
+        It is not; a :class:`WrongKindError` if it is not a number.
+    """
+    expected = f"{name} to be a {'finite ' if finite else ''}number above 0"
+    number = float(_as_number(value, expected))
+    if not number > 0 or (finite and math.isinf(number)):
+        raise ValueError(f"Expected {expected}, found {value!r}.")
+    return number
+
+
+def check_at_least(least: float, **values: Any) -> None:
+    """Check that arguments, given by their names, are None or numbers from ``least``.
+
+    Raises
+    ------
+    ValueError
+        One is lower; a :class:`WrongKindError` if it is not a number.
     """
     for name, value in values.items():
-        is_scalar = getattr(value, "ndim", None) == 0 and value.dtype.kind in "buif"
-        if not (value is None or isinstance(value, Real) or is_scalar):
-            raise TypeError(f"Expected {name} to be a number, found {value!r}.")
+        expected = f"{name} to be a number from {least}"
+        if value is not None and not _as_number(value, expected) >= least:
+            raise ValueError(f"Expected {expected}, found {value!r}.")
+
+
+def check_inside(name: str, value: Any, interval: str = "(0, 1)") -> float:
+    """Return ``value`` as a float if it is inside an interval.
+
+    Parameters
+    ----------
+    name
+        Name of the argument.
+    value
+        Value given for it.
+    interval
+        Bounds, such as ``"[0, 1)"``: brackets include a bound, parentheses exclude it.
+
+    Raises
+    ------
+    ValueError
+        It is outside; a :class:`WrongKindError` if it is not a number.
+    """
+    number = float(_as_number(value, f"{name} in {interval}"))
+    low, high = map(float, interval[1:-1].split(","))
+    above = number >= low if interval[0] == "[" else number > low
+    below = number <= high if interval[-1] == "]" else number < high
+    if not (above and below):
+        raise ValueError(f"Expected {name} in {interval}, found {value!r}.")
+    return number
+
+
+def check_names(name: str, value: str | Iterable[Any]) -> list[str]:
+    """Return a sequence of names as a list.
+
+    Raises
+    ------
+    ValueError
+        It is a single text, which would be read letter by letter.
+    """
+    if isinstance(value, str):
+        raise ValueError(
+            f"Expected {name} to be a sequence of names, found {value!r}. Pass ({value!r},)."
+        )
+    return [str(item) for item in value]
+
+
+def _as_number(value: Any, expected: str) -> Any:
+    """Return a number, also from a scalar or 0-d array of NumPy."""
+    if hasattr(value, "__array_interface__") and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise WrongKindError(f"Expected {expected}, found {value!r}.")
+    return value
 
 
 def check_column(name: str, column: Any, slot: str = "obs") -> str:
-    """Name of one column of ``adata.obs`` (or ``var``), given for the argument ``name``.
+    """Return the name of a column of ``adata.obs`` (or ``var``).
 
     Raises
     ------
     TypeError
-        It is not a text, such as a list of columns.
+        It is not a text but, for example, a list of columns.
     """
     if isinstance(column, str):
         return column
@@ -52,49 +169,35 @@ def check_column(name: str, column: Any, slot: str = "obs") -> str:
 
 
 def check_once(table: pd.DataFrame, column: str, slot: str = "obs") -> None:
-    """Check that ``adata.obs`` (or ``var``) has not several columns of this name.
+    """Check that ``adata.obs`` (or ``var``) has only one column of this name.
 
     Raises
     ------
     ValueError
-        There are several, so that the name does not tell which one is meant.
+        Several columns have it, so that the name is ambiguous.
     """
     number = int((table.columns == column).sum())
     if number > 1:
         raise ValueError(
-            f"adata.{slot} has {number} columns {column!r}: rename all but one, or drop them, as "
-            f"adata.{slot} = adata.{slot}.loc[:, ~adata.{slot}.columns.duplicated()]."
+            f"adata.{slot} has {number} columns {column!r}, expected one. Rename or drop the "
+            f"others, as adata.{slot} = adata.{slot}.loc[:, ~adata.{slot}.columns.duplicated()]."
         )
 
 
-def check_whole(name: str, value: Any, least: int) -> int:
-    """``value`` as an int of at least ``least``, else a ValueError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"Expected {name} to be a whole number from {least}, found {value!r}.")
-    return int(value)
-
-
-def check_inside(name: str, value: Any) -> float:
-    """``value`` as a number in (0, 1), else a ValueError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < 1.0:
-        raise ValueError(f"Expected {name} in (0, 1), found {value!r}.")
-    return float(value)
-
-
 def check_anndata(adata: Any, name: str | None = None) -> AnnData:
-    """``adata`` itself, if it is an AnnData.
+    """Return ``adata`` if it is an AnnData.
 
     Parameters
     ----------
     adata
-        What the user gave.
+        Value of the argument.
     name
-        The argument, where there are several.
+        Name of the argument. If None, the message does not name it.
 
     Raises
     ------
     TypeError
-        It is something else; the message says how to make an AnnData of it.
+        It is of another class; the message says how to obtain an AnnData from it.
     """
     from anndata import AnnData
 
@@ -107,7 +210,7 @@ def check_anndata(adata: Any, name: str | None = None) -> AnnData:
         remedy = " Pass one modality, as mdata.mod['splicing']."
     elif hasattr(adata, "shape"):
         remedy = (
-            " Make one of junction counts and ATSE labels with "
+            " Make one from junction counts and ATSE labels with "
             "leafletfa_scvi.pp.splicing_from_counts."
         )
     elif kind == "SplicingHoldout":

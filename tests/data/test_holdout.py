@@ -74,9 +74,9 @@ def test_without_codes_entries_are_drawn_alone(small):
 def test_bad_arguments(small):
     entries, (codes, _) = observed_entries(small), atse_codes(small)
     for fraction in (-0.1, 1.0, float("nan")):
-        with pytest.raises(ValueError, match="0 <= fraction < 1"):
+        with pytest.raises(ValueError, match=r"Expected fraction in \[0, 1\), found"):
             holdout_mask(entries, codes, fraction)
-    with pytest.raises(ValueError, match="seed is -1"):
+    with pytest.raises(ValueError, match="seed to be a whole number from 0, found -1"):
         holdout_mask(entries, codes, 0.1, seed=-1)
     with pytest.raises(ValueError, match="one code for each junction"):
         holdout_mask(entries, codes[1:], 0.1)

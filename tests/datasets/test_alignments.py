@@ -412,17 +412,17 @@ def test_folder_is_not_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_cells": 0}, "n_cells=0: at least 1"),
-        ({"n_genes": 0}, "n_genes=0: at least 1"),
-        ({"n_types": 21}, "n_types=21: at most n_cells=20"),
-        ({"fragments_per_cell": 0}, "fragments_per_cell=0"),
-        ({"read_length": 20}, "read_length=20: from 30 to 200"),
+        ({"n_cells": 0}, "Expected n_cells to be a number from 1, found 0"),
+        ({"n_genes": 0}, "n_genes to be a number from 1, found 0"),
+        ({"n_types": 21}, "n_types to be at most n_cells=20, found 21"),
+        ({"fragments_per_cell": 0}, "fragments_per_cell to be a number from 1, found 0"),
+        ({"read_length": 20}, r"read_length in \[30, 200\], found 20"),
         ({"fragment_length": (0.0, 1.0)}, "fragment_length"),
-        ({"strandedness": "XX"}, "strandedness='XX': one of"),
-        ({"n_novel": -1}, "n_novel=-1: at least 0"),
-        ({"unspliced": 1.0}, "unspliced=1.0: at least 0, below 1"),
-        ({"marked": float("nan")}, "marked=nan"),
-        ({"min_anchor": 0}, "min_anchor=0: at least 1"),
+        ({"strandedness": "XX"}, "strandedness to be 'XS', 'RF', 'FR' or 'none', found 'XX'"),
+        ({"n_novel": -1}, "n_novel to be a number from 0, found -1"),
+        ({"unspliced": 1.0}, r"unspliced in \[0, 1\), found 1.0"),
+        ({"marked": float("nan")}, "marked in .*, found nan"),
+        ({"min_anchor": 0}, "min_anchor to be a number from 1, found 0"),
     ],
 )
 def test_arguments_out_of_range(tmp_path: Path, options: dict[str, Any], message: str) -> None:

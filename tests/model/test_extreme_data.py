@@ -260,7 +260,7 @@ def test_numbers_of_programs_that_are_accepted(registered, n_programs):
         ({"concentration": -3.0}, "concentration .*above 0"),
         ({"concentration": np.nan}, "concentration .*above 0"),
         ({"activity_concentration": 0.0}, "activity_concentration .*above 0"),
-        ({"activity_concentration": np.inf}, "finite activity_concentration"),
+        ({"activity_concentration": np.inf}, "activity_concentration to be a finite number"),
         ({"likelihood": "binomial", "concentration": 3.0}, "binomial has no concentration"),
     ],
 )

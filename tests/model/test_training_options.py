@@ -31,7 +31,7 @@ def model(small):
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"n_restarts": True}, ValueError, "n_restarts"),
         ({"em_iterations": 0, "n_restarts": 2}, ValueError, "em_iterations"),
-        ({"lr": float("inf")}, ValueError, "finite lr"),
+        ({"lr": float("inf")}, ValueError, "lr to be a finite number"),
         ({"lr": "fast"}, ValueError, "lr"),
         ({"logger": "paper"}, ValueError, "'paper'"),
         ({"max_epoch": 3}, TypeError, "'max_epoch'"),

@@ -71,7 +71,7 @@ def test_unfit_objects_are_refused(cells, tmp_path):
         lfa.pp.make_splicing_dataset(backed)
     again = lfa.pp.make_splicing_dataset(backed.to_memory())
     np.testing.assert_array_equal(again.X.toarray(), 20)
-    with pytest.raises(ValueError, match="n_jobs=0"):
+    with pytest.raises(ValueError, match="n_jobs to be a number of processes, found 0"):
         lfa.pp.read_star(f"{cells}/*.SJ.out.tab", n_jobs=0)
     with pytest.raises(TypeError, match="client is a int"):
         lfa.pp.read_star(f"{cells}/*.SJ.out.tab", client=3)

@@ -222,7 +222,7 @@ def test_an_interruption_raises_and_has_no_side_effects(data, monkeypatch):
         ({"fraction": 0}, ValueError, r"fraction in \(0, 1\), found 0"),
         ({"fraction": 1}, ValueError, r"fraction in \(0, 1\), found 1"),
         ({"threshold": 1.2}, ValueError, r"threshold in \(0, 1\), found 1.2"),
-        ({"method": "vb"}, ValueError, "Expected method to be 'em' or 'svi', found 'vb'"),
+        ({"method": "vb"}, ValueError, "Expected method to be 'svi' or 'em', found 'vb'"),
         ({"model_kwargs": {"n_programs": 3}}, ValueError, "model_kwargs without 'n_programs'"),
         ({"model_kwargs": [1]}, TypeError, "model_kwargs to be a mapping, found a list"),
         ({"train_kwargs": {"method": "em"}}, ValueError, "train_kwargs without 'method'"),

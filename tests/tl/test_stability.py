@@ -199,13 +199,13 @@ def test_invalid_input_is_refused(base):
     with pytest.raises(ValueError, match="list or a mapping, found a ndarray"):
         program_stability(base)
     for value in (0, 1, 1.5, np.nan, "0.5", True):
-        with pytest.raises(ValueError, match="Expected threshold in"):
+        with pytest.raises(ValueError, match=r"Expected threshold in \(0, 1\), found"):
             program_stability(two, threshold=value)
     for value in (0, 1.5, np.nan, None, True):
-        with pytest.raises(ValueError, match="Expected min_share in"):
+        with pytest.raises(ValueError, match=r"Expected min_share in \(0, 1\], found"):
             program_stability(two, min_share=value)
     assert program_stability(two, min_share=1).n_reproducible == K
-    with pytest.raises(ValueError, match="Expected signal to be None"):
+    with pytest.raises(ValueError, match="signal to be 'both', 'programs' or 'activities', found"):
         program_stability(two, signal="psi")
     with pytest.raises(KeyError, match=r"reference to be one of \[0, 1\], found 2"):
         program_stability(two, reference=2)

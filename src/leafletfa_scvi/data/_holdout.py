@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from leafletfa_scvi._arguments import check_inside, check_whole
 from leafletfa_scvi.data._blocks import row_blocks
 from leafletfa_scvi.data._fingerprints import mix64
 
@@ -48,10 +49,8 @@ def holdout_mask(
     ValueError
         ``fraction`` or ``seed`` is out of range, or there is not one code for each junction.
     """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"fraction is {fraction}: expected 0 <= fraction < 1.")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}: expected a whole number of 0 or more.")
+    fraction = check_inside("fraction", fraction, "[0, 1)")
+    seed = check_whole("seed", seed, 0)
     codes = np.arange(entries.n_junctions) if atse_codes is None else atse_codes
     codes = torch.as_tensor(codes, device="cpu").numpy().astype(np.uint64)
     if codes.shape != (entries.n_junctions,):

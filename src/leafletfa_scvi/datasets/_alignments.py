@@ -12,6 +12,7 @@ import pysam
 import scipy.sparse as sp
 from anndata import AnnData
 
+from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of
 from leafletfa_scvi.datasets._genome import plant_genome, write_fasta, write_gtf
 from leafletfa_scvi.datasets._reads import MARKS, Template, draw_fragments, write_reads
 from leafletfa_scvi.datasets._truth import event_table, junction_table, transcript_table
@@ -170,21 +171,21 @@ def simulate_alignments(
     >>> simulated = simulate_alignments("simulated", n_cells=4)  # doctest: +SKIP
     >>> simulated.events["event_type"].value_counts()  # doctest: +SKIP
     """
-    least = {"n_cells": n_cells, "n_types": n_types, "n_genes": n_genes, "min_anchor": min_anchor}
-    for name, value in {**least, "fragments_per_cell": fragments_per_cell}.items():
-        _require(value >= 1, f"{name}={value}: at least 1")
-    _require(n_types <= n_cells, f"n_types={n_types}: at most n_cells={n_cells}")
-    _require(30 <= read_length <= 200, f"read_length={read_length}: from 30 to 200")
+    check_at_least(1, n_cells=n_cells, n_types=n_types, n_genes=n_genes, min_anchor=min_anchor)
+    check_at_least(1, fragments_per_cell=fragments_per_cell)
+    check_at_least(0, n_overlapping=n_overlapping, n_novel=n_novel)
+    if n_types > n_cells:
+        raise ValueError(f"Expected n_types to be at most n_cells={n_cells}, found {n_types}.")
+    check_inside("read_length", read_length, "[30, 200]")
     mean, deviation = fragment_length
-    _require(
-        0 < mean < np.inf and 0 <= deviation < np.inf,
-        f"fragment_length={fragment_length}: (mean, standard deviation), positive",
-    )
-    _require(strandedness in _LIBRARIES, f"strandedness={strandedness!r}: one of {_LIBRARIES}")
-    for name, value in {"n_overlapping": n_overlapping, "n_novel": n_novel}.items():
-        _require(value >= 0, f"{name}={value}: at least 0")
+    if not (0 < mean < np.inf and 0 <= deviation < np.inf):
+        raise ValueError(
+            "Expected fragment_length to be a finite (mean, standard deviation), mean above 0, "
+            f"found {fragment_length}."
+        )
+    check_one_of("strandedness", strandedness, _LIBRARIES)
     for name, share in {"unspliced": unspliced, "marked": marked, "errors": errors}.items():
-        _require(0 <= share < 1, f"{name}={share}: at least 0, below 1")
+        check_inside(name, share, "[0, 1)")
     folder = Path(folder)
     _make_room(folder, overwrite)
 
@@ -294,11 +295,6 @@ def simulate_alignments(
         transcripts=transcript_table(genome.genes),
         usage=usage,
     )
-
-
-def _require(holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"Out of range: {expected}.")
 
 
 def _make_room(folder: Path, overwrite: bool) -> None:

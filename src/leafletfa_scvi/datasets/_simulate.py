@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of, check_positive
 from leafletfa_scvi._constants import ATSE_KEY, program_names
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._blocks import row_blocks
@@ -22,6 +23,8 @@ _BASELINE, _OWN = 1.0, 0.6
 _CELL_SPREAD, _ATSE_SPREAD = 0.4, 1.0
 """Standard deviations of the logarithms of cell depth and ATSE expression."""
 
+_Likelihood = Literal["dirichlet-multinomial", "betabinomial"]
+
 
 def simulate_splicing(
     n_cells: int = 500,
@@ -34,7 +37,7 @@ def simulate_splicing(
     concentration: float = 20.0,
     activity_concentration: float | None = None,
     junctions_per_atse: tuple[int, int] = (2, 5),
-    likelihood: Literal["dirichlet-multinomial", "betabinomial"] = "dirichlet-multinomial",
+    likelihood: _Likelihood = "dirichlet-multinomial",
     seed: int = 0,
 ) -> AnnData:
     """Draw a data set like those of Smart-seq2 from known splicing programs.
@@ -89,17 +92,20 @@ def simulate_splicing(
     >>> adata.obsm["phi_true"].shape
     (100, 3)
     """
+    check_at_least(1, n_cells=n_cells, n_atses=n_atses, n_programs=n_programs)
     fewest, most = junctions_per_atse
     delta = 0.2 * n_programs if activity_concentration is None else activity_concentration
-    _require(min(n_cells, n_atses, n_programs) >= 1, "n_cells, n_atses, n_programs: at least 1")
-    _require(0 <= differing <= 1, f"differing={differing}: from 0 to 1")
-    _require(0 < coverage <= 1, f"coverage={coverage}: above 0, at most 1")
-    _require(mean_depth >= 1, f"mean_depth={mean_depth}: at least 1")
-    _require(concentration > 0, f"concentration={concentration}: above 0")
-    _require(0 < delta < np.inf, f"activity_concentration={delta}: above 0, finite")
-    _require(1 <= fewest <= most, f"junctions_per_atse={junctions_per_atse}: (fewest, most)")
-    known = ("dirichlet-multinomial", "betabinomial")
-    _require(likelihood in known, f"likelihood={likelihood!r}: one of {known}")
+    check_inside("differing", differing, "[0, 1]")
+    check_inside("coverage", coverage, "(0, 1]")
+    check_at_least(1, mean_depth=mean_depth)
+    check_positive("concentration", concentration)
+    check_positive("activity_concentration", delta, finite=True)
+    if not 1 <= fewest <= most:
+        raise ValueError(
+            "Expected junctions_per_atse to be (fewest, most) with 1 <= fewest <= most, found "
+            f"{junctions_per_atse}."
+        )
+    check_one_of("likelihood", likelihood, _Likelihood)
     rng = np.random.default_rng(seed)
 
     size = rng.integers(fewest, most + 1, n_atses)
@@ -156,11 +162,6 @@ def simulate_splicing(
         "activity_concentration": float(delta),
     }
     return adata
-
-
-def _require(holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"Out of range: {expected}.")
 
 
 def _draw_programs(

@@ -52,7 +52,7 @@ def credible_intervals(
             ones = pd.DataFrame(np.ones(a.shape), index, model.program_names)
             return CredibleInterval(ones, ones.copy())
     else:
-        raise ValueError(f"Expected parameter 'psi' or 'phi', found {parameter!r}.")
+        raise ValueError(f"Expected parameter to be 'psi' or 'phi', found {parameter!r}.")
     alpha, rest, tail = a.numpy(), b.numpy(), (1.0 - level) / 2.0
     certain = rest == 0.0  # to be 1
     lower, upper = (np.where(certain, 1.0, beta.ppf(q, alpha, rest)) for q in (tail, 1.0 - tail))

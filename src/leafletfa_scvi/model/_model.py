@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -11,7 +11,12 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField
 
-from leafletfa_scvi._arguments import check_anndata, check_whole
+from leafletfa_scvi._arguments import (
+    check_anndata,
+    check_one_of,
+    check_positive,
+    check_whole,
+)
 from leafletfa_scvi._choices import ConcentrationPrior, Dispersion, JunctionPrior, Likelihood
 from leafletfa_scvi._constants import (
     ATSE_KEY,
@@ -27,7 +32,6 @@ from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._prune import PruneMixin
 from leafletfa_scvi.model._query import QueryMixin
 from leafletfa_scvi.model._training import TrainingMixin
-from leafletfa_scvi.model._training_options import check_positive
 from leafletfa_scvi.module import LeafletFAModule
 from leafletfa_scvi.ops import implicit_junctions
 
@@ -142,17 +146,15 @@ class LeafletFAModel(
             check_anndata(adata)
         super().__init__(adata, registry)
         self.get_normalized_function_name = "get_normalized_splicing"
-        _one_of("likelihood", likelihood, get_args(Likelihood))
+        check_one_of("likelihood", likelihood, Likelihood)
         if dispersion is not None:
-            _one_of("dispersion", dispersion, get_args(Dispersion))
-        _one_of("junction_prior", junction_prior, get_args(JunctionPrior))
-        _one_of("concentration_prior", concentration_prior, get_args(ConcentrationPrior))
+            check_one_of("dispersion", dispersion, Dispersion)
+        check_one_of("junction_prior", junction_prior, JunctionPrior)
+        check_one_of("concentration_prior", concentration_prior, ConcentrationPrior)
         if concentration is not None:
             concentration = check_positive("concentration", concentration)
         if activity_concentration is not None:
-            check_positive("activity_concentration", activity_concentration)
-        if activity_concentration is not None and np.isinf(activity_concentration):
-            raise ValueError("Expected a finite activity_concentration, found infinity.")
+            check_positive("activity_concentration", activity_concentration, finite=True)
         n_cells, n_junctions = int(self.summary_stats.n_cells), int(self.summary_stats.n_vars)
         check_whole("n_programs", n_programs, 1)
         is_new = registry is None
@@ -299,8 +301,3 @@ def _unknown_argument(name: str) -> str:
     if name in _COVARIATES:
         return message + "Batches and covariates are not modelled yet."
     return message + "Its arguments are junction_layer, cluster_layer and atse_key."
-
-
-def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"Expected {name} to be one of {choices}, found {value!r}.")

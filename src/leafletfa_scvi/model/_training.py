@@ -16,7 +16,7 @@ from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._fit_state import rollback_on_error, select_programs
 from leafletfa_scvi.model._initialize import initialize
-from leafletfa_scvi.model._training_options import Init, Method, TrainingOptions
+from leafletfa_scvi.model._training_options import Init, TrainingOptions
 from leafletfa_scvi.model._variances import set_variances
 from leafletfa_scvi.module import pyro_alone
 from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan, has_plateaued
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
     from leafletfa_scvi import inference
+    from leafletfa_scvi._choices import TrainingMethod
     from leafletfa_scvi.ops import ObservedEntries
 
 _DEFAULT_STEPS, _MIN_EPOCHS = 300, 30
@@ -44,7 +45,7 @@ class TrainingMixin(SplicingModelBase):
         self,
         max_epochs: int | None = None,
         *,
-        method: Method = "svi",
+        method: TrainingMethod = "svi",
         accelerator: str = "auto",
         devices: int | str | list[int] = "auto",
         batch_size: int | None = None,

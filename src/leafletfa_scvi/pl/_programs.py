@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.patches import Rectangle
 from scipy.optimize import linear_sum_assignment
 
-from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._arguments import check_at_least, check_column
 from leafletfa_scvi._constants import PROGRAM_SLOT
 from leafletfa_scvi.pl._slots import new_axes, result_slot
 
@@ -70,8 +70,7 @@ def program_heatmap(
     n_programs = psi.shape[1]
     if n_programs < 2:
         raise ValueError("Expected at least 2 programs to compare, found 1.")
-    if n_junctions < 1:
-        raise ValueError(f"Expected n_junctions of at least 1, found {n_junctions}.")
+    check_at_least(1, n_junctions=n_junctions)
     if label is not None and check_column("label", label, "var") not in adata.var:
         raise KeyError(
             f"Expected label to be a column of adata.var, one of {list(adata.var)}, found "

@@ -5,14 +5,15 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from leafletfa_scvi._arguments import check_numbers
+from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of
+from leafletfa_scvi._choices import AnnotationStatus, KeepOrDrop
 from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._expand import expand_counts
@@ -46,11 +47,11 @@ def make_splicing_dataset(
     min_intron: int = 70,
     max_intron: int = 500_000,
     canonical_only: bool = False,
-    annotation_status: Literal["any", "either", "both"] = "any",
+    annotation_status: AnnotationStatus = "any",
     min_usage: float = 0.01,
-    multi_gene: Literal["drop", "keep"] = "drop",
-    no_gene: Literal["drop", "keep"] = "drop",
-    unstranded: Literal["drop", "keep"] = "drop",
+    multi_gene: KeepOrDrop = "drop",
+    no_gene: KeepOrDrop = "drop",
+    unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
     stage: Callable[[str], None] | None = None,
     **reading: Unpack[FileArguments],
@@ -203,26 +204,17 @@ def _check(
     reading: Any,
 ) -> None:
     """Refuse what cannot work before any file is read."""
-    check_numbers(
-        **{name: criteria[name] for name in ("min_reads", "min_cells", "min_samples")},
-        min_intron=criteria["min_length"],
-        max_intron=criteria["max_length"],
-        min_usage=min_usage,
-        max_junctions=grouping["max_junctions"],
-    )
+    thresholds = ("min_reads", "min_cells", "min_samples")
+    check_at_least(0, **{name: criteria[name] for name in thresholds})
+    check_at_least(1, min_intron=criteria["min_length"], max_intron=criteria["max_length"])
+    check_inside("min_usage", min_usage, "[0, 1]")
+    check_at_least(2, max_junctions=grouping["max_junctions"])
     status = criteria["annotation_status"]
-    if status not in ("any", "either", "both"):
-        raise ValueError(f"annotation_status={status!r}: expected 'any', 'either' or 'both'.")
+    check_one_of("annotation_status", status, AnnotationStatus)
     if status != "any" and gtf is None:
         raise ValueError(f"annotation_status={status!r} needs an annotation: pass gtf.")
     for name in ("multi_gene", "no_gene", "unstranded"):
-        if grouping[name] not in ("drop", "keep"):
-            raise ValueError(f"{name}={grouping[name]!r}: expected 'drop' or 'keep'.")
-    if not 0 <= min_usage <= 1:
-        raise ValueError(f"min_usage={min_usage}: expected a share, from 0 to 1.")
-    most = grouping["max_junctions"]
-    if most is not None and most < 2:
-        raise ValueError(f"max_junctions={most}: expected at least 2.")
+        check_one_of(name, grouping[name], KeepOrDrop)
     if criteria["min_length"] > criteria["max_length"]:
         raise ValueError(
             f"min_intron={criteria['min_length']} is above max_intron={criteria['max_length']}."

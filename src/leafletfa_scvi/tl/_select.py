@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scvi.utils import track
 
-from leafletfa_scvi._arguments import check_anndata, check_inside, check_whole
+from leafletfa_scvi._arguments import check_anndata, check_inside, check_one_of, check_whole
+from leafletfa_scvi._choices import TrainingMethod
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi._warnings import ConvergenceWarning
 from leafletfa_scvi.model import LeafletFAModel
@@ -69,7 +70,7 @@ def select_n_programs(
     *,
     n_seeds: int = 3,
     fraction: float = 0.1,
-    method: Literal["em", "svi"] = "em",
+    method: TrainingMethod = "em",
     junction_layer: str = JUNCTION_LAYER,
     cluster_layer: str = CLUSTER_LAYER,
     atse_key: str | None = ATSE_KEY,
@@ -146,8 +147,7 @@ def select_n_programs(
     numbers = _numbers(n_programs)
     n_seeds, seed = check_whole("n_seeds", n_seeds, 1), check_whole("seed", seed, 0)
     threshold, fraction = check_inside("threshold", threshold), check_inside("fraction", fraction)
-    if method not in ("em", "svi"):
-        raise ValueError(f"Expected method to be 'em' or 'svi', found {method!r}.")
+    check_one_of("method", method, TrainingMethod)
     options = _options("model_kwargs", model_kwargs, _RESERVED_MODEL_ARGUMENTS)
     training = _options("train_kwargs", train_kwargs, {"self", "method"})
     layers: dict[str, Any] = {

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from leafletfa_scvi._arguments import check_inside
+from leafletfa_scvi._arguments import check_inside, check_one_of
 from leafletfa_scvi.tl._match import program_correlation
 
 if TYPE_CHECKING:
@@ -137,11 +136,9 @@ def program_stability(
     [True, True, False]
     """
     threshold = check_inside("threshold", threshold)
-    min_share = _check_min_share(min_share)
-    if signal not in (None, "both", "programs", "activities"):
-        raise ValueError(
-            f"Expected signal to be None, 'both', 'programs' or 'activities', found {signal!r}."
-        )
+    min_share = check_inside("min_share", min_share, "(0, 1]")
+    if signal is not None:
+        check_one_of("signal", signal, Signal)
     if not isinstance(models, Mapping) and not isinstance(models, (list, tuple)):
         raise ValueError(
             f"Expected models to be a list or a mapping, found a {type(models).__name__}."
@@ -302,9 +299,3 @@ def _as_fit(model: LeafletFAModel | Any, with_activities: bool) -> Fit:
         return Fit(model)
     programs = model.get_splicing_programs()
     return Fit(programs, model._trained_activities() if with_activities else None)
-
-
-def _check_min_share(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) <= 1.0:
-        raise ValueError(f"Expected min_share in (0, 1], found {value!r}.")
-    return float(value)

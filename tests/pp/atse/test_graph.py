@@ -230,11 +230,14 @@ def test_splitting_by_hand():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"multi_gene": "merge"}, "multi_gene is 'merge': expected 'drop' or 'keep'"),
-        ({"no_gene": None}, "no_gene is None"),
-        ({"unstranded": True}, "unstranded is True"),
-        ({"max_junctions": 5}, "max_junctions is 5 and reads not given"),
-        ({"max_junctions": 1, "reads": np.ones(15)}, "max_junctions is 1"),
+        ({"multi_gene": "merge"}, "multi_gene to be 'drop' or 'keep', found 'merge'"),
+        ({"no_gene": None}, "no_gene to be .*, found None"),
+        ({"unstranded": True}, "unstranded to be .*, found True"),
+        ({"max_junctions": 5}, "Expected reads with max_junctions=5, found None"),
+        (
+            {"max_junctions": 1, "reads": np.ones(15)},
+            "max_junctions to be a number from 2, found 1",
+        ),
         ({"reads": np.ones(3)}, "reads has 3 values for 15 junctions"),
     ],
 )

@@ -101,9 +101,9 @@ def test_record_of_atses(atses):
 
 def test_errors_of_atses(atses):
     for options, message in (
-        ({"min_junctions": 3, "max_junctions": 2}, "max_junctions=2"),
-        ({"min_cell_reads": 0}, "min_cell_reads=0"),
-        ({"event_types": "complex"}, "expected a sequence"),
+        ({"min_junctions": 3, "max_junctions": 2}, "max_junctions to be a number from 3, found 2"),
+        ({"min_cell_reads": 0}, "min_cell_reads to be a number from 1, found 0"),
+        ({"event_types": "complex"}, "event_types to be a sequence of names"),
         ({"event_types": ["retained_intron"]}, "none occurs"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -126,11 +126,11 @@ def test_errors_of_junctions(junctions, small):
         with pytest.raises(KeyError, match=message):
             filter_junctions(bare, **options)
     for options, message in (
-        ({"annotation_status": "all"}, "annotation_status='all'"),
+        ({"annotation_status": "all"}, "annotation_status to be .*, found 'all'"),
         ({"motifs": "GT-AG"}, r"\('GT-AG',\)"),
         ({"motifs": ("GTAG",)}, "'GTAG'"),
-        ({"min_reads": -1}, "min_reads=-1"),
-        ({"min_length": 100, "max_length": 50}, "max_length=50: expected at least 100"),
+        ({"min_reads": -1}, "min_reads to be a number from 0, found -1"),
+        ({"min_length": 100, "max_length": 50}, "max_length to be a number from 100, found 50"),
     ):
         with pytest.raises(ValueError, match=message):
             filter_junctions(junctions, **options)

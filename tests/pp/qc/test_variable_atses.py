@@ -214,11 +214,11 @@ def test_slots_subset_and_counts(small, tmp_path):
 def test_errors(small):
     with pytest.raises(ValueError, match="choose one"):
         select_variable_atses(small, 5, fraction=0.1)
-    with pytest.raises(ValueError, match="n_top=0"):
+    with pytest.raises(ValueError, match="n_top to be a number from 1, found 0"):
         select_variable_atses(small, 0)
-    with pytest.raises(ValueError, match="fraction=1.5"):
+    with pytest.raises(ValueError, match=r"fraction in \(0, 1\], found 1.5"):
         select_variable_atses(small, fraction=1.5)
-    with pytest.raises(ValueError, match="from 0 to 1"):
+    with pytest.raises(ValueError, match=r"annotation_weight in \[0, 1\], found"):
         select_variable_atses(small, annotation_weight=2)
     with pytest.raises(ValueError, match="No ATSE has 1000 cells"):
         select_variable_atses(small, min_cells=1000)

@@ -50,7 +50,7 @@ def test_sj(tmp_path: Path) -> None:
     every = read_sj(path, "a", reads="all")
     assert every.count.tolist() == [7, 1]
     assert every.report["reads"] == 8
-    with pytest.raises(ValueError, match="reads='most'"):
+    with pytest.raises(ValueError, match="reads to be 'unique' or 'all', found 'most'"):
         read_sj(path, "a", reads="most")  # type: ignore[arg-type]
 
 

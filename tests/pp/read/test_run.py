@@ -158,7 +158,7 @@ def test_broken_files_are_left_out_on_request(sources, folder):
     assert [failure.path for failure in failures] == [sources[1].path, sources[3].path]
     _, failures = count_files(sources[::-1], read, {}, folder, on_error="skip")
     assert [failure.path for failure in failures] == [sources[1].path, sources[3].path]
-    with pytest.raises(ValueError, match="on_error='ignore'"):
+    with pytest.raises(ValueError, match="on_error to be 'raise' or 'skip', found 'ignore'"):
         count_files(sources, read, {}, folder, on_error="ignore")
 
 

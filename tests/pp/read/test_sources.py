@@ -148,5 +148,5 @@ def test_bare_names_of_star_are_named_after_their_folders(tmp_path):
 
 
 def test_unknown_formats_are_refused(folder):
-    with pytest.raises(ValueError, match="format='sam'"):
+    with pytest.raises(ValueError, match="format to be .*, found 'sam'"):
         find_sources(folder, "sam")

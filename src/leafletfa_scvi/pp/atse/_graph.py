@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from leafletfa_scvi._arguments import check_numbers
+from leafletfa_scvi._arguments import check_at_least, check_one_of
+from leafletfa_scvi._choices import KeepOrDrop
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.pp._codes import STRANDS, UNSTRANDED
 from leafletfa_scvi.pp._junctions import (
@@ -37,9 +38,9 @@ def find_atses(
     junctions: pd.DataFrame,
     *,
     use_genes: bool,
-    multi_gene: Literal["drop", "keep"] = "drop",
-    no_gene: Literal["drop", "keep"] = "drop",
-    unstranded: Literal["drop", "keep"] = "drop",
+    multi_gene: KeepOrDrop = "drop",
+    no_gene: KeepOrDrop = "drop",
+    unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
     reads: ArrayLike | None = None,
     giant: int = GIANT,
@@ -116,13 +117,12 @@ def find_atses(
     """
     choices = {"multi_gene": multi_gene, "no_gene": no_gene, "unstranded": unstranded}
     for name, value in choices.items():
-        if value not in ("drop", "keep"):
-            raise ValueError(f"{name} is {value!r}: expected 'drop' or 'keep'.")
-    check_numbers(max_junctions=max_junctions)
-    if max_junctions is not None and (reads is None or max_junctions < 2):
+        check_one_of(name, value, KeepOrDrop)
+    check_at_least(2, max_junctions=max_junctions)
+    if max_junctions is not None and reads is None:
         raise ValueError(
-            f"max_junctions is {max_junctions} and reads {'not ' if reads is None else ''}given: "
-            "splitting needs at least 2 and the reads of each junction."
+            f"Expected reads with max_junctions={max_junctions}, found None. Pass the reads of "
+            "each junction: large ATSEs are split by usage."
         )
     table = introns(junctions)
     read = np.zeros(len(junctions)) if reads is None else read_numbers(reads, junctions)

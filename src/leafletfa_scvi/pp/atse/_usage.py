@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from leafletfa_scvi._arguments import check_numbers
+from leafletfa_scvi._arguments import check_inside
 from leafletfa_scvi.pp._codes import REVERSE
 from leafletfa_scvi.pp._junctions import introns, read_numbers, splice_sites
 
@@ -99,9 +99,7 @@ def filter_usage(
     ValueError
         As :func:`splice_site_usage`, or ``min_usage`` is not between 0 and 1.
     """
-    check_numbers(min_usage=min_usage)
-    if not 0 <= min_usage <= 1:
-        raise ValueError(f"min_usage is {min_usage}: expected a share, from 0 to 1.")
+    check_inside("min_usage", min_usage, "[0, 1]")
     usage = splice_site_usage(junctions, reads)
     below = usage.to_numpy() < min_usage
     mask = ~below.any(axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import anndata
 import numpy as np
@@ -21,6 +21,7 @@ from leafletfa_scvi.pp.qc._variable_atses import VARIABILITY_COLUMNS
 from leafletfa_scvi.pp.read._merge import junction_names
 
 if TYPE_CHECKING:
+    from leafletfa_scvi._choices import KeepOrDrop
     from leafletfa_scvi.pp.annotate._annotation import Annotation
 
 PLACE: Final = ("chrom", "start", "end", "strand")
@@ -44,9 +45,9 @@ def concat_splicing(
     label: str | None = "dataset",
     index_unique: str | None = None,
     annotation: Annotation | str | os.PathLike[str] | None = None,
-    multi_gene: Literal["drop", "keep"] = "drop",
-    no_gene: Literal["drop", "keep"] = "drop",
-    unstranded: Literal["drop", "keep"] = "drop",
+    multi_gene: KeepOrDrop = "drop",
+    no_gene: KeepOrDrop = "drop",
+    unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
 ) -> AnnData:
     """Unite data sets that were made apart into one, as if their junctions had been read together.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from leafletfa_scvi._arguments import check_column, check_numbers, check_once
+from leafletfa_scvi._arguments import check_at_least, check_column, check_once
 from leafletfa_scvi._constants import ACTIVITY_SLOT, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer
@@ -67,7 +67,7 @@ def pseudobulk(
     grouped = adata.obs.groupby(columns, observed=True, sort=True, dropna=True)
     codes = grouped.ngroup().fillna(-1).to_numpy(np.int64)  # -1 where a value is missing
     size = np.bincount(codes[codes >= 0], minlength=grouped.ngroups)
-    check_numbers(min_cells=min_cells)
+    check_at_least(0, min_cells=min_cells)
     kept = np.flatnonzero(size >= min_cells)
     if not len(kept):
         raise ValueError(
@@ -135,8 +135,7 @@ def metacells(
         16,777,216.
     """
     require_splicing(adata)
-    if n_cells_per_metacell < 1:
-        raise ValueError(f"n_cells_per_metacell={n_cells_per_metacell}: expected at least 1.")
+    check_at_least(1, n_cells_per_metacell=n_cells_per_metacell)
     if use_rep not in adata.obsm:
         raise KeyError(
             f"adata.obsm has no {use_rep!r}: found {', '.join(map(repr, adata.obsm)) or 'none'}. "

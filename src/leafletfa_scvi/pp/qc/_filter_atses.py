@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leafletfa_scvi._arguments import check_at_least, check_names
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.data._atse import atse_codes
 from leafletfa_scvi.pp.qc._filtering import (
     apply_criteria,
-    as_names,
-    require_least,
     status_passes,
     store_record,
     text_column,
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from leafletfa_scvi._choices import AnnotationStatus
+
 _ANNOTATE = "Make the data set with an annotation, or call annotate_junctions first."
 _EVENTS = "Make the data set with make_splicing_dataset, which classifies events."
 
@@ -44,7 +45,7 @@ def filter_atses(
     max_junctions: int | None = None,
     min_minor_usage: float = 0.0,
     event_types: Sequence[str] | None = None,
-    annotation_status: Literal["any", "either", "both"] = "any",
+    annotation_status: AnnotationStatus = "any",
     atse_key: str = ATSE_KEY,
 ) -> AnnData:
     """Drop ATSEs that are badly covered, constitutive, or not of the kind wanted.
@@ -93,22 +94,17 @@ def filter_atses(
         An argument is out of its range, or event types differ within an ATSE.
     """
     require_splicing(adata)
-    require_least(
-        min_cells=(min_cells, 0),
-        min_cell_reads=(min_cell_reads, 1),
-        min_reads=(min_reads, 0),
-        min_mean_reads=(min_mean_reads, 0),
-        min_junctions=(min_junctions, 1),
-        max_junctions=(max_junctions, min_junctions),
-        min_minor_usage=(min_minor_usage, 0),
-    )
+    check_at_least(0, min_cells=min_cells, min_reads=min_reads, min_mean_reads=min_mean_reads)
+    check_at_least(0, min_minor_usage=min_minor_usage)
+    check_at_least(1, min_cell_reads=min_cell_reads, min_junctions=min_junctions)
+    check_at_least(min_junctions, max_junctions=max_junctions)
     codes, n_atses = atse_codes(adata, atse_key)
     totals = atse_totals(adata, codes, n_atses)
     reads, size = column_sums(totals), np.bincount(codes, minlength=n_atses)
     passes: dict[str, np.ndarray] = {}
 
     if event_types is not None:
-        wanted = as_names(event_types, "event_types")
+        wanted = check_names("event_types", event_types)
         passes["event_types"] = _of_types(adata, codes, n_atses, wanted)
     status = status_passes(adata.var, annotation_status, _ANNOTATE)
     if annotation_status != "any":

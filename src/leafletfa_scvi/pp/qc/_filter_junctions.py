@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leafletfa_scvi._arguments import check_anndata, check_column
+from leafletfa_scvi._arguments import (
+    check_anndata,
+    check_at_least,
+    check_column,
+    check_names,
+    check_one_of,
+)
 from leafletfa_scvi._constants import CLUSTER_LAYER
 from leafletfa_scvi.pp._codes import MOTIFS
 from leafletfa_scvi.pp.qc._filtering import (
     apply_criteria,
-    as_names,
     flag_column,
-    require_least,
     status_passes,
     store_record,
     text_column,
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import scipy.sparse as sp
     from anndata import AnnData
+
+    from leafletfa_scvi._choices import AnnotationStatus
 
 CANONICAL = ("GT-AG", "GC-AG", "AT-AC")
 """Motifs of introns that the spliceosomes are known to remove."""
@@ -46,7 +52,7 @@ def filter_junctions(
     max_length: int | None = None,
     motifs: Sequence[str] | None = None,
     canonical_only: bool = False,
-    annotation_status: Literal["any", "either", "both"] = "any",
+    annotation_status: AnnotationStatus = "any",
     known_only: bool = False,
     exclude_contigs: Sequence[str] = (),
 ) -> AnnData:
@@ -110,19 +116,15 @@ def filter_junctions(
             f"adata has the layer {CLUSTER_LAYER!r}: dropping junctions would make its totals "
             "wrong. Drop whole ATSEs with filter_atses, or filter before ATSEs are made."
         )
-    require_least(
-        min_reads=(min_reads, 0),
-        min_cells=(min_cells, 0),
-        min_samples=(min_samples, 0),
-        min_length=(min_length, 1),
-        max_length=(max_length, 1 if min_length is None else min_length),
-    )
+    check_at_least(0, min_reads=min_reads, min_cells=min_cells, min_samples=min_samples)
+    check_at_least(1, min_length=min_length)
+    check_at_least(1 if min_length is None else min_length, max_length=max_length)
     var = adata.var
     counts = junction_counts(adata)
     reads = column_sums(counts)
     passes: dict[str, np.ndarray] = {}
 
-    excluded = as_names(exclude_contigs, "exclude_contigs")
+    excluded = check_names("exclude_contigs", exclude_contigs)
     if excluded:
         passes["exclude_contigs"] = ~np.isin(text_column(var, "chrom", _COORDINATES), excluded)
     if min_length is not None or max_length is not None:
@@ -132,10 +134,9 @@ def filter_junctions(
         if max_length is not None:
             passes["max_length"] = length <= max_length
     if motifs is not None:
-        allowed = as_names(motifs, "motifs")
-        unknown = [name for name in allowed if name not in MOTIFS]
-        if unknown:
-            raise ValueError(f"motifs holds {unknown[0]!r}: expected some of {MOTIFS}.")
+        allowed = check_names("motifs", motifs)
+        for motif in allowed:
+            check_one_of("motifs", motif, MOTIFS)
         passes["motifs"] = np.isin(text_column(var, "motif", _MOTIF), allowed)
     if canonical_only:
         passes["canonical_only"] = np.isin(text_column(var, "motif", _MOTIF), CANONICAL)

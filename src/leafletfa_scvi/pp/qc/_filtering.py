@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leafletfa_scvi._arguments import check_numbers
+from leafletfa_scvi._arguments import check_one_of
+from leafletfa_scvi._choices import AnnotationStatus
 from leafletfa_scvi._constants import DATASET_SLOT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     from anndata import AnnData
-
-STATUSES = ("any", "either", "both")
 
 
 def apply_criteria(
@@ -98,8 +95,7 @@ def status_passes(var: pd.DataFrame, wanted: str, remedy: str) -> np.ndarray:
     KeyError
         The column is missing and needed.
     """
-    if wanted not in STATUSES:
-        raise ValueError(f"annotation_status={wanted!r}: expected one of {STATUSES}.")
+    check_one_of("annotation_status", wanted, AnnotationStatus)
     if wanted == "any":
         return np.ones(len(var), bool)
     status = text_column(var, "annotation_status", remedy)
@@ -125,18 +121,3 @@ def flag_column(var: pd.DataFrame, name: str, remedy: str) -> np.ndarray:
     if name not in var:
         raise KeyError(f"adata.var has no column {name!r}: found {list(var.columns)}. {remedy}")
     return var[name].to_numpy(bool)
-
-
-def require_least(**values: tuple[float | None, float]) -> None:
-    """Fail where a threshold given is below the least value that makes sense."""
-    check_numbers(**{name: value for name, (value, _) in values.items()})
-    for name, (value, least) in values.items():
-        if value is not None and not value >= least:
-            raise ValueError(f"{name}={value}: expected at least {least}.")
-
-
-def as_names(value: str | Sequence[str], name: str) -> list[str]:
-    """A sequence of names; a text alone is refused, as it would be read letter by letter."""
-    if isinstance(value, str):
-        raise ValueError(f"{name}={value!r}: expected a sequence, as ({value!r},).")
-    return [str(item) for item in value]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from leafletfa_scvi._arguments import check_column, check_numbers
+from leafletfa_scvi._arguments import check_at_least, check_column, check_inside
 from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
 from leafletfa_scvi.data._atse import atse_codes
 from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts, require_splicing
@@ -122,7 +122,7 @@ def select_variable_atses(
     """
     require_splicing(adata)
     _check_arguments(n_top, fraction, fdr, annotation_weight)
-    check_numbers(min_cells=min_cells)
+    check_at_least(0, min_cells=min_cells)
     codes, n_atses = atse_codes(adata, atse_key)
     counts = junction_counts(adata)
     if batch_key is None:
@@ -188,13 +188,11 @@ def _check_arguments(
 ) -> None:
     if n_top is not None and fraction is not None:
         raise ValueError(f"n_top={n_top} and fraction={fraction} are given: choose one.")
-    if n_top is not None and n_top < 1:
-        raise ValueError(f"n_top={n_top}: expected at least 1.")
-    for name, value in (("fraction", fraction), ("fdr", fdr)):
-        if value is not None and not 0 < value <= 1:
-            raise ValueError(f"{name}={value}: expected a number above 0 and at most 1.")
-    if not 0 <= annotation_weight <= 1:
-        raise ValueError(f"annotation_weight={annotation_weight}: expected a number from 0 to 1.")
+    check_at_least(1, n_top=n_top)
+    if fraction is not None:
+        check_inside("fraction", fraction, "(0, 1]")
+    check_inside("fdr", fdr, "(0, 1]")
+    check_inside("annotation_weight", annotation_weight, "[0, 1]")
 
 
 def _novel_share(

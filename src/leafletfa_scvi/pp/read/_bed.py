@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi.pp._text import line_error, read_blocks, require_line_end, whole_number
 from leafletfa_scvi.pp.read._tables import (
     MAX_INTEGER,
@@ -107,8 +108,7 @@ def read_bed(
         The file is damaged or of another format, barcodes have more reads than the junction's
         score, or none of ``barcodes`` occurs; names the line.
     """
-    if layout not in ("auto", "regtools", "intron"):
-        raise ValueError(f"layout={layout!r}: expected 'auto', 'regtools' or 'intron'.")
+    check_one_of("layout", layout, ("auto", "regtools", "intron"))
     path = os.fspath(path)
     gathered, table = CountTable(), _Barcodes()
     width = 0

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+from leafletfa_scvi._choices import InputFormat as Format  # noqa: TC001 - imported from here
 from leafletfa_scvi.pp._text import check_file, open_bytes, read_blocks
 from leafletfa_scvi.pp.read._starsolo import find_solo
 from leafletfa_scvi.pp.read._tables import content_lines
-
-Format = Literal["bam", "regtools", "junc", "star", "starsolo"]
 
 _START: Final = 1 << 16
 """Bytes of a file that are looked at at a time."""

@@ -7,9 +7,11 @@ import hashlib
 import json
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 from zipfile import is_zipfile
 
+from leafletfa_scvi._arguments import check_one_of
+from leafletfa_scvi._choices import OnError
 from leafletfa_scvi.pp.read._file_counts import COUNTS_VERSION, FileCounts
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def count_files(
     *,
     n_jobs: int = 1,
     client: Any = None,
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: OnError = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Path | None], list[Failure]]:
     """Read every file into a part of its own in ``folder``; parts that are there are kept.
@@ -87,10 +89,11 @@ def count_files(
     ChildProcessError
         A process was ended from outside; parts made so far stay.
     """
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
+    check_one_of("on_error", on_error, OnError)
     if n_jobs == 0:
-        raise ValueError("n_jobs=0: expected a number of processes, or -1 for one each core.")
+        raise ValueError(
+            "Expected n_jobs to be a number of processes, found 0. Pass -1 for all cores."
+        )
     places = [folder / _part_name(source, signature) for source in sources]
     missing = [i for i, place in enumerate(places) if not is_zipfile(place)]
     paths: list[Path | None] = [*places]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from leafletfa_scvi._choices import OnError, StarReads
     from leafletfa_scvi.pp.read._file_counts import FileCounts
     from leafletfa_scvi.pp.read._formats import Format
 
@@ -39,7 +40,7 @@ class ReadOptions:
     """How files of any format are read; what does not concern a format is not used for it."""
 
     bam: BamOptions = dataclasses.field(default_factory=BamOptions)
-    star_reads: Literal["unique", "all"] = "unique"
+    star_reads: StarReads = "unique"
     barcodes: tuple[str, ...] | None = None
 
 
@@ -64,7 +65,7 @@ def read_inputs(
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: OnError = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> AnnData:
     """Read files of any format; see :func:`read_junctions`."""

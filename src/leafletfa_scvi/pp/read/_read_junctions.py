@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from leafletfa_scvi._arguments import check_one_of
+from leafletfa_scvi._choices import LibraryStrand, OnError, ReadsWithoutUmi, StarReads
 from leafletfa_scvi.pp.read._read_inputs import ReadOptions, barcode_names, read_inputs
 from leafletfa_scvi.pp.read.bam._options import BamOptions
 
@@ -24,7 +26,7 @@ class RunArguments(TypedDict, total=False):
     n_jobs: int
     client: Any
     work_dir: str | os.PathLike[str] | None
-    on_error: Literal["raise", "skip"]
+    on_error: OnError
     progress: Callable[[int, int], None] | None
 
 
@@ -33,8 +35,8 @@ class CountingArguments(TypedDict, total=False):
 
     cell_tag: str | None
     umi_tag: str | None
-    reads_without_umi: Literal["auto", "skip", "fragments"]
-    strand: Literal["auto", "tag", "RF", "FR", "none"]
+    reads_without_umi: ReadsWithoutUmi
+    strand: LibraryStrand
     strand_tag: str | None
     min_anchor: int
     min_mapq: int
@@ -54,7 +56,7 @@ class FileArguments(CountingArguments, RunArguments, total=False):
     """Everything that reading takes but lengths of introns; see :func:`read_junctions`."""
 
     format: Format | Literal["auto"]
-    star_reads: Literal["unique", "all"]
+    star_reads: StarReads
     barcodes: Sequence[str] | str | os.PathLike[str] | None
 
 
@@ -121,7 +123,7 @@ def read_junctions(inputs: Inputs, **arguments: Unpack[ReadArguments]) -> AnnDat
 
 def read_options(
     *,
-    star_reads: Literal["unique", "all"] = "unique",
+    star_reads: StarReads = "unique",
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
     **bam: Unpack[BamArguments],
 ) -> ReadOptions:
@@ -140,8 +142,7 @@ def read_options(
             f"Unknown argument {sorted(unknown)[0]!r}: expected any of "
             f"{', '.join(sorted(ReadArguments.__annotations__))}."
         )
-    if star_reads not in ("unique", "all"):
-        raise ValueError(f"star_reads={star_reads!r}: expected 'unique' or 'all'.")
+    check_one_of("star_reads", star_reads, StarReads)
     names = barcode_names(barcodes)
     given: dict[str, Any] = dict(bam)
     if given.get("cell_tag") is not None:
@@ -159,9 +160,9 @@ def read_bam(
     *,
     cell_tag: str | None = None,
     umi_tag: str | None = "UB",
-    reads_without_umi: Literal["auto", "skip", "fragments"] = "auto",
+    reads_without_umi: ReadsWithoutUmi = "auto",
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
-    strand: Literal["auto", "tag", "RF", "FR", "none"] = "auto",
+    strand: LibraryStrand = "auto",
     strand_tag: str | None = None,
     min_anchor: int = 8,
     min_intron: int = 70,
@@ -311,7 +312,7 @@ def read_junc(inputs: Inputs, **run: Unpack[RunArguments]) -> AnnData:
 def read_star(
     inputs: Inputs,
     *,
-    reads: Literal["unique", "all"] = "unique",
+    reads: StarReads = "unique",
     **run: Unpack[RunArguments],
 ) -> AnnData:
     """Read ``SJ.out.tab`` files of STAR, one for each cell.

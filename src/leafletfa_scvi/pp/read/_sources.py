@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import pandas as pd
 
+from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._constants import CELL_METRICS
 from leafletfa_scvi.pp._text import line_error, read_blocks
 from leafletfa_scvi.pp.read._folders import expand_folder, expand_pattern, refuse_by_product
@@ -87,8 +88,7 @@ def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> S
         raise TypeError(
             f"Expected the names of files, or a table of them, found a {type(inputs).__name__}."
         )
-    if format not in ("auto", *FORMATS):
-        raise ValueError(f"format={format!r}: expected 'auto' or one of {FORMATS}.")
+    check_one_of("format", format, ("auto", *FORMATS))
     if isinstance(inputs, pd.DataFrame):
         table = _from_table(inputs, Path.cwd(), "the table of files")
     else:

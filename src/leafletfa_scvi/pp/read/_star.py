@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from leafletfa_scvi._arguments import check_one_of
+from leafletfa_scvi._choices import StarReads
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._text import read_blocks
 from leafletfa_scvi.pp.read._tables import Column, CountTable, parse_block
@@ -36,9 +38,7 @@ _MOTIF: Final = np.array(
 """Motif of each code of STAR, which has two for each: as read on + and on -."""
 
 
-def read_sj(
-    path: str | os.PathLike[str], cell: str, *, reads: Literal["unique", "all"] = "unique"
-) -> FileCounts:
+def read_sj(path: str | os.PathLike[str], cell: str, *, reads: StarReads = "unique") -> FileCounts:
     """Read the junctions of one cell from STAR's ``SJ.out.tab``.
 
     Coordinates there are those of the package: first and last base of the intron, 1-based and
@@ -67,8 +67,7 @@ def read_sj(
     ValueError
         The file is damaged or of another format; names the line.
     """
-    if reads not in ("unique", "all"):
-        raise ValueError(f"reads={reads!r}: expected 'unique' or 'all'.")
+    check_one_of("reads", reads, StarReads)
     table = read_sj_table(os.fspath(path))
     unique, multiple = table.column("unique"), table.column("multiple")
     count = unique if reads == "unique" else unique + multiple

@@ -145,9 +145,9 @@ def test_read_barcodes(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strand": "fr"}, "strand='fr'"),
-        ({"min_anchor": -1}, "min_anchor=-1"),
-        ({"min_intron": 10, "max_intron": 5}, "max_intron=5 is below"),
+        ({"strand": "fr"}, "strand to be .*, found 'fr'"),
+        ({"min_anchor": -1}, "min_anchor to be a number from 0, found -1"),
+        ({"min_intron": 10, "max_intron": 5}, "max_intron to be a number from 10, found 5"),
         ({"cell_tag": "cell"}, "two characters"),
         ({"barcodes": ("A",)}, "cell_tag='CB'"),
         ({"barcodes": "A", "cell_tag": "CB"}, "read_barcodes"),

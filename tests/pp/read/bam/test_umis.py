@@ -79,7 +79,9 @@ def test_the_option_concerns_umis_only(smart_seq3):
     for options in ({"cell_tag": "CB", "umi_tag": None}, {}):
         with pytest.raises(ValueError, match="concerns counts of UMIs"):
             lfa.pp.read_bam(smart_seq3, reads_without_umi="skip", **options)
-    with pytest.raises(ValueError, match="expected one of"):
+    with pytest.raises(
+        ValueError, match="reads_without_umi to be 'auto', 'skip' or 'fragments', found 'drop'"
+    ):
         lfa.pp.read_bam(smart_seq3, cell_tag="CB", reads_without_umi="drop")
 
 

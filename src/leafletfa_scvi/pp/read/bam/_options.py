@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 
-from leafletfa_scvi._arguments import check_numbers
+from leafletfa_scvi._arguments import check_at_least, check_one_of
+from leafletfa_scvi._choices import LibraryStrand, ReadsWithoutUmi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-Strand = Literal["auto", "tag", "RF", "FR", "none"]
-WithoutUmi = Literal["auto", "skip", "fragments"]
-_WITHOUT_UMI: Final = ("auto", "skip", "fragments")
-_STRAND_RULES: Final = ("auto", "tag", "RF", "FR", "none")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class BamOptions:
         An option is out of its range or contradicts another.
     """
 
-    strand: Strand = "auto"
+    strand: LibraryStrand = "auto"
     strand_tag: str | None = None
     min_anchor: int = 8
     min_intron: int = 70
@@ -74,19 +70,15 @@ class BamOptions:
     skip_duplicates: bool = False
     cell_tag: str | None = None
     umi_tag: str | None = None
-    reads_without_umi: WithoutUmi = "auto"
+    reads_without_umi: ReadsWithoutUmi = "auto"
     barcodes: tuple[str, ...] | None = None
     regtools: bool = False
     reference: str | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.strand not in _STRAND_RULES:
-            raise ValueError(f"strand={self.strand!r}: expected one of {_STRAND_RULES}.")
-        if self.reads_without_umi not in _WITHOUT_UMI:
-            raise ValueError(
-                f"reads_without_umi={self.reads_without_umi!r}: expected one of {_WITHOUT_UMI}."
-            )
+        check_one_of("strand", self.strand, LibraryStrand)
+        check_one_of("reads_without_umi", self.reads_without_umi, ReadsWithoutUmi)
         if self.reads_without_umi != "auto" and self.umi_tag is None:
             raise ValueError(
                 f"reads_without_umi={self.reads_without_umi!r} concerns counts of UMIs: pass "
@@ -96,16 +88,9 @@ class BamOptions:
             tag = getattr(self, name)
             if tag is not None and len(tag) != 2:
                 raise ValueError(f"{name}={tag!r}: expected a tag of two characters, or None.")
-        numbers = ("min_anchor", "min_intron", "max_intron", "min_mapq", "threads")
-        check_numbers(**{name: getattr(self, name) for name in numbers})
-        least = {"min_anchor": 0, "min_intron": 1, "min_mapq": 0, "threads": 1}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least {bound}.")
-        if self.max_intron < self.min_intron:
-            raise ValueError(
-                f"max_intron={self.max_intron} is below min_intron={self.min_intron}."
-            )
+        check_at_least(0, min_anchor=self.min_anchor, min_mapq=self.min_mapq)
+        check_at_least(1, min_intron=self.min_intron, threads=self.threads)
+        check_at_least(self.min_intron, max_intron=self.max_intron)
         if self.regtools and self.umi_tag is not None:
             raise ValueError("regtools counts reads, not UMIs: pass umi_tag=None or not regtools.")
         if self.barcodes is not None:
