@@ -1,4 +1,4 @@
-"""Runs of rows of bounded size, so that temporaries stay small whatever the data set."""
+"""Rows of sparse matrices: blocks of bounded size, and the row of each stored value."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import scipy.sparse as sp
+
 BLOCK = 1 << 21
-"""Values handled at a time."""
+"""Maximum number of values in a block, so that temporaries stay small for any data set."""
 
 
 def row_blocks(running: np.ndarray, limit: int | None = None) -> Iterator[tuple[int, int]]:
-    """Split rows into runs of at most ``limit`` values, one row at least.
+    """Split rows into blocks of at most ``limit`` values, or one row.
 
     Parameters
     ----------
     running
-        ``(rows + 1,)`` values before each row, as a CSR ``indptr``; starts at 0.
+        ``(rows + 1,)`` number of values before each row, as a CSR ``indptr``; starts at 0.
     limit
-        Values in a run; 2,097,152 by default.
+        Maximum number of values in a block. If None, 2,097,152.
 
     Yields
     ------
@@ -35,3 +37,8 @@ def row_blocks(running: np.ndarray, limit: int | None = None) -> Iterator[tuple[
         stop = min(max(stop, start + 1), n_rows)
         yield start, stop
         start = stop
+
+
+def entry_rows(matrix: sp.csr_array | sp.csr_matrix) -> np.ndarray:
+    """Return the row of each stored value, int64."""
+    return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))

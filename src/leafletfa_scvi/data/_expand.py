@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from leafletfa_scvi.data._blocks import row_blocks
+from leafletfa_scvi.data._blocks import entry_rows, row_blocks
 from leafletfa_scvi.data._layers import MAX_COUNT
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def expand_counts(
 
     indptr = np.zeros(n_cells + 1, np.int64)
     for start, stop, _, totals in blocks():
-        of_cell = np.bincount(_rows(totals), size[totals.indices], stop - start)
+        of_cell = np.bincount(entry_rows(totals), size[totals.indices], stop - start)
         indptr[start + 1 : stop + 1] = of_cell.astype(np.int64)
     np.cumsum(indptr, out=indptr)
     column, count, total = (np.zeros(indptr[-1], np.int32) for _ in range(3))
@@ -76,13 +76,13 @@ def expand_counts(
         begin = np.cumsum(n_members) - n_members
         within = np.arange(n_members.sum()) - np.repeat(begin, n_members)
         member_of = order[np.repeat(first[totals.indices], n_members) + within]
-        key = np.repeat(_rows(totals), n_members) * n_junctions + member_of
+        key = np.repeat(entry_rows(totals), n_members) * n_junctions + member_of
         sorting = np.argsort(key, kind="stable")
         key = key[sorting]
         column[place] = member_of[sorting]
         total[place] = np.repeat(totals.data, n_members)[sorting]
         stored = block.data > 0
-        at = np.searchsorted(key, (_rows(block) * n_junctions + block.indices)[stored])
+        at = np.searchsorted(key, (entry_rows(block) * n_junctions + block.indices)[stored])
         count[indptr[start] + at] = block.data[stored]
     return indptr, column, count, total
 
@@ -93,8 +93,3 @@ def _check_size(values: np.ndarray) -> None:
             f"An ATSE total is {values.max():,.0f}: totals beyond {MAX_COUNT:,} cannot be "
             "represented. These are not reads of single cells; check the units."
         )
-
-
-def _rows(matrix: sp.csr_array) -> np.ndarray:
-    """Row of each stored value, int64."""
-    return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))

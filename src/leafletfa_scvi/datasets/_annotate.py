@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi.pp._junctions import junction_names
+
 _CHROMOSOMES = 19
 _ATSES_PER_GENE = 2
 _SPACING = 20_000
@@ -51,8 +53,7 @@ def annotate_junctions(atse: np.ndarray, rng: np.random.Generator) -> pd.DataFra
             "atse_id": [f"ATSE_{a + 1}" for a in atse],
         }
     )
-    start, end = table["start"].astype(str), table["end"].astype(str)
-    table.index = pd.Index(table["chrom"] + ":" + start + "-" + end + ":" + table["strand"])
+    table.index = junction_names(table)
     for name in ("chrom", "strand", "gene_id", "gene_name", "atse_id"):
         table[name] = pd.Categorical(table[name])
     return table

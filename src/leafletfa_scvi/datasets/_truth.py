@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from leafletfa_scvi.datasets._genome import CONSTITUTIVE
+from leafletfa_scvi.pp._junctions import junction_name, junction_names
 
 if TYPE_CHECKING:
     from leafletfa_scvi.datasets._genome import Gene, Genome, Span
 
 
 def _name(chrom: str, intron: Span, strand: str) -> str:
-    return f"{chrom}:{intron[0] + 1}-{intron[1]}:{strand}"
+    return junction_name(chrom, intron[0] + 1, intron[1], strand)
 
 
 def junction_table(genome: Genome) -> tuple[pd.DataFrame, dict[tuple[str, Span], int]]:
@@ -43,8 +44,7 @@ def junction_table(genome: Genome) -> tuple[pd.DataFrame, dict[tuple[str, Span],
     table = table.sort_values(["chrom", "start", "end", "strand"], ignore_index=True)
     columns = zip(table["gene_id"], table["start"], table["end"], strict=True)
     number = {(gene_id, (start - 1, end)): i for i, (gene_id, start, end) in enumerate(columns)}
-    places = zip(table["chrom"], table["start"], table["end"], table["strand"], strict=True)
-    table.index = [f"{chrom}:{start}-{end}:{strand}" for chrom, start, end, strand in places]
+    table.index = junction_names(table)
     return table, number
 
 

@@ -102,6 +102,17 @@ def whole_numbers(table: pd.DataFrame, column: str) -> np.ndarray:
     return values.astype(np.int64)
 
 
+def junction_name(chrom: str, start: int, end: int, strand: str) -> str:
+    """Return the name of one junction, ``chrom:start-end:strand``."""
+    return f"{chrom}:{start}-{end}:{strand}"
+
+
+def junction_names(junctions: pd.DataFrame) -> pd.Index:
+    """Return the names of junctions, from ``chrom``, ``start``, ``end`` and ``strand``."""
+    columns = (junctions[name].astype(str) for name in ("chrom", "start", "end", "strand"))
+    return pd.Index([junction_name(*row) for row in zip(*columns, strict=True)], dtype=object)
+
+
 def name_of(table: pd.DataFrame, i: int) -> str:
     """Name of a row, for messages."""
     return repr(table.index[i : i + 1].tolist()[0])

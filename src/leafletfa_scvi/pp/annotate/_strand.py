@@ -22,7 +22,7 @@ from leafletfa_scvi._constants import CLUSTER_LAYER, DATASET_SLOT
 from leafletfa_scvi.data._layers import named_layers
 from leafletfa_scvi.pp._codes import FORWARD, MOTIFS, REVERSE, STRANDS, UNSTRANDED
 from leafletfa_scvi.pp._contigs import match_contigs
-from leafletfa_scvi.pp._junctions import introns
+from leafletfa_scvi.pp._junctions import introns, junction_name
 from leafletfa_scvi.pp._text import check_file, line_error, open_bytes
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ def _read_ends(
             length = fasta.get_reference_length(matched[name])
             if (beyond := end[rows] > length).any():
                 i = rows[beyond.argmax()]
+                junction = junction_name(name, start[i], end[i], STRANDS[strand[i]])
                 raise ValueError(
-                    f"Junction {name}:{start[i]}-{end[i]}:{STRANDS[strand[i]]} ends beyond contig "
-                    f"{matched[name]!r} of {genome}, which has {length:,} bases. This is not the "
-                    "genome build that the reads were aligned to."
+                    f"Junction {junction} ends beyond contig {matched[name]!r} of {genome}, which "
+                    f"has {length:,} bases. Pass the genome build that the reads were aligned to."
                 )
             rows = rows[end[rows] > start[rows]]  # a single base has no motif
             letters[rows, :2] = _dinucleotides(fasta, genome, matched[name], start[rows])
@@ -311,8 +311,8 @@ def resolve_strands(
     names = np.array(STRANDS, object)[resolved[first]]
     is_categorical = isinstance(var["strand"].dtype, pd.CategoricalDtype)
     var["strand"] = pd.Categorical(names, STRANDS) if is_categorical else names
-    places = zip(contig[first], start[first], end[first], names, strict=True)
-    var.index = pd.Index([f"{c}:{s}-{e}:{sign}" for c, s, e, sign in places], dtype=object)
+    rows = zip(contig[first], start[first], end[first], names, strict=True)
+    var.index = pd.Index([junction_name(*row) for row in rows], dtype=object)
     motif = _motifs(adata.var.get("motif"), group, first)
     if ends is not None:
         read = ends.motif(resolved)[first]

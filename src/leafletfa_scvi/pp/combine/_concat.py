@@ -15,10 +15,10 @@ from natsort import natsorted
 from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._counts import splicing_from_counts
+from leafletfa_scvi.pp._junctions import junction_names
 from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts
 from leafletfa_scvi.pp.qc._metrics import JUNCTION_METRICS
 from leafletfa_scvi.pp.qc._variable_atses import VARIABILITY_COLUMNS
-from leafletfa_scvi.pp.read._merge import junction_names
 
 if TYPE_CHECKING:
     from leafletfa_scvi._choices import KeepOrDrop

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER
 from leafletfa_scvi.data._atse import atse_codes
-from leafletfa_scvi.data._blocks import BLOCK
+from leafletfa_scvi.data._blocks import BLOCK, entry_rows
 from leafletfa_scvi.pp.qc._matrices import (
     atse_totals,
     column_sums,
@@ -196,13 +196,9 @@ def _add_atse_metrics(
 
 def _psi_sums(y: sp.csr_matrix, n: sp.csr_matrix, codes: np.ndarray) -> np.ndarray:
     """Sum of y / n over cells for each junction, ``(P,)``; y = 0 adds nothing."""
-    wanted = _rows(y) * n.shape[1] + codes[y.indices]
-    at = np.searchsorted(_rows(n) * n.shape[1] + n.indices, wanted)
+    wanted = entry_rows(y) * n.shape[1] + codes[y.indices]
+    at = np.searchsorted(entry_rows(n) * n.shape[1] + n.indices, wanted)
     return np.bincount(y.indices, y.data / n.data[at], y.shape[1])
-
-
-def _rows(matrix: sp.csr_matrix) -> np.ndarray:
-    return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
 
 
 def _ratio(above: np.ndarray | pd.Series, below: np.ndarray | pd.Series) -> np.ndarray:

@@ -13,6 +13,7 @@ from natsort import natsorted
 
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._contigs import is_second_mitochondrion, other_names
+from leafletfa_scvi.pp._junctions import junction_names
 from leafletfa_scvi.pp.read._file_counts import FileCounts
 
 if TYPE_CHECKING:
@@ -293,10 +294,3 @@ def _anndata(
         "reading": {key: int(value) for key, value in sorted(report.items())},
     }
     return adata
-
-
-def junction_names(junctions: pd.DataFrame) -> pd.Index:
-    """``chrom:start-end:strand`` of each junction."""
-    text = {name: junctions[name].astype(str) for name in ("chrom", "start", "end", "strand")}
-    names = text["chrom"] + ":" + text["start"] + "-" + text["end"] + ":" + text["strand"]
-    return pd.Index(names.to_numpy(object))
