@@ -1,4 +1,4 @@
-"""Names of AnnData slots and registry keys, in one place."""
+"""Names of AnnData slots and registry keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CLUSTER_LAYER: Final = "cell_by_cluster_matrix"
 ATSE_KEY: Final = "atse_id"
 
 TOTALS_KEY: Final = "atse_totals"
-"""Registry key of the ATSE totals; junction counts are registered under scvi's own ``X``."""
+"""Registry key of the ATSE totals; junction counts are registered as ``X``, as in scvi-tools."""
 
 ACTIVITY_SLOT: Final = "X_PHI"
 PROGRAM_SLOT: Final = "psi_learned"
@@ -30,5 +30,5 @@ CELL_METRICS: Final = (
 
 
 def program_names(n_programs: int) -> list[str]:
-    """Names of programs, ``SP_1`` .. ``SP_K``, ordered by prevalence."""
+    """Return the names of programs, ``SP_1`` to ``SP_K``, in order of prevalence."""
     return [f"{PROGRAM_PREFIX}{k + 1}" for k in range(n_programs)]

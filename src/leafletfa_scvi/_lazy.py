@@ -1,4 +1,4 @@
-"""Names of a subpackage that are imported on first use."""
+"""Public names of a subpackage that are imported on first use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 def lazy_names(
     package: str, homes: Mapping[str, tuple[str, ...]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package whose names are imported on first use.
+    """Return ``__getattr__`` and ``__dir__`` of a package whose names are imported on first use.
 
     Parameters
     ----------
     package
-        Its ``__name__``.
+        ``__name__`` of the package.
     homes
-        Public names by the private module that holds them.
+        Public names by the private module that defines them.
     """
     home = {name: module for module, names in homes.items() for name in names}
 

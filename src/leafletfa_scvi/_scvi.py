@@ -1,21 +1,21 @@
-"""Private names of scvi-tools that this package uses, all in one place.
+"""Private names of scvi-tools that this package uses.
 
 Checked with scvi-tools 1.4.2, 1.4.3, 1.5.0, 1.5.0.post1 and 1.5.1. When the range of versions in
-``pyproject.toml`` grows, check these names with the new versions first.
+``pyproject.toml`` is extended, check these names with the new versions first.
 
-Names imported here; other modules take them from here:
+Names imported here, for the other modules:
 
 ``SAVE_KEYS``
     File names and keys of a saved model.
 ``SimpleLogger``
     The logger that fills ``model.history``.
 ``download``
-    Download of a file that is missing, for ``backup_url``.
+    Download of a missing file, for ``backup_url``.
 ``parse_device_args``
     Device for Lightning's ``accelerator`` and ``devices``.
 
 Members of scvi's classes that :class:`~leafletfa_scvi.LeafletFAModel` and its module call, set or
-override where they stand are in :data:`PRIVATE_MEMBERS`.
+override are listed in :data:`PRIVATE_MEMBERS`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["PRIVATE_MEMBERS", "SAVE_KEYS", "SimpleLogger", "download", "parse_de
 
 PRIVATE_MEMBERS: Final[dict[type, dict[str, str]]] = {
     BaseModelClass: {
-        "_adata_manager": "read by the constructor: the registration it was given",
+        "_adata_manager": "read by the constructor: the registration of the data",
         "_get_init_params": "called by the constructor, for save and load",
         "_get_setup_method_args": "called by setup_anndata",
         "_make_data_loader": "overridden: scvi's loader makes dense batches",
@@ -43,4 +43,4 @@ PRIVATE_MEMBERS: Final[dict[type, dict[str, str]]] = {
         "_get_fn_args_from_batch": "overridden: arguments of model and guide from a batch",
     },
 }
-"""Private members of scvi's classes that are used, and what for."""
+"""Private members of scvi's classes, with their use here."""

@@ -1,6 +1,6 @@
 """The ``leafletfa`` command.
 
-Heavy packages are imported when a command runs, so that ``leafletfa --help`` answers at once.
+Heavy packages are imported inside the functions that use them: ``--help`` answers at once.
 """
 
 from leafletfa_scvi.cli._main import main

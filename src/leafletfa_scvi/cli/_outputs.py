@@ -1,4 +1,4 @@
-"""Outputs are checked before the long work, and appear whole or not at all."""
+"""Checks of inputs and outputs before the work begins, and writing of outputs all at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL_FILE, DATA_FILE = "model.pt", "adata.h5ad"
 
 
 def check_input(path: Path) -> None:
-    """Refuse what cannot be an .h5ad file."""
+    """Raise an error if the input cannot be an .h5ad file."""
     import h5py
 
     check_reach(path, "The input")
@@ -40,7 +40,7 @@ def check_input(path: Path) -> None:
 def check_output(
     path: Path, sources: Iterable[Path], overwrite: bool, what: str = "The output"
 ) -> None:
-    """Refuse an output file that cannot, or should not, be written."""
+    """Raise an error for an output file that cannot, or must not, be written."""
     check_reach(path, what)
     if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
         raise UserError(f"{what} {path} is the input; choose another name.")
@@ -54,9 +54,9 @@ def check_output(
 
 
 def check_model_dir(path: Path, others: tuple[Path, ...], overwrite: bool) -> None:
-    """Refuse a model folder that cannot, or should not, be written.
+    """Raise an error for a model folder that cannot, or must not, be written.
 
-    Only an earlier model, or an empty folder, is written into.
+    A folder must be new, empty, or hold an earlier model.
     """
     check_reach(path, "--save-model")
     target = _real(path)
@@ -69,12 +69,14 @@ def check_model_dir(path: Path, others: tuple[Path, ...], overwrite: bool) -> No
         if not overwrite:
             raise UserError(f"The folder {path} exists; pass --overwrite to replace it.")
         if not (path / MODEL_FILE).is_file():
-            raise UserError(f"The folder {path} holds no saved model; it is not overwritten.")
+            raise UserError(
+                f"The folder {path} holds no saved model and is not overwritten; choose another."
+            )
     _check_parent(path)
 
 
 def check_reach(path: Path, what: str) -> None:
-    """Refuse a path that the system cannot follow: links in a circle, a name too long."""
+    """Raise an error for a path that the system cannot follow: links in a circle, long names."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -84,7 +86,7 @@ def check_reach(path: Path, what: str) -> None:
 
 
 def check_distinct(outputs: Mapping[str, Path | None]) -> None:
-    """Refuse two outputs, by the names of their options, that are one file."""
+    """Raise an error if two outputs, by the names of their options, are one file."""
     given = [(name, path) for name, path in outputs.items() if path is not None]
     for (name, path), (other_name, other) in itertools.combinations(given, 2):
         if _is_same(path, other):
@@ -95,12 +97,12 @@ def check_distinct(outputs: Mapping[str, Path | None]) -> None:
 
 
 def _real(path: Path) -> Path:
-    """The path behind all links, where they lead to one."""
+    """Return the path behind all links."""
     return Path(os.path.realpath(path))
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    """Whether two paths are one file, that need not be there yet."""
+    """Return True if two paths are one file, which need not exist yet."""
     if _real(path) == _real(other):
         return True
     return path.exists() and other.exists() and path.samefile(other)
@@ -109,16 +111,20 @@ def _is_same(path: Path, other: Path) -> bool:
 def _check_parent(path: Path) -> None:
     parent = _real(path).parent
     if not parent.is_dir():
-        raise UserError(f"There is no directory {parent} to write {path.name} to.")
+        raise UserError(
+            f"There is no directory {parent} to write {path.name} to; create it first."
+        )
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"The directory {parent} is not writable.")
+        raise UserError(
+            f"The directory {parent} is not writable; choose another, or change its permissions."
+        )
 
 
 @contextmanager
 def staged(*targets: Path, remove: Iterable[Path] = ()) -> Iterator[list[Path]]:
-    """As :func:`leafletfa_scvi._files.replacing`, with errors for the command line."""
+    """Write as :func:`leafletfa_scvi._files.replacing`, with errors of the command line."""
     try:
-        with replacing(*targets, remove=remove) as places:
-            yield places
+        with replacing(*targets, remove=remove) as paths:
+            yield paths
     except (OSError, UnfinishedMovesError) as error:
         raise UserError(f"Cannot write the output: {error}.") from error

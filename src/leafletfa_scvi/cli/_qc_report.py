@@ -1,4 +1,4 @@
-"""What ``leafletfa make-dataset`` says about the data set it made: on the screen and in a file."""
+"""Summary of a new data set: tables for the terminal and the QC report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STEPS = {
     "splice_site_usage": "Splice-site usage",
     "atses": "ATSEs",
 }
-"""Sections of ``uns["splicing"]`` by their titles, in the order of the work."""
+"""Titles of the sections of ``uns["splicing"]``, in the order of the steps."""
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
@@ -45,7 +45,7 @@ table { border-collapse: collapse; } td { padding: .15rem 1.2rem .15rem 0; verti
 
 
 def overview(adata: AnnData) -> dict[str, str]:
-    """The data set in a few numbers, by their names."""
+    """Return the main numbers of the data set by name."""
     totals = adata.layers[CLUSTER_LAYER]
     in_cell = np.diff(totals.indptr)
     size = adata.n_obs * adata.n_vars
@@ -66,15 +66,15 @@ def overview(adata: AnnData) -> dict[str, str]:
 
 
 def events(adata: AnnData) -> dict[str, str]:
-    """ATSEs of each event type, the most frequent first."""
+    """Return the number of ATSEs of each event type, most frequent first."""
     types = adata.var.drop_duplicates(ATSE_KEY)["event_type"].value_counts()
     return {str(name).replace("_", " "): f"{n:,}" for name, n in types.items() if n}
 
 
 def steps(adata: AnnData) -> dict[str, dict[str, str]]:
-    """What every step read, kept and dropped, by title; zeros are left out."""
+    """Return the nonzero counts that every step read, kept and dropped, by title."""
     record = adata.uns[DATASET_SLOT]
-    found = {}
+    sections = {}
     for key, title in STEPS.items():
         rows = {
             name.replace("_", " "): f"{int(value):,}"
@@ -86,21 +86,21 @@ def steps(adata: AnnData) -> dict[str, dict[str, str]]:
                 text = f"{int(lost['junctions']):,} ({int(lost['reads']):,} reads)"
                 rows[f"dropped by {criterion.replace('_', ' ')}"] = text
         if rows:
-            found[title] = rows
+            sections[title] = rows
     giants = record.get("atses", {}).get("largest_giant_atses", {})
     if giants:
-        found["Largest ATSEs, junctions"] = {str(k): f"{int(v):,}" for k, v in giants.items()}
-    return found
+        sections["Largest ATSEs, junctions"] = {str(k): f"{int(v):,}" for k, v in giants.items()}
+    return sections
 
 
 def summary_tables(adata: AnnData, seconds: float) -> list[Table]:
-    """Tables for the terminal."""
+    """Return the tables for the terminal."""
     numbers = {**overview(adata), "Time": f"{seconds:.0f} s"}
     return [_table("Data set", numbers), _table("ATSEs by event type", events(adata))]
 
 
 def write_report(adata: AnnData, path: Path) -> None:
-    """Write the figure (.png), or a page with figure and numbers that needs no other file."""
+    """Write the figure (.png), or a self-contained page with figure and numbers."""
     figure = _figure(adata)
     try:
         if path.suffix == ".png":

@@ -1,4 +1,4 @@
-"""SIGTERM, which batch systems and ``kill`` send, ends a command as Ctrl-C does."""
+"""SIGTERM, sent by batch systems and ``kill``, ends a command like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Terminated(BaseException):
-    """The process was told to end."""
+    """The process received SIGTERM."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise :class:`Terminated` at SIGTERM, so that what was begun is cleared away.
+    """Raise :class:`Terminated` at SIGTERM, so that unfinished files are removed.
 
-    Lightning has a handler of its own while it trains, which calls this one too; alone it ends
-    training and the interpreter with exit code 0. A program that ignores the signal or has its
-    own handler keeps it.
+    While it trains, Lightning installs another handler, which calls this one, too; alone, it would
+    end the interpreter with exit code 0. A program that ignores or handles the signal itself keeps
+    its handler.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:

@@ -1,7 +1,7 @@
-"""Goes through the structure of an .h5ad file; run as a program by ``_h5ad.py``.
+"""Walk through the structure of an .h5ad file; run as a program by ``_h5ad.py``.
 
-HDF5's library never returns from some damaged files, and no exception ends a loop in C: a timer
-of processor time does, whose signal ends the process. Imports h5py alone, so that it starts fast.
+The HDF5 library never returns from some damaged files, and no exception can end a loop in C. A
+timer of processor time can, as its signal ends the process. Imports only h5py, to start fast.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import sys
 import h5py
 
 _SECONDS = 2
-"""Processor time for one step, which on a healthy file takes milliseconds."""
+"""Processor time allowed for one step, which takes milliseconds on an intact file."""
 _BLOCK = 1 << 16
-"""Values of a dataset in one step."""
+"""Number of values of a dataset to read in one step."""
 
 
 def main(path: str) -> None:
-    """Print a line before each step, with the place in the file; end when all have been done."""
+    """Visit every object; before each step, print the name of the object."""
     _step("/")
     with h5py.File(path, "r") as file:
         _walk(file, set())
@@ -27,14 +27,14 @@ def main(path: str) -> None:
 
 def _walk(group: h5py.Group, seen: set[int]) -> None:
     for key in ["", *_names(group)]:
-        place = f"{group.name.rstrip('/')}/{key}" if key else group.name
-        _step(place)
+        name = f"{group.name.rstrip('/')}/{key}" if key else group.name
+        _step(name)
         if key and not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            continue  # what it points to in this file is met there
+            continue  # its target, if in this file, is visited by its own name
         node = group[key] if key else group
-        for name in _attributes(node):
-            _step(place)
-            node.attrs[name]
+        for attribute in _attributes(node):
+            _step(name)
+            node.attrs[attribute]
         if not key:
             continue
         address = h5py.h5o.get_info(node.id).addr
@@ -44,7 +44,7 @@ def _walk(group: h5py.Group, seen: set[int]) -> None:
         if isinstance(node, h5py.Group):
             _walk(node, seen)
         elif isinstance(node, h5py.Dataset):
-            _read(node, place)
+            _read(node, name)
 
 
 def _names(group: h5py.Group) -> list[str]:
@@ -56,9 +56,9 @@ def _attributes(node: h5py.HLObject) -> list[str]:
     return list(node.attrs)
 
 
-def _read(dataset: h5py.Dataset, place: str) -> None:
-    """The list of chunks; and text, which is stored apart, as is all of variable length."""
-    _step(place)
+def _read(dataset: h5py.Dataset, name: str) -> None:
+    """Read the index of chunks, and text: values of variable length are stored apart."""
+    _step(name)
     if dataset.chunks is not None:
         dataset.id.get_num_chunks()
     if not dataset.dtype.hasobject or dataset.shape is None:
@@ -68,13 +68,13 @@ def _read(dataset: h5py.Dataset, place: str) -> None:
         return
     rows = max(1, _BLOCK // max(1, math.prod(dataset.shape[1:])))
     for start in range(0, dataset.shape[0], rows):
-        _step(place)
+        _step(name)
         dataset[start : start + rows]
 
 
-def _step(place: str) -> None:
-    """Say where the next step is, and give it its time."""
-    print(ascii(place), flush=True)
+def _step(name: str) -> None:
+    """Print the object of the next step, and restart the timer."""
+    print(ascii(name), flush=True)
     signal.setitimer(signal.ITIMER_PROF, _SECONDS)
 
 
