@@ -269,7 +269,11 @@ def _comparisons(
     if (groupby is None and (group1 is not None or group2 is not None)) or (
         idx1 is None and idx2 is not None
     ):
-        raise ValueError("group1 and group2 go with groupby, idx2 with idx1.")
+        raise ValueError(
+            "Expected group1 and group2 with groupby, or idx2 with idx1, found "
+            + ("group1 or group2 without groupby." if groupby is None else "idx2 without idx1.")
+            + " Name groups of a column of obs, or select cells, but not both."
+        )
     everyone = np.ones(len(names), dtype=bool)
     if groupby is None:
         first = np.zeros_like(everyone)

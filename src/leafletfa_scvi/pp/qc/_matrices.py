@@ -45,8 +45,8 @@ def junction_counts(adata: AnnData) -> sp.csr_matrix:
         where, counts = "adata.X", adata.X
     if counts is None:
         raise ValueError(
-            f"adata has neither {JUNCTION_LAYER!r} and {CLUSTER_LAYER!r} in its layers nor "
-            "counts in X. Store the reads of each junction in adata.X."
+            f"Expected junction counts in adata.X, or the layers {JUNCTION_LAYER!r} and "
+            f"{CLUSTER_LAYER!r}, found neither. Store the reads of each junction in adata.X."
         )
     if hasattr(counts, "to_memory"):
         counts = counts.to_memory()

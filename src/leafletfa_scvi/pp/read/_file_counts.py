@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from leafletfa_scvi._files import writing_whole
+from leafletfa_scvi.pp._codes import STRANDS
+from leafletfa_scvi.pp._junctions import junction_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +156,14 @@ def file_counts(
     total = np.zeros(len(pairs), np.int64)
     np.add.at(total, where, np.asarray(count)[keep].astype(np.int64))
     if len(total) and total.max() > np.iinfo(np.int32).max:
-        raise ValueError(f"A junction has {total.max():,} reads in one cell: check the counts.")
+        largest = pairs[total.argmax()]
+        i = first[largest % len(first)]
+        chrom = sorted(contigs)[contig[i]]
+        name = junction_name(chrom, start[i], end[i], STRANDS[strand[i]])
+        raise ValueError(
+            f"Expected counts up to 2,147,483,647, found {total.max():,} reads of junction {name} "
+            f"in cell {cells[largest // len(first)]!r}. Check the counts of that file."
+        )
 
     used, contig = np.unique(contig[first], return_inverse=True)
     by_name = sorted(contigs)
