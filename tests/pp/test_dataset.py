@@ -189,11 +189,11 @@ def test_broken_files_are_named_or_left_out(three_cells):
 def test_what_cannot_work_is_refused_before_reading(tmp_path):
     nowhere = tmp_path / "nowhere"
     for arguments, message in (
-        ({"annotation_status": "all"}, "annotation_status='all'"),
+        ({"annotation_status": "all"}, "annotation_status to be .*, found 'all'"),
         ({"annotation_status": "both"}, "needs an annotation: pass gtf"),
-        ({"multi_gene": "maybe"}, "multi_gene='maybe'"),
-        ({"min_usage": 1.5}, "min_usage=1.5"),
-        ({"max_junctions": 1}, "max_junctions=1"),
+        ({"multi_gene": "maybe"}, "multi_gene to be .*, found 'maybe'"),
+        ({"min_usage": 1.5}, r"min_usage in \[0, 1\], found 1.5"),
+        ({"max_junctions": 1}, "max_junctions to be a number from 2, found 1"),
         ({"min_intron": 10, "max_intron": 5}, "min_intron=10 is above max_intron=5"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -202,7 +202,7 @@ def test_what_cannot_work_is_refused_before_reading(tmp_path):
         lfa.pp.make_splicing_dataset(nowhere)
     with pytest.raises(TypeError, match="Unknown argument 'colour'"):
         lfa.pp.make_splicing_dataset(nowhere, colour="red")
-    with pytest.raises(ValueError, match="star_reads='best'"):
+    with pytest.raises(ValueError, match="star_reads to be 'unique' or 'all', found 'best'"):
         lfa.pp.make_splicing_dataset(nowhere, star_reads="best")
 
 

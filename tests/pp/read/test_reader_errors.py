@@ -84,7 +84,7 @@ def test_layout_must_fit(tmp_path: Path) -> None:
         read_bed(write(tmp_path / "x", BED12), "a", layout="intron")
     with pytest.raises(ValueError, match="line 1: has 6 columns: expected 12 columns"):
         read_bed(write(tmp_path / "x", BED6), "a", layout="regtools")
-    with pytest.raises(ValueError, match="layout='bed'"):
+    with pytest.raises(ValueError, match="layout to be 'auto', .*, found 'bed'"):
         read_bed(tmp_path / "x", "a", layout="bed")  # type: ignore[arg-type]
 
 
