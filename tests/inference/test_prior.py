@@ -8,10 +8,11 @@ import torch
 from scipy.integrate import quad
 from scipy.special import betaln, expit, gammaln, logsumexp, softmax
 
-from leafletfa_scvi.inference import STRENGTHS, program_prior
+from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
+from leafletfa_scvi.inference import program_prior
 
 KINDS = ("mixture", "junction", "global")
-C = np.array(STRENGTHS)
+C = np.array(PRIOR_CONCENTRATIONS)
 
 
 def tables(shared, seed=0, scale=20.0):

@@ -16,7 +16,7 @@ from scipy.stats import beta, betabinom, dirichlet, gamma, lognorm
 import leafletfa_scvi as lfa
 from leafletfa_scvi import ops
 from leafletfa_scvi.data import cell_loader
-from leafletfa_scvi.inference import STRENGTHS
+from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
 from leafletfa_scvi.module import ClosedFormELBO
 from leafletfa_scvi.module._start import gamma_fit, grouped_from_curvature
 from leafletfa_scvi.ops._reference import LEAK
@@ -67,13 +67,13 @@ def log_prior_of_programs(v, model):
     rows = [atse == g for g in range(atse.max() + 1)]
     if model.junction_prior == "mixture":
         m, w = model.program_mean.double().numpy(), v["strength_weights"]
-        value = dirichlet.logpdf(w / w.sum(), np.ones(len(STRENGTHS)))
+        value = dirichlet.logpdf(w / w.sum(), np.ones(len(PRIOR_CONCENTRATIONS)))
         for r in rows:
             terms = [
                 dirichlet_density(psi[r], c * m[r])
                 if model.shared
                 else beta.logpdf(psi[r], c * m[r][:, None], c * (1 - m[r])[:, None]).sum()
-                for c in STRENGTHS
+                for c in PRIOR_CONCENTRATIONS
             ]
             value += logsumexp(np.array(terms) + np.log(w))
         return value
@@ -318,7 +318,7 @@ def test_what_was_never_observed_has_its_prior(data, name):
         m = model.program_mean[columns]
         torch.testing.assert_close(after[columns][:, 0], m)
         w = guide.strength_weights().mean
-        want = (w / (torch.tensor(STRENGTHS) + 1)).sum() * m * (1 - m)
+        want = (w / (torch.tensor(PRIOR_CONCENTRATIONS) + 1)).sum() * m * (1 - m)
         torch.testing.assert_close(variance, want, rtol=1e-3, atol=1e-6)
     if model.dispersion == "junction":
         own = guide.site("kappa")

@@ -14,9 +14,9 @@ from sklearn.utils.extmath import randomized_svd
 from torch import nn
 
 from leafletfa_scvi import inference
+from leafletfa_scvi.distributions import Dirichlet
 from leafletfa_scvi.inference._start import _residuals
 from leafletfa_scvi.module import SplicingGuide
-from leafletfa_scvi.module._distributions import Dirichlet
 from leafletfa_scvi.module._generative import activity_prior
 from leafletfa_scvi.module._guide import _bounded_exp
 

@@ -13,7 +13,7 @@ from leafletfa_scvi.inference._laplace import (
     beta_of_moments,
     program_variance,
 )
-from leafletfa_scvi.inference._prior import STRENGTHS, ProgramPrior, program_prior
+from leafletfa_scvi.inference._prior import ProgramPrior, program_prior
 from leafletfa_scvi.inference._project import fit_activities
 from leafletfa_scvi.inference._start import Start, Waypoints, random_start, waypoints
 from leafletfa_scvi.inference._usage import (
@@ -24,7 +24,6 @@ from leafletfa_scvi.inference._usage import (
 )
 
 __all__ = [
-    "STRENGTHS",
     "EMResult",
     "JunctionPrior",
     "ProgramPrior",

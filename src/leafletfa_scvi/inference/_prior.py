@@ -3,7 +3,7 @@
 A program's PSI is Beta(c m, c (1 - m)) around the mean usage m of its junction, or, where the
 junctions of an ATSE share its reads, Dirichlet(c m) within the ATSE. Most ATSEs do not differ
 between programs, and a prior as weak as those need that do makes noise of all others; so the
-strength c is learned, by empirical Bayes on the grid :data:`STRENGTHS`:
+strength c is learned, by empirical Bayes on the grid :data:`PRIOR_CONCENTRATIONS`:
 
 - ``"mixture"``: one strength for each ATSE, shared by its junctions and all programs,
 - ``"junction"``: one for each junction (ATSE, where reads are shared),
@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
+
 if TYPE_CHECKING:
     from leafletfa_scvi._choices import JunctionPrior
-
-STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-"""Strengths c in pseudo-reads."""
 
 _FIRST_STRENGTH = 3.0
 _LEAST_WEIGHT = 1e-3
@@ -46,7 +45,7 @@ class ProgramPrior:
     shared
         Whether the junctions of an ATSE share its reads, so that the prior is Dirichlet.
     weights
-        ``(R,)`` share of groups at each of :data:`STRENGTHS`.
+        ``(R,)`` share of groups at each of :data:`PRIOR_CONCENTRATIONS`.
     """
 
     kind: JunctionPrior
@@ -114,16 +113,18 @@ class ProgramPrior:
         # Differences between log gammas of many tables have no digits left in float32.
         inclusion, exclusion = inclusion.double(), exclusion.double()
         total = self._within_atse(inclusion) if self.shared else inclusion + exclusion
-        evidence = torch.stack([self._evidence(c, inclusion, total) for c in STRENGTHS], 1)
+        evidence = torch.stack(
+            [self._evidence(c, inclusion, total) for c in PRIOR_CONCENTRATIONS], 1
+        )
         chance = torch.softmax(evidence + self.weights.double().log(), 1)
         weights = chance.mean(0).clamp(min=_LEAST_WEIGHT)
         chance = chance[self._group()]
-        strengths = chance.new_tensor(STRENGTHS)
+        strengths = chance.new_tensor(PRIOR_CONCENTRATIONS)
         if self.kind == "mixture":
             shrinkage = torch.zeros_like(total)
-            for r, c in enumerate(STRENGTHS):
+            for r, c in enumerate(PRIOR_CONCENTRATIONS):
                 shrinkage += chance[:, r, None] / (c + total)
-            strength = (1.0 / shrinkage - total).clamp(min=STRENGTHS[0])
+            strength = (1.0 / shrinkage - total).clamp(min=PRIOR_CONCENTRATIONS[0])
         else:
             strength = (chance @ strengths.log()).exp()[:, None]
         weights = (weights / weights.sum()).to(kind)
@@ -183,7 +184,7 @@ def program_prior(
     mean = usage.float().clamp(_MIN_MEAN, 1.0 - _MIN_MEAN)
     if kind == "global":
         mean = torch.ones_like(mean) if shared else mean.mean().expand_as(mean).clone()
-    weights = mean.new_full((len(STRENGTHS),), 1.0 / len(STRENGTHS))
+    weights = mean.new_full((len(PRIOR_CONCENTRATIONS),), 1.0 / len(PRIOR_CONCENTRATIONS))
     strength = mean.new_full((len(mean), 1), _FIRST_STRENGTH)
     prior = ProgramPrior(kind, mean, strength, atse, shared, weights)
     if shared:

@@ -10,6 +10,7 @@ import torch
 
 from leafletfa_scvi import inference
 from leafletfa_scvi._arguments import check_inside
+from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
 from leafletfa_scvi.model._cells import Indices, cell_posterior, cell_variance, name_index
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def posterior_summary(model: SplicingModelBase, level: float) -> pd.DataFrame:
     if model.module.model.junction_prior == "mixture":
         weights = _parts(guide.strength_weights())
         shares |= {
-            f"strength[{c:g}]": g for c, g in zip(inference.STRENGTHS, weights, strict=True)
+            f"strength[{c:g}]": g for c, g in zip(PRIOR_CONCENTRATIONS, weights, strict=True)
         }
     for key, (part, rest) in shares.items():
         total = part + rest

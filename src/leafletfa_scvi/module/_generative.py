@@ -10,11 +10,15 @@ import torch
 from torch import nn
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.inference import STRENGTHS
+from leafletfa_scvi.distributions import (
+    PRIOR_CONCENTRATIONS,
+    Beta,
+    ConcentrationMixture,
+    Dirichlet,
+    GroupedDirichlet,
+    mixture_constants,
+)
 from leafletfa_scvi.module._composite import weigh_evidence
-from leafletfa_scvi.module._distributions import Beta, Dirichlet
-from leafletfa_scvi.module._grouped import GroupedDirichlet
-from leafletfa_scvi.module._mixture import StrengthMixture, strength_constants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +57,7 @@ class SplicingGenerativeModel(nn.Module):
     junction_prior
         ``"junction"``: each junction has its own Beta prior, or each column its own a of the
         Dirichlet; ``"global"``: all share one; ``"mixture"``: each ATSE has a strength around
-        the mean usage of its junctions, see :class:`StrengthMixture`.
+        the mean usage of its junctions, see :class:`ConcentrationMixture`.
     concentration
         Fixed kappa, maybe infinite; None to learn it.
     activity_concentration
@@ -226,7 +230,7 @@ class SplicingGenerativeModel(nn.Module):
     def _programs(self, scalars: dict[str, torch.Tensor]) -> torch.Tensor:
         """Draw psi ``(P', K)`` and what its prior has of its own."""
         if self.junction_prior == "mixture":
-            flat = self.one.expand(len(STRENGTHS))
+            flat = self.one.expand(len(PRIOR_CONCENTRATIONS))
             weights = pyro.sample("strength_weights", dist.Dirichlet(flat))
             return pyro.sample("psi", self.mixture(weights))
         with self.junction_plate():
@@ -245,14 +249,16 @@ class SplicingGenerativeModel(nn.Module):
         ):
             return pyro.sample("psi", Beta(a + EPS, b[0] + EPS))
 
-    def mixture(self, weights: torch.Tensor) -> StrengthMixture:
+    def mixture(self, weights: torch.Tensor) -> ConcentrationMixture:
         """Prior of psi with given weights ``(R,)`` of the strengths."""
         mean = self.program_mean
         known = self._constants
         if known is None or known[0] is not mean or known[1] != mean._version:
-            constants = strength_constants(mean, self.groups, self.shared)
+            constants = mixture_constants(mean, self.groups, self.shared)
             known = self._constants = (mean, mean._version, constants)
-        return StrengthMixture(mean, weights, self.groups, self.n_programs, self.shared, known[2])
+        return ConcentrationMixture(
+            mean, weights, self.groups, self.n_programs, self.shared, known[2]
+        )
 
 
 def activity_prior(pi: torch.Tensor, delta: torch.Tensor | float) -> torch.Tensor:

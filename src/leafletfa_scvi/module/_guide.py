@@ -16,9 +16,12 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from leafletfa_scvi.inference import STRENGTHS
-from leafletfa_scvi.module._distributions import Beta, Dirichlet
-from leafletfa_scvi.module._grouped import GroupedDirichlet
+from leafletfa_scvi.distributions import (
+    PRIOR_CONCENTRATIONS,
+    Beta,
+    Dirichlet,
+    GroupedDirichlet,
+)
 
 if TYPE_CHECKING:
     from leafletfa_scvi.module._generative import SplicingGenerativeModel
@@ -83,7 +86,7 @@ class SplicingGuide(nn.Module):
         for name in self.prior_sites:
             self.add_module(name, _LogNormalSite(prior_shape, scale=0.5))
         if generative.junction_prior == "mixture":
-            self.strength_log = nn.Parameter(torch.zeros(len(STRENGTHS), **_SINGLE))
+            self.strength_log = nn.Parameter(torch.zeros(len(PRIOR_CONCENTRATIONS), **_SINGLE))
         self.has_kappas = generative.learns_concentration and generative.dispersion == "junction"
         if self.has_kappas:
             self.kappa = _LogNormalSite((generative.n_dispersions,), loc=math.log(10.0), scale=0.3)
@@ -119,7 +122,7 @@ class SplicingGuide(nn.Module):
         if isinstance(psi, Beta):
             return psi.concentration1, psi.concentration0
         groups = psi.groups
-        alone = groups.spread(groups.sum(torch.ones_like(psi.given[:, :1]))) == 1
+        alone = groups.spread(groups.sum(torch.ones_like(psi.unexpanded[:, :1]))) == 1
         rest = (psi.total - psi.concentration).clamp(min=math.exp(_MIN_LOG))
         return psi.concentration, rest.masked_fill(alone, 0.0)
 

@@ -93,7 +93,7 @@ class LeafletFAModule(PyroBaseModuleClass):
         model, guide = self.model, self.guide
         if model.junction_prior == "mixture":
             weights = guide.strength_weights().mean
-            strengths = model.mixture(weights).strengths
+            strengths = model.mixture(weights).prior_concentrations
             strength = 1.0 / (weights / (strengths + 1.0)).sum() - 1.0
             mean = model.program_mean[:, None]
             return strength * mean, strength * (1.0 - mean)

@@ -12,7 +12,7 @@ from benchmarks.studies.guides import _fits, _kinds, _normal, _vb
 from torch.distributions import Dirichlet, Normal, kl_divergence
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.module._mixture import StrengthMixture
+from leafletfa_scvi.distributions import ConcentrationMixture
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,9 @@ def test_divergence_of_programs_agrees_with_draws() -> None:
     torch.manual_seed(0)
     loc, scale = torch.randn(1, 1), torch.full((1, 1), 0.7)
     mean, weights = torch.tensor([0.4]), torch.tensor([0.0, 0, 1, 0, 0, 0, 0]) + 1e-30
-    prior = StrengthMixture(mean, weights, ops.Groups(torch.zeros(1, dtype=torch.long)), 1, False)
+    prior = ConcentrationMixture(
+        mean, weights, ops.Groups(torch.zeros(1, dtype=torch.long)), 1, False
+    )
     z = loc + scale * torch.randn(200_000, 1)
     psi = z.sigmoid()
     log_q = Normal(loc, scale).log_prob(z) - psi.log() - (1.0 - psi).log()

@@ -10,7 +10,7 @@ from pyro import poutine
 from torch.distributions import kl_divergence
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.module._distributions import Beta, Dirichlet
+from leafletfa_scvi.distributions import Beta, Dirichlet
 
 
 def _beta(*shape, seed=0, kind=Beta):
@@ -92,7 +92,7 @@ def test_plates_expand_without_copies():
 
     site = poutine.trace(model).get_trace().nodes["x"]
     assert site["value"].shape == (6, 4)
-    assert site["fn"].given[0].shape == (6, 1)
+    assert site["fn"].unexpanded[0].shape == (6, 1)
 
 
 def test_sites_use_the_fused_draws(monkeypatch):

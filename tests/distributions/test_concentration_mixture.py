@@ -12,10 +12,12 @@ from torch.distributions import Dirichlet as TorchDirichlet
 from torch.distributions import Independent, kl_divergence
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.inference import STRENGTHS
-from leafletfa_scvi.module._distributions import Beta
-from leafletfa_scvi.module._grouped import GroupedDirichlet
-from leafletfa_scvi.module._mixture import StrengthMixture
+from leafletfa_scvi.distributions import (
+    PRIOR_CONCENTRATIONS,
+    Beta,
+    ConcentrationMixture,
+    GroupedDirichlet,
+)
 
 INDEX = torch.tensor([0, 1, 0, 2, 1, 1, 3])
 GROUPS = ops.Groups(INDEX)
@@ -34,9 +36,9 @@ def test_dirichlets_within_groups(given, dtype):
     q = GroupedDirichlet(random(7, K, dtype=dtype), GROUPS, K)
     p = GroupedDirichlet(random(*given, dtype=dtype, seed=1), GROUPS, K)
     pairs = [(rows, k) for rows in ROWS for k in range(K)]
-    wide = p.given.double().expand(7, K)
+    wide = p.unexpanded.double().expand(7, K)
     want = sum(
-        kl_divergence(TorchDirichlet(q.given[r, k].double()), TorchDirichlet(wide[r, k]))
+        kl_divergence(TorchDirichlet(q.unexpanded[r, k].double()), TorchDirichlet(wide[r, k]))
         for r, k in pairs
     )
     assert float(kl_divergence(q, p)) == pytest.approx(float(want), rel=1e-5)
@@ -50,15 +52,15 @@ def test_dirichlets_within_groups(given, dtype):
     assert p.event_shape == (7, K)
     assert p.sample((3,)).shape == (3, 7, K)
     torch.testing.assert_close(GROUPS.sum(p.mean), torch.ones(4, K, dtype=dtype))
-    torch.testing.assert_close(q.mean[2, 1], q.given[2, 1] / q.given[[0, 2], 1].sum())
+    torch.testing.assert_close(q.mean[2, 1], q.unexpanded[2, 1] / q.unexpanded[[0, 2], 1].sum())
 
 
 def mixture(shared, dtype):
     m = random(7, dtype=dtype, low=0.02, high=0.98, seed=2)
     if shared:
         m = m / GROUPS.spread(GROUPS.sum(m[:, None]))[:, 0]
-    weights = TorchDirichlet(torch.ones(len(STRENGTHS), dtype=dtype)).sample()
-    return StrengthMixture(m, weights, GROUPS, K, shared)
+    weights = TorchDirichlet(torch.ones(len(PRIOR_CONCENTRATIONS), dtype=dtype)).sample()
+    return ConcentrationMixture(m, weights, GROUPS, K, shared)
 
 
 def guide(shared, dtype, scale=30.0):
@@ -81,13 +83,13 @@ def test_divergence_sums_the_strength_of_each_atse_out(shared, dtype):
     want = 0.0
     for rows in ROWS:
         terms = []
-        for c in STRENGTHS:
+        for c in PRIOR_CONCENTRATIONS:
             up, down = component(p, c, rows)
             if shared:
-                one = TorchDirichlet(q.given[rows].T.double())
+                one = TorchDirichlet(q.unexpanded[rows].T.double())
                 terms.append(-float(kl_divergence(one, TorchDirichlet(up.expand(K, -1))).sum()))
                 continue
-            a, b = (x[rows].double() for x in q.base_dist.given)
+            a, b = (x[rows].double() for x in q.base_dist.unexpanded)
             other = TorchBeta(up[:, None], down[:, None])
             terms.append(-float(kl_divergence(TorchBeta(a, b), other).sum()))
         want -= logsumexp(np.array(terms) + np.log(p.weights.double().numpy()))
@@ -103,7 +105,7 @@ def test_density_is_that_of_the_mixture(shared):
     want = 0.0
     for rows in ROWS:
         terms = []
-        for c in STRENGTHS:
+        for c in PRIOR_CONCENTRATIONS:
             up, down = (t.numpy() for t in component(p, c, rows))
             if not shared:
                 terms.append(beta.logpdf(x[rows], up[:, None], down[:, None]).sum())
@@ -139,22 +141,24 @@ def test_gradients_are_those_of_finite_differences(shared, what):
 
     def value(x):
         if what == "weights":
-            return kl_divergence(q, StrengthMixture(p.prior_mean, x, GROUPS, K, shared))
+            return kl_divergence(q, ConcentrationMixture(p.prior_mean, x, GROUPS, K, shared))
         if shared:
             return kl_divergence(GroupedDirichlet(x, GROUPS, K), p)
-        return kl_divergence(Independent(Beta(x, q.base_dist.given[1]), 2), p)
+        return kl_divergence(Independent(Beta(x, q.base_dist.unexpanded[1]), 2), p)
 
-    at = p.weights if what == "weights" else (q.given if shared else q.base_dist.given[0])
+    at = (
+        p.weights if what == "weights" else (q.unexpanded if shared else q.base_dist.unexpanded[0])
+    )
     assert torch.autograd.gradcheck(value, (at.clone().requires_grad_(),))
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_draws_share_a_strength_within_an_atse(shared):
     torch.manual_seed(1)
-    weights = torch.zeros(len(STRENGTHS))
+    weights = torch.zeros(len(PRIOR_CONCENTRATIONS))
     weights[[0, -1]] = torch.tensor([0.25, 0.75])
     m = mixture(shared, torch.float32).prior_mean
-    x = StrengthMixture(m, weights, GROUPS, K, shared).sample((2000,))
+    x = ConcentrationMixture(m, weights, GROUPS, K, shared).sample((2000,))
     assert x.shape == (2000, 7, K)
     assert (x.mean((0, 2)) - m).abs().max() < 0.03
     far = ((x - m[:, None]).abs() > 0.1).float().mean(-1)
