@@ -71,7 +71,7 @@ def test_an_infinite_concentration_is_the_binomial(small, fit):
     np.testing.assert_array_equal(
         binomial.get_latent_representation(), infinite.get_latent_representation()
     )
-    assert infinite.module.model.likelihood == "binomial"
+    assert infinite.module.model.likelihood.name == "binomial"
     large = fit(small.copy(), 2, options={"concentration": 1e6}, max_epochs=3)
     np.testing.assert_allclose(
         large.get_latent_representation(), binomial.get_latent_representation(), atol=0.02

@@ -69,7 +69,7 @@ def test_every_kind_learns_and_says_what_the_others_say(models, name):
         labels = adata.var["atse_id"].to_numpy()
         sums = psi.groupby(labels).sum()
         lost = labels[4]  # beside the junction that was left out
-        assert model.module.model.n_columns == adata.n_vars + 1
+        assert model.module.model.n_rows == adata.n_vars + 1
         np.testing.assert_allclose(sums.drop(lost), 1, rtol=1e-5)
         assert (sums.loc[lost] < 0.999).all()
     loss = model.history["reconstruction_loss_validation"].to_numpy(float)
@@ -127,7 +127,7 @@ def test_log_likelihood_counts_each_read_once(models, name):
     y, n = (adata.layers[layer].toarray().astype(float) for layer in LAYERS)
     phi, codes = model.get_latent_representation(), model.atse_codes_
     psi = model.module.guide.psi().mean.detach().numpy()
-    columns = model.module.model.columns.numpy()
+    columns = model.module.model.program_atse.numpy()
     total = np.stack([n[:, codes == a].max(1) for a in range(codes.max() + 1)], 1)
     extra = columns[len(codes) :]
     assert len(extra) == 1

@@ -10,7 +10,7 @@ import torch
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel
-from leafletfa_scvi.model._prune import select_programs
+from leafletfa_scvi.module import LeafletFAModule
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 KEPT = [0, 2, 3]
@@ -227,7 +227,7 @@ def test_failures_change_nothing(model, data, monkeypatch):
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("leafletfa_scvi.model._prune.select_programs", fails)
+    monkeypatch.setattr(LeafletFAModule, "selected_state", fails)
     with pytest.raises(KeyboardInterrupt):
         model.prune()
     assert model.module is module
@@ -238,12 +238,3 @@ def test_failures_change_nothing(model, data, monkeypatch):
     LeafletFAModel.setup_anndata(data)
     with pytest.raises(RuntimeError, match="not trained yet"):
         LeafletFAModel(data, n_programs=3).prune()
-
-
-def test_program_axes_are_told_by_their_sizes():
-    """Also in a parameter of another name, on another axis, or as long as there are programs."""
-    many = {"new": torch.arange(12).reshape(3, 4), "weights": torch.arange(3)}
-    few = {"new": torch.zeros(2, 4), "weights": torch.zeros(3)}
-    chosen = select_programs(many, few, torch.tensor([0, 2]))
-    assert chosen["new"].tolist() == [[0, 1, 2, 3], [8, 9, 10, 11]]
-    assert chosen["weights"].tolist() == [0, 1, 2]

@@ -311,8 +311,9 @@ def test_options_are_kept(small, fit, tmp_path, options):
     model = fit(small, 2, max_epochs=2, options=options)
     model.save(tmp_path / "model")
     loaded = lfa.LeafletFAModel.load(tmp_path / "model", small.copy())
-    for name in ("likelihood", "junction_prior", "concentration", "activity_concentration"):
+    for name in ("likelihood", "concentration", "activity_concentration"):
         assert getattr(loaded.module.model, name) == getattr(model.module.model, name)
+    assert loaded.module.model.prior.name == model.module.model.prior.name
     assert loaded.module.model.concentration_prior == model.module.model.concentration_prior
     pd.testing.assert_frame_equal(loaded.posterior_summary(), model.posterior_summary())
     torch.manual_seed(0)

@@ -318,7 +318,7 @@ class TestLogging:
 class TestStart:
     def test_the_best_restart_is_kept(self, model, monkeypatch):
         fits = spy(monkeypatch, inference, "fit_em")
-        kept = spy(monkeypatch, LeafletFAModule, "start_from")
+        kept = spy(monkeypatch, LeafletFAModule, "initialize")
         model.train(init="random", n_restarts=5, em_iterations=6, **STILL, **QUIET)
         last = [result.objective[-1] for _, _, result in fits]
         assert len(set(last)) == 5

@@ -116,7 +116,7 @@ def test_interrupt_is_an_interrupt(model):
         assert torch.equal(value, state[name])
 
 
-@pytest.mark.parametrize("where", ["start_from", "site_mean"])
+@pytest.mark.parametrize("where", ["initialize", "site_mean"])
 def test_interrupts_anywhere_leave_the_model_untrained(model, monkeypatch, where):
     """While the start is set, and while widths are computed after the last epoch."""
     state = {k: v.clone() for k, v in model.module.state_dict().items()}

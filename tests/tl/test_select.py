@@ -151,7 +151,7 @@ def test_options_reach_model_training_and_layers(data, monkeypatch):
     seen = []
 
     def train(self, **kwargs):
-        seen.append((self.module.model.likelihood, self._setup_args, kwargs))
+        seen.append((self.module.model.likelihood.name, self._setup_args, kwargs))
         original(self, **kwargs)
 
     original = LeafletFAModel.train

@@ -109,7 +109,7 @@ class _Strengths:
     def __init__(self, module: LeafletFAModule, fit: EMResult) -> None:
         model = module.model
         weights = fit.prior.weights.clone()
-        self.mixture = model.mixture(weights)
+        self.mixture = model.prior.distribution(model, weights)
         self.strengths = self.mixture.prior_concentrations.double().numpy()
         self.mean = self.mixture.prior_mean.double().numpy()[:, None]
         self.index = model.groups.index.numpy()

@@ -17,7 +17,7 @@ import torch
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
-    from leafletfa_scvi.inference._prior import ProgramPrior
+    from leafletfa_scvi.priors import PriorFit
 
 _FLOOR = 1e-4
 _REFIT_EVERY = 3
@@ -64,7 +64,7 @@ class SoftClusters:
         Quasi-log-likelihood of all cells before the last update.
     """
 
-    def __init__(self, reads: WeightedReads, prior: ProgramPrior, membership: np.ndarray) -> None:
+    def __init__(self, reads: WeightedReads, prior: PriorFit, membership: np.ndarray) -> None:
         self.reads, self.prior = reads, prior
         self._by_junction = reads.count.T.tocsr(), reads.total.T.tocsr()
         self.membership = membership.astype(np.float32)
@@ -76,7 +76,7 @@ class SoftClusters:
         for i in range(n_iterations):
             count, total = (torch.from_numpy(m @ self.membership) for m in self._by_junction)
             if i % _REFIT_EVERY == 0:
-                self.prior = self.prior.refitted(count, total - count)
+                self.prior = self.prior.refit(count, total - count)
             psi = self.prior.programs(count, total - count)
             self.programs = psi.clamp(_FLOOR, 1.0 - _FLOOR).numpy()
             self._assign(self.log_joint(self.reads))
@@ -109,7 +109,7 @@ class SoftClusters:
             kept = np.arange(log_joint.shape[1])
             for _ in range(max(1, int(excess * _DROPPED_SHARE))):
                 kept = np.delete(kept, _losses(log_joint[:, kept]).argmin())
-            self.prior = self.prior.selected(torch.from_numpy(kept))
+            self.prior = self.prior.select(torch.from_numpy(kept))
             self._assign(log_joint[:, kept])
             self.run(n_iterations)
         return self

@@ -9,14 +9,14 @@ import torch
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
 from leafletfa_scvi.inference._em import simplex
-from leafletfa_scvi.ops import MultinomialEntries
+from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
 
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import Entries
 
 _EM_ITERATIONS = 60
 _TOLERANCE, _LONGEST_STEP = 1e-7, 32.0
@@ -24,7 +24,7 @@ _LEARNING_RATE, _DECAY = 0.05, 0.05
 
 
 def fit_activities(
-    entries: ObservedEntries | MultinomialEntries,
+    entries: Entries,
     psi: torch.Tensor,
     draw_psi: Callable[[], torch.Tensor],
     concentration: torch.Tensor | None,
@@ -84,13 +84,12 @@ def fit_activities(
             out[cells] = _fit_block(
                 part.to(psi.device), psi, draw_psi, kappa, alpha, own, weight, n_steps
             ).cpu()
-    observed = entries.totals if isinstance(entries, MultinomialEntries) else entries
-    empty = observed.indptr.diff().cpu() == 0
+    empty = entries.observed.indptr.diff().cpu() == 0
     return torch.where(empty[:, None], alpha.detach().cpu(), out)
 
 
 def _fit_block(
-    entries: ObservedEntries | MultinomialEntries,
+    entries: Entries,
     psi: torch.Tensor,
     draw_psi: Callable[[], torch.Tensor],
     kappa: torch.Tensor | None,
@@ -100,7 +99,7 @@ def _fit_block(
     n_steps: int,
 ) -> torch.Tensor:
     phi = _fit_em(entries, psi, kappa, alpha)
-    info = information(entries, phi, psi, kappa).activity
+    info = information(entries, Factors(phi, psi, kappa)).activity
     first = dirichlet_from_curvature(phi.cpu(), weight * info, alpha.cpu())
     log_concentration = first.log().to(psi.device).requires_grad_()
     optimizer = torch.optim.Adam([log_concentration], lr=_LEARNING_RATE)
@@ -123,7 +122,7 @@ def _fit_block(
 
 @torch.no_grad()
 def _fit_em(
-    entries: ObservedEntries | MultinomialEntries,
+    entries: Entries,
     psi: torch.Tensor,
     kappa: torch.Tensor | None,
     alpha: torch.Tensor,

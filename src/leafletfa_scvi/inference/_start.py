@@ -13,9 +13,10 @@ from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from leafletfa_scvi.inference._clusters import SoftClusters, WeightedReads
-from leafletfa_scvi.inference._dispersion import cells_of
-from leafletfa_scvi.inference._prior import program_prior
-from leafletfa_scvi.inference._usage import composite_weight, junction_usage, precision
+from leafletfa_scvi.inference._dispersion import sample_cells
+from leafletfa_scvi.likelihoods import LIKELIHOODS
+from leafletfa_scvi.likelihoods._usage import composite_weight, junction_usage, precision
+from leafletfa_scvi.priors import MixturePrior
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,11 +105,11 @@ def waypoints(
         atse = torch.arange(entries.n_junctions, device="cpu")
     atse = torch.as_tensor(atse, device="cpu")
     most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (_GROUPS_PER_PROGRAM * n_programs))
-    chosen = cells_of(entries, most, seed)
+    chosen = sample_cells(entries, most, seed)
     some = entries if chosen is None else entries.select(chosen)
     chosen = torch.arange(entries.n_cells, device="cpu") if chosen is None else chosen
     reads = _weighted_reads(some, atse)
-    prior = program_prior("mixture", mean, atse)
+    prior = MixturePrior(LIKELIHOODS["betabinomial"]).first_fit(mean, atse)
     best = None
     for group, scores in _groupings(some, mean, n_programs, seed):
         n_groups = group.max() + 1

@@ -13,7 +13,6 @@ import torch
 from leafletfa_scvi import inference
 from leafletfa_scvi.model._cells import fit_new_cells
 from leafletfa_scvi.model._variances import initial_prior, set_activity_weight
-from leafletfa_scvi.ops import MultinomialEntries
 from leafletfa_scvi.train import fits_on_device
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def initialize(
     assert best is not None
     fit, groups = best
     set_activity_weight(model, entries)
-    model.module.start_from(fit, model._likelihood_entries(entries))
+    model.module.initialize(fit, model._likelihood_entries(entries))
     model.waypoints_ = None if groups is None else _saved_waypoints(groups)
     return fit
 
@@ -93,8 +92,7 @@ def fit_em(
     else:
         raise ValueError(_EXPECTED_INIT.format(found=repr(init)))
     fitted = model._likelihood_entries(entries)
-    if isinstance(fitted, MultinomialEntries):
-        start = start._replace(psi=inference.shared_programs(start.psi, fitted))
+    start = start._replace(psi=options.likelihood.complete_programs(start.psi, fitted))
     kappa = _INITIAL_CONCENTRATION if options.learns_concentration else options.fixed("kappa")
     fit = inference.fit_em(
         fitted.to(device) if fits_on_device(device, fitted) else fitted,

@@ -20,6 +20,7 @@ from leafletfa_scvi._constants import (
     TOTALS_KEY,
 )
 from leafletfa_scvi.data import CheckedContent
+from leafletfa_scvi.likelihoods import LIKELIHOODS
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
 from leafletfa_scvi.model._inherited import InheritedMixin
 from leafletfa_scvi.model._persistence import PersistenceMixin
@@ -29,7 +30,6 @@ from leafletfa_scvi.model._query import QueryMixin
 from leafletfa_scvi.model._training import TrainingMixin
 from leafletfa_scvi.model._training_options import check_positive
 from leafletfa_scvi.module import LeafletFAModule
-from leafletfa_scvi.ops import implicit_junctions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -164,7 +164,8 @@ class LeafletFAModel(
         self.n_programs = int(n_programs)
         if concentration is not None and np.isinf(concentration) and likelihood == "betabinomial":
             likelihood, concentration = "binomial", None
-        if likelihood == "binomial" and (concentration is not None or dispersion == "junction"):
+        has_concentration = LIKELIHOODS[likelihood].has_concentration
+        if not has_concentration and (concentration is not None or dispersion == "junction"):
             raise ValueError(
                 "The binomial has no concentration: leave concentration and dispersion out, or "
                 "use likelihood='betabinomial'."
@@ -175,7 +176,7 @@ class LeafletFAModel(
                 "it out, or use dispersion='global'."
             )
         if dispersion is None:
-            learned = likelihood != "binomial" and concentration is None
+            learned = has_concentration and concentration is None
             # A model saved without its columns knew one kappa only.
             learned = learned and (is_new or columns is not None)
             dispersion = _DISPERSION if learned else "global"
@@ -187,7 +188,9 @@ class LeafletFAModel(
             self.cell_fingerprints_ = checked.fingerprints
             self.atse_codes_, self._layer_digests = checked.atse_codes, checked.digests
         if columns is None:
-            columns = self._new_columns(n_junctions, shared=likelihood == "dirichlet-multinomial")
+            columns = LIKELIHOODS[likelihood].program_atse(
+                self._entries, self.atse_codes_, n_junctions
+            )
         self.module = self._module_cls(
             n_cells,
             n_junctions,
@@ -198,7 +201,7 @@ class LeafletFAModel(
             concentration=concentration,
             activity_concentration=activity_concentration,
             concentration_prior=concentration_prior,
-            columns=torch.as_tensor(columns, device="cpu"),
+            program_atse=torch.as_tensor(columns, device="cpu"),
         )
         self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
         self._model_summary_string = (
@@ -206,19 +209,6 @@ class LeafletFAModel(
             f"likelihood, {n_cells} cells, {n_junctions} junctions"
         )
         self.init_params_ = self._get_init_params(locals())
-
-    def _new_columns(self, n_junctions: int, shared: bool) -> np.ndarray:
-        """ATSE of each row of the programs, implicit junctions last if reads are ``shared``."""
-        codes = self.atse_codes_
-        if not shared:
-            return np.arange(n_junctions) if codes is None else codes
-        if self._entries is None or codes is None:
-            raise ValueError(
-                "The Dirichlet-multinomial needs the ATSE of each junction, and no labels were "
-                "registered: name their column, setup_anndata(adata, atse_key=...), or use "
-                "likelihood='betabinomial'."
-            )
-        return np.r_[codes, implicit_junctions(self._entries, torch.from_numpy(codes)).numpy()]
 
     @classmethod
     def setup_anndata(

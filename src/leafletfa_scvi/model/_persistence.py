@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.model._model import LeafletFAModel
 
-_BY_CELL = ("phi_log", "phi_variance")
-
 
 class PersistenceMixin(SplicingModelBase):
     """``save`` and ``load`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
@@ -239,7 +237,7 @@ class PersistenceMixin(SplicingModelBase):
             where = "only in the model" if name in built else "only in the file"
             raise ValueError(f"{no_model}parameter {name!r} is {where}.")
         wrong = [name for name in built if built[name].shape != saved[name].shape]
-        if adata is not None and any(name.endswith(_BY_CELL) for name in wrong):
+        if adata is not None and any(model.module.has_axis(name, "cells") for name in wrong):
             raise ValueError(_OTHER_CELLS.format(found="another number of cells"))
         if wrong:
             raise ValueError(

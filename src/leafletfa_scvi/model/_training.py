@@ -257,7 +257,7 @@ class TrainingMixin(SplicingModelBase):
             order = guide.pi().mean.argsort(descending=True)
             guide.order(order)
             select_programs(self, order.cpu().numpy())
-            module.restore_prior(entries)
+            module.restore_prior(self._likelihood_entries(entries))
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
         set_variances(self, entries)

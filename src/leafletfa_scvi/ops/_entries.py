@@ -79,6 +79,16 @@ class ObservedEntries:
         """Device of the tensors."""
         return self.indptr.device
 
+    @property
+    def visited(self) -> ObservedEntries:
+        """Entries that kernels visit: all of them."""
+        return self
+
+    @property
+    def observed(self) -> ObservedEntries:
+        """Observed pairs, one for each cell and concentration: the entries themselves."""
+        return self
+
     def rows(self) -> torch.Tensor:
         """Cell of each entry, ``(nnz,)`` int64."""
         return torch.repeat_interleave(

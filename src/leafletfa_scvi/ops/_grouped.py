@@ -47,6 +47,21 @@ class Groups:
         return values if self.single else values.index_select(-2, self.index)
 
 
+def sum_within_groups(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Sum of ``(P, K)`` over the rows of a group, at each of its rows.
+
+    Parameters
+    ----------
+    values
+        ``(P, K)`` values.
+    index
+        ``(P,)`` int64, 0-based group of each row.
+    """
+    n_groups = int(index.max()) + 1 if len(index) else 0
+    sums = values.new_zeros(n_groups, values.shape[1]).index_add_(0, index, values)
+    return sums[index]
+
+
 class _GroupedDirichletDraw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, concentration: torch.Tensor, groups: Groups) -> torch.Tensor:

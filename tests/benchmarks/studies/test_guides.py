@@ -102,7 +102,9 @@ def test_coordinate_ascent_rises_and_bounds_the_elbo(start) -> None:
         likelihood = np.mean([ops.log_likelihood(entries, *d, kappa).sum() for d in draws])
         prior = Dirichlet(torch.from_numpy(found.alpha).float())
         loss = kl_divergence(guide.phi(), prior).sum()
-        mixture = module.model.mixture(torch.from_numpy(found.weights).float())
+        mixture = module.model.prior.distribution(
+            module.model, torch.from_numpy(found.weights).float()
+        )
         loss = loss + kl_divergence(guide.psi().to_event(2), mixture)
     elbo = likelihood - float(loss)
     assert found.bound[-1] < elbo < found.bound[-1] + 0.2 * abs(elbo)

@@ -9,12 +9,12 @@ import torch
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.module import ClosedFormELBO
-from leafletfa_scvi.module._composite import weigh_evidence
+from leafletfa_scvi.module._gradient_scale import scale_gradient
 
 
 def test_values_stay_and_derivatives_are_weighted():
     x = torch.tensor([0.3, 0.7], requires_grad=True)
-    out = weigh_evidence(x, torch.tensor(0.6))
+    out = scale_gradient(x, torch.tensor(0.6))
     assert torch.equal(out, x)
     (out.square().sum()).backward()
     torch.testing.assert_close(x.grad, 0.6 * 2.0 * x.detach())

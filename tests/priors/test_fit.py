@@ -36,10 +36,10 @@ def chances(prior, up, against, kind):
     """Posterior of each group's strength, ``(groups, R)``, by scipy in float64."""
     mean, atse = prior.mean.double().numpy(), prior.atse.numpy()
     up, against = up.double().numpy(), against.double().numpy()
-    group = groups_of(kind, prior.shared, atse)
+    group = groups_of(kind, prior.shares_reads, atse)
     out = np.zeros((group.max() + 1, len(C)))
     for r, c in enumerate(C):
-        if prior.shared:
+        if prior.shares_reads:
             for a in range(atse.max() + 1):
                 of = atse == a
                 alpha = c * mean[of, None]
@@ -64,12 +64,12 @@ class TestRefitted:
         prior = program_prior(kind, usage, torch.from_numpy(atse), shared)
         for _ in range(3):  # from uneven weights too
             chance, _, group = chances(prior, up, against, kind)
-            prior = prior.refitted(up, against)
+            prior = prior.refit(up, against)
             weights = chance.mean(0).clip(1e-3)
             np.testing.assert_allclose(prior.weights, weights / weights.sum(), rtol=1e-4)
             if kind != "mixture":
                 want = np.exp(chance @ np.log(C))[group][:, None]
-                np.testing.assert_allclose(prior.strength, want, rtol=1e-4)
+                np.testing.assert_allclose(prior.concentration, want, rtol=1e-4)
 
     def test_the_evidence_rises(self, kind, shared):
         up, against, atse, usage = tables(shared, seed=1)
@@ -77,7 +77,7 @@ class TestRefitted:
         values = []
         for _ in range(8):
             values.append(chances(prior, up, against, kind)[1].sum())
-            prior = prior.refitted(up, against)
+            prior = prior.refit(up, against)
         assert np.diff(values).min() > -0.02  # least weights cost a little
         assert values[-1] > values[0]
 
@@ -93,18 +93,18 @@ class TestRefitted:
         against = torch.zeros_like(up) if shared else torch.from_numpy(n * (1 - psi)).float()
         prior = program_prior(kind, torch.from_numpy(mean), atse, shared)
         chance, _, group = chances(prior, up, against, kind)
-        found = prior.refitted(up, against)
+        found = prior.refit(up, against)
         weights = chance.mean(0).clip(1e-3)
         np.testing.assert_allclose(found.weights, weights / weights.sum(), rtol=0.02)
         if kind != "mixture":
             want = np.exp(chance @ np.log(C))[group]
-            np.testing.assert_allclose(found.strength[:, 0], want, rtol=0.02)
+            np.testing.assert_allclose(found.concentration[:, 0], want, rtol=0.02)
 
     def test_what_was_never_seen_stays_at_the_mean(self, kind, shared):
         up, against, atse, usage = tables(shared)
         prior = program_prior(kind, usage, torch.from_numpy(atse), shared)
         up[atse == 1] = against[atse == 1] = 0.0
-        prior = prior.refitted(up, against)
+        prior = prior.refit(up, against)
         psi = prior.programs(up, against)
         at = torch.from_numpy(atse == 1)
         np.testing.assert_allclose(psi[at], prior.mean[at, None].expand(3, 3), rtol=1e-5)
@@ -114,7 +114,7 @@ class TestRefitted:
 def test_programs_of_the_mixture_are_its_posterior_mean(shared):
     up, against, atse, usage = tables(shared)
     prior = program_prior("mixture", usage, torch.from_numpy(atse), shared)
-    prior = prior.refitted(up, against)
+    prior = prior.refit(up, against)
     chance, _, group = chances(prior, up, against, "mixture")
     # Weights are learned after the chances: ask at those that the chances were made with.
     first = program_prior("mixture", usage, torch.from_numpy(atse), shared)
@@ -127,8 +127,8 @@ def test_programs_of_the_mixture_are_its_posterior_mean(shared):
     for r, c in enumerate(C):
         want += chance[group, r, None] * (c * mean[:, None] + t1) / (c + total)
     np.testing.assert_allclose(prior.programs(up, against), want, rtol=1e-4)
-    assert prior.strength.shape == (9, 3)
-    part = prior.selected(torch.tensor([2, 0]))
+    assert prior.concentration.shape == (9, 3)
+    part = prior.select(torch.tensor([2, 0]))
     np.testing.assert_allclose(
         part.programs(up[:, [2, 0]], against[:, [2, 0]]), want[:, [2, 0]], rtol=1e-4
     )
@@ -152,8 +152,8 @@ def test_strong_where_atses_do_not_differ_and_weak_where_they_do(kind, shared):
     up, against = (torch.from_numpy(x).float() for x in (up, (total - up) * (not shared)))
     prior = program_prior(kind, usage, torch.arange(120).repeat_interleave(3), shared)
     for _ in range(4):
-        prior = prior.refitted(up, against)
-    middle = prior.strength.median(1).values.reshape(120, 3).median(1).values
+        prior = prior.refit(up, against)
+    middle = prior.concentration.median(1).values.reshape(120, 3).median(1).values
     assert middle[:30].median() < 8
     assert middle[30:].median() > 100
     assert prior.weights[:3].sum() == pytest.approx(0.25, abs=0.1)
@@ -168,14 +168,14 @@ def test_a_single_strength_for_all_and_one_mean():
     up, against, atse, usage = tables(False)
     prior = program_prior("global", usage, torch.from_numpy(atse))
     np.testing.assert_allclose(prior.mean, usage.mean(), rtol=1e-5)
-    assert len(prior.refitted(up, against).strength.unique()) == 1
+    assert len(prior.refit(up, against).concentration.unique()) == 1
     shared = program_prior("global", usage, torch.from_numpy(atse), True)
     np.testing.assert_allclose(shared.mean, 1 / np.bincount(atse)[atse], rtol=1e-5)
 
 
 def test_programs_are_the_mode_in_logit_and_softmax_coordinates():
     up, against, atse, usage = tables(False)
-    prior = program_prior("junction", usage).refitted(up, against)
+    prior = program_prior("junction", usage).refit(up, against)
     a, b = prior.inclusion + up, prior.exclusion + against
     np.testing.assert_allclose(prior.programs(up, against), a / (a + b), rtol=1e-6)
     shared = program_prior("junction", usage, torch.from_numpy(atse), True)
@@ -217,7 +217,7 @@ class TestLogDensity:
     @pytest.mark.parametrize("shared", [False, True])
     def test_by_hand(self, kind, shared):
         up, against, atse, usage = tables(shared)
-        prior = program_prior(kind, usage, torch.from_numpy(atse), shared).refitted(up, against)
+        prior = program_prior(kind, usage, torch.from_numpy(atse), shared).refit(up, against)
         psi = prior.programs(up, against).double().clamp(1e-6, 1 - 1e-6)
         a, b = (np.broadcast_to(x.double(), psi.shape) for x in (prior.inclusion, prior.exclusion))
         if shared:
@@ -232,4 +232,4 @@ class TestLogDensity:
 def test_one_atse_each_where_there_are_no_labels():
     prior = program_prior("mixture", torch.tensor([0.2, 0.5, 0.7]))
     np.testing.assert_array_equal(prior.atse, [0, 1, 2])
-    assert not prior.shared
+    assert not prior.shares_reads

@@ -8,8 +8,12 @@ import torch
 from helpers.entries import entries_of
 from helpers.likelihood import random_atses
 
-from leafletfa_scvi.inference import junction_usage, shared_programs, shared_usage
-from leafletfa_scvi.inference._usage import precision
+from leafletfa_scvi.likelihoods._usage import (
+    junction_usage,
+    precision,
+    shared_programs,
+    shared_usage,
+)
 from leafletfa_scvi.ops import ObservedEntries, multinomial_entries
 
 
