@@ -164,8 +164,10 @@ def test_results_and_summaries_are_of_parameters_that_are_there(models, name, tm
     stored = anndata.read_h5ad(tmp_path / "out.h5ad").uns["leafletfa"]
     kappa = model.get_concentrations().to_numpy()
     np.testing.assert_allclose(stored["kappa"], kappa if "own" in name else kappa[0])
-    for option in ("likelihood", "dispersion", "junction_prior"):
-        assert stored["params"][option] == getattr(model.module.model, option)
+    generative, params = model.module.model, stored["params"]
+    assert params["likelihood"] == generative.likelihood.name
+    assert params["dispersion"] == generative.dispersion
+    assert params["junction_prior"] == generative.prior.name
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -173,8 +173,10 @@ class TestLoading:
         options = {"concentration": 6.0, "activity_concentration": 0.5, "junction_prior": "global"}
         reference = fit(clear, 2, max_epochs=2, options=options)
         query = LeafletFAModel.load_query_data(new[:9].copy(), reference)
+        generative = query.module.model
+        assert generative.prior.name == options.pop("junction_prior")
         for name, value in options.items():
-            assert getattr(query.module.model, name) == value
+            assert getattr(generative, name) == value
         query.train(max_epochs=2, **QUIET)
         assert query.posterior_summary().loc["kappa", "mean"] == 6.0
 

@@ -92,7 +92,9 @@ def fit_em(
     else:
         raise ValueError(_EXPECTED_INIT.format(found=repr(init)))
     fitted = model._likelihood_entries(entries)
-    start = start._replace(psi=options.likelihood.complete_programs(start.psi, fitted))
+    psi = options.likelihood.complete_programs(start.psi, fitted)
+    if psi is not start.psi:
+        start = start._replace(psi=psi)
     kappa = _INITIAL_CONCENTRATION if options.learns_concentration else options.fixed("kappa")
     fit = inference.fit_em(
         fitted.to(device) if fits_on_device(device, fitted) else fitted,
