@@ -330,10 +330,10 @@ class TestAcceleration:
     def test_the_squared_step_by_hand(self):
         zero, one, two = (torch.tensor([[x]]) for x in (1.0, 0.5, 0.25))
         # Geometric: |r| / |v| = 2, and the step lands on the limit.
-        assert float(_em._squared_step(zero, one, two)) == pytest.approx(0.0, abs=1e-6)
-        still = _em._squared_step(zero, zero, zero)
+        assert float(_em.squared_step(zero, one, two)) == pytest.approx(0.0, abs=1e-6)
+        still = _em.squared_step(zero, zero, zero)
         assert float(still) == 1.0
-        line = _em._squared_step(zero, zero + 1, zero + 2)
+        line = _em.squared_step(zero, zero + 1, zero + 2)
         assert float(line) == pytest.approx(1 + 2 * 32)
 
     def test_extrapolated_programs_stay_inside_and_sum_to_one(self, shared):
@@ -346,7 +346,7 @@ class TestAcceleration:
             )
             for w in (0.0, 0.2, 0.38)
         ]
-        free = _em._squared_step(*(state.psi for state in states))
+        free = _em.squared_step(*(state.psi for state in states))
         assert ((free < 0) | (free > 1)).any()
         further = problem.extrapolate(*states)
         phi, psi = further.phi, further.psi

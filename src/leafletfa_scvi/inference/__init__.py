@@ -1,4 +1,4 @@
-"""Inference beside Pyro: starts, expected-table EM, curvature, activities of new cells."""
+"""Inference without Pyro: initialization, expected-table EM, curvature, query cells."""
 
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
 from leafletfa_scvi.inference._dispersion import fit_concentration

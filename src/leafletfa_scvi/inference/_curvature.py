@@ -1,12 +1,12 @@
 """Concentrations of the first guide from the curvature of the likelihood.
 
-Table counts would give intervals several times too narrow, since they take the allocation of reads
-to programs as known. With the information of an entry about its probability,
+Table counts would give intervals several times too narrow, since they treat the allocation of
+reads to programs as known. With the information of an entry about its probability,
 
     w = n (kappa + 1) / ((kappa + n) p q)
 
 a cell's activities have information sum_j w psi_j psi_j' and a junction's programs
-sum_c w phi_c phi_c'; both are turned into concentrations of Dirichlet and Beta of like variance.
+sum_c w phi_c phi_c'; both are converted to Dirichlet and Beta concentrations of the same variance.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _MIN_PRECISION, _MAX_PRECISION = 3.0, 300.0
 _GATHERED = 1 << 22
-"""Values of gathered rows of psi at a time, about."""
+"""Approximate number of values of psi that are gathered at a time."""
 
 
 class Information(NamedTuple):

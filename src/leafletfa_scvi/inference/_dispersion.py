@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 _MAX_ENTRIES = 100_000
 _MIN_CELLS = 256
-"""Fewer cells do not stand for all, however many entries they have."""
+"""Minimum number of sampled cells, as few cells do not represent all."""
 _BOUNDS = (0.05, 1e5)
 _JUNCTION_BOUNDS = (0.1, 3000.0)
 _N_KNOTS, _N_FINE = 12, 111
 _EM_STEPS = 40
 _MIN_INFORMATION = 1e-6
-"""Range of a junction's log-likelihood over the grid, in nats, below which it says nothing."""
+"""Minimum range of a junction's log-likelihood over the grid, in nats, to be informative."""
 _MIN_SPREAD, _MAX_SPREAD = 0.1, 3.0
 
 
 def sample_cells(entries: Entries, n_entries: int, seed: int) -> torch.Tensor | None:
-    """Positions of random cells with about ``n_entries`` entries; None where all cells will do."""
+    """Sample cells with about ``n_entries`` entries; None if all cells have no more than that."""
     if entries.n_entries <= n_entries:
         return None
     n_cells = max(int(entries.n_cells * (n_entries / entries.n_entries)), _MIN_CELLS)
@@ -48,7 +48,7 @@ def fit_concentration(
     psi: torch.Tensor,
     seed: int = 0,
 ) -> float:
-    """Maximum likelihood kappa at given phi and psi, of random cells with 100,000 entries."""
+    """Fit kappa by maximum likelihood at given phi and psi, to cells with 100,000 entries."""
     some = sample_cells(entries, _MAX_ENTRIES, seed)
     if some is not None:
         entries, phi = entries.select(some.to(entries.device)), phi[some.to(phi.device)]
@@ -89,9 +89,9 @@ def fit_junction_dispersion(
 ) -> JunctionDispersion:
     """Empirical Bayes of one kappa for each junction, or for each ATSE.
 
-    The log-likelihood of a junction as a function of log kappa is had from its derivative on a
-    grid, by spline and integral; a log-normal distribution of kappa over junctions is then fitted
-    by EM on a finer grid, and each junction given its posterior mean of log kappa.
+    The log-likelihood of a junction as a function of log kappa is the integral of a spline through
+    its derivative on a grid. A log-normal distribution of kappa over junctions is then fitted by
+    EM on a finer grid, and each junction gets its posterior mean of log kappa.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def fit_junction_dispersion(
     draws
         Activities and programs over which log-likelihoods are averaged.
     first
-        A kappa for all, where the fit of the distribution begins.
+        A single kappa, from which the fit of the distribution begins.
     backend
         Backend of :mod:`leafletfa_scvi.ops`.
     """

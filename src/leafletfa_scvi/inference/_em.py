@@ -17,7 +17,7 @@ those are kept that do not lower the objective.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -51,7 +51,7 @@ _JUNCTION_REFITS = {3 * 2**i for i in range(20)}
 _N_DRAWS = 4
 _DRAWN_ENTRIES, _DRAWN_PER_JUNCTION = 1 << 22, 100
 """Number of entries that kappa is fitted to at draws, and how many more for each junction."""
-_LONGEST_STEP = 32.0
+_MAX_STEP = 32.0
 
 
 @dataclass
@@ -155,25 +155,40 @@ class _Problem:
         return replace(factors, phi=phi, psi=psi.clamp(_FLOOR, 1.0 - _FLOOR))
 
     def extrapolate(self, zero: Factors, one: Factors, two: Factors) -> Factors:
-        phi = simplex(_squared_step(zero.phi, one.phi, two.phi))
+        phi = simplex(squared_step(zero.phi, one.phi, two.phi))
         if not self.learn_programs:
             return replace(zero, phi=phi)
-        psi = _squared_step(zero.psi, one.psi, two.psi).clamp(_FLOOR, 1.0 - _FLOOR)
+        psi = squared_step(zero.psi, one.psi, two.psi).clamp(_FLOOR, 1.0 - _FLOOR)
         if self.prior.shares_reads:
             psi = self.prior.normalized(psi).clamp(_FLOOR, 1.0 - _FLOOR)
         return replace(zero, phi=phi, psi=psi)
 
 
-def _squared_step(zero: torch.Tensor, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
-    """Theta - 2 a r + a^2 v with r the first difference, v the second, and a = -|r| / |v|."""
+def squared_step(
+    zero: torch.Tensor, one: torch.Tensor, two: torch.Tensor, by_row: bool = False
+) -> torch.Tensor:
+    """Extrapolate two steps: theta - 2 a r + a^2 v, with differences r and v and a = -|r| / |v|.
+
+    Parameters
+    ----------
+    zero, one, two
+        Parameters before and after one and two steps.
+    by_row
+        Take the norms of each row instead of those of all values.
+    """
     r, v = one - zero, two - 2.0 * one + zero
-    length = float(r.norm() / v.norm().clamp(min=1e-12))
-    length = min(max(length, 1.0), _LONGEST_STEP)
+    length: Any
+    if by_row:
+        length = r.norm(dim=1, keepdim=True) / v.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        length = length.clamp(1.0, _MAX_STEP)
+    else:
+        length = float(r.norm() / v.norm().clamp(min=1e-12))
+        length = min(max(length, 1.0), _MAX_STEP)
     return zero + 2.0 * length * r + length**2 * v
 
 
 def simplex(phi: torch.Tensor) -> torch.Tensor:
-    """Rows scaled to sum to one, from values of at least 1e-6."""
+    """Scale rows to sum to one, after raising values to at least 1e-6."""
     phi = phi.clamp(min=_FLOOR)
     return phi / phi.sum(1, keepdim=True)
 
@@ -269,7 +284,7 @@ def fit_em(
     backend: str | None = None,
     callback: Callable[[int, float], None] | None = None,
 ) -> EMResult:
-    """Fit activities and programs from a start.
+    """Fit activities and programs by EM.
 
     Parameters
     ----------

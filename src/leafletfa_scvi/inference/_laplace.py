@@ -1,7 +1,7 @@
 """Marginal variances of activities and programs from K x K blocks of information.
 
-The guide takes the activities of a cell, and the PSI of a junction under several programs, as
-independent; where programs are told apart by few reads they are not, and intervals from it are too
+The guide treats the activities of a cell, and the PSI of a junction under several programs, as
+independent; if few reads distinguish programs, they are correlated, and its intervals are too
 narrow. Here the information of the likelihood about a cell's activities (a junction's programs)
 is one K x K matrix, to which that of the prior is added before it is inverted (Laplace).
 """
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _FLOOR = 1e-3
 _BLOCK = 1 << 22
 _GATHERED = 1 << 24
-"""Numbers of a block of K x K matrices, about."""
+"""Approximate number of values in a block of K x K matrices."""
 _MEAN_READS = 2.0
-"""Reads that the mean of a junction is taken to be known from before any is seen."""
+"""Pseudo-reads of the mean of a junction."""
 
 
 def _pairs(values: np.ndarray) -> np.ndarray:

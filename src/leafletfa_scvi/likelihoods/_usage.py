@@ -14,7 +14,7 @@ PSEUDO_READS = 2.0
 
 
 def precision(total: torch.Tensor) -> torch.Tensor:
-    """Weight n / (1 + rho (n - 1)) of n reads, rho = 0.1, as their over-dispersion asks for."""
+    """Weight n / (1 + rho (n - 1)) of n reads, rho = 0.1, for their overdispersion."""
     n = total.float()
     return n / (1.0 + _OVERDISPERSION * (n - 1.0))
 
@@ -33,7 +33,7 @@ def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS)
     """Mean PSI of each junction over cells, ``(P,)`` float32 in (0, 1).
 
     Reads of a cell weigh as in :func:`precision`. The mean is shrunk by ``pseudo_reads`` towards
-    the mean of all junctions, which a junction without any observed entry is given.
+    the mean of all junctions, which is that of a junction without any observed entry.
     """
     used, seen = torch.zeros(2, entries.n_junctions, dtype=torch.float32, device=entries.device)
     for _, block in entries.blocks():

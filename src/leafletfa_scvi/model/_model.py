@@ -162,6 +162,7 @@ class LeafletFAModel(
                 f"found {n_programs}."
             )
         self.n_programs = int(n_programs)
+        # An infinite concentration is the binomial, and is saved under that name.
         if concentration is not None and np.isinf(concentration) and likelihood == "betabinomial":
             likelihood, concentration = "binomial", None
         has_concentration = LIKELIHOODS[likelihood].has_concentration
