@@ -317,7 +317,7 @@ class TestAcceleration:
         """Nor what makes it no number."""
         for bad in (0.01, float("nan")):
             monkeypatch.setattr(
-                _em, "_squared_step", lambda zero, one, two, bad=bad: torch.full_like(zero, bad)
+                _em, "squared_step", lambda zero, one, two, bad=bad: torch.full_like(zero, bad)
             )
             options = {"prevalence": torch.full((3,), 1 / 3), "tolerance": 0.0, **FIXED}
             given = entries, start_of(entries, 3), prior_of(entries)
