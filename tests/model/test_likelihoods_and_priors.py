@@ -258,7 +258,7 @@ def test_the_shared_likelihood_needs_labels(data):
         ({"likelihood": "multinomial"}, "likelihood"),
         ({"dispersion": "gene"}, "dispersion"),
         ({"junction_prior": "atse"}, "junction_prior"),
-        ({"dispersion": "junction", "concentration": 3.0}, "found 3, is that of all junctions"),
+        ({"dispersion": "junction", "concentration": 3.0}, "found 3: .* common to all junctions"),
         ({"dispersion": "junction", "likelihood": "binomial"}, "binomial has no concentration"),
         ({"dispersion": "junction", "concentration": np.inf}, "binomial has no concentration"),
         ({**SHARED, "dispersion": "junction", "concentration": np.inf}, "all junctions"),
@@ -284,7 +284,7 @@ def test_a_model_saved_before_these_options_is_read(data, tmp_path, monkeypatch)
     for name in ("dispersion", "columns"):
         del old.init_params_["non_kwargs"][name]
     old.save(tmp_path / "old")
-    monkeypatch.setattr("leafletfa_scvi.model._model._DISPERSION", "junction")
+    monkeypatch.setattr("leafletfa_scvi.model._model_options._LEARNED_DISPERSION", "junction")
     loaded = LeafletFAModel.load(tmp_path / "old", adata=False, accelerator="cpu")
     assert loaded.module.model.dispersion == "global"
     assert LeafletFAModel(data, 2).module.model.dispersion == "junction"

@@ -355,7 +355,7 @@ def test_no_training_in_inference_mode(small):
             model.train(**quick)
         lfa.LeafletFAModel.setup_anndata(small)
         built = lfa.LeafletFAModel(small, 2)
-    with pytest.raises(RuntimeError, match="built or loaded within"):
+    with pytest.raises(RuntimeError, match="created or loaded within"):
         built.train(**quick)
 
 

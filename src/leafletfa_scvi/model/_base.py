@@ -205,7 +205,8 @@ class SplicingModelBase(BaseModelClass):
         """Return the observed entries of the cells the model was built on."""
         if self._entries is None:
             raise ValueError(
-                "This needs the training data, and the model was loaded without them: "
+                "This needs the training data, but the model was loaded without them: load it "
+                "with "
                 "LeafletFAModel.load(path, adata=adata)."
             )
         return self._entries
@@ -213,11 +214,11 @@ class SplicingModelBase(BaseModelClass):
     def _likelihood_entries(
         self, entries: ObservedEntries | MultinomialEntries
     ) -> ObservedEntries | MultinomialEntries:
-        """Entries as the likelihood takes them: ATSE by ATSE for the Dirichlet-multinomial.
+        """Arrange entries for the likelihood: by ATSE for the Dirichlet-multinomial.
 
-        Implicit junctions are those of the data that the model was built on. Where another ATSE
-        has more reads in a cell than its junctions (a query with junctions that the reference
-        lacks), its total is lowered to the reads of the junctions that the model knows.
+        Implicit junctions are those of the data that the model was built on. If an ATSE without
+        one has more reads in a cell than its junctions (in a query with junctions that the
+        reference lacks), its total is lowered to the reads of the junctions of the model.
         """
         model = self.module.model
         if not model.shared or isinstance(entries, MultinomialEntries):

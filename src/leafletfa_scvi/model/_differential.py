@@ -11,11 +11,16 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from leafletfa_scvi._arguments import check_column, check_inside, check_once, check_whole
+from leafletfa_scvi._arguments import (
+    check_column,
+    check_fraction,
+    check_inside,
+    check_once,
+    check_whole,
+)
 from leafletfa_scvi.data import check_axes
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._cells import Indices, cell_posterior, positions
-from leafletfa_scvi.model._training_options import check_share
 from leafletfa_scvi.ops import drawing
 
 if TYPE_CHECKING:
@@ -249,7 +254,7 @@ def false_discovery_set(probability: np.ndarray, target: float) -> np.ndarray:
 
 
 def _check_numbers(delta: Any, fdr_target: Any, n_samples: Any, seed: Any) -> None:
-    check_share("delta", delta)
+    check_fraction("delta", delta)
     check_inside("fdr_target", fdr_target)
     check_whole("n_samples", n_samples, 1)
     if check_whole("seed", seed, 0) > _MAX_SEED:
