@@ -481,7 +481,7 @@ def unlabel(adata):
 def test_data_of_other_atses_are_not_saved_with_a_model(gaps, fit, change, tmp_path):
     model = fit(gaps, 3)
     change(gaps)
-    with pytest.raises(ValueError, match=r"no longer what the model was built on.*atse_id"):
+    with pytest.raises(ValueError, match=r"has changed since the model was built.*atse_id"):
         model.save(tmp_path / "model", save_anndata=True)
     assert not (tmp_path / "model").exists()
     model.save(tmp_path / "model")
