@@ -292,8 +292,8 @@ class PersistenceMixin(SplicingModelBase):
     def convert_legacy_save(*args: Any, **kwargs: Any) -> NoReturn:
         """Raise an error: no model has the format of scvi-tools before 0.15."""
         raise NotImplementedError(
-            "Models of leafletfa-scvi were never saved in the format of scvi-tools before 0.15, so "
-            "there is nothing to convert: use load."
+            "Models of leafletfa-scvi were never saved in the format of scvi-tools before 0.15: "
+            "there is nothing to convert. Use load."
         )
 
 
