@@ -1,4 +1,4 @@
-"""Initialization of training: waypoints or other starts, improved by expected-table EM."""
+"""Initialization of training: waypoints or others, improved by expected-table EM."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def initialize(
     for restart in range(options.n_restarts):
         fit, groups = fit_em(model, entries, options.init, options.em_iterations, options.device)
         value = fit.objective[-1] if fit.objective else -math.inf
-        log.info("Start %d: EM objective %.1f", restart + 1, value)
+        log.info("Initialization %d: EM objective %.1f", restart + 1, value)
         if best is None or value > best[0].objective[-1]:
             best = fit, groups
     assert best is not None
@@ -80,7 +80,7 @@ def fit_em(
     n_iterations: int,
     device: torch.device,
 ) -> tuple[inference.EMResult, inference.Waypoints | None]:
-    """Run EM from one start, and return the waypoints if it started there."""
+    """Run EM from one initialization, and return its waypoints, if any."""
     options, seed, groups = model.module.model, model._seed(), None
     atse = None if model.atse_codes_ is None else torch.from_numpy(model.atse_codes_)
     if not isinstance(init, str):

@@ -85,7 +85,7 @@ class TrainingMixin(SplicingModelBase):
             Number of cells in a minibatch. If None, all cells are one batch, which is fastest if
             they fit in memory.
         init
-            ``"waypoints"`` (groups of cells with similar splicing, plotted by
+            ``"waypoints"`` (clusters of cells with similar splicing, plotted by
             :func:`leafletfa_scvi.pl.waypoints`), ``"random"``, or a pair of arrays or DataFrames:
             activities ``(C, K)`` and programs ``(P, K)``; the rows of DataFrames are matched by
             name. Ignored by a second call.
