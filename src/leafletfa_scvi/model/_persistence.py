@@ -223,7 +223,7 @@ class PersistenceMixin(SplicingModelBase):
         attributes = dict(content.attributes)
         registry, init = attributes.pop("registry_"), attributes.pop("init_params_")
         no_model = f"{file} is not a saved {cls.__name__}: "
-        check_content(file, content, cls.__name__)
+        check_content(file, content, cls)
         unknown = [name for name in attributes if not is_saved(name) or _is_code(cls, name)]
         if unknown:
             raise ValueError(f"{no_model}found attribute {unknown[0]!r}.")
