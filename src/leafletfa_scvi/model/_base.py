@@ -206,8 +206,7 @@ class SplicingModelBase(BaseModelClass):
         if self._entries is None:
             raise ValueError(
                 "This needs the training data, but the model was loaded without them: load it "
-                "with "
-                "LeafletFAModel.load(path, adata=adata)."
+                "with LeafletFAModel.load(path, adata=adata)."
             )
         return self._entries
 

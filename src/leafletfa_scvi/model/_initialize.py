@@ -147,7 +147,7 @@ def _values(given: Any, part: str, rows: np.ndarray) -> np.ndarray:
 
 
 def _in_order(frame: pd.DataFrame, part: str, rows: np.ndarray) -> pd.DataFrame:
-    """Order the rows of a data frame by name; numbered rows, or too few or many, stay."""
+    """Order the rows of a data frame by name, unless they are numbered or of another number."""
     if isinstance(frame.index, pd.RangeIndex) or len(frame) != len(rows):
         return frame
     named = frame.set_axis(frame.index.astype(str))

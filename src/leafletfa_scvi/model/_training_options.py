@@ -301,6 +301,7 @@ def resolve_loggers(logger: str | bool | Logger | Sequence[Logger] | None) -> li
 
 
 def _named_logger(name: str) -> Logger:
+    """Create a logger of Lightning by its name."""
     from lightning.pytorch import loggers
     from scvi import settings
 
