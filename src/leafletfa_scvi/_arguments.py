@@ -81,6 +81,26 @@ def check_inside(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_fraction(name: str, value: Any) -> float:
+    """``value`` as a number in [0, 1), else a ValueError that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
+        raise ValueError(f"Expected {name} in [0, 1), found {value!r}.")
+    return float(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """``value`` as a positive, possibly infinite number, else a ValueError that names it."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
+        raise ValueError(f"Expected {name} to be a number above 0, found {value!r}.")
+    return float(value)
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise a ValueError that names the argument if ``value`` is not one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"Expected {name} to be one of {choices}, found {value!r}.")
+
+
 def check_anndata(adata: Any, name: str | None = None) -> AnnData:
     """``adata`` itself, if it is an AnnData.
 

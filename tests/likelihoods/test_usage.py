@@ -9,6 +9,7 @@ from helpers.entries import entries_of
 from helpers.likelihood import random_atses
 
 from leafletfa_scvi.likelihoods._usage import (
+    composite_weight,
     junction_usage,
     precision,
     shared_programs,
@@ -114,3 +115,8 @@ def test_blocks_and_narrow_counts_change_nothing(monkeypatch, shared):
     assert narrow.count.dtype == torch.uint8
     for found, wanted in zip((junction_usage(narrow), shared_usage(shared)), whole, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_composite_weights_are_those_of_independent_junctions():
+    weight = composite_weight(torch.tensor([1, 0, 1, 1, 0, 2]))
+    np.testing.assert_allclose(weight, [2 / 3, 1 / 2, 2 / 3, 2 / 3, 1 / 2, 1.0], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Models that tests read from and must not change."""
+"""Models that tests may read but not change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _clear():
 
 @pytest.fixture
 def clear(_clear):
-    """80 simulated cells of 2 programs that even a short fit finds; a copy to spoil."""
+    """80 simulated cells of 2 programs that a short fit finds; tests may modify the copy."""
     return _clear.copy()
 
 

@@ -260,7 +260,7 @@ def test_every_protocol_of_pickle_is_read(fit, tmp_path, protocol):
     assert not (tmp_path / "x").exists()
 
 
-def test_names_that_other_code_calls_safe_are_not(content, tmp_path):
+def test_safe_globals_of_other_code_are_refused(content, tmp_path):
     """``torch.serialization.add_safe_globals`` is for all of a process."""
     buffer = io.BytesIO()
     torch.save({**content, "more": Call(print, "ran")}, buffer)

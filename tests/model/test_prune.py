@@ -1,4 +1,4 @@
-"""Dropping programs that cells hardly use."""
+"""Dropping of programs that cells hardly use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def with_unused(data, fit, **options):
     """A trained model of 5 programs, of which the second and the last are hardly used."""
     model = fit(data.copy(), 5, max_epochs=2, options=options)
     with torch.no_grad():
-        # Not all alike, so that each cell's proportions and sureness are its own.
+        # Cells differ in proportions and concentrations.
         model.module.guide.phi_log[:, [1, 4]] = torch.linspace(-4, -3, 200)[:, None]
         for name in ("psi_log_inclusion", "psi_log_exclusion"):
             getattr(model.module.guide, name)[:, 1] += 1.0
@@ -38,7 +38,7 @@ def model(data, fit):
 
 
 def tables(model):
-    """What a model says, programs by position."""
+    """Results of a model, programs by position."""
     return {
         "phi": model.get_cell_activities().to_numpy(),
         "psi": model.get_splicing_programs().to_numpy(),
@@ -50,7 +50,7 @@ def state(model):
     return {name: value.clone() for name, value in model.module.state_dict().items()}
 
 
-def test_what_stays_is_renormalised_and_nothing_else_changes(model, data):
+def test_remaining_programs_are_renormalized_and_nothing_else_changes(model, data):
     before, kept_state = tables(model), state(model)
     scalars = model.posterior_summary().drop(index=[f"pi[SP_{k}]" for k in range(1, 6)])
     with warnings.catch_warnings():
@@ -90,7 +90,7 @@ def test_what_stays_is_renormalised_and_nothing_else_changes(model, data):
     assert model.adata.obsm["X_PHI"].shape == (200, 3)
 
 
-def test_the_posterior_is_that_of_the_renormalised_parts(model):
+def test_the_posterior_is_that_of_the_renormalized_parts(model):
     """A Dirichlet's parts divided by their sum are Dirichlet of the same concentrations."""
     torch.manual_seed(0)
     draws = model.module.guide.phi(torch.arange(3)).sample((20_000,))[..., KEPT]

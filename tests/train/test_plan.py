@@ -95,14 +95,14 @@ def test_adam_is_fused_on_the_cpu_unless_told_otherwise(chosen, fused):
     assert plan.configure_optimizers()["optimizer"].defaults["fused"] is fused
 
 
-def test_what_is_frozen_is_not_optimised():
+def test_frozen_parameters_are_not_optimized():
     module = LeafletFAModule(4, 5, 2)
     module.guide.psi_log_inclusion.requires_grad_(False)
     plan = SplicingTrainingPlan(module, n_steps=1, optim_kwargs={"lr": 0.3, "eps": 1e-3})
     optimizer = plan.configure_optimizers()["optimizer"]
-    optimised = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
     want = {id(p) for n, p in module.named_parameters() if not n.endswith("inclusion")}
-    assert optimised == want
+    assert optimized == want
     assert optimizer.defaults["lr"] == 0.3
     assert optimizer.defaults["eps"] == 1e-3
 

@@ -204,8 +204,8 @@ class SplicingModelBase(BaseModelClass):
         """Return the observed entries of the cells the model was built on."""
         if self._entries is None:
             raise ValueError(
-                "This needs the training data, and the model was loaded without them: "
-                "LeafletFAModel.load(path, adata=adata)."
+                "This needs the training data, but the model was loaded without them: load it "
+                "with LeafletFAModel.load(path, adata=adata)."
             )
         return self._entries
 

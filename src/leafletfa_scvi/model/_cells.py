@@ -53,7 +53,7 @@ class CellPosterior:
         """Return the observed entries, or raise an error without data."""
         if self.entries is None:
             raise ValueError(
-                "This needs the counts of the cells: pass adata, or load the model with it, "
+                "This needs the counts of the cells: pass adata, or load the model with its data, "
                 "LeafletFAModel.load(path, adata=adata)."
             )
         return self.entries

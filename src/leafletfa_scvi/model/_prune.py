@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
-from numbers import Real
-from typing import Any
 
 import torch
 
+from leafletfa_scvi._arguments import check_fraction
 from leafletfa_scvi.model import _fit_state
 from leafletfa_scvi.model._base import SplicingModelBase
 
@@ -60,9 +58,7 @@ class PruneMixin(SplicingModelBase):
                 "The programs of a query model are those of its reference: prune the reference, "
                 "then run load_query_data again."
             )
-        value = float(threshold) if _is_number(threshold) else math.nan
-        if not 0.0 <= value < 1.0:
-            raise ValueError(f"Expected threshold in [0, 1), found {threshold!r}.")
+        value = check_fraction("threshold", threshold)
         activities = self.module.guide.phi().mean
         use = activities.mean(0, dtype=torch.float64)
         keep = use >= value
@@ -99,8 +95,3 @@ class PruneMixin(SplicingModelBase):
                 stacklevel=2,
             )
         return dropped
-
-
-def _is_number(value: Any) -> bool:
-    """Return True for a real number that is not a bool."""
-    return isinstance(value, Real) and not isinstance(value, bool)

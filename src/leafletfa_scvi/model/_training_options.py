@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import lightning.pytorch as pl
 import numpy as np
@@ -17,15 +16,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from scvi.train import Trainer
 
-from leafletfa_scvi._arguments import check_whole
+from leafletfa_scvi._arguments import check_choice, check_fraction, check_positive, check_whole
+from leafletfa_scvi._choices import Initialization, TrainingMethod
 from leafletfa_scvi._scvi import SimpleLogger, parse_device_args
 from leafletfa_scvi.train import ElboPlateau
 
 if TYPE_CHECKING:
     from leafletfa_scvi.model._base import SplicingModelBase
 
-Method = Literal["svi", "em"]
-Init = Literal["waypoints", "random"] | tuple[Any, Any]
+Init: TypeAlias = Initialization | tuple[Any, Any]
 
 _INITIAL_LR, _FURTHER_LR = 0.05, 0.01
 _VALIDATION_SIZE = 0.05
@@ -52,7 +51,7 @@ class TrainingOptions:
         Arguments of the trainer, callbacks and loggers among them.
     """
 
-    method: Method
+    method: TrainingMethod
     max_epochs: int | None
     batch_size: int | None
     init: Init
@@ -70,7 +69,7 @@ class TrainingOptions:
         *,
         plan_class: type,
         max_epochs: int | None,
-        method: Method,
+        method: TrainingMethod,
         accelerator: str,
         devices: int | str | list[int],
         batch_size: int | None,
@@ -117,8 +116,7 @@ class TrainingOptions:
                 f"found {n_restarts}. Leave n_restarts out, or init."
             )
         stop_by = check_early_stopping(early_stopping)
-        if method not in ("svi", "em"):
-            raise ValueError(f"Expected method 'svi' or 'em', found {method!r}.")
+        check_choice("method", method, get_args(TrainingMethod))
         if method == "em":
             _check_em(model, em_iterations)
             if not (max_epochs is None and batch_size is None and stop_by is None):
@@ -168,7 +166,7 @@ def _check_validation_size(value: float | None, stop_by: str | None) -> float:
     """Check the fraction of hidden pairs, which early stopping by validation needs."""
     if value is None:
         return _VALIDATION_SIZE if stop_by == "validation" else 0.0
-    value = check_share("validation_size", value)
+    value = check_fraction("validation_size", value)
     if stop_by == "validation" and value == 0.0:
         raise ValueError(
             "Expected validation_size above 0 for early stopping by validation, found 0: leave "
@@ -193,20 +191,6 @@ def _callbacks(given: Any, stop_by: str | None) -> list[pl.Callback]:
         given = []
     callbacks = list(given) if isinstance(given, list | tuple) else [given]
     return [*callbacks, ElboPlateau()] if stop_by == "elbo" else callbacks
-
-
-def check_positive(name: str, value: Any) -> float:
-    """Return ``value`` as a positive number, possibly infinite; else raise a ValueError."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
-        raise ValueError(f"Expected {name} to be a number above 0, found {value!r}.")
-    return float(value)
-
-
-def check_share(name: str, value: Any) -> float:
-    """Return ``value`` as a number in [0, 1); else raise a ValueError."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
-        raise ValueError(f"Expected {name} in [0, 1), found {value!r}.")
-    return float(value)
 
 
 def check_learning_rate(lr: Any) -> float:
@@ -295,8 +279,7 @@ def training_device(accelerator: str, devices: int | str | list[int]) -> torch.d
 
 def _check_accelerator(name: Any) -> None:
     """Raise an error for an accelerator that is unknown or that torch cannot use."""
-    if name not in _ACCELERATORS:
-        raise ValueError(f"Expected accelerator to be one of {_ACCELERATORS}, found {name!r}.")
+    check_choice("accelerator", name, _ACCELERATORS)
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     available = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}
     if not available.get(name, True):
@@ -318,6 +301,7 @@ def resolve_loggers(logger: str | bool | Logger | Sequence[Logger] | None) -> li
 
 
 def _named_logger(name: str) -> Logger:
+    """Create a logger of Lightning by its name."""
     from lightning.pytorch import loggers
     from scvi import settings
 
