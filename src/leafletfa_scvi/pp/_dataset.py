@@ -25,13 +25,12 @@ from leafletfa_scvi.pp.atse._graph import find_atses
 from leafletfa_scvi.pp.atse._usage import filter_usage, splice_site_usage
 from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
 from leafletfa_scvi.pp.qc._metrics import qc_metrics
-from leafletfa_scvi.pp.read._read_junctions import read_junctions
+from leafletfa_scvi.pp.read._read_junctions import ReadArguments, read_junctions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from leafletfa_scvi.pp.read._read_junctions import FileArguments
     from leafletfa_scvi.pp.read._sources import Inputs
 
 
@@ -53,7 +52,7 @@ def make_splicing_dataset(
     unstranded: Literal["drop", "keep"] = "drop",
     max_junctions: int | None = None,
     stage: Callable[[str], None] | None = None,
-    **reading: Unpack[FileArguments],
+    **reading: Unpack[ReadArguments],
 ) -> AnnData:
     """Make a splicing data set from alignments or junction files.
 
@@ -203,6 +202,12 @@ def _check(
     reading: Any,
 ) -> None:
     """Refuse what cannot work before any file is read."""
+    unknown = sorted(set(reading) - set(ReadArguments.__annotations__))
+    if unknown:
+        raise TypeError(
+            f"Unknown argument {unknown[0]!r}: expected any of "
+            f"{', '.join(sorted(ReadArguments.__annotations__))}."
+        )
     check_numbers(
         **{name: criteria[name] for name in ("min_reads", "min_cells", "min_samples")},
         min_intron=criteria["min_length"],

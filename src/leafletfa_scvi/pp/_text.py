@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import os
-import stat
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from leafletfa_scvi._arguments import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,12 +24,6 @@ _COMPRESSED: Final = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "
 _WORKBOOK: Final = b"PK\3\4"
 _CONTROL: Final = bytes(i for i in (*range(32), 127) if i not in b"\t\n\r")
 _REPLACED: Final = "\ufffd".encode()
-_NO_FILE: Final = (
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 @dataclass(frozen=True)
@@ -72,31 +66,6 @@ def line_error(path: str, number: int, message: str) -> ValueError:
 def shown(text: str, longest: int = 60) -> str:
     """A value for messages, in quotes and not too long."""
     return repr(text if len(text) <= longest else f"{text[: longest - 10]}...")
-
-
-def check_file(path: str | os.PathLike[str], what: str = "file") -> None:
-    """Refuse what is no file that can be read again and again.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is nothing at the path.
-    ValueError
-        It is a folder, named pipe, socket or device.
-    """
-    name = os.fspath(path)
-    try:
-        mode = os.stat(name).st_mode
-    except FileNotFoundError:
-        raise FileNotFoundError(f"There is no {what} {name}.") from None
-    if stat.S_ISDIR(mode):
-        raise ValueError(f"{name} is a folder: expected a {what}.")
-    for test, kind in _NO_FILE:
-        if test(mode):
-            raise ValueError(
-                f"{name} is {kind}: expected a {what} on disk, as inputs are read more than once. "
-                "Write its content to a file first."
-            )
 
 
 @contextmanager

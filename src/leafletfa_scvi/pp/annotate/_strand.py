@@ -17,13 +17,13 @@ import pysam
 import scipy.sparse as sp
 from anndata import AnnData
 
-from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._arguments import check_anndata, check_file
 from leafletfa_scvi._constants import CLUSTER_LAYER, DATASET_SLOT
 from leafletfa_scvi.data._layers import named_layers
 from leafletfa_scvi.pp._codes import FORWARD, MOTIFS, REVERSE, STRANDS, UNSTRANDED
 from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._junctions import introns
-from leafletfa_scvi.pp._text import check_file, line_error, open_bytes
+from leafletfa_scvi.pp._text import line_error, open_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

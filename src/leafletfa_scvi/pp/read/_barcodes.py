@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from leafletfa_scvi.pp._text import line_error, read_blocks, shown, whole_number
 
@@ -225,4 +225,12 @@ def check_alike(path: str, names: Mapping[str, int]) -> None:
         names[odd[0]],
         f"{odd[0]!r} is not like all other barcodes, such as {example!r}. If it names the column, "
         "call it 'barcode' or leave the line out; else copy or make the file anew.",
+    )
+
+
+def no_barcode_message(path: str, listed: Iterable[str], example: Any) -> str:
+    """Message for a file in which no barcode of a list occurs."""
+    return (
+        f"{path} holds none of the barcodes listed, such as {min(listed, default='')!r}; it has "
+        f"{example!r}. Check for a suffix as in '-1', and that the list is of this sample."
     )

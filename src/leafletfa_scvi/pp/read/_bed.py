@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 
 from leafletfa_scvi.pp._text import line_error, read_blocks, require_line_end, whole_number
+from leafletfa_scvi.pp.read._barcodes import no_barcode_message
+from leafletfa_scvi.pp.read._options import read_options
+from leafletfa_scvi.pp.read._read_inputs import read_inputs
 from leafletfa_scvi.pp.read._tables import (
     MAX_INTEGER,
     Column,
@@ -21,10 +24,14 @@ from leafletfa_scvi.pp.read._tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from anndata import AnnData
+
+    from leafletfa_scvi._choices import OnError
     from leafletfa_scvi.pp._text import Block
     from leafletfa_scvi.pp.read._file_counts import FileCounts
+    from leafletfa_scvi.pp.read._sources import Inputs
     from leafletfa_scvi.pp.read._tables import Rows
 
 _STRAND: Final = {"+": 1, "-": 2, "?": 0, ".": 0}
@@ -56,6 +63,95 @@ _WHAT: Final = {
 _PAIRS: Final = re.compile(r"[0-9,\n]*", re.ASCII)
 _NO_BARCODE: Final = "?"
 """What regtools writes for reads without a barcode."""
+
+
+def read_regtools(
+    inputs: Inputs,
+    *,
+    barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    n_jobs: int = 1,
+    client: Any = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    on_error: OnError = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> AnnData:
+    """Read BED12 files of ``regtools junctions extract``, with or without counts by barcode.
+
+    The intron lies between the two blocks: it begins ``blockSizes[0]`` bases after
+    ``chromStart`` (0-based) and ends ``blockSizes[1]`` bases before ``chromEnd``.
+
+    Parameters
+    ----------
+    inputs
+        Files, as in :func:`read_junctions`.
+    barcodes
+        Cells to keep from files with counts by barcode: names, or a file of names.
+    n_jobs, client, work_dir, on_error, progress
+        As in :func:`read_junctions`.
+
+    Returns
+    -------
+    AnnData
+        As :func:`read_junctions`; coordinates are 1-based and inclusive.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_junctions`.
+    """
+    return read_inputs(
+        inputs,
+        read_options(barcodes=barcodes),
+        "regtools",
+        n_jobs=n_jobs,
+        client=client,
+        work_dir=work_dir,
+        on_error=on_error,
+        progress=progress,
+    )
+
+
+def read_junc(
+    inputs: Inputs,
+    *,
+    n_jobs: int = 1,
+    client: Any = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    on_error: OnError = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> AnnData:
+    """Read six-column BED or ``.junc`` files whose interval is the intron itself.
+
+    The interval is 0-based and half-open, as in any BED file: the first base of the intron is
+    ``chromStart + 1``, the last ``chromEnd``.
+
+    Parameters
+    ----------
+    inputs
+        Files, as in :func:`read_junctions`.
+    n_jobs, client, work_dir, on_error, progress
+        As in :func:`read_junctions`.
+
+    Returns
+    -------
+    AnnData
+        As :func:`read_junctions`; coordinates are 1-based and inclusive.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_junctions`.
+    """
+    return read_inputs(
+        inputs,
+        read_options(),
+        "junc",
+        n_jobs=n_jobs,
+        client=client,
+        work_dir=work_dir,
+        on_error=on_error,
+        progress=progress,
+    )
 
 
 def read_bed(
@@ -310,11 +406,3 @@ class _Barcodes:
         gathered.columns = {**columns, "cell": [place[cell][here]]}
         report["reads"] = int(reads[kept].sum())
         return gathered.part(tuple(names[order]))
-
-
-def no_barcode_message(path: str, listed: Iterable[str], example: Any) -> str:
-    """What to say where no barcode of a list occurs in a file."""
-    return (
-        f"{path} holds none of the barcodes listed, such as {min(listed, default='')!r}; it has "
-        f"{example!r}. Check for a suffix as in '-1', and that the list is of this sample."
-    )

@@ -11,21 +11,13 @@ from typing import Final
 
 from natsort import natsorted
 
-from leafletfa_scvi.pp.read._formats import cell_name
-from leafletfa_scvi.pp.read._starsolo import find_solo
+from leafletfa_scvi.pp.read._detect import cell_name
+from leafletfa_scvi.pp.read._formats import FORMATS, endings_of
+from leafletfa_scvi.pp.read._solo_folder import find_solo
 
-_ALIGNMENTS: Final = (".bam", ".cram")
-_JUNCTIONS: Final = (".bed", ".bed.gz", ".junc", ".junc.gz")
-_STAR: Final = ("SJ.out.tab", "SJ.out.tab.gz")
-_ENDINGS: Final = {
-    "bam": _ALIGNMENTS,
-    "regtools": _JUNCTIONS,
-    "junc": _JUNCTIONS,
-    "star": _STAR,
-    "auto": (*_ALIGNMENTS, *_JUNCTIONS, *_STAR),
-}
-"""Endings of the names of files that a folder is searched for, by format."""
-
+_ALIGNMENTS: Final = tuple(
+    ending for row in FORMATS.values() if row.is_alignment for ending in row.endings
+)
 _SOLO: Final = "Solo.out"
 _FOLDERS: Final = {
     "_STARpass1": "STAR's first pass",
@@ -92,7 +84,7 @@ def expand_folder(folder: Path, format: str) -> list[str]:
         format tells which to read.
     """
     entries = natsorted(str(entry) for entry in folder.iterdir())
-    wanted = _ENDINGS.get(format, ())
+    wanted = endings_of(format)
     files = [name for name in entries if name.endswith(wanted) and os.path.isfile(name)]
     if format in ("auto", "starsolo"):
         solo = [name for name in entries if name.endswith(_SOLO) and os.path.isdir(name)]
@@ -133,7 +125,7 @@ def expand_pattern(pattern: str, format: str) -> list[str]:
                 files += expand_folder(Path(name), format)
         else:
             files.append(name)
-    others = tuple(end for end in _ENDINGS["auto"] if end not in _ENDINGS.get(format, ()))
+    others = tuple(end for end in endings_of("auto") if end not in endings_of(format))
     files = [name for name in files if not (others and name.endswith(others))]
     found = choose(files, format, pattern)
     if not found:
@@ -164,9 +156,10 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
     found = [name for name in files if name not in left_out]
     if format == "auto":
         alignments = [name for name in found if name.endswith(_ALIGNMENTS)]
-        junctions = [name for name in found if name.endswith((*_JUNCTIONS, *_STAR))]
+        others = tuple(end for end in endings_of("auto") if end not in _ALIGNMENTS)
+        junctions = [name for name in found if name.endswith(others)]
         if alignments and junctions:
-            kind = "star" if junctions[0].endswith(_STAR) else "regtools"
+            kind = next(f for f, row in FORMATS.items() if junctions[0].endswith(row.endings))
             raise ValueError(
                 f"{where} has alignments, such as {alignments[0]}, and junction files, such as "
                 f"{junctions[0]}: reads would be counted twice. Choose with format='bam' "

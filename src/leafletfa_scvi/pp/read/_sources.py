@@ -11,21 +11,23 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import pandas as pd
 
 from leafletfa_scvi._constants import CELL_METRICS
 from leafletfa_scvi.pp._text import line_error, read_blocks
+from leafletfa_scvi.pp.read._detect import cell_name, detect_format
 from leafletfa_scvi.pp.read._folders import expand_folder, expand_pattern, refuse_by_product
-from leafletfa_scvi.pp.read._formats import Format, cell_name, detect_format
+from leafletfa_scvi.pp.read._formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from leafletfa_scvi.pp.read._formats import InputFormat
+
 Inputs: TypeAlias = str | os.PathLike[str] | pd.DataFrame | Iterable[str | os.PathLike[str]]
 
-FORMATS: Final = get_args(Format)
 _TABLES: Final = (".tsv", ".csv", ".txt")
 
 
@@ -48,13 +50,13 @@ class Source:
     """
 
     path: str
-    format: Format
+    format: InputFormat
     cell: str
     sample: str | None = None
     lanes: tuple[str, ...] = ()
 
 
-def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> SourceList:
+def find_sources(inputs: Inputs, format: InputFormat | Literal["auto"] = "auto") -> SourceList:
     """List the input files.
 
     Parameters
@@ -66,7 +68,7 @@ def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> S
         columns for ``obs``, or without a header the path and, if wanted, the cell; or a list of
         any of these but DataFrames. Paths in a table file are relative to its folder.
     format
-        Format of all files, but those with one in a table; of a folder or pattern it chooses
+        InputFormat of all files, but those with one in a table; of a folder or pattern it chooses
         the files. Found out from name and content by default.
 
     Raises
@@ -88,7 +90,7 @@ def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> S
             f"Expected the names of files, or a table of them, found a {type(inputs).__name__}."
         )
     if format not in ("auto", *FORMATS):
-        raise ValueError(f"format={format!r}: expected 'auto' or one of {FORMATS}.")
+        raise ValueError(f"format={format!r}: expected 'auto' or one of {tuple(FORMATS)}.")
     if isinstance(inputs, pd.DataFrame):
         table = _from_table(inputs, Path.cwd(), "the table of files")
     else:
@@ -118,7 +120,7 @@ class SourceList:
     annotation: pd.DataFrame
 
     @classmethod
-    def of(cls, table: pd.DataFrame, format: Format | Literal["auto"]) -> SourceList:
+    def of(cls, table: pd.DataFrame, format: InputFormat | Literal["auto"]) -> SourceList:
         """Files of a table with absolute paths."""
         sources = []
         for row in table.to_dict("records"):
@@ -134,9 +136,9 @@ class SourceList:
             if said not in ("auto", *FORMATS):
                 raise ValueError(
                     f"The table of files gives {path} the format {said!r}: expected 'auto' or "
-                    f"one of {FORMATS}. A column for obs needs another name than 'format'."
+                    f"one of {tuple(FORMATS)}. A column for obs needs another name than 'format'."
                 )
-            kind: Format = detect_format(path) if said == "auto" else said
+            kind: InputFormat = detect_format(path) if said == "auto" else said
             cell = given.get("cell", cell_name(path))
             sources.append(Source(path, kind, cell, given.get("sample")))
         more = table.drop(columns=["path", "cell", "sample", "format"], errors="ignore")
@@ -287,7 +289,7 @@ def check_cells(sources: Sequence[Source]) -> None:
             )
 
 
-def list_files(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> pd.DataFrame:
+def list_files(inputs: Inputs, format: InputFormat | Literal["auto"] = "auto") -> pd.DataFrame:
     """List the input files, as a table of files that the readers take.
 
     Parameters
@@ -330,7 +332,7 @@ def join_lanes(listed: SourceList) -> SourceList:
     first: dict[str, int] = {}
     lanes: dict[int, list[str]] = {}
     for i, source in enumerate(listed.sources):
-        if source.format == "bam":
+        if FORMATS[source.format].is_alignment:
             place = first.setdefault(source.sample or source.cell, i)
             lanes.setdefault(place, []).append(source.path)
         else:

@@ -6,8 +6,7 @@ import dataclasses
 import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,27 +14,85 @@ import scipy.sparse as sp
 
 from leafletfa_scvi.pp._text import (
     line_error,
-    open_bytes,
     read_blocks,
     require_line_end,
     shown,
     whole_number,
 )
-from leafletfa_scvi.pp.read._barcodes import barcode, barcode_rows, check_alike, check_cut
-from leafletfa_scvi.pp.read._bed import no_barcode_message
+from leafletfa_scvi.pp.read._barcodes import (
+    barcode,
+    barcode_rows,
+    check_alike,
+    check_cut,
+    no_barcode_message,
+)
 from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
+from leafletfa_scvi.pp.read._options import read_options
+from leafletfa_scvi.pp.read._read_inputs import read_inputs
+from leafletfa_scvi.pp.read._solo_folder import existing_file, find_features, find_solo
 from leafletfa_scvi.pp.read._star import read_sj_table
 from leafletfa_scvi.pp.read._tables import Column, parse_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
+    from anndata import AnnData
+
+    from leafletfa_scvi._choices import OnError
     from leafletfa_scvi.pp._text import Block
+    from leafletfa_scvi.pp.read._sources import Inputs
     from leafletfa_scvi.pp.read._tables import CountTable
 
 _MATRIX: Final = "counts in STARsolo's matrix.mtx (row, column and count)"
 _MISMATCHED: Final = 0.05
 """Share of junctions with more counts in cells than reads in all: then rows are mismatched."""
+
+
+def read_starsolo(
+    inputs: Inputs,
+    *,
+    barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    n_jobs: int = 1,
+    client: Any = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    on_error: OnError = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> AnnData:
+    """Read the splice junctions of STARsolo: folders ``Solo.out/SJ/raw``.
+
+    Barcodes without any junction read are left out, unless they are listed.
+
+    Parameters
+    ----------
+    inputs
+        Folders, as in :func:`read_junctions`.
+    barcodes
+        Cells to keep: names, or a file of names. STARsolo writes no filtered matrix of junctions,
+        so ``Solo.out/Gene/filtered/barcodes.tsv`` is a good choice.
+    n_jobs, client, work_dir, on_error, progress
+        As in :func:`read_junctions`.
+
+    Returns
+    -------
+    AnnData
+        As :func:`read_junctions`; coordinates are 1-based and inclusive, as in the files.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_junctions`.
+    """
+    return read_inputs(
+        inputs,
+        read_options(barcodes=barcodes),
+        "starsolo",
+        n_jobs=n_jobs,
+        client=client,
+        work_dir=work_dir,
+        on_error=on_error,
+        progress=progress,
+    )
 
 
 def read_solo(
@@ -92,31 +149,14 @@ def read_solo(
             f"{os.fspath(path)} is no folder of STARsolo's junctions: expected matrix.mtx, "
             "barcodes.tsv and features.tsv in it or in Solo.out/SJ/raw."
         )
-    names = _read_barcodes(_existing(folder, "barcodes.tsv"))
-    matrix_path = _existing(folder, "matrix.mtx")
+    names = _read_barcodes(existing_file(folder, "barcodes.tsv"))
+    matrix_path = existing_file(folder, "matrix.mtx")
     matrix = _read_matrix(str(matrix_path), len(names))
-    features_path = _find_features(folder)
+    features_path = find_features(folder)
     features = read_sj_table(str(features_path))
     report = Counter({"rows": features.report["rows"], "barcodes": len(names)})
     _check_rows(matrix, matrix_path, features, features_path, report)
     return _solo_part(matrix, features, names, barcodes, drop_empty, report, folder)
-
-
-def find_solo(path: str | os.PathLike[str]) -> Path | None:
-    """The folder with STARsolo's junction matrix, at ``path`` or below, or None."""
-    top = Path(path)
-    for below in ("", "raw", "SJ/raw", "Solo.out/SJ/raw"):
-        if any((top / below / f"matrix.mtx{gz}").is_file() for gz in ("", ".gz")):
-            return top / below
-    return None
-
-
-def _existing(folder: Path, name: str) -> Path:
-    """The file, gzip or not."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"There is no file {folder / name}, nor {name}.gz.")
 
 
 def _read_barcodes(path: Path) -> list[str]:
@@ -217,46 +257,6 @@ def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
 
 
 _KINDS: Final = ("integer", "real")
-
-
-def _find_features(folder: Path) -> Path:
-    """The lines that name the rows of the matrix: ``features.tsv``, or ``SJ.out.tab`` above."""
-    for path in (folder / "features.tsv", folder / "features.tsv.gz"):
-        if path.is_file() and not _is_no_table(path):
-            return path
-    raw = Path(os.path.abspath(folder))
-    above = [raw, *raw.parents][:4]
-    outs = [place.name for place in above if place.name.endswith("Solo.out")]
-    prefixes = [name.removesuffix("Solo.out") for name in outs]
-    for place in above:
-        for name in dict.fromkeys(f"{prefix}SJ.out.tab" for prefix in (*prefixes, "")):
-            for path in (place / name, place / f"{name}.gz"):
-                if path.is_file():
-                    return path
-    for place in above:
-        found = sorted({*place.glob("*SJ.out.tab"), *place.glob("*SJ.out.tab.gz")})
-        found = [path for path in found if path.is_file()]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise ValueError(
-                f"{folder / 'features.tsv'} is missing, and {place} has several SJ.out.tab, such "
-                f"as {found[0].name} and {found[1].name}. Copy the one of this run to "
-                "features.tsv."
-            )
-    link = folder / "features.tsv"
-    what = f"is a link to {os.readlink(link)}, which is missing" if link.is_symlink() else ""
-    raise FileNotFoundError(
-        f"{link} {what or 'is missing or empty'}, and no SJ.out.tab is above it. Copy the "
-        "SJ.out.tab of this run to features.tsv."
-    )
-
-
-def _is_no_table(path: Path) -> bool:
-    """Whether the file is empty, or holds the path of a link instead of what it leads to."""
-    with open_bytes(str(path)) as file:
-        start = file.read(4096).strip()
-    return b"\t" not in start and (not start or start.endswith(b"SJ.out.tab"))
 
 
 def _check_rows(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import pysam
 
-from leafletfa_scvi.pp._text import check_file, line_error, read_blocks, require_line_end, shown
+from leafletfa_scvi._arguments import check_file
+from leafletfa_scvi.pp._text import line_error, read_blocks, require_line_end, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, get_args
 
 from leafletfa_scvi._arguments import check_numbers
+from leafletfa_scvi._choices import LibraryStrand, ReadsWithoutUmi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-Strand = Literal["auto", "tag", "RF", "FR", "none"]
-WithoutUmi = Literal["auto", "skip", "fragments"]
-_WITHOUT_UMI: Final = ("auto", "skip", "fragments")
-_STRAND_RULES: Final = ("auto", "tag", "RF", "FR", "none")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class BamOptions:
         An option is out of its range or contradicts another.
     """
 
-    strand: Strand = "auto"
+    strand: LibraryStrand = "auto"
     strand_tag: str | None = None
     min_anchor: int = 8
     min_intron: int = 70
@@ -74,18 +70,19 @@ class BamOptions:
     skip_duplicates: bool = False
     cell_tag: str | None = None
     umi_tag: str | None = None
-    reads_without_umi: WithoutUmi = "auto"
+    reads_without_umi: ReadsWithoutUmi = "auto"
     barcodes: tuple[str, ...] | None = None
     regtools: bool = False
     reference: str | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.strand not in _STRAND_RULES:
-            raise ValueError(f"strand={self.strand!r}: expected one of {_STRAND_RULES}.")
-        if self.reads_without_umi not in _WITHOUT_UMI:
+        if self.strand not in get_args(LibraryStrand):
+            raise ValueError(f"strand={self.strand!r}: expected one of {get_args(LibraryStrand)}.")
+        if self.reads_without_umi not in get_args(ReadsWithoutUmi):
             raise ValueError(
-                f"reads_without_umi={self.reads_without_umi!r}: expected one of {_WITHOUT_UMI}."
+                f"reads_without_umi={self.reads_without_umi!r}: expected one of "
+                f"{get_args(ReadsWithoutUmi)}."
             )
         if self.reads_without_umi != "auto" and self.umi_tag is None:
             raise ValueError(
