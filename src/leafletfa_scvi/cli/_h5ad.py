@@ -25,7 +25,7 @@ def read_data(path: Path) -> AnnData:
     UserError
         The file cannot be read; the message names it and says why.
     """
-    from leafletfa_scvi.data._h5ad import read_h5ad
+    from leafletfa_scvi.data import read_h5ad
     from leafletfa_scvi.pp._text import check_file
 
     try:
@@ -41,7 +41,7 @@ def read_data(path: Path) -> AnnData:
 
 def write_data(adata: AnnData, path: Path, **options: Any) -> None:
     """Write a data set; options are those of :meth:`anndata.AnnData.write_h5ad`."""
-    from leafletfa_scvi.data._h5ad import write_h5ad
+    from leafletfa_scvi.data import write_h5ad
 
     write_h5ad(adata, path, **options)
 

@@ -3,10 +3,10 @@ from ._dataset import make_splicing_dataset as make_splicing_dataset
 from .annotate._annotate import annotate_junctions as annotate_junctions
 from .annotate._annotation import Annotation as Annotation
 from .annotate._annotation import read_annotation as read_annotation
+from .annotate._genome import splice_motifs as splice_motifs
 from .annotate._strand import resolve_strands as resolve_strands
-from .annotate._strand import splice_motifs as splice_motifs
-from .atse._events import classify_events as classify_events
-from .atse._graph import find_atses as find_atses
+from .atse._classify_events import classify_events as classify_events
+from .atse._find_atses import find_atses as find_atses
 from .atse._usage import filter_usage as filter_usage
 from .atse._usage import splice_site_usage as splice_site_usage
 from .combine._concat import concat_splicing as concat_splicing

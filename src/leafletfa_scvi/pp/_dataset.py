@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
 from anndata import AnnData
 
 from leafletfa_scvi._arguments import check_numbers
 from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
-from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._expand import expand_counts
+from leafletfa_scvi.data import expand_counts, splicing_anndata
+from leafletfa_scvi.pp._counts import atse_junctions
 from leafletfa_scvi.pp._dataset_messages import nothing_left, nothing_read, warn_of_annotation
 from leafletfa_scvi.pp.annotate._annotate import annotate_junctions
 from leafletfa_scvi.pp.annotate._annotation import Annotation, load_annotation, no_genes_message
 from leafletfa_scvi.pp.annotate._strand import resolve_strands
-from leafletfa_scvi.pp.atse._events import classify_events
-from leafletfa_scvi.pp.atse._graph import find_atses
-from leafletfa_scvi.pp.atse._usage import filter_usage, splice_site_usage
+from leafletfa_scvi.pp.atse._classify_events import classify_events
+from leafletfa_scvi.pp.atse._find_atses import find_atses
+from leafletfa_scvi.pp.atse._usage import filter_usage
 from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
+from leafletfa_scvi.pp.qc._matrices import junction_reads
 from leafletfa_scvi.pp.qc._metrics import qc_metrics
 from leafletfa_scvi.pp.read._read_junctions import ReadArguments, read_junctions
 
@@ -150,30 +149,29 @@ def make_splicing_dataset(
     junctions = resolve_strands(junctions, annotation, genome)
     if annotation is not None:
         annotate_junctions(junctions, annotation)
-        warn_of_annotation(junctions.var, _reads(junctions), _name(gtf))
+        warn_of_annotation(junctions.var, junction_reads(junctions), _name(gtf))
     junctions = filter_junctions(junctions, **criteria)
-    gc.collect()
     say(f"Finding ATSEs among {junctions.n_vars:,} junctions")
-    var, seen, record = _group(junctions, annotation is not None, min_usage, grouping)
+    junctions = filter_usage(junctions, min_usage)
+    gc.collect()  # an AnnData refers to itself: without this, earlier counts stay in memory
+    find_atses(junctions, use_genes=annotation is not None, **grouping)
     names = {"gtf": gtf, "genome": genome}
-    record["parameters"] = {
+    junctions.uns[DATASET_SLOT]["parameters"] = {
         **{key: value for key, value in {**criteria, **grouping}.items() if value is not None},
         "min_usage": min_usage,
-        **{key: _name(value) for key, value in names.items() if value is not None},
+        **{key: _name(path) for key, path in names.items() if path is not None},
     }
-    if var.empty:
+    record = junctions.uns[DATASET_SLOT]
+    if not record["atses"]["atses"]:
         raise ValueError(nothing_left(record))
-    events = classify_events(var, var[ATSE_KEY], all_junctions=seen, annotation=annotation)
-    var["event_type"] = pd.Categorical(var[ATSE_KEY].astype(object).map(events))
-    say(f"Summing the totals of {len(events):,} ATSEs, {len(var):,} junctions")
-    counts = sp.csr_matrix(junctions.X[:, junctions.var_names.get_indexer(var.index)])
-    obs = junctions.obs.copy()
+    classify_events(junctions, annotation=annotation)
+    n_junctions = record["atses"]["junctions_in_atses"]
+    say(f"Summing the totals of {record['atses']['atses']:,} ATSEs, {n_junctions:,} junctions")
+    counts, obs, var, record = atse_junctions(junctions)
     del junctions
-    gc.collect()  # an AnnData refers to itself; its counts must not lie beside the totals
-    counts.sort_indices()
+    gc.collect()
     entries = expand_counts(counts, var[ATSE_KEY].cat.codes.to_numpy(np.int64))
     del counts
-    record = {key: value for key, value in record.items() if key not in ("source", "version")}
     adata = splicing_anndata(*entries, obs, var, "make_splicing_dataset", **record)
     qc_metrics(adata)
     return adata
@@ -252,34 +250,6 @@ def _check_genes(annotation: Annotation | None, gtf: Any) -> None:
         raise ValueError(
             no_genes_message("gtf" if isinstance(gtf, Annotation) else gtf, annotation)
         )
-
-
-def _group(
-    junctions: AnnData, use_genes: bool, min_usage: float, grouping: dict[str, Any]
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Annotation of the junctions that are in ATSEs, of all in use, and the record so far."""
-    reads = _reads(junctions)
-    usage = splice_site_usage(junctions.var, reads)
-    used, usage_report = filter_usage(junctions.var, reads, min_usage)
-    labels, atse_report = find_atses(
-        junctions.var[used], use_genes=use_genes, reads=reads[used], **grouping
-    )
-    inside = labels.index[labels.notna()]
-    var = junctions.var.join(usage).loc[inside]
-    var[ATSE_KEY] = pd.Categorical(labels[inside])
-    record = {
-        **junctions.uns[DATASET_SLOT],
-        "splice_site_usage": usage_report,
-        "atses": atse_report,
-    }
-    for name in var.select_dtypes("category"):
-        var[name] = var[name].cat.remove_unused_categories()
-    return var, junctions.var[used], record
-
-
-def _reads(junctions: AnnData) -> np.ndarray:
-    """``(J,)`` reads of each junction over all cells."""
-    return np.asarray(junctions.X.sum(axis=0), np.int64).ravel()
 
 
 def _name(value: Any) -> str:

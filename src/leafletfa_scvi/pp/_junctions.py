@@ -43,8 +43,8 @@ class Introns:
         return np.array(self.chroms, object)[self.chrom]
 
     @property
-    def place(self) -> np.ndarray:
-        """``(J,)`` one number for each chromosome and strand, in order of the genome."""
+    def strand_key(self) -> np.ndarray:
+        """``(J,)`` one number for each contig and strand, in order of the genome."""
         return self.chrom * len(STRANDS) + self.strand
 
 
@@ -140,3 +140,10 @@ def splice_sites(group: np.ndarray, start: np.ndarray, end: np.ndarray) -> list[
     """
     size = int(end.max(initial=0)) + 1
     return [pd.factorize(group * size + position)[0] for position in (start, end)]
+
+
+def junction_names(junctions: pd.DataFrame) -> pd.Index:
+    """``chrom:start-end:strand`` of each junction."""
+    text = {name: junctions[name].astype(str) for name in ("chrom", "start", "end", "strand")}
+    names = text["chrom"] + ":" + text["start"] + "-" + text["end"] + ":" + text["strand"]
+    return pd.Index(names.to_numpy(object))

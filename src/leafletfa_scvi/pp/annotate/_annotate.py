@@ -91,25 +91,6 @@ def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
     adata.uns.setdefault(DATASET_SLOT, {})["annotation"] = dict(report)
 
 
-def annotation_columns(junctions: pd.DataFrame, annotation: Annotation) -> pd.DataFrame:
-    """Genes and annotation status of junctions, as :func:`annotate_junctions` writes them.
-
-    Parameters
-    ----------
-    junctions
-        Columns ``chrom``, ``start``, ``end`` (first and last base of the intron, 1-based
-        inclusive) and ``strand``; one row for each junction, in any order.
-    annotation
-        From :func:`read_annotation`.
-
-    Returns
-    -------
-    DataFrame
-        On the index of ``junctions``.
-    """
-    return annotate(junctions, annotation)[0]
-
-
 def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFrame, Counter[str]]:
     """Columns and report of :func:`annotate_junctions`."""
     where = introns(junctions)
@@ -118,8 +99,8 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     reference = pd.Index(pd.unique(_text(genes["chrom"])), dtype=object)
     names = pd.unique(contig)
     matched = match_contigs(names, reference, "the junctions", "the annotation")
-    place = reference.get_indexer([matched.get(name) for name in names])
-    place = place[pd.Index(names, dtype=object).get_indexer(contig)]
+    contig_code = reference.get_indexer([matched.get(name) for name in names])
+    contig_code = contig_code[pd.Index(names, dtype=object).get_indexer(contig)]
 
     # A junction without strand is looked up on every strand.
     unstranded = np.flatnonzero(strand == 0)
@@ -127,19 +108,19 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     query_strand = np.concatenate(
         [strand, np.ones(len(unstranded), np.int64), np.full(len(unstranded), 2)]
     )
-    on_contig = place[query] >= 0
+    on_contig = contig_code[query] >= 0
     query, query_strand = query[on_contig], query_strand[on_contig]
     queries = pd.DataFrame(
         {
             "junction": query,
-            "place": place[query] * len(STRANDS) + query_strand,
+            "strand_key": contig_code[query] * len(STRANDS) + query_strand,
             "start": start[query],
             "end": end[query],
         }
     )
     annotated = pd.DataFrame(
         {
-            "place": _places(annotation.introns, reference),
+            "strand_key": _strand_keys(annotation.introns, reference),
             "start": annotation.introns["start"].to_numpy(np.int64),
             "end": annotation.introns["end"].to_numpy(np.int64),
             "gene": genes.index.get_indexer(_text(annotation.introns["gene_id"])),
@@ -148,7 +129,7 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     columns = _known(queries, annotated, len(start))
     bodies = pd.DataFrame(
         {
-            "place": _places(genes, reference),
+            "strand_key": _strand_keys(genes, reference),
             "start": genes["start"].to_numpy(np.int64),
             "end": genes["end"].to_numpy(np.int64),
         }
@@ -165,7 +146,7 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     report["junctions_without_gene"] = int((n_genes == 0).sum())
     report["junctions_of_several_genes"] = int((n_genes > 1).sum())
     report["junctions_unstranded"] = len(unstranded)
-    report["junctions_on_unmatched_contigs"] = int((place < 0).sum())
+    report["junctions_on_unmatched_contigs"] = int((contig_code < 0).sum())
     report["unmatched_contigs"] = len(names) - len(matched)
     return table, report
 
@@ -174,8 +155,8 @@ def _text(values: pd.Series) -> np.ndarray:
     return values.astype(object).to_numpy()
 
 
-def _places(table: pd.DataFrame, reference: pd.Index) -> np.ndarray:
-    """One number for contig and strand, which that of a query equals."""
+def _strand_keys(table: pd.DataFrame, reference: pd.Index) -> np.ndarray:
+    """Number contig and strand as the queries do."""
     contig = reference.get_indexer(_text(table["chrom"]))
     strand = pd.Index(STRANDS, dtype=object).get_indexer(_text(table["strand"]))
     return contig * len(STRANDS) + strand
@@ -183,15 +164,15 @@ def _places(table: pd.DataFrame, reference: pd.Index) -> np.ndarray:
 
 def _sites(table: pd.DataFrame, side: str) -> np.ndarray:
     """One number for contig, strand and position of a splice site."""
-    return (table["place"].to_numpy(np.int64) << 32) + table[side].to_numpy(np.int64)
+    return (table["strand_key"].to_numpy(np.int64) << 32) + table[side].to_numpy(np.int64)
 
 
 def _known(queries: pd.DataFrame, introns: pd.DataFrame, n: int) -> dict[str, np.ndarray]:
     """What the annotation knows of each junction, on the strand on which it knows most."""
-    distinct = introns[["place", "start", "end"]].drop_duplicates()
+    distinct = introns[["strand_key", "start", "end"]].drop_duplicates()
     same = queries.merge(distinct, how="left", indicator=True)["_merge"].to_numpy() == "both"
     left, right = (np.isin(_sites(queries, side), _sites(introns, side)) for side in _SIDES)
-    strand = queries["place"].to_numpy() % len(STRANDS)
+    strand = queries["strand_key"].to_numpy() % len(STRANDS)
     junction = queries["junction"].to_numpy()
     best = np.lexsort((-strand, left.astype(int) + right, same))  # the best of each comes last
     where = np.full(n, -1)
@@ -214,7 +195,7 @@ def _genes(queries: pd.DataFrame, introns: pd.DataFrame, bodies: pd.DataFrame) -
     """Distinct pairs of junction and gene, by the first rule that finds any gene."""
 
     def by_intron(left: pd.DataFrame) -> pd.DataFrame:
-        return left.merge(introns, on=["place", "start", "end"])
+        return left.merge(introns, on=["strand_key", "start", "end"])
 
     def by_site(left: pd.DataFrame, side: str) -> pd.DataFrame:
         sites = pd.DataFrame({"site": _sites(introns, side), "gene": introns["gene"]})
@@ -240,10 +221,10 @@ def _genes(queries: pd.DataFrame, introns: pd.DataFrame, bodies: pd.DataFrame) -
 
 def _containing(queries: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
     """Pairs of junction and gene whose body contains the whole intron."""
-    order = np.lexsort((bodies["start"], bodies["place"]))
-    place, gene_end = bodies["place"].to_numpy()[order], bodies["end"].to_numpy()[order]
+    order = np.lexsort((bodies["start"], bodies["strand_key"]))
+    strand_key, gene_end = bodies["strand_key"].to_numpy()[order], bodies["end"].to_numpy()[order]
     left = _sites(bodies, "start")[order]
-    shift = place.astype(np.int64) << 32
+    shift = strand_key.astype(np.int64) << 32
     reach = np.maximum.accumulate(shift + gene_end) if len(order) else shift
     # Genes that begin in time, less those before the first that reaches far enough.
     stop = np.searchsorted(left, _sites(queries, "start"), side="right")

@@ -12,13 +12,14 @@ import pandas as pd
 from anndata import AnnData
 from natsort import natsorted
 
-from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
+from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT, JUNCTION_METRICS
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._counts import splicing_from_counts
+from leafletfa_scvi.pp._junctions import junction_names
+from leafletfa_scvi.pp.atse._events import event_types
+from leafletfa_scvi.pp.atse._graph import label_atses
 from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts
-from leafletfa_scvi.pp.qc._metrics import JUNCTION_METRICS
 from leafletfa_scvi.pp.qc._variable_atses import VARIABILITY_COLUMNS
-from leafletfa_scvi.pp.read._merge import junction_names
 
 if TYPE_CHECKING:
     from leafletfa_scvi.pp.annotate._annotation import Annotation
@@ -105,9 +106,6 @@ def concat_splicing(
         coordinates; contigs are named ``chr1`` in one data set and ``1`` in another; data sets
         disagree on genes or motif of a junction; or no ATSE is found.
     """
-    from leafletfa_scvi.pp.atse._events import classify_events
-    from leafletfa_scvi.pp.atse._graph import find_atses
-
     parts = _named(adatas)
     for name, part in parts.items():
         _check_junctions(name, part)
@@ -136,7 +134,7 @@ def concat_splicing(
     options: dict[str, Any] = {}
     if max_junctions is not None:
         options = {"max_junctions": max_junctions, "reads": column_sums(counts)}
-    labels, report = find_atses(
+    labels, report = label_atses(
         var,
         use_genes="gene_id" in var,
         multi_gene=multi_gene,
@@ -150,7 +148,7 @@ def concat_splicing(
             f"None of the {len(var)} junctions of all data sets is in an ATSE: {report}. Check "
             "genes and strands, or keep those without with no_gene and unstranded."
         )
-    types = classify_events(var, labels, annotation=annotation)
+    types = event_types(var, labels, annotation=annotation)
     record = {
         "data_sets": list(parts),
         "cells": [part.n_obs for part in parts.values()],

@@ -10,8 +10,7 @@ import scipy.sparse as sp
 
 from leafletfa_scvi._arguments import check_column, check_numbers, check_once
 from leafletfa_scvi._constants import ACTIVITY_SLOT, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
-from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._layers import MAX_COUNT, get_layer
+from leafletfa_scvi.data import MAX_COUNT, get_layer, splicing_anndata
 from leafletfa_scvi.pp.qc._matrices import junction_counts, require_splicing
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from leafletfa_scvi._arguments import check_anndata, check_column
-from leafletfa_scvi._constants import CLUSTER_LAYER
+from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi.pp._codes import MOTIFS
 from leafletfa_scvi.pp.qc._filtering import (
     apply_criteria,
@@ -18,7 +17,7 @@ from leafletfa_scvi.pp.qc._filtering import (
     store_record,
     text_column,
 )
-from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts
+from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts, require_no_totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,12 +103,7 @@ def filter_junctions(
         An argument is out of its range, a motif unknown, a count not a whole number; or ``adata``
         has ATSE totals already.
     """
-    check_anndata(adata)
-    if CLUSTER_LAYER in adata.layers:
-        raise ValueError(
-            f"adata has the layer {CLUSTER_LAYER!r}: dropping junctions would make its totals "
-            "wrong. Drop whole ATSEs with filter_atses, or filter before ATSEs are made."
-        )
+    require_no_totals(adata, "Drop whole ATSEs with filter_atses, or filter junction counts.")
     require_least(
         min_reads=(min_reads, 0),
         min_cells=(min_cells, 0),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from leafletfa_scvi._arguments import check_anndata, check_once
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi.data._layers import get_layer, named_layers, observed_entries
+from leafletfa_scvi.data import get_layer, named_layers, observed_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pandas as pd
     from anndata import AnnData
 
@@ -140,8 +138,26 @@ def require_splicing(adata: AnnData) -> None:
         )
 
 
-def require_columns(table: Any, slot: str, names: Iterable[str], remedy: str) -> None:
-    """Fail unless the table of annotation has the columns."""
-    for name in names:
-        if name not in table:
-            raise KeyError(f"adata.{slot} has no column {name!r}: found {list(table)}. {remedy}")
+def require_no_totals(adata: AnnData, remedy: str) -> None:
+    """Fail if ``adata`` has ATSE totals, which would be wrong once its junctions change.
+
+    Parameters
+    ----------
+    adata
+        Junction counts.
+    remedy
+        Advice, for the message.
+    """
+    if CLUSTER_LAYER in check_anndata(adata).layers:
+        raise ValueError(
+            f"Expected junction counts, found ATSE totals in layer {CLUSTER_LAYER!r}, which would "
+            f"not be those of the new junctions or ATSEs. {remedy}"
+        )
+
+
+def junction_reads(adata: AnnData) -> np.ndarray:
+    """``(P,)`` int64 reads of each junction over all cells, without a copy of the counts."""
+    counts = adata.layers[JUNCTION_LAYER] if is_splicing(adata) else adata.X
+    if counts is None:
+        raise ValueError("Expected junction counts in adata.X, found none.")
+    return np.asarray(counts.sum(axis=0), np.int64).ravel()

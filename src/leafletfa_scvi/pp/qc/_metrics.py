@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER
-from leafletfa_scvi.data._atse import atse_codes
-from leafletfa_scvi.data._blocks import BLOCK
+from leafletfa_scvi.data import BLOCK, atse_codes
 from leafletfa_scvi.pp.qc._matrices import (
     atse_totals,
     column_sums,
@@ -24,19 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anndata import AnnData
-
-JUNCTION_METRICS: Final = (
-    "n_cells",
-    "reads",
-    "mean_psi",
-    "pooled_psi",
-    "atse_n_cells",
-    "atse_reads",
-    "atse_n_junctions",
-    "atse_entropy",
-    "atse_minor_usage",
-)
-"""Columns of ``var`` that :func:`qc_metrics` writes."""
 
 
 def qc_metrics(

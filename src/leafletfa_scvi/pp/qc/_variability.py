@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leafletfa_scvi.data._blocks import row_blocks
+from leafletfa_scvi.data import row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

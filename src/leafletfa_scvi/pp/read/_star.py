@@ -130,7 +130,7 @@ def read_sj(path: str | os.PathLike[str], cell: str, *, reads: StarReads = "uniq
     report["reads"] = int(count.sum())
     if reads == "unique":
         report["reads_multimapped"] = int(multiple.sum())
-    return table.part((cell,))
+    return table.file_counts((cell,))
 
 
 def read_sj_table(path: str) -> CountTable:

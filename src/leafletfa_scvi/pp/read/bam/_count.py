@@ -11,8 +11,7 @@ from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
 from leafletfa_scvi.pp.read.bam._distinct import ITSELF, PLACE_BITS, STRAND_BITS, Distinct
 from leafletfa_scvi.pp.read.bam._open import open_alignments
-from leafletfa_scvi.pp.read.bam._options import BamOptions
-from leafletfa_scvi.pp.read.bam._regtools import count_as_regtools, introns_of, regtools_blocks
+from leafletfa_scvi.pp.read.bam._regtools import count_as_regtools, introns_of
 from leafletfa_scvi.pp.read.bam._strand import strand_of_reads
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from pysam import AlignedSegment
 
-__all__ = ["BamOptions", "count_bam", "regtools_blocks"]
+    from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 PAIRED, SKIP, DUPLICATE = 0x1, 0x4 | 0x100 | 0x200 | 0x800, 0x400
 _REASONS: Final = {
