@@ -140,7 +140,7 @@ def atse_junctions(
 
 
 def _check_column(var: pd.DataFrame, labels: np.ndarray) -> None:
-    """No column of ``var`` is in the place of the labels, unless it is these."""
+    """Check that ``var`` has no column of other labels that would be replaced."""
     if ATSE_KEY not in var:
         return
     differs = var[ATSE_KEY].astype(object).map(str).to_numpy() != labels
@@ -154,7 +154,7 @@ def _check_column(var: pd.DataFrame, labels: np.ndarray) -> None:
 
 
 def _as_csr(counts: Any) -> sp.csr_array:
-    """A private canonical copy: float64 as yet unchecked, no zeros, no duplicates."""
+    """Return a canonical copy: float64, not checked yet, without zeros and duplicates."""
     if isinstance(counts, pd.DataFrame):
         is_sparse = len(counts.columns) and all(
             isinstance(dtype, pd.SparseDtype) and dtype.fill_value == 0 for dtype in counts.dtypes
@@ -176,7 +176,7 @@ def _as_csr(counts: Any) -> sp.csr_array:
 def _annotation(
     given: pd.DataFrame | None, names: pd.Index | None, length: int, what: str, argument: str
 ) -> pd.DataFrame:
-    """Copy of the annotation of one axis, in the order of the counts, with unique names."""
+    """Copy the annotation of one axis, in the order of the counts, with unique names."""
     if given is None:
         names = pd.Index([f"{what}_{i}" for i in range(length)]) if names is None else names
         table = pd.DataFrame(index=names)
@@ -200,7 +200,7 @@ def _annotation(
 
 
 def _labels(atse_id: Any, junctions: pd.Index, has_names: bool) -> np.ndarray:
-    """One label for each junction, as text."""
+    """Return one label for each junction, as text."""
     if isinstance(atse_id, pd.Series) and has_names:
         atse_id = atse_id.set_axis(atse_id.index.astype(str))
         missing = junctions.difference(atse_id.index)

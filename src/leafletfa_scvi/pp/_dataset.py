@@ -1,16 +1,17 @@
-"""From files of alignments or junctions to a splicing data set, in one call."""
+"""Making a splicing data set from files of alignments or junctions, in one call."""
 
 from __future__ import annotations
 
 import gc
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from anndata import AnnData
 
 from leafletfa_scvi._arguments import check_numbers
+from leafletfa_scvi._choices import AnnotationStatus, KeepOrDrop
 from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
 from leafletfa_scvi.data import expand_counts, splicing_anndata
 from leafletfa_scvi.pp._counts import atse_junctions
@@ -44,50 +45,53 @@ def make_splicing_dataset(
     min_intron: int = 70,
     max_intron: int = 500_000,
     canonical_only: bool = False,
-    annotation_status: Literal["any", "either", "both"] = "any",
+    annotation_status: AnnotationStatus = "any",
     min_usage: float = 0.01,
-    multi_gene: Literal["drop", "keep"] = "drop",
-    no_gene: Literal["drop", "keep"] = "drop",
-    unstranded: Literal["drop", "keep"] = "drop",
+    multi_gene: KeepOrDrop = "drop",
+    no_gene: KeepOrDrop = "drop",
+    unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
     stage: Callable[[str], None] | None = None,
     **reading: Unpack[ReadArguments],
 ) -> AnnData:
     """Make a splicing data set from alignments or junction files.
 
-    Reads the files, finds the strands of junctions that have none, annotates, drops junctions by
-    the criteria below, joins those that share splice sites to ATSEs, names their events, and sums
-    their totals. ``uns["splicing"]`` counts what every step kept and dropped.
+    The steps are :func:`read_junctions`, :func:`resolve_strands`, :func:`annotate_junctions`,
+    :func:`filter_junctions`, :func:`filter_usage`, :func:`find_atses`, :func:`classify_events`,
+    :func:`splicing_from_counts` and :func:`qc_metrics`. ``uns["splicing"]`` counts what every step
+    kept and dropped.
 
     Parameters
     ----------
     inputs
-        Files, as in :func:`read_junctions`; or an AnnData of junction counts that one of the
-        readers returned, which is not changed.
+        Files, as in :func:`read_junctions`; or junction counts as the readers return them, which
+        are not changed.
     gtf
-        Annotation, GTF or GFF3 (gzip too), or what :func:`read_annotation` returned. ATSEs are
-        then formed within genes; without it within strands of chromosomes.
+        Annotation: a GTF or GFF3 file, plain or gzip, or the result of :func:`read_annotation`.
+        ATSEs are then found within genes, otherwise within strands of contigs.
     genome
-        FASTA file of the genome: gives splice motifs, and strands to junctions without one.
+        FASTA file of the genome, for splice motifs and for strands of junctions without one.
     min_reads, min_cells, min_samples
-        Reads, cells and samples (``obs["sample"]``) in which a junction must be seen, at least.
+        Minimum number of reads of a junction, and of cells and samples (``obs["sample"]``) with
+        reads.
     min_intron, max_intron
-        Shortest and longest intron, in bases.
+        Minimum and maximum length of an intron, in bases.
     canonical_only
-        Keep GT-AG, GC-AG and AT-AC introns only; needs ``genome``, or motifs from STAR.
+        If True, keep only GT-AG, GC-AG and AT-AC introns; needs ``genome``, or motifs from STAR.
     annotation_status
-        ``"both"`` or ``"either"`` of a junction's splice sites must be annotated; needs ``gtf``.
+        ``"both"`` or ``"either"`` of a junction's splice sites must be annotated, which needs
+        ``gtf``; ``"any"`` requires neither.
     min_usage
-        Least share of the reads at both of its splice sites that a junction must have.
+        Minimum share of the reads at each of its splice sites that support a junction.
     multi_gene, no_gene, unstranded
-        Whether junctions of several genes, of no gene, and of unknown strand are dropped or kept;
-        see :func:`find_atses`. The first two need ``gtf``.
+        Treatment of junctions of several genes, of no gene, and of unknown strand; see
+        :func:`find_atses`. The first two need ``gtf``.
     max_junctions
-        Split ATSEs with more junctions, by usage; by default they are only reported.
+        Split ATSEs with more junctions, by usage. If None, they are only reported.
     stage
         Called with a line of text before each step.
     reading
-        What the readers take: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
+        Arguments of the readers: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
         ``progress``, ``star_reads``, ``barcodes`` (see :func:`read_junctions`); ``cell_tag``,
         ``umi_tag``, ``reads_without_umi``, ``strand``, ``strand_tag``, ``min_anchor``,
         ``min_mapq``, ``skip_duplicates``, ``regtools``, ``reference`` (see :func:`read_bam`).
@@ -99,15 +103,15 @@ def make_splicing_dataset(
         ``cell_by_cluster_matrix``, int32 CSR on the pattern of observed entries; ``X`` the first
         as float32. ``var``: ``chrom``, ``start``, ``end`` (1-based, inclusive introns),
         ``strand``, ``atse_id``, ``event_type``, usage at both splice sites, and with ``gtf``
-        genes and what is annotated. ``obs`` and ``var`` hold the measures of :func:`qc_metrics`.
+        genes and annotation status. ``obs`` and ``var`` hold the columns of :func:`qc_metrics`.
 
     Raises
     ------
     FileNotFoundError
-        A path or pattern matches nothing.
+        If a path or pattern matches nothing.
     ValueError
-        A file is malformed, an argument is out of its range, or no ATSE is left; the message says
-        at which step junctions were lost. Or ``gtf`` names no genes: ``gene_id`` is
+        If a file is malformed, an argument is out of range, or no ATSE is left; the message says
+        at which step junctions were lost. Or if ``gtf`` names no genes: ``gene_id`` is
         ``transcript_id``, as UCSC's table browser writes it.
 
     Examples
@@ -178,7 +182,7 @@ def make_splicing_dataset(
 
 
 def _check_columns(junctions: AnnData) -> None:
-    """No column of ``obs`` is in the place of a measure, unless it is one."""
+    """Check that no other column of ``obs`` has the name of a metric."""
     taken = [name for name in CELL_METRICS if name in junctions.obs]
     if not taken:
         return
@@ -199,7 +203,7 @@ def _check(
     inputs: Any,
     reading: Any,
 ) -> None:
-    """Refuse what cannot work before any file is read."""
+    """Check arguments before any file is read."""
     unknown = sorted(set(reading) - set(ReadArguments.__annotations__))
     if unknown:
         raise TypeError(
@@ -214,12 +218,12 @@ def _check(
         max_junctions=grouping["max_junctions"],
     )
     status = criteria["annotation_status"]
-    if status not in ("any", "either", "both"):
+    if status not in get_args(AnnotationStatus):
         raise ValueError(f"annotation_status={status!r}: expected 'any', 'either' or 'both'.")
     if status != "any" and gtf is None:
         raise ValueError(f"annotation_status={status!r} needs an annotation: pass gtf.")
     for name in ("multi_gene", "no_gene", "unstranded"):
-        if grouping[name] not in ("drop", "keep"):
+        if grouping[name] not in get_args(KeepOrDrop):
             raise ValueError(f"{name}={grouping[name]!r}: expected 'drop' or 'keep'.")
     if not 0 <= min_usage <= 1:
         raise ValueError(f"min_usage={min_usage}: expected a share, from 0 to 1.")
@@ -245,7 +249,7 @@ def _check(
 
 
 def _check_genes(annotation: Annotation | None, gtf: Any) -> None:
-    """Refuse an annotation without genes, with which nearly all junctions would be lost."""
+    """Refuse an annotation without genes, which would lose nearly all junctions."""
     if annotation is not None and annotation.report["transcripts_named_as_genes"]:
         raise ValueError(
             no_genes_message("gtf" if isinstance(gtf, Annotation) else gtf, annotation)
@@ -253,5 +257,5 @@ def _check_genes(annotation: Annotation | None, gtf: Any) -> None:
 
 
 def _name(value: Any) -> str:
-    """File name of an annotation or a genome; nothing about where it lies."""
+    """Return the file name of an annotation or a genome, without its folder."""
     return "Annotation" if isinstance(value, Annotation) else Path(os.fspath(value)).name

@@ -73,7 +73,7 @@ def test_one_percent_is_kept_and_less_is_not():
     assert usage_mask(table, [10, 985, 5])[0].tolist() == [True, True, False]
 
 
-def test_connectivity_is_found_anew_after_the_filter():
+def test_connectivity_is_recomputed_after_the_filter():
     # 10-20 and 10-40 share a donor, 30-40 and 30-60 too; 10-40 links the two, with 1 of 201 reads.
     table = pd.DataFrame(
         {"chrom": "1", "start": [10, 10, 10, 30, 30], "end": [20, 25, 40, 40, 60], "strand": "+"}

@@ -93,7 +93,7 @@ def test_errors(adata):
     adata.layers[JUNCTION] = adata.layers[JUNCTION] * 0.3
     with pytest.raises(ValueError, match=f"layers.'{JUNCTION}'. holds the fractional value"):
         qc_metrics(adata)
-    with pytest.raises(ValueError, match="neither"):
+    with pytest.raises(ValueError, match="found none of these"):
         qc_metrics(anndata.AnnData(obs=adata.obs, var=adata.var))
 
 

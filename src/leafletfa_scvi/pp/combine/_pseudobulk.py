@@ -45,7 +45,7 @@ def pseudobulk(
     Returns
     -------
     AnnData
-        Groups x junctions, groups in sorted order (of categories, where the columns have them).
+        Groups x junctions, groups in sorted order (of categories, if the columns have them).
         ``obs`` has the columns of ``groupby``, others that do not vary within any group, and
         ``n_cells``. ``var`` is that of ``adata``; ``uns["splicing"]["pseudobulk"]`` counts cells
         and groups left out.
@@ -64,7 +64,7 @@ def pseudobulk(
     for name in columns:
         _require_column(adata, name)
     grouped = adata.obs.groupby(columns, observed=True, sort=True, dropna=True)
-    codes = grouped.ngroup().fillna(-1).to_numpy(np.int64)  # -1 where a value is missing
+    codes = grouped.ngroup().fillna(-1).to_numpy(np.int64)  # -1 if a value is missing
     size = np.bincount(codes[codes >= 0], minlength=grouped.ngroups)
     check_numbers(min_cells=min_cells)
     kept = np.flatnonzero(size >= min_cells)
@@ -141,10 +141,10 @@ def metacells(
             f"adata.obsm has no {use_rep!r}: found {', '.join(map(repr, adata.obsm)) or 'none'}. "
             "Name one with use_rep, or fit a model and call model.export_posterior(adata)."
         )
-    where = adata.obsm[use_rep]
-    where = np.asarray(where.toarray() if sp.issparse(where) else where, np.float64)
-    if not np.isfinite(where).all():
-        cell = adata.obs_names[int((~np.isfinite(where)).any(axis=1).argmax())]
+    rep = adata.obsm[use_rep]
+    rep = np.asarray(rep.toarray() if sp.issparse(rep) else rep, np.float64)
+    if not np.isfinite(rep).all():
+        cell = adata.obs_names[int((~np.isfinite(rep)).any(axis=1).argmax())]
         raise ValueError(f"adata.obsm[{use_rep!r}] is not finite for cell {cell!r}.")
 
     if groupby is None:
@@ -158,7 +158,7 @@ def metacells(
     group_of: list[int] = []
     for group in np.unique(groups[groups >= 0]):
         cells = np.flatnonzero(groups == group)
-        nearest = _k_means(where[cells], n_cells_per_metacell, seed)
+        nearest = _k_means(rep[cells], n_cells_per_metacell, seed)
         codes[cells] = len(names) + nearest
         prefix = "" if labels is None else f"{labels.categories[group]}_"
         names += [f"{prefix}metacell_{i + 1}" for i in range(nearest.max() + 1)]
@@ -179,7 +179,7 @@ def metacells(
     if groupby is not None:
         record["groupby"] = groupby
     out = _summed(adata, codes, obs, "metacells", record)
-    out.obsm[use_rep] = _members(codes, len(names)) @ where / obs["n_cells"].to_numpy()[:, None]
+    out.obsm[use_rep] = _members(codes, len(names)) @ rep / obs["n_cells"].to_numpy()[:, None]
     return out
 
 
@@ -224,14 +224,14 @@ def _group_annotation(
 
 
 def _is_constant(values: np.ndarray, groups: np.ndarray) -> bool:
-    """Whether all members of a group have one value, in every group."""
+    """Return whether all members of a group have the same value, for every group."""
     order = np.argsort(groups, kind="stable")
     same = np.diff(groups[order]) == 0
     return not (np.diff(values[order])[same] != 0).any()
 
 
 def _members(codes: np.ndarray, n_groups: int) -> sp.csr_matrix:
-    """``(G, C)`` ones where a cell belongs to a group."""
+    """Return ``(G, C)`` ones for the cells of each group."""
     cells = np.flatnonzero(codes >= 0)
     ones = np.ones(len(cells), np.int64)
     return sp.csr_matrix((ones, (codes[cells], cells)), shape=(n_groups, len(codes)))

@@ -36,7 +36,7 @@ _SORTED, _UNSORTED = "Aligned.sortedByCoord.out", "Aligned.out"
 
 
 def by_product(path: str | os.PathLike[str]) -> str | None:
-    """What a path is, if STAR writes it beside its results; None for anything else.
+    """Describe a path that STAR writes beside its results; None for anything else.
 
     Alignments to transcripts, chimeric reads, counts of genes, coverage, unaligned reads, logs,
     all in folders that end with ``_STARpass1``, ``_STARgenome`` or ``_STARtmp``, and parts of
@@ -70,7 +70,7 @@ def refuse_by_product(path: str | os.PathLike[str]) -> None:
 
 
 def expand_folder(folder: Path, format: str) -> list[str]:
-    """Input files of a folder, in natural order, or its STARsolo folders.
+    """List the input files of a folder, in natural order, or its STARsolo folders.
 
     With a format only files that may be of it. By-products of STAR are left out with a warning,
     and so are files beside a STARsolo folder with junctions.
@@ -78,10 +78,10 @@ def expand_folder(folder: Path, format: str) -> list[str]:
     Raises
     ------
     FileNotFoundError
-        There is no input.
+        If the folder has no input.
     ValueError
-        There are alignments and junction files, or a STARsolo folder without junctions; a
-        format tells which to read.
+        If both alignments and junction files are present, or a STARsolo folder without
+        junctions; a format selects what to read.
     """
     entries = natsorted(str(entry) for entry in folder.iterdir())
     wanted = endings_of(format)
@@ -113,7 +113,7 @@ def expand_folder(folder: Path, format: str) -> list[str]:
 
 
 def expand_pattern(pattern: str, format: str) -> list[str]:
-    """Input files that a pattern matches, in natural order, and those of matched folders.
+    """List the input files that a pattern matches, in natural order, and those of matched folders.
 
     Files are chosen as those of a folder are; names of unknown endings are kept.
     """
@@ -136,14 +136,14 @@ def expand_pattern(pattern: str, format: str) -> list[str]:
 
 
 def choose(files: list[str], format: str, where: str) -> list[str]:
-    """Inputs among the files found, by-products left out with a warning.
+    """Select inputs among files; by-products are left out with a warning.
 
-    Of a sample's alignments in both orders, those sorted by position are taken.
+    If a sample has alignments in both orders, those sorted by position are taken.
 
     Raises
     ------
     ValueError
-        There are alignments as well as junction files, and no format is given.
+        If both alignments and junction files are present, and no format is given.
     """
     skipped = [(name, what) for name in files if (what := by_product(name)) is not None]
     left_out = {name for name, _ in skipped}
@@ -170,7 +170,7 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
 
 
 def _warn_of_skipped(skipped: list[tuple[str, str]], n_shown: int = 3) -> None:
-    """Say which files are left out, and what they are."""
+    """Warn about files that are left out, and what they are."""
     if not skipped:
         return
     shown = "; ".join(f"{name} ({what})" for name, what in skipped[:n_shown])

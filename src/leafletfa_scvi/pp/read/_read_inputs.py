@@ -1,4 +1,4 @@
-"""Junction counts of many files as one AnnData."""
+"""Reading junction counts of many files into one AnnData."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _MANY_WITHOUT_UMI: Final = 0.2
-"""Share of the spliced reads of cells without a UMI above which a user is told."""
+"""Share of spliced reads of cells without a UMI above which a warning is given."""
 
 
 def read_source(source: Source, options: ReadOptions) -> FileCounts:
@@ -92,7 +92,7 @@ def read_inputs(
 
 
 def _check_cell_tag(sources: Sequence[Source], options: ReadOptions) -> None:
-    """Refuse a tag of alignments where no input has any."""
+    """Refuse a tag of alignments if no input has alignments."""
     tag = options.bam.cell_tag
     if tag is not None and not any(FORMATS[one.format].is_alignment for one in sources):
         raise ValueError(
@@ -103,7 +103,7 @@ def _check_cell_tag(sources: Sequence[Source], options: ReadOptions) -> None:
 
 
 def _check_barcodes(sources: Sequence[Source], options: ReadOptions) -> None:
-    """Refuse a list of cells to keep where every input is one cell: all would be kept."""
+    """Refuse a list of cells to keep if every input is one cell: all would be kept."""
     if options.barcodes is not None and not any(
         FORMATS[source.format].holds_many_cells(options) for source in sources
     ):
@@ -115,7 +115,7 @@ def _check_barcodes(sources: Sequence[Source], options: ReadOptions) -> None:
 
 
 def _report(failures: list[Failure], record: dict[str, int]) -> None:
-    """Warn of what a user should know before going on."""
+    """Warn of files that were left out and barcodes that were not used."""
     if failures:
         shown = "; ".join(failure.message.rstrip(".") for failure in failures[:3])
         more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
@@ -137,7 +137,7 @@ def _report(failures: list[Failure], record: dict[str, int]) -> None:
 
 
 def _report_umis(record: Mapping[str, int], tag: str) -> None:
-    """Warn of reads without UMI, whether they count or not."""
+    """Warn of reads without a UMI, counted or not."""
     counted, left_out = record["reads_without_umi_counted"], record["reads_without_umi"]
     if counted:
         warnings.warn(
@@ -152,7 +152,7 @@ def _report_umis(record: Mapping[str, int], tag: str) -> None:
     if left_out > _MANY_WITHOUT_UMI * of_cells:
         warnings.warn(
             f"{left_out:,} of {of_cells:,} spliced reads of cells have no UMI (tag {tag} missing "
-            "or '-') and are left out, as they should be where every molecule has one (10x). "
+            "or '-') and are left out, as they should be if every molecule has one (10x). "
             "For Smart-seq3, reads_without_umi='fragments' (--reads-without-umi fragments) "
             "counts them as fragments beside the UMIs.",
             UserWarning,
@@ -162,7 +162,7 @@ def _report_umis(record: Mapping[str, int], tag: str) -> None:
 
 @contextmanager
 def _folder(work_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """The user's folder for parts, made if need be, or one that vanishes."""
+    """Yield the folder for counts of files: the given one, or a temporary one."""
     if work_dir is not None:
         path = Path(work_dir)
         if path.exists() and not path.is_dir():

@@ -9,7 +9,7 @@ from leafletfa_scvi.pp._text import open_bytes
 
 
 def find_solo(path: str | os.PathLike[str]) -> Path | None:
-    """The folder with STARsolo's junction matrix, at ``path`` or below, or None."""
+    """Return the folder with STARsolo's junction matrix, at ``path`` or below, or None."""
     top = Path(path)
     for below in ("", "raw", "SJ/raw", "Solo.out/SJ/raw"):
         if any((top / below / f"matrix.mtx{gz}").is_file() for gz in ("", ".gz")):
@@ -18,7 +18,7 @@ def find_solo(path: str | os.PathLike[str]) -> Path | None:
 
 
 def existing_file(folder: Path, name: str) -> Path:
-    """The file, gzip or not."""
+    """Return the path of a file, plain or gzip."""
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
@@ -26,7 +26,7 @@ def existing_file(folder: Path, name: str) -> Path:
 
 
 def find_features(folder: Path) -> Path:
-    """The lines that name the rows of the matrix: ``features.tsv``, or ``SJ.out.tab`` above."""
+    """Find the file that names the matrix rows: ``features.tsv``, or ``SJ.out.tab`` above."""
     for path in (folder / "features.tsv", folder / "features.tsv.gz"):
         if path.is_file() and not _is_no_table(path):
             return path
@@ -59,7 +59,7 @@ def find_features(folder: Path) -> Path:
 
 
 def _is_no_table(path: Path) -> bool:
-    """Whether the file is empty, or holds the path of a link instead of what it leads to."""
+    """Return whether the file is empty, or holds the path of a link in place of its target."""
     with open_bytes(str(path)) as file:
         start = file.read(4096).strip()
     return b"\t" not in start and (not start or start.endswith(b"SJ.out.tab"))

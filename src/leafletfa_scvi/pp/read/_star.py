@@ -42,7 +42,7 @@ _MOTIF: Final = np.array(
     ],
     np.int8,
 )
-"""Motif of each code of STAR, which has two for each: as read on + and on -."""
+"""Motif of each code of STAR, which has two per motif: as read on + and on -."""
 
 
 def read_star(
@@ -92,25 +92,24 @@ def read_star(
 def read_sj(path: str | os.PathLike[str], cell: str, *, reads: StarReads = "unique") -> FileCounts:
     """Read the junctions of one cell from STAR's ``SJ.out.tab``.
 
-    Coordinates there are those of the package: first and last base of the intron, 1-based and
-    inclusive (STAR manual, section on splice junctions).
+    Coordinates in the file are those of the package: first and last base of the intron, 1-based
+    and inclusive (STAR manual, section on splice junctions).
 
     Parameters
     ----------
     path
-        The file, gzip or not. An empty one has no junctions.
+        The file, plain or gzip. An empty file has no junctions.
     cell
         Name of its cell.
     reads
-        Which to count: ``"unique"``, the uniquely mapped ones, or ``"all"``, those mapped to
-        several places as well.
+        ``"unique"``: uniquely mapped reads; ``"all"``: multi-mapped reads as well.
 
     Returns
     -------
     FileCounts
         Its ``report`` counts ``rows``, ``rows_without_reads`` (of the kind counted),
         ``rows_kept``, ``rows_summed`` (lines beyond the first of a junction), ``reads``,
-        ``reads_multimapped`` where these are left out, and ``lines_skipped`` (blank, comments,
+        ``reads_multimapped`` if these are left out, and ``lines_skipped`` (blank, comments,
         header).
 
     Raises
@@ -134,7 +133,7 @@ def read_sj(path: str | os.PathLike[str], cell: str, *, reads: StarReads = "uniq
 
 
 def read_sj_table(path: str) -> CountTable:
-    """All rows of a ``SJ.out.tab`` in their order: ``unique`` and ``multiple`` reads of each."""
+    """Read all rows of a ``SJ.out.tab`` in their order, with ``unique`` and ``multiple`` reads."""
     table = CountTable()
     for block in read_blocks(path):
         rows = parse_block(block, _COLUMNS, SJ_FILE)

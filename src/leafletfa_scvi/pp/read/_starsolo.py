@@ -109,9 +109,9 @@ def read_solo(
     UMI or, of Smart-seq, by start and end; so they are fewer than in ``SJ.out.tab``, and
     junctions without any are left out.
 
-    Where the link leads nowhere, is missing, or is empty or text (as after copying on Windows),
+    If the link is broken, missing, empty or text (as after copying on Windows),
     the ``SJ.out.tab`` of the folders above is taken, the one with the prefix of ``*Solo.out`` if
-    there are several.
+    several are found.
 
     The number of lines must be that of the matrix. One row more without counts is accepted: old
     versions of STAR wrote it. Any other number means that the features are of another run, for
@@ -124,9 +124,9 @@ def read_solo(
         The folder ``raw`` with ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv``, gzip or not;
         or ``SJ``, ``Solo.out`` or the folder above.
     barcodes
-        Barcodes to keep; all of STARsolo's list by default.
+        Barcodes to keep. If None, all of STARsolo's list.
     drop_empty
-        Leave out cells without any count: STARsolo lists all barcodes of the whitelist.
+        If True, leave out cells without counts: STARsolo lists all barcodes of the whitelist.
 
     Returns
     -------
@@ -139,9 +139,9 @@ def read_solo(
     Raises
     ------
     FileNotFoundError
-        A file is missing.
+        If a file is missing.
     ValueError
-        A file is damaged, or files do not belong together.
+        If a file is damaged, or files do not belong together.
     """
     folder = find_solo(path)
     if folder is None:
@@ -156,12 +156,12 @@ def read_solo(
     features = read_sj_table(str(features_path))
     report = Counter({"rows": features.report["rows"], "barcodes": len(names)})
     _check_rows(matrix, matrix_path, features, features_path, report)
-    return _solo_part(matrix, features, names, barcodes, drop_empty, report, folder)
+    return _solo_counts(matrix, features, names, barcodes, drop_empty, report, folder)
 
 
 def _read_barcodes(path: Path) -> list[str]:
-    """Barcodes in their order: the first field of each line, none of them blank."""
-    name, blank, place = str(path), 0, dict[str, int]()
+    """Read barcodes in their order: the first field of each line, none of them blank."""
+    name, blank, line_of = str(path), 0, dict[str, int]()
     for number, fields, is_cut in barcode_rows(name):
         if blank and fields:
             raise line_error(name, blank, "is blank: expected a barcode.")
@@ -169,14 +169,14 @@ def _read_barcodes(path: Path) -> list[str]:
             blank = blank or number
             continue
         value = barcode(name, number, fields[0])
-        if place.setdefault(value, number) != number:
+        if line_of.setdefault(value, number) != number:
             raise line_error(
-                name, number, f"repeats the barcode {value!r} of line {place[value]}."
+                name, number, f"repeats the barcode {value!r} of line {line_of[value]}."
             )
         if is_cut:
-            check_cut(name, number, value, place)
-    check_alike(name, place)
-    return list(place)
+            check_cut(name, number, value, line_of)
+    check_alike(name, line_of)
+    return list(line_of)
 
 
 @dataclass
@@ -190,7 +190,7 @@ class _Matrix:
 
 
 def _read_matrix(path: str, n_barcodes: int) -> _Matrix:
-    """Entries of ``matrix.mtx``, checked against its own size line and the number of barcodes."""
+    """Read the entries of ``matrix.mtx``; check its size line and the number of barcodes."""
     blocks = read_blocks(path)
     size: tuple[int, int, int] | None = None
     columns: Sequence[Column] = ()
@@ -227,10 +227,10 @@ def _read_matrix(path: str, n_barcodes: int) -> _Matrix:
 
 
 def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
-    """Rows, columns and entries, the separator, and what follows of the block."""
-    place = 0
+    """Read the size line: rows, columns and entries, the separator, and the rest of the block."""
+    position = 0
     for number, line in block.lines():
-        place += len(line) + 1
+        position += len(line) + 1
         text = line.strip().decode(errors="replace")
         if text.startswith("%%MatrixMarket"):
             words = text.lower().split()
@@ -251,7 +251,7 @@ def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
                 f"is {shown(text)}: expected the number of rows, of columns and of entries.",
             )
         n_rows, n_columns, n_entries = numbers
-        rest = dataclasses.replace(block, first=number + 1, data=block.data[place:])
+        rest = dataclasses.replace(block, first=number + 1, data=block.data[position:])
         return (n_rows, n_columns, n_entries), "\t" if "\t" in text else " ", rest
     return None, " ", dataclasses.replace(block, data=b"")
 
@@ -262,14 +262,14 @@ _KINDS: Final = ("integer", "real")
 def _check_rows(
     matrix: _Matrix, path: Path, features: CountTable, features_path: Path, report: Counter[str]
 ) -> None:
-    """Rows of the matrix are lines of the features."""
+    """Check that the rows of the matrix are the lines of the features."""
     n, last = report["rows"], int(matrix.row.max(initial=-1))
     if matrix.n_rows != n and not (matrix.n_rows == n + 1 and last < n):
         if n == 0 and not matrix.count.any():
             return
         raise ValueError(
             f"{path} has {matrix.n_rows:,} rows, and {features_path} {n:,} junctions: they are of "
-            "different runs of STAR, or one is truncated, so that rows cannot be told apart. Copy "
+            "different runs of STAR, or one is truncated, so that rows cannot be identified. Copy "
             f"the SJ.out.tab of this run, of {matrix.n_rows:,} lines, to features.tsv."
         )
     counts = np.bincount(matrix.row, matrix.count, n)[:n]
@@ -283,7 +283,7 @@ def _check_rows(
         )
 
 
-def _solo_part(
+def _solo_counts(
     matrix: _Matrix,
     features: CountTable,
     names: list[str],
@@ -292,7 +292,7 @@ def _solo_part(
     report: Counter[str],
     folder: Path,
 ) -> FileCounts:
-    """Counts of the barcodes that are kept, in canonical order."""
+    """Return the counts of the barcodes that are kept, in canonical order."""
     row, column, count = matrix.row, matrix.column, matrix.count
     reads = np.bincount(column, count, len(names)).astype(np.int64)
     kept = np.ones(len(names), bool)
@@ -308,14 +308,14 @@ def _solo_part(
     if drop_empty:
         kept &= reads > 0
     report["reads"] = int(reads[kept].sum())
-    here = kept[column] & (count > 0)
+    is_kept = kept[column] & (count > 0)
     cell = (np.cumsum(kept) - 1).astype(np.int32)
-    row, column, count = row[here], cell[column[here]], count[here]
+    row, column, count = row[is_kept], cell[column[is_kept]], count[is_kept]
 
     n = features.report["rows"]
     used = np.flatnonzero(np.bincount(row, minlength=n))
     report["rows_kept"], report["rows_without_reads"] = len(used), n - len(used)
-    # Each junction as a cell of its own: the part then says where it comes in canonical order.
+    # One count per junction, each in a cell of its own name: the result gives the canonical order.
     table = file_counts(
         list(features.contigs),
         features.column("contig")[used],
@@ -327,11 +327,11 @@ def _solo_part(
         np.ones(len(used), np.int8),
         motif=features.column("motif")[used],
     )
-    place = np.zeros(n + 1, np.int32)
-    place[used] = table.junction
+    junction = np.zeros(n + 1, np.int32)
+    junction[used] = table.junction
     wide = int(count.sum(dtype=np.int64)) > np.iinfo(np.int32).max
     csr = sp.csr_array(
-        (count.astype(np.int64) if wide else count, (column, place[row])),
+        (count.astype(np.int64) if wide else count, (column, junction[row])),
         shape=(int(kept.sum()), table.n_junctions),
     )
     csr.sum_duplicates()
