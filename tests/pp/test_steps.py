@@ -128,6 +128,19 @@ def test_tables_are_still_accepted_with_a_warning(junctions):
     assert report["giant_atses"] == report["atses"]
 
 
+def test_motifs_are_those_that_resolving_strands_writes(counts, simulated):
+    stranded = lfa.pp.resolve_strands(counts, genome=simulated.fasta)
+    bare = stranded.copy()
+    del bare.var["motif"]
+    assert lfa.pp.splice_motifs(bare, simulated.fasta) is None
+    assert bare.var["motif"].tolist() == stranded.var["motif"].tolist()
+    assert (bare.var["motif"] == "GT-AG").any()
+    with pytest.warns(FutureWarning, match="splice_motifs of a table of junctions is deprecated"):
+        motif, strand = lfa.pp.splice_motifs(bare.var, simulated.fasta)
+    assert motif.tolist() == bare.var["motif"].cat.codes.tolist()
+    assert len(strand) == bare.n_vars
+
+
 @pytest.mark.parametrize(
     "step",
     [

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from leafletfa_scvi._arguments import check_file
 from leafletfa_scvi.cli._console import UserError, one_line
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ def read_data(path: Path) -> AnnData:
         The file cannot be read; the message names it and says why.
     """
     from leafletfa_scvi.data import read_h5ad
-    from leafletfa_scvi.pp._text import check_file
 
     try:
         check_file(path)

@@ -156,7 +156,7 @@ def label_atses(
 
 
 def _genes(junctions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Genes of each junction as text, empty without, and their number."""
+    """Return the genes of each junction as text, empty without a gene, and their number."""
     if "gene_id" not in junctions:
         raise ValueError(
             "The table of junctions has no column 'gene_id'. Annotate the junctions, or pass "
@@ -226,39 +226,44 @@ def _gene_groups(
 
 
 def _components(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Connected component of each edge between left and right nodes, both from 0."""
+    """Return the connected component of each edge between left and right nodes, both from 0."""
     if not len(left):
         return np.zeros(0, np.int64)
     n_left, n_right = int(left.max()) + 1, int(right.max()) + 1
     edges = (np.ones(len(left), np.int8), (left, right + n_left))
     graph = coo_array(edges, shape=(n_left + n_right,) * 2)
     component = connected_components(graph, directed=False)[1][left]
-    return pd.factorize(component)[0].astype(np.int64)  # numbers of nodes without edge left out
+    return pd.factorize(component)[0].astype(
+        np.int64
+    )  # renumbered without those of isolated nodes
 
 
 def _split(
     component: np.ndarray, left: np.ndarray, right: np.ndarray, reads: np.ndarray, largest: int
 ) -> np.ndarray:
-    """Components of at most ``largest`` junctions; -1 for the junctions that drop out."""
+    """Split components to at most ``largest`` junctions; -1 for junctions that are removed."""
     at_left, at_right = np.bincount(left, reads)[left], np.bincount(right, reads)[right]
-    total = np.maximum(at_left, at_right)  # at the site where the usage is smaller
-    # Whole numbers of steps, from products: no quotient is rounded over a threshold.
+    total = np.maximum(at_left, at_right)  # of the site with the smaller usage
+    # Usage as a whole number of steps, by integer division: a rounded quotient could cross a
+    # threshold.
     level = np.zeros(len(reads), np.int64)
     level[total > 0] = (reads[total > 0] * N_STEPS) // total[total > 0]
     result = component.copy()
-    following = int(component.max(initial=-1)) + 1
+    next_label = int(component.max(initial=-1)) + 1
     large = np.flatnonzero(np.bincount(component)[component] > largest)
     step = 0
     while len(large):
         step += 1
+        # Removing junctions may disconnect the rest: only pieces that are still too large are
+        # split by the next step, so that small pieces keep their junctions of low usage.
         result[large[level[large] < step]] = -1
         large = large[level[large] >= step]
         pieces = _components(
             pd.factorize(left[large])[0].astype(np.int64),
             pd.factorize(right[large])[0].astype(np.int64),
         )
-        result[large] = following + pieces
-        following += int(pieces.max(initial=-1)) + 1
+        result[large] = next_label + pieces
+        next_label += int(pieces.max(initial=-1)) + 1
         large = large[np.bincount(pieces)[pieces] > largest]
     labelled = result >= 0
     result[labelled] = pd.factorize(result[labelled])[0]
@@ -272,19 +277,21 @@ def _names(
     table: Introns,
     edge: np.ndarray,
 ) -> np.ndarray:
-    """Names of the components, those of one junction not counted."""
+    """Name the components by their order along the genome; None for those of one junction."""
     n_components = int(component.max(initial=-1)) + 1
     start, end = table.start[edge], table.end[edge]
     order = np.lexsort((end, start))[::-1]
     order = order[component[order] >= 0]
     first = np.zeros(n_components, np.int64)
-    first[component[order]] = order  # of several, the last stays: the smallest start and end
+    first[component[order]] = order  # the last assignment remains: the smallest start and end
     counted = np.flatnonzero(np.bincount(component[order], minlength=n_components) > 1)
 
     first = first[counted]
     prefix, texts = pd.factorize(prefixes[group[first]])
     strand_key = table.strand_key[edge[first]]
-    order = np.lexsort((strand_key % 3, end[first], start[first], strand_key // 3, prefix))
+    order = np.lexsort(
+        (strand_key % len(STRANDS), end[first], start[first], strand_key // len(STRANDS), prefix)
+    )
     begin = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(np.bincount(prefix, minlength=len(texts)), out=begin[1:])
     number = np.empty(len(order), np.int64)

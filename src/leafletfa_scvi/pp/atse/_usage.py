@@ -123,7 +123,7 @@ def splice_site_usage(adata: AnnData) -> None:
     Raises
     ------
     ValueError
-        If a column is missing or holds other values, or there are no counts.
+        If a column or the counts are missing, or a column holds other values.
     """
     usage = usage_of_sites(check_anndata(adata).var, junction_reads(adata))
     for name in usage:

@@ -47,7 +47,7 @@ def count_files(
     on_error: Literal["raise", "skip"] = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Path | None], list[Failure]]:
-    """Read every file and save its counts in ``folder``, unless they are there already.
+    """Read every file and save its counts in ``folder``, unless they are saved already.
 
     Counts are named after the path, size and modification time of the file and the options of
     reading. So a run with the same folder resumes where an earlier one stopped, and a file that

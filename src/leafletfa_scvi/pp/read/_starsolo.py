@@ -315,7 +315,7 @@ def _solo_counts(
     n = features.report["rows"]
     used = np.flatnonzero(np.bincount(row, minlength=n))
     report["rows_kept"], report["rows_without_reads"] = len(used), n - len(used)
-    # One count per junction, each in a cell of its own name: the result gives the canonical order.
+    # Build counts of one read per junction, only to learn the canonical order of the junctions.
     table = file_counts(
         list(features.contigs),
         features.column("contig")[used],
