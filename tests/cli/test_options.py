@@ -16,8 +16,6 @@ from leafletfa_scvi.cli._main import app
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._shared_options import MODEL, SETUP, TRAIN
 from leafletfa_scvi.cli.choose_k import parse_numbers
-from leafletfa_scvi.pp.read._read_inputs import read_inputs
-from leafletfa_scvi.pp.read._read_junctions import read_options
 
 
 def signature_defaults(function) -> dict:
@@ -32,9 +30,7 @@ def signature_defaults(function) -> dict:
         (lfa.LeafletFAModel.setup_anndata, SETUP),
         (lfa.LeafletFAModel.train, TRAIN),
         (lfa.pp.make_splicing_dataset, defaults_of("pp/_dataset.py", "make_splicing_dataset")),
-        (lfa.pp.read_bam, defaults_of("pp/read/_read_junctions.py", "read_bam")),
-        (read_options, defaults_of("pp/read/_read_junctions.py", "read_options")),
-        (read_inputs, defaults_of("pp/read/_read_inputs.py", "read_inputs")),
+        (lfa.pp.read_junctions, defaults_of("pp/read/_read_junctions.py", "read_junctions")),
     ],
 )
 def test_defaults_read_from_source_are_those_of_the_signature(function, found):

@@ -8,7 +8,8 @@ import pytest
 from leafletfa_scvi.datasets._alignments import SimulatedAlignments, simulate_alignments
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

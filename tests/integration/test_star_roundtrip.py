@@ -16,7 +16,8 @@ from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._dataset import make_splicing_dataset
 from leafletfa_scvi.pp.atse._events import EVENT_TYPES
 from leafletfa_scvi.pp.read._star import read_sj
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

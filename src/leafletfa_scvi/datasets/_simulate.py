@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from leafletfa_scvi._constants import ATSE_KEY, program_names
-from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._blocks import row_blocks
+from leafletfa_scvi.data import row_blocks, splicing_anndata
 from leafletfa_scvi.datasets._annotate import annotate_junctions
 
 if TYPE_CHECKING:

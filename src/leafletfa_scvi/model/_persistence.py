@@ -11,18 +11,23 @@ import numpy as np
 import pyro
 from scvi.data import AnnDataManager
 
-from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._arguments import check_anndata, check_file
 from leafletfa_scvi._files import recover, replacing
 from leafletfa_scvi._scvi import SAVE_KEYS, download
-from leafletfa_scvi.data import atse_codes, cell_fingerprints, match_cells, resolve_atse_key
-from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
+from leafletfa_scvi.data import (
+    atse_codes,
+    cell_fingerprints,
+    match_cells,
+    read_h5ad,
+    resolve_atse_key,
+    write_h5ad,
+)
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._check_content import check_content, check_registry
 from leafletfa_scvi.model._fit_state import FitState, is_saved
 from leafletfa_scvi.model._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
-from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leafletfa_scvi.pp.annotate import _annotate
-from leafletfa_scvi.pp.annotate._annotate import annotate, annotate_junctions, annotation_columns
+from leafletfa_scvi.pp.annotate._annotate import annotate, annotate_junctions
 from leafletfa_scvi.pp.annotate._annotation import read_annotation
 
 COLUMNS = [
@@ -21,6 +21,10 @@ COLUMNS = [
     "known_3ss",
     "annotation_status",
 ]
+
+
+def annotation_columns(table, annotation):
+    return annotate(table, annotation)[0]
 
 
 def junctions(*rows):

@@ -85,7 +85,7 @@ def test_files_that_are_done_are_not_read_again(sources, folder):
     assert [times_read(source) for source in sources] == [1] * 5
 
 
-def test_a_changed_file_and_other_options_are_read_anew(sources, folder):
+def test_a_changed_file_and_other_options_are_read_again(sources, folder):
     count_files(sources, read, {"a": 1}, folder)
     Path(sources[2].path).write_text("30")
     paths, _ = count_files(sources, read, {"a": 1}, folder)
@@ -103,7 +103,7 @@ def test_a_change_that_keeps_the_size_is_seen(sources, folder):
     assert counts(paths) == [[1], [2], [9], [4], [5]]
 
 
-def test_a_cell_of_another_name_is_read_anew(sources, folder):
+def test_a_cell_of_another_name_is_read_again(sources, folder):
     count_files(sources, read, {}, folder)
     paths, _ = count_files([replace(sources[0], cell="other")], read, {}, folder)
     assert FileCounts.load(paths[0]).cells == ("other",)
@@ -131,7 +131,7 @@ def test_a_changed_file_in_an_input_folder_is_seen(tmp_path, folder):
     assert counts(count_files([source], read_inside, {}, folder)[0]) == [[20]]
 
 
-def test_a_damaged_part_is_made_anew(sources, folder):
+def test_damaged_counts_are_made_again(sources, folder):
     paths, _ = count_files(sources, read, {}, folder)
     paths[3].write_bytes(paths[3].read_bytes()[:-30])
     paths, _ = count_files(sources, read, {}, folder)

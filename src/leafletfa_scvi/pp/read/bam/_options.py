@@ -1,71 +1,67 @@
-"""How spliced reads are counted."""
+"""Options of counting spliced reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, get_args
 
 from leafletfa_scvi._arguments import check_numbers
+from leafletfa_scvi._choices import LibraryStrand, ReadsWithoutUmi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Strand = Literal["auto", "tag", "RF", "FR", "none"]
-WithoutUmi = Literal["auto", "skip", "fragments"]
-_WITHOUT_UMI: Final = ("auto", "skip", "fragments")
-_STRAND_RULES: Final = ("auto", "tag", "RF", "FR", "none")
-
 
 @dataclass(frozen=True)
 class BamOptions:
-    """How spliced reads of a BAM or CRAM file are counted.
+    """Options of counting the spliced reads of a BAM or CRAM file.
 
     Attributes
     ----------
     strand
-        Where the strand of an intron comes from. ``"auto"`` and ``"tag"``: the read's tag;
+        Source of the strand of an intron. ``"auto"`` and ``"tag"``: the read's tag;
         ``"RF"`` (dUTP, first-strand) and ``"FR"`` (second-strand, 10x 3'): the read's flag, by
-        the type of library; ``"none"``: nowhere. An intron without a strand has ``?``.
+        the type of library; ``"none"``: none. An intron without a strand has ``?``.
     strand_tag
-        Tag with the strand; by default ``XS``, and ``ts`` where there is none. ``ts`` is taken
+        Tag with the strand; by default ``XS``, or ``ts`` without it. ``ts`` is taken
         relative to the read, as minimap2 writes it.
     min_anchor
-        Least number of aligned bases (M, =, X and D) of the read on both sides of the intron, up
+        Minimum number of aligned bases (M, =, X and D) of the read on both sides of the intron, up
         to the next intron or the end of the read.
     min_intron, max_intron
-        Least and greatest length of an intron in bases.
+        Minimum and maximum length of an intron in bases.
     min_mapq
-        Least mapping quality of a read.
+        Minimum mapping quality of a read.
     skip_duplicates
-        Whether reads marked as duplicates are left out.
+        If True, leave out reads marked as duplicates.
     cell_tag
-        Tag with the barcode of the cell, such as ``"CB"``; None where the file is one cell.
+        Tag with the barcode of the cell, such as ``"CB"``; None if the file is one cell.
     umi_tag
         Tag with the UMI, such as ``"UB"``: reads of one cell, intron and UMI count once. None
-        counts reads, or rather fragments.
+        counts fragments.
     reads_without_umi
-        What to do, where UMIs are counted, with reads of a cell that have none. ``"auto"``: those
-        whose tag is there but empty, as zUMIs writes the internal reads of Smart-seq3, count as
-        fragments; those without the tag, or with ``-``, have a UMI that could not be told, and
-        are left out. ``"fragments"``: all count as fragments. ``"skip"``: none counts.
+        Treatment of reads without a UMI, if UMIs are counted. ``"auto"``: reads with an empty tag,
+        as zUMIs writes the internal reads of Smart-seq3, count as fragments; reads without the
+        tag, or with ``-``, have an invalid UMI and are left out. ``"fragments"``: all count as
+        fragments. ``"skip"``: none counts.
     barcodes
         Barcodes to count; None counts all that occur. See ``read_barcodes``.
     regtools
-        Count as ``regtools junctions extract`` does: all reads whatever their flag, each mate by
-        itself, mapping quality and duplicates not looked at; a junction is kept if one read has
-        an anchor of ``min_anchor`` on its left, and one, maybe another, on its right.
+        If True, count as ``regtools junctions extract`` does: all reads with any flag, mapping
+        quality or duplicate mark, each mate separately; a junction is kept if one read has an
+        anchor of ``min_anchor`` on its left, and the same or another read on its right.
     reference
         FASTA file for CRAM; not needed, as neither bases nor qualities are decoded.
     threads
-        Threads that decompress.
+        Number of threads for decompression.
 
     Raises
     ------
     ValueError
-        An option is out of its range or contradicts another.
+        If an option is out of range or contradicts another.
     """
 
-    strand: Strand = "auto"
+    strand: LibraryStrand = "auto"
     strand_tag: str | None = None
     min_anchor: int = 8
     min_intron: int = 70
@@ -74,18 +70,19 @@ class BamOptions:
     skip_duplicates: bool = False
     cell_tag: str | None = None
     umi_tag: str | None = None
-    reads_without_umi: WithoutUmi = "auto"
+    reads_without_umi: ReadsWithoutUmi = "auto"
     barcodes: tuple[str, ...] | None = None
     regtools: bool = False
     reference: str | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.strand not in _STRAND_RULES:
-            raise ValueError(f"strand={self.strand!r}: expected one of {_STRAND_RULES}.")
-        if self.reads_without_umi not in _WITHOUT_UMI:
+        if self.strand not in get_args(LibraryStrand):
+            raise ValueError(f"strand={self.strand!r}: expected one of {get_args(LibraryStrand)}.")
+        if self.reads_without_umi not in get_args(ReadsWithoutUmi):
             raise ValueError(
-                f"reads_without_umi={self.reads_without_umi!r}: expected one of {_WITHOUT_UMI}."
+                f"reads_without_umi={self.reads_without_umi!r}: expected one of "
+                f"{get_args(ReadsWithoutUmi)}."
             )
         if self.reads_without_umi != "auto" and self.umi_tag is None:
             raise ValueError(
