@@ -31,6 +31,7 @@ import numpy as np
 from numba import njit, prange
 
 from leafletfa_scvi.ops._elementary import exp, log, sine
+from leafletfa_scvi.ops._splitmix import GOLDEN, scramble
 
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 _ORDERS = 7
@@ -39,9 +40,6 @@ _EXPAND_FROM = 12.0
 _MAX_STEPS = 12
 _MIN_RATIO = -3.0
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
 _STREAM, _ATTEMPT = np.uint64(1 << 12), np.uint64(3)
 _ATTEMPT_ANGLE, _ATTEMPT_UNIFORM = np.uint64(1), np.uint64(2)
 _ONE, _BELOW_ONE = np.uint64(0x3FF << 52), 1.0 - 2.0**-53
@@ -71,15 +69,13 @@ def _expansion() -> np.ndarray:
 
 
 _R = _expansion()
+_scramble = njit(inline="always")(scramble)
 
 
 @njit(inline="always")
 def _uniform(key, counter):
-    """Number in (0, 1): SplitMix64 (Steele, Lea and Flood 2014) at a position of its sequence."""
-    bits = key + counter * _GOLDEN
-    bits = (bits ^ (bits >> np.uint64(30))) * _MIX_1
-    bits = (bits ^ (bits >> np.uint64(27))) * _MIX_2
-    bits = bits ^ (bits >> np.uint64(31))
+    """Return a number in (0, 1), at position ``counter`` of the sequence of SplitMix64."""
+    bits = _scramble(key + counter * GOLDEN)
     return np.uint64((bits >> np.uint64(12)) | _ONE).view(np.float64) - _BELOW_ONE
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from leafletfa_scvi._constants import ATSE_KEY
-from leafletfa_scvi.data._atse import atse_codes
+from leafletfa_scvi.data._atse_labels import atse_codes
 from leafletfa_scvi.pp.qc._filtering import (
     apply_criteria,
     as_names,

@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER
-from leafletfa_scvi.data._atse import atse_codes
+from leafletfa_scvi.data._atse_labels import atse_codes
 from leafletfa_scvi.data._blocks import BLOCK
 from leafletfa_scvi.pp.qc._matrices import (
     atse_totals,

@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 
 from leafletfa_scvi._arguments import check_column, check_numbers
 from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
-from leafletfa_scvi.data._atse import atse_codes
+from leafletfa_scvi.data._atse_labels import atse_codes
 from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts, require_splicing
 from leafletfa_scvi.pp.qc._variability import agreement, beyond_typical
 
