@@ -47,8 +47,10 @@ _SAME_AS_MODEL = (
     "All junctions of an ATSE with reads must have the same total in a cell. Compute the totals "
     "with the ATSEs that the model was built on."
 )
-_SHARED_AS_MODEL = "Junctions of an ATSE share its reads. Compute the totals with the ATSEs that the model was "
+_SHARED_AS_MODEL = (
+    "Junctions of an ATSE share its reads. Compute the totals with the ATSEs that the model was "
     "built on."
+)
 
 
 def splicing_data(
