@@ -71,7 +71,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> SimulatedAlignments:
     "options",
     [
         {},
-        {"paired": False, "strandedness": "FR", "errors": 0.5},
+        {"paired": False, "strandedness": "FR", "error_rate": 0.5},
         {"strandedness": "RF", "frac_flagged": 0.7, "min_anchor": 20, "read_length": 60},
         {"barcoded": True, "paired": False, "strandedness": "FR", "frac_flagged": 0.4},
         {"barcoded": True, "strandedness": "none", "frac_flagged": 0.4, "n_types": 3},

@@ -172,12 +172,12 @@ class ObservedEntries:
         torch.cumsum(length, 0, out=indptr[1:])
         arrays = self.column, self.count, self.total
         if self.device.type == "cpu" and importlib.util.find_spec("numba") is not None:
-            from leafletfa_scvi.ops._copy import copy_runs
-            from leafletfa_scvi.ops._threads import launch
+            from leafletfa_scvi.ops._copy import copy_rows
+            from leafletfa_scvi.ops._threads import run_kernel
 
             column, count, total = (x.new_empty(int(indptr[-1])) for x in arrays)
             given = start, indptr, *arrays, column, count, total
-            launch(copy_runs, *(x.numpy() for x in given))
+            run_kernel(copy_rows, *(x.numpy() for x in given))
         else:
             shift = torch.repeat_interleave(start - indptr[:-1], length)
             take = shift + torch.arange(len(shift), device=self.device)
