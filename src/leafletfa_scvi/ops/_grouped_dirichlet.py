@@ -12,7 +12,7 @@ from leafletfa_scvi.ops._beta_dirichlet import _fused, _seed
 
 
 class Groups:
-    """Which group each of P rows belongs to.
+    """Groups of P rows.
 
     Parameters
     ----------
