@@ -26,7 +26,7 @@ FIXED = {"learn_concentration": False, "learn_prior": False}
 @pytest.fixture(scope="module")
 def adata():
     return lfa.datasets.simulate_splicing(
-        60, 30, 3, coverage=0.5, differing=0.6, likelihood="betabinomial", seed=2
+        60, 30, 3, coverage=0.5, frac_differential=0.6, likelihood="betabinomial", seed=2
     )
 
 
@@ -451,7 +451,7 @@ class TestFit:
     @pytest.mark.parametrize("n_programs", [1, 3])
     def test_finds_them_where_reads_are_shared(self, n_programs):
         adata = lfa.datasets.simulate_splicing(
-            80, 40, n_programs, coverage=0.5, differing=0.6, seed=1
+            80, 40, n_programs, coverage=0.5, frac_differential=0.6, seed=1
         )
         plain, atse = lfa.data.observed_entries(adata), atse_codes(adata)
         entries = multinomial_entries(plain, atse)

@@ -56,7 +56,7 @@ def star(*arguments: object) -> None:
 def aligned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
     folder = tmp_path_factory.mktemp(request.param)
     # Marks are the aligner's to give.
-    options: dict[str, Any] = {"n_cells": 2, "fragments_per_cell": 10_000, "marked": 0}
+    options: dict[str, Any] = {"n_cells": 2, "fragments_per_cell": 10_000, "frac_flagged": 0}
     planted = {
         anchor: simulate_alignments(
             folder / f"anchor_{anchor}",

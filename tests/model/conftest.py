@@ -14,7 +14,7 @@ LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
 
 @pytest.fixture(scope="session")
 def _gaps():
-    adata = lfa.datasets.simulate_splicing(90, 40, 3, coverage=0.4, differing=0.6, seed=3)
+    adata = lfa.datasets.simulate_splicing(90, 40, 3, coverage=0.4, frac_differential=0.6, seed=3)
     unseen = (adata.var["atse_id"] == adata.var["atse_id"].iloc[4]).to_numpy()
     for name in LAYERS:
         dense = adata.layers[name].toarray()
@@ -34,7 +34,7 @@ def gaps(_gaps):
 
 @pytest.fixture(scope="session")
 def _clear():
-    return lfa.datasets.simulate_splicing(80, 60, 2, coverage=0.5, differing=0.7, seed=1)
+    return lfa.datasets.simulate_splicing(80, 60, 2, coverage=0.5, frac_differential=0.7, seed=1)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def recovered():
     import scvi
 
     adata = lfa.datasets.simulate_splicing(
-        400, 160, 4, coverage=0.3, differing=0.4, activity_concentration=0.8, seed=0
+        400, 160, 4, coverage=0.3, frac_differential=0.4, activity_concentration=0.8, seed=0
     )
     scvi.settings.seed = 0
     lfa.LeafletFAModel.setup_anndata(adata)

@@ -30,7 +30,7 @@ LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
 
 @pytest.fixture(scope="module")
 def _data():
-    adata = lfa.datasets.simulate_splicing(90, 60, 2, coverage=0.5, differing=0.7, seed=1)
+    adata = lfa.datasets.simulate_splicing(90, 60, 2, coverage=0.5, frac_differential=0.7, seed=1)
     # Without one of its junctions, an ATSE has reads that belong to none.
     return adata[:, np.arange(adata.n_vars) != 5].copy()
 

@@ -28,7 +28,7 @@ def reference(_clear, fit):
 
 @pytest.fixture(scope="module")
 def _new(_clear):
-    more = lfa.datasets.simulate_splicing(200, 60, 2, coverage=0.5, differing=0.7, seed=1)
+    more = lfa.datasets.simulate_splicing(200, 60, 2, coverage=0.5, frac_differential=0.7, seed=1)
     np.testing.assert_array_equal(more.varm["psi_true"], _clear.varm["psi_true"])
     more.var_names = _clear.var_names
     more.obs_names = [f"query_{i}" for i in range(200)]

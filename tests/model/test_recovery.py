@@ -110,7 +110,9 @@ def test_the_point_estimate_finds_the_same_programs(point_estimate, recovered):
 
 def test_every_program_is_recovered_at_low_coverage():
     """7 % of (cell, ATSE) pairs are observed: 21 ATSEs in a cell."""
-    adata = lfa.datasets.simulate_splicing(800, 300, 6, coverage=0.07, differing=0.4, seed=1)
+    adata = lfa.datasets.simulate_splicing(
+        800, 300, 6, coverage=0.07, frac_differential=0.4, seed=1
+    )
     scvi.settings.seed = 0
     lfa.LeafletFAModel.setup_anndata(adata)
     model = lfa.LeafletFAModel(adata, n_programs=6)

@@ -153,7 +153,9 @@ def altered(data, kind):
     if kind == "some cells":
         return adata[:50].copy()
     if kind == "other cells":
-        other = lfa.datasets.simulate_splicing(180, 40, 3, coverage=0.4, differing=0.6, seed=3)
+        other = lfa.datasets.simulate_splicing(
+            180, 40, 3, coverage=0.4, frac_differential=0.6, seed=3
+        )
         other = other[90:].copy()
         other.obs_names, other.var_names = adata.obs_names, adata.var_names
         return other

@@ -77,7 +77,7 @@ CHANGES = {
     "junction names": (
         lambda a: setattr(a, "var_names", a.var_names[::-1]), "var_names have changed"
     ),
-    "cells subset": (lambda a: a._inplace_subset_obs(np.arange(79)), "79 cells, 80 when"),
+    "cells subset": (lambda a: a._inplace_subset_obs(np.arange(79)), "79 cells, but had 80 when"),
     "junctions subset": (
         lambda a: a._inplace_subset_var(np.arange(10)), "10 junctions, .* when it was set up"
     ),

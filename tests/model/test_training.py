@@ -145,7 +145,9 @@ class TestValidation:
 
 class TestEarlyStopping:
     def test_stops_if_nothing_can_be_learned(self):
-        adata = lfa.datasets.simulate_splicing(60, 30, 2, differing=0.0, coverage=0.3, seed=0)
+        adata = lfa.datasets.simulate_splicing(
+            60, 30, 2, frac_differential=0.0, coverage=0.3, seed=0
+        )
         scvi.settings.seed = 0
         LeafletFAModel.setup_anndata(adata)
         model = LeafletFAModel(adata, 4)

@@ -22,7 +22,7 @@ QUICK = {"accelerator": "cpu", "em_iterations": 30}
 
 @pytest.fixture(scope="module")
 def _data():
-    return lfa.datasets.simulate_splicing(200, 80, 3, coverage=0.5, differing=0.6, seed=1)
+    return lfa.datasets.simulate_splicing(200, 80, 3, coverage=0.5, frac_differential=0.6, seed=1)
 
 
 @pytest.fixture

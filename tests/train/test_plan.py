@@ -53,7 +53,7 @@ def test_a_last_minibatch_of_one_cell(small, fit, batch_size, epochs):
 
 
 def test_minibatches_learn_what_the_full_batch_learns(fit):
-    adata = lfa.datasets.simulate_splicing(61, 50, 2, coverage=0.5, differing=0.7, seed=2)
+    adata = lfa.datasets.simulate_splicing(61, 50, 2, coverage=0.5, frac_differential=0.7, seed=2)
     full = fit(adata.copy(), 2, max_epochs=40)
     parts = fit(adata.copy(), 2, max_epochs=14, batch_size=20)
     difference = full.get_latent_representation() - parts.get_latent_representation()

@@ -1,15 +1,15 @@
-"""From an AnnData with two splicing layers to observed entries: checks, hold-out, fingerprints."""
+"""Splicing data: checks, observed entries, hold-out masks, fingerprints and minibatches."""
 
 from leafletfa_scvi.data._align import align_junctions, reorder_junctions
 from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
+from leafletfa_scvi.data._atse_labels import atse_codes, resolve_atse_key
 from leafletfa_scvi.data._blocks import BLOCK, row_blocks
 from leafletfa_scvi.data._checks import check_axes, check_splicing, splicing_data
 from leafletfa_scvi.data._content import CheckedContent, LayerDigests, same_layers
 from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.data._fingerprints import cell_fingerprints, match_cells
 from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
-from leafletfa_scvi.data._holdout import holdout_mask
+from leafletfa_scvi.data._holdout_mask import holdout_mask
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer, named_layers, observed_entries
 from leafletfa_scvi.data._loader import CellBatch, cell_loader
 

@@ -1,4 +1,4 @@
-"""Runs of rows of bounded size, so that temporaries stay small whatever the data set."""
+"""Blocks of rows of bounded size, which limit the memory of temporary arrays."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import scipy.sparse as sp
+
 BLOCK = 1 << 21
-"""Values handled at a time."""
+"""Default number of values in a block."""
 
 
 def row_blocks(running: np.ndarray, limit: int | None = None) -> Iterator[tuple[int, int]]:
-    """Split rows into runs of at most ``limit`` values, one row at least.
+    """Split rows into blocks of at most ``limit`` values and at least one row.
 
     Parameters
     ----------
     running
-        ``(rows + 1,)`` values before each row, as a CSR ``indptr``; starts at 0.
+        ``(rows + 1,)`` number of values before each row, like a CSR ``indptr``; starts at 0.
     limit
-        Values in a run; 2,097,152 by default.
+        Maximum number of values in a block; 2,097,152 by default.
 
     Yields
     ------
     start, stop
-        0-based rows ``start:stop``, in order, together all rows.
+        0-based rows ``start:stop``, which cover all rows in order.
     """
     limit = BLOCK if limit is None else limit
     start, n_rows = 0, len(running) - 1
@@ -35,3 +37,8 @@ def row_blocks(running: np.ndarray, limit: int | None = None) -> Iterator[tuple[
         stop = min(max(stop, start + 1), n_rows)
         yield start, stop
         start = stop
+
+
+def stored_rows(matrix: sp.csr_array | sp.csr_matrix) -> np.ndarray:
+    """Return the row of each stored value of a CSR matrix, int64."""
+    return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))

@@ -13,7 +13,7 @@ from leafletfa_scvi.ops._beta_dirichlet import (
 )
 from leafletfa_scvi.ops._entries import ObservedEntries, narrowest
 from leafletfa_scvi.ops._gamma_terms import gamma_terms
-from leafletfa_scvi.ops._grouped import Groups, draw_grouped_dirichlet, sum_within_groups
+from leafletfa_scvi.ops._grouped_dirichlet import Groups, draw_grouped_dirichlet, sum_within_groups
 from leafletfa_scvi.ops._multinomial import (
     MultinomialEntries,
     implicit_junctions,

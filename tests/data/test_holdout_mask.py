@@ -17,7 +17,7 @@ def pairs(entries, codes):
     return np.unique(key, return_inverse=True)[1], entries.rows().numpy()
 
 
-def test_whole_pairs_at_the_given_share():
+def test_whole_pairs_are_hidden_at_the_given_fraction():
     adata = simulate_splicing(400, 200, 2, seed=2)
     entries, (codes, _) = observed_entries(adata), atse_codes(adata)
     hidden = holdout_mask(entries, codes, 0.1, seed=5)
@@ -63,7 +63,7 @@ def test_every_cell_keeps_a_pair(seed, fraction, with_codes):
         assert len(np.unique(pair)) <= 1.1 * len(np.unique(row)) + 3
 
 
-def test_without_codes_entries_are_drawn_alone(small):
+def test_without_codes_entries_are_hidden_independently(small):
     entries, (codes, _) = observed_entries(small), atse_codes(small)
     hidden = holdout_mask(entries, None, 0.5).numpy()
     pair, _ = pairs(entries, codes)
@@ -71,14 +71,14 @@ def test_without_codes_entries_are_drawn_alone(small):
     assert ((share > 0) & (share < 1)).any()
 
 
-def test_bad_arguments(small):
+def test_invalid_arguments_are_refused(small):
     entries, (codes, _) = observed_entries(small), atse_codes(small)
     for fraction in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="0 <= fraction < 1"):
             holdout_mask(entries, codes, fraction)
     with pytest.raises(ValueError, match="seed is -1"):
         holdout_mask(entries, codes, 0.1, seed=-1)
-    with pytest.raises(ValueError, match="one code for each junction"):
+    with pytest.raises(ValueError, match="one code per junction, found"):
         holdout_mask(entries, codes[1:], 0.1)
 
 

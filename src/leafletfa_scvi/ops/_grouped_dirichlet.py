@@ -12,7 +12,7 @@ from leafletfa_scvi.ops._beta_dirichlet import _fused, _seed
 
 
 class Groups:
-    """Which group each of P rows belongs to.
+    """Groups of P rows.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ class _GroupedDirichletDraw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, concentration: torch.Tensor, groups: Groups) -> torch.Tensor:
         from leafletfa_scvi.ops import _gamma
-        from leafletfa_scvi.ops._threads import launch
+        from leafletfa_scvi.ops._threads import run_kernel
 
         derivative = ctx.needs_input_grad[0]
         value = concentration.new_empty(concentration.shape)
         slope = concentration.new_empty(concentration.shape if derivative else (1, 1))
-        launch(
+        run_kernel(
             _gamma.grouped_kernel,
             _seed(),
             concentration.detach().contiguous().numpy(),

@@ -21,7 +21,7 @@ def test_codes_number_labels_by_first_appearance(labels, kind):
     assert n_atse == 3
 
 
-def test_unused_categories_do_not_count():
+def test_unused_categories_are_ignored():
     adata = AnnData(
         var=pd.DataFrame({"e": pd.Categorical(list("aabb"))}, list("wxyz")), shape=(1, 4)
     )
@@ -33,14 +33,14 @@ def test_unused_categories_do_not_count():
     "label", ["", " ", "\t", "nan", "NaN", "None", "<NA>", "NA", np.nan, None]
 )
 @pytest.mark.parametrize("kind", ["object", "category"])
-def test_labels_that_stand_for_none_are_refused(label, kind):
+def test_labels_that_stand_for_missing_values_are_refused(label, kind):
     labels = pd.Series(["a", label, "b", label, "a"], list("vwxyz"), dtype=object)
     adata = AnnData(var=pd.DataFrame({"atse_id": labels.astype(kind)}), shape=(1, 5))
-    with pytest.raises(ValueError, match=r"no label.* for junction 'w', 2 of 5"):
+    with pytest.raises(ValueError, match=r"no label.* for junction 'w', in total for 2 of 5"):
         atse_codes(adata)
 
 
-def test_labels_that_hold_such_words_are_labels():
+def test_labels_that_contain_such_words_are_accepted():
     labels = ["nanog", "na 1", "0", "none_1", "0"]
     adata = AnnData(var=pd.DataFrame({"atse_id": labels}, list("vwxyz")), shape=(1, 5))
     assert atse_codes(adata)[0].tolist() == [0, 1, 2, 3, 2]
@@ -62,7 +62,7 @@ def test_missing_columns():
 @pytest.mark.parametrize(
     "kind", [list, tuple, set, lambda x: {x[0]: 1}, np.array, lambda x: str(x[0]).encode()]
 )
-def test_labels_are_text_or_numbers(small, kind):
+def test_labels_of_other_types_are_refused(small, kind):
     labels = [kind([str(x)]) for x in small.var["atse_id"]]
     small.var["atse_id"] = pd.Series(labels, index=small.var_names, dtype=object)
     with pytest.raises(ValueError, match="expected text or a number"):
@@ -70,10 +70,10 @@ def test_labels_are_text_or_numbers(small, kind):
 
 
 @pytest.mark.parametrize("dtype", [object, "category"])
-def test_labels_are_not_text_and_numbers(small, dtype):
+def test_mixed_labels_are_refused(small, dtype):
     labels = [i % 5 if i % 2 else str(i % 5) for i in range(small.n_vars)]
     small.var["atse_id"] = pd.Series(labels, index=small.var_names, dtype=dtype)
-    with pytest.raises(ValueError, match=r"text and other labels, such as '0' .* and 1 for"):
+    with pytest.raises(ValueError, match=r"mixes text and other labels, such as '0' .* and 1 for"):
         atse_codes(small)
 
 

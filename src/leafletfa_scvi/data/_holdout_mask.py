@@ -1,4 +1,4 @@
-"""Hiding observed ATSEs of cells, to see how well a model predicts them."""
+"""Masks of (cell, ATSE) pairs that are held out from training."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ def holdout_mask(
     fraction: float,
     seed: int = 0,
 ) -> torch.Tensor:
-    """Choose (cell, ATSE) pairs to hide, all junctions of the ATSE in that cell together.
+    """Select (cell, ATSE) pairs to hide, with all junctions of the ATSE in the cell.
 
-    Each observed pair is drawn independently with probability ``fraction``: a number hashed from
-    (seed, cell position, ATSE code) lies below it. A larger fraction hides more of the same pairs.
-    A cell that would lose all its pairs keeps one.
+    Each observed pair is hidden with probability ``fraction``: if a number in [0, 1) hashed from
+    (seed, position of the cell, ATSE code) is below it. A larger fraction therefore hides a
+    superset of the pairs. A cell that would lose all its pairs keeps one.
 
     Parameters
     ----------
     entries
         Observed entries of B cells.
     atse_codes
-        ``(P,)`` whole numbers, 0-based ATSE of each junction; None makes each entry its own pair.
+        ``(P,)`` integers, 0-based ATSE of each junction. If None, entries are hidden
+        independently.
     fraction
-        Share of pairs to hide, ``0 <= fraction < 1``.
+        Share of pairs to hide, in [0, 1).
     seed
-        Non-negative whole number; the same seed gives the same pairs.
+        Non-negative integer; the same seed hides the same pairs.
 
     Returns
     -------
     torch.Tensor
-        ``(nnz,)`` bool on the device of ``entries``, true where hidden;
-        ``entries.keep(~mask)`` is what stays.
+        ``(nnz,)`` bool on the device of ``entries``, True for hidden entries;
+        ``entries.keep(~mask)`` returns the others.
 
     Raises
     ------
     ValueError
-        ``fraction`` or ``seed`` is out of range, or there is not one code for each junction.
+        ``fraction`` or ``seed`` is out of range, or ``atse_codes`` has another length than P.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"fraction is {fraction}: expected 0 <= fraction < 1.")
@@ -56,8 +57,8 @@ def holdout_mask(
     codes = torch.as_tensor(codes, device="cpu").numpy().astype(np.uint64)
     if codes.shape != (entries.n_junctions,):
         raise ValueError(
-            f"atse_codes has shape {codes.shape}: expected ({entries.n_junctions},), one code "
-            "for each junction."
+            f"Expected atse_codes of shape ({entries.n_junctions},), one code per junction, found "
+            f"{codes.shape}."
         )
     salt = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     indptr, column = entries.indptr.cpu().numpy(), entries.column.cpu().numpy()
@@ -70,7 +71,8 @@ def holdout_mask(
         draw = (bits >> np.uint64(11)) * 2.0**-53
         filled = np.flatnonzero(n_entries)
         if len(filled):
+            # The pair with the largest number always stays, so that no cell loses all of them.
             largest = np.maximum.reduceat(draw, indptr[start + filled] - first)
-            kept = draw == np.repeat(largest, n_entries[filled])
-            hidden[first:last] = (draw < fraction) & ~kept
+            stays = draw == np.repeat(largest, n_entries[filled])
+            hidden[first:last] = (draw < fraction) & ~stays
     return torch.from_numpy(hidden).to(entries.device)

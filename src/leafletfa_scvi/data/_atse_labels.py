@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _NO_LABEL = {"", "nan", "none", "na", "n/a", "<na>", "nat", "null"}
-"""Texts, in lower case, that stand for a missing label where a table was read or converted."""
+"""Lowercase texts that stand for missing labels after a table was read or converted."""
 
 
 def resolve_atse_key(adata: AnnData, atse_key: str | None = ATSE_KEY) -> str | None:
-    """Column of ``adata.var`` that labels ATSEs, or None where there is none to use.
+    """Resolve the column of ``adata.var`` with ATSE labels; None if no labels are used.
 
     Parameters
     ----------
     adata
         Cells x junctions.
     atse_key
-        The default, ``"atse_id"``, is optional: where the column is missing, the answer is None.
-        Any other name must be there. None asks for no labels.
+        Name of the column. The default, ``"atse_id"``, is optional: if it is missing, None is
+        returned. Any other column must exist. If None, no labels are used.
 
     Raises
     ------
     KeyError
-        A column other than the default one is named and missing.
+        A column other than the default is missing.
     TypeError
-        It is not the name of one column.
+        ``atse_key`` is not the name of one column.
     """
     if atse_key is None or check_column("atse_key", atse_key, "var") in adata.var:
         return atse_key
@@ -48,7 +48,7 @@ def resolve_atse_key(adata: AnnData, atse_key: str | None = ATSE_KEY) -> str | N
 
 
 def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, int]:
-    """ATSE of each junction as a number.
+    """Encode the ATSE of each junction as an integer.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
         ``atse_key`` is not the name of one column.
     ValueError
         A junction has no label: a missing value, a blank, or a text such as ``"nan"`` or
-        ``"None"`` that one was turned into. Or a label is neither text nor a number, labels are
-        partly text and partly numbers, or there are several such columns.
+        ``"None"`` from a conversion. Or a label is neither text nor a number, labels mix text and
+        numbers, or several columns have this name.
     """
     if check_column("atse_key", atse_key, "var") not in adata.var:
         raise KeyError(
@@ -83,24 +83,25 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
     check_once(adata.var, atse_key, "var")
     column = adata.var[atse_key]
     if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)  # of any kind
+        column = column.astype(object)
     if column.dtype == object:
-        _check_kinds(column, atse_key)
+        _check_types(column, atse_key)
     codes, labels = pd.factorize(column)
-    empty = [i for i, text in enumerate(labels) if str(text).strip().lower() in _NO_LABEL]
-    missing = np.flatnonzero((codes < 0) | np.isin(codes, empty))
+    blank = [i for i, text in enumerate(labels) if str(text).strip().lower() in _NO_LABEL]
+    missing = np.flatnonzero((codes < 0) | np.isin(codes, blank))
     if len(missing):
         first = missing[0]
         found = "no label" if codes[first] < 0 else f"{labels[codes[first]]!r}, which is no label,"
         raise ValueError(
-            f"adata.var[{atse_key!r}] has {found} for junction {adata.var_names[first]!r}, "
-            f"{len(missing)} of {len(codes)} in all. Label every junction, or drop those without."
+            f"adata.var[{atse_key!r}] has {found} for junction {adata.var_names[first]!r}, in "
+            f"total for {len(missing)} of {len(codes)}. Label every junction, or drop those "
+            "without a label."
         )
     return codes.astype(np.int64), len(labels)
 
 
-def _check_kinds(column: pd.Series, atse_key: str) -> None:
-    """Labels are all text, or all numbers or times, but for missing ones."""
+def _check_types(column: pd.Series, atse_key: str) -> None:
+    """Check that labels are all text, or all numbers or times, except missing ones."""
     junctions: dict[bool, object] = {}
     labels: dict[bool, object] = {}
     for junction, label in zip(column.index, column, strict=True):
@@ -109,7 +110,7 @@ def _check_kinds(column: pd.Series, atse_key: str) -> None:
         if not isinstance(label, str | Number | np.bool_ | datetime | np.datetime64):
             raise ValueError(
                 f"adata.var[{atse_key!r}] has the label {label!r}, a {type(label).__name__}, for "
-                f"junction {junction!r}: expected text or a number. Make text of labels, as "
+                f"junction {junction!r}: expected text or a number. Convert labels to text: "
                 f"adata.var[{atse_key!r}].astype(str)."
             )
         if label == label:  # not NaN
@@ -117,7 +118,7 @@ def _check_kinds(column: pd.Series, atse_key: str) -> None:
             labels.setdefault(isinstance(label, str), label)
     if len(labels) > 1:
         raise ValueError(
-            f"adata.var[{atse_key!r}] has text and other labels, such as {labels[True]!r} for "
-            f"junction {junctions[True]!r} and {labels[False]!r} for {junctions[False]!r}. Make "
-            f"text of all, as adata.var[{atse_key!r}].astype(str)."
+            f"adata.var[{atse_key!r}] mixes text and other labels, such as {labels[True]!r} for "
+            f"junction {junctions[True]!r} and {labels[False]!r} for {junctions[False]!r}. "
+            f"Convert all to text: adata.var[{atse_key!r}].astype(str)."
         )

@@ -1,4 +1,4 @@
-"""Names and coordinates for simulated junctions."""
+"""Coordinates and names of simulated junctions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import pandas as pd
 _CHROMOSOMES = 19
 _ATSES_PER_GENE = 2
 _SPACING = 20_000
-"""Bases from the start of one ATSE to that of the next one on the chromosome."""
+"""Distance in bases between the starts of consecutive ATSEs on a chromosome."""
 
 
-def annotate_junctions(atse: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
-    """Plausible introns: the junctions of an ATSE share one splice site.
+def draw_coordinates(atse: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw coordinates of introns such that the junctions of an ATSE share one splice site.
 
     Parameters
     ----------
     atse
         ``(P,)`` 0-based ATSE of each junction, ascending.
     rng
-        Source of chance.
+        Random number generator.
 
     Returns
     -------
@@ -32,14 +32,14 @@ def annotate_junctions(atse: np.ndarray, rng: np.random.Generator) -> pd.DataFra
     n_genes = int(gene[-1]) + 1
     chromosome = gene * min(_CHROMOSOMES, n_genes) // n_genes
     order = np.arange(n_atses) - np.searchsorted(chromosome, chromosome)
-    shared = 1_000_001 + order * _SPACING + _SPACING // 2
+    shared_site = 1_000_001 + order * _SPACING + _SPACING // 2
     shares_start = rng.random(n_atses) < 0.5
     strand = np.where(rng.random(n_genes) < 0.5, "+", "-")
 
-    place = np.arange(len(atse)) - np.searchsorted(atse, atse)
-    step = _SPACING // 2 // (int(place.max()) + 2)
-    length = (place + 1) * step - rng.integers(0, max(step // 2, 1), len(atse))
-    left = np.where(shares_start[atse], shared[atse], shared[atse] - length + 1)
+    rank = np.arange(len(atse)) - np.searchsorted(atse, atse)
+    step = _SPACING // 2 // (int(rank.max()) + 2)
+    length = (rank + 1) * step - rng.integers(0, max(step // 2, 1), len(atse))
+    left = np.where(shares_start[atse], shared_site[atse], shared_site[atse] - length + 1)
     table = pd.DataFrame(
         {
             "chrom": "chr" + pd.Series(chromosome[atse] + 1).astype(str),

@@ -1,8 +1,8 @@
-"""Loops over rows of K values as LLVM vector code, which numba does not make by itself.
+"""Loops over rows of K values as LLVM vector code, which numba does not generate by itself.
 
-The rows of all matrices are padded to a multiple of :data:`LANES` floats. They are taken in strips
-of up to four vectors, so that what belongs to the cell stays in registers while its entries pass
-by. Every array is C contiguous; nothing is checked here.
+The rows of all matrices are padded to a multiple of :data:`LANES` floats. They are processed in
+strips of up to four vectors, so that the row of the cell stays in registers during the loop over
+its entries. Every array must be C contiguous; nothing is checked.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def _int(value: int) -> ir.Constant:
 
 
 class _Emitter:
-    """Writes the instructions of one loop; arguments are those of the call's signature."""
+    """Emitter of the instructions of one loop, for the arguments of a call."""
 
     def __init__(self, context, builder, signature, args):
         self.context, self.builder = context, builder
         self.signature, self.args = signature, args
 
     def array(self, position):
-        """Pointer to the data of an array argument."""
+        """Return a pointer to the data of an array argument."""
         make = self.context.make_array(self.signature.args[position])
         return make(self.context, self.builder, self.args[position]).data
 
@@ -53,7 +53,7 @@ class _Emitter:
 
     @contextmanager
     def entries(self, start, stop):
-        """Loop over entries; gives the loop's index."""
+        """Emit a loop over entries; yield its index."""
         with cgutils.for_range_slice(self.builder, start, stop, _int(1)) as (entry, _):
             yield entry
 
@@ -64,7 +64,7 @@ class _Emitter:
         return self.builder.gep(pointer, [index])
 
     def vectors(self, pointer, n):
-        """Pointers to ``n`` vectors that follow each other."""
+        """Return pointers to ``n`` consecutive vectors."""
         first = self.builder.bitcast(pointer, _VECTOR.as_pointer())
         return [self.builder.gep(first, [_int(i)]) for i in range(n)]
 
@@ -81,7 +81,7 @@ class _Emitter:
         return out
 
     def row(self, columns, entry, width):
-        """First element of the row that an entry's column names."""
+        """Return the first element of the row of an entry's column."""
         column = self.builder.zext(self.builder.load(self.at(columns, entry)), _INT64)
         return self.builder.mul(column, width)
 
@@ -105,8 +105,8 @@ class _Emitter:
 
 
 @intrinsic
-def dots(typingctx, x, row, matrix, columns, start, stop, width, out):
-    """``out[e] += x[row] . matrix[columns[e]]`` for ``start <= e < stop``."""
+def gather_dot(typingctx, x, row, matrix, columns, start, stop, width, out):
+    """Add ``x[row] . matrix[columns[e]]`` to ``out[e]``, for ``start <= e < stop``."""
     integer = types.int64
     signature = types.void(x, integer, matrix, columns, integer, integer, integer, out)
 
@@ -116,11 +116,11 @@ def dots(typingctx, x, row, matrix, columns, start, stop, width, out):
         _, row, _, _, start, stop, width, _ = args
 
         def strip(first, n):
-            own = emit.load(emit.vectors(emit.at(x, builder.mul(row, width), first), n))
+            cell_row = emit.load(emit.vectors(emit.at(x, builder.mul(row, width), first), n))
             with emit.entries(start, stop) as entry:
-                other = emit.at(matrix, emit.row(columns, entry, width), first)
+                column_row = emit.at(matrix, emit.row(columns, entry, width), first)
                 product = _ZERO
-                for a, b in zip(own, emit.load(emit.vectors(other, n)), strict=True):
+                for a, b in zip(cell_row, emit.load(emit.vectors(column_row, n)), strict=True):
                     product = emit.fma(a, b, product)
                 target = emit.at(out, entry)
                 builder.store(builder.fadd(builder.load(target), emit.total(product)), target)
@@ -132,14 +132,14 @@ def dots(typingctx, x, row, matrix, columns, start, stop, width, out):
 
 
 @intrinsic
-def exchange(
+def scatter_add_rows(
     typingctx, weight, x, row, matrix, columns, start, stop, width, row_out, matrix_out, first_row
 ):
-    """What entries pass between their cell and their columns, for ``start <= e < stop``.
+    """Add weighted rows of columns to the cell, and of the cell to columns, for each entry.
 
     ``row_out[row] += weight[e] matrix[columns[e]]`` and
-    ``matrix_out[first_row + columns[e]] += weight[e] x[row]``; ``matrix_out`` is seen as a matrix
-    of rows of ``width``, whatever its leading dimensions.
+    ``matrix_out[first_row + columns[e]] += weight[e] x[row]``, for ``start <= e < stop``.
+    ``matrix_out`` is treated as a matrix with rows of ``width``, whatever its leading dimensions.
     """
     integer = types.int64
     signature = types.void(
@@ -157,17 +157,17 @@ def exchange(
         matrix_out = emit.at(matrix_out, builder.mul(first_row, width))
 
         def strip(first, n):
-            own = emit.load(emit.vectors(emit.at(x, base, first), n))
+            cell_row = emit.load(emit.vectors(emit.at(x, base, first), n))
             sums = emit.variables(n)
             with emit.entries(start, stop) as entry:
                 w = emit.splat(builder.load(emit.at(weight, entry)))
                 at = emit.row(columns, entry, width)
-                other = emit.load(emit.vectors(emit.at(matrix, at, first), n))
+                column_row = emit.load(emit.vectors(emit.at(matrix, at, first), n))
                 old = emit.load(sums)
-                emit.store([emit.fma(w, b, c) for b, c in zip(other, old, strict=True)], sums)
+                emit.store([emit.fma(w, b, c) for b, c in zip(column_row, old, strict=True)], sums)
                 target = emit.vectors(emit.at(matrix_out, at, first), n)
                 old = emit.load(target)
-                emit.store([emit.fma(w, b, c) for b, c in zip(own, old, strict=True)], target)
+                emit.store([emit.fma(w, b, c) for b, c in zip(cell_row, old, strict=True)], target)
             target = emit.vectors(emit.at(row_out, base, first), n)
             pairs = zip(emit.load(target), emit.load(sums), strict=True)
             emit.store([builder.fadd(a, b) for a, b in pairs], target)
