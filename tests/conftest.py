@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 if not torch.cuda.is_available():
     # Triton reads this when it is imported, and from then on interprets its kernels.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Leave imported modules out of the garbage collections that making data sets asks for."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
