@@ -60,11 +60,12 @@ def tests(session: nox.Session) -> None:
 
     Bodies of numba kernels run as machine code, which coverage cannot trace: they are left out
     of its count (``exclude_also`` in pyproject.toml). With arguments the coverage threshold does
-    not apply, as a part of the tests covers a part of the code.
+    not apply, as a part of the tests covers a part of the code. ``-- -m slow --no-cov`` runs the
+    tests that are marked as slow, which are left out otherwise.
     """
     install(session, "test")
     threshold = ["--cov-fail-under=0"] if session.posargs else []
-    pytest(session, "--cov", "--cov-report=term-missing", *threshold)
+    pytest(session, "-m", "not slow", "--cov", "--cov-report=term-missing", *threshold)
 
 
 @nox.session(name="tests-oldest", python="3.11")
