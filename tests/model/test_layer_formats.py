@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import scvi
-import torch
 
 import leafletfa_scvi as lfa
 
@@ -139,12 +138,9 @@ def test_without_a_new_seed_two_fits_differ(plain, fit):
     assert fitted(model) != first
 
 
-def test_number_of_threads_does_not_matter(plain, fit):
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        model = fit(plain[0].copy(), 2, max_epochs=5)
-    finally:
-        torch.set_num_threads(threads)
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_number_of_threads_does_not_matter(plain, fit, set_threads, n_threads):
+    set_threads(n_threads)
+    model = fit(plain[0].copy(), 2, max_epochs=5)
     assert fitted(model) == plain[1]
     assert scvi.settings.seed == 0

@@ -50,12 +50,15 @@ def state(model):
     return {name: value.clone() for name, value in model.module.state_dict().items()}
 
 
-def test_remaining_programs_are_renormalized_and_nothing_else_changes(model, data):
-    before, kept_state = tables(model), state(model)
-    scalars = model.posterior_summary().drop(index=[f"pi[SP_{k}]" for k in range(1, 6)])
+def test_unused_programs_are_dropped_without_a_warning(model):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # none of them leads in a cell
         assert model.prune(0.01) == ["SP_2", "SP_5"]
+
+
+def test_activities_and_prevalences_of_kept_programs_are_renormalized(model):
+    before = tables(model)
+    model.prune(0.01)
     after = tables(model)
     phi = before["phi"][:, KEPT]
     np.testing.assert_allclose(after["phi"], phi / phi.sum(1, keepdims=True), rtol=1e-5)
@@ -65,6 +68,11 @@ def test_remaining_programs_are_renormalized_and_nothing_else_changes(model, dat
     np.testing.assert_allclose(after["phi"].sum(1), 1, rtol=1e-5)
     assert after["pi"].sum() == pytest.approx(1, rel=1e-5)
 
+
+def test_parameters_of_kept_programs_do_not_change(model):
+    kept_state = state(model)
+    scalars = model.posterior_summary().drop(index=[f"pi[SP_{k}]" for k in range(1, 6)])
+    model.prune(0.01)
     for name, value in state(model).items():
         old = kept_state[name]
         if value.shape != old.shape:
@@ -75,6 +83,9 @@ def test_remaining_programs_are_renormalized_and_nothing_else_changes(model, dat
     assert [n for n in summary.index if n.startswith("pi")] == ["pi[SP_1]", "pi[SP_2]", "pi[SP_3]"]
     np.testing.assert_array_equal(summary.loc[scalars.index], scalars)
 
+
+def test_results_have_the_kept_programs(model, data):
+    model.prune(0.01)
     assert model.n_programs == 3
     assert model.program_names == ["SP_1", "SP_2", "SP_3"]
     assert list(model.get_cell_activities().columns) == model.program_names

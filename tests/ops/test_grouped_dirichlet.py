@@ -68,15 +68,14 @@ def test_pathwise_derivatives_are_those_of_the_expectation(groups, dtype):
     assert (found - want).abs().max() < 0.004
 
 
-def test_fused_draws_follow_the_seed_and_not_the_threads(groups):
+def test_fused_draws_follow_the_seed_and_not_the_threads(groups, set_threads):
     a = torch.rand(7, 50)
+    set_threads(2)
     torch.manual_seed(3)
     first = ops.draw_grouped_dirichlet(a, groups)
-    threads = torch.get_num_threads()
+    set_threads(1)
     torch.manual_seed(3)
-    torch.set_num_threads(1)
     second = ops.draw_grouped_dirichlet(a, groups)
-    torch.set_num_threads(threads)
     assert torch.equal(first, second)
     assert not torch.equal(first, ops.draw_grouped_dirichlet(a, groups))
 

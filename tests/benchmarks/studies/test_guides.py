@@ -14,6 +14,8 @@ from torch.distributions import Dirichlet, Normal, kl_divergence
 from leafletfa_scvi import ops
 from leafletfa_scvi.distributions import ConcentrationMixture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def start() -> Any:

@@ -264,7 +264,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(annotations(), ROWS, st.randoms(use_true_random=False), st.sampled_from([1, 10**7]))
 def test_as_a_slow_reference_says_in_any_order(tmp_path_factory, transcripts, rows, rng, batch):
     path = tmp_path_factory.getbasetemp() / "random.gtf"
