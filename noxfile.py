@@ -41,6 +41,12 @@ def install(session: nox.Session, *groups: str, constraints: str | None = CONSTR
     session.install(*versions, "-e", ".", *requirements)
 
 
+def pytest(session: nox.Session, *options: str) -> None:
+    """Run pytest in a process per core, at most four; arguments after ``--`` may change that."""
+    workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
+    session.run("pytest", *workers, *options, *session.posargs, env={"MPLBACKEND": "Agg"})
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Simulate cells, find the planted programs again, write data and figures to demo/."""
@@ -54,25 +60,19 @@ def tests(session: nox.Session) -> None:
 
     Bodies of numba kernels run as machine code, which coverage cannot trace: they are left out
     of its count (``exclude_also`` in pyproject.toml). With arguments the coverage threshold does
-    not apply, as a part of the tests covers a part of the code.
+    not apply, as a part of the tests covers a part of the code. ``-- -m slow --no-cov`` runs the
+    tests that are marked as slow, which are left out otherwise.
     """
     install(session, "test")
     threshold = ["--cov-fail-under=0"] if session.posargs else []
-    session.run(
-        "pytest",
-        "--cov",
-        "--cov-report=term-missing",
-        *threshold,
-        *session.posargs,
-        env={"MPLBACKEND": "Agg"},
-    )
+    pytest(session, "-m", "not slow", "--cov", "--cov-report=term-missing", *threshold)
 
 
 @nox.session(name="tests-oldest", python="3.11")
 def tests_oldest(session: nox.Session) -> None:
     """Run the tests with the oldest versions supported; arguments after ``--`` go to pytest."""
     install(session, "test", constraints=OLDEST)
-    session.run("pytest", *session.posargs, env={"MPLBACKEND": "Agg"})
+    pytest(session)
 
 
 @nox.session(name="tests-newest")
@@ -80,7 +80,7 @@ def tests_newest(session: nox.Session) -> None:
     """Run the tests with the newest versions that pip takes on the Python that runs nox."""
     install(session, "test", constraints=None)
     session.run("pip", "list")
-    session.run("pytest", *session.posargs, env={"MPLBACKEND": "Agg"})
+    pytest(session)
 
 
 @nox.session

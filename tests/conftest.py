@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before NumPy and torch start their threads: the workers share the cores.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import anndata
 import pytest
@@ -13,13 +20,18 @@ import torch
 from leafletfa_scvi.datasets import simulate_splicing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from leafletfa_scvi import LeafletFAModel
 
 if not torch.cuda.is_available():
     # Triton reads this when it is imported, and from then on interprets its kernels.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Leave imported modules out of the garbage collections that making data sets asks for."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +45,14 @@ def data_dir() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """Set the number of threads of torch and the kernels until the end of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -243,7 +243,7 @@ GROUPS: dict[str, list[str]] = {}
 for _group, _option, _values in (
     ("coverage", "coverage", (0.05, 0.1, 0.35, 0.5)),
     ("cells", "n_cells", (300, 1000, 10000)),
-    ("differing", "differing", (0.05, 0.8)),
+    ("differing", "frac_differential", (0.05, 0.8)),
     ("K", "fit", (5, 15, 20)),
 ):
     GROUPS[_group] = [f"{_group} {value}" for value in _values]

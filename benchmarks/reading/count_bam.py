@@ -24,7 +24,8 @@ import pysam
 from benchmarks._machine import load
 from benchmarks._report import Table, now, write
 
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

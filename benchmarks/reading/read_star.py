@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from benchmarks._report import Table
 
-from leafletfa_scvi.pp.read._formats import cell_name
+from leafletfa_scvi.pp.read._detect import cell_name
 from leafletfa_scvi.pp.read._star import read_sj
 
 if TYPE_CHECKING:

@@ -36,13 +36,14 @@ from benchmarks.robustness._whole import (
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._h5ad import read_data
-from leafletfa_scvi.pp.annotate._strand import splice_motifs
+from leafletfa_scvi.pp.annotate._genome import motifs_and_strands
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._bed import read_bed
 from leafletfa_scvi.pp.read._sources import find_sources
 from leafletfa_scvi.pp.read._star import read_sj
 from leafletfa_scvi.pp.read._starsolo import read_solo
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +151,7 @@ def write_fasta(folder: Path) -> Path:
 
 
 def motifs(path: Path) -> Any:
-    return splice_motifs(genome_junctions(), path)
+    return motifs_and_strands(genome_junctions(), path)
 
 
 def write_table(folder: Path) -> Path:

@@ -113,7 +113,7 @@ def run(args: argparse.Namespace, batch_size: int) -> None:
     stages.forget()
     for name in ("junction_usage", "waypoints", "fit_em"):
         stages.wrap(inference, name)
-    stages.wrap(LeafletFAModule, "start_from")
+    stages.wrap(LeafletFAModule, "initialize")
     with stages.stage("setup_anndata"):
         LeafletFAModel.setup_anndata(adata)
     with stages.stage("model"):

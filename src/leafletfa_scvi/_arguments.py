@@ -6,15 +6,23 @@ Each check takes the name of the argument, which its message begins with, and th
 from __future__ import annotations
 
 import math
+import os
+import stat
 from numbers import Integral, Real
-from os import PathLike
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pandas as pd
     from anndata import AnnData
+
+_NO_FILE: Final = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 class WrongKindError(TypeError, ValueError):
@@ -204,7 +212,7 @@ def check_anndata(adata: Any, name: str | None = None) -> AnnData:
     if isinstance(adata, AnnData):
         return adata
     kind, remedy = type(adata).__name__, ""
-    if isinstance(adata, str | bytes | PathLike):
+    if isinstance(adata, str | bytes | os.PathLike):
         remedy = " Read the file first, as anndata.read_h5ad(path)."
     elif kind == "MuData":
         remedy = " Pass one modality, as mdata.mod['splicing']."
@@ -217,3 +225,28 @@ def check_anndata(adata: Any, name: str | None = None) -> AnnData:
         remedy = " Pass its .training or .hidden."
     wanted = "an AnnData" if name is None else f"{name} to be an AnnData"
     raise TypeError(f"Expected {wanted}, found a {kind}.{remedy}")
+
+
+def check_file(path: str | os.PathLike[str], what: str = "file") -> None:
+    """Check that a path is a file on disk, which can be read more than once.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is at the path.
+    ValueError
+        If it is a folder, named pipe, socket or device.
+    """
+    name = os.fspath(path)
+    try:
+        mode = os.stat(name).st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no {what} {name}.") from None
+    if stat.S_ISDIR(mode):
+        raise ValueError(f"{name} is a folder: expected a {what}.")
+    for test, kind in _NO_FILE:
+        if test(mode):
+            raise ValueError(
+                f"{name} is {kind}: expected a {what} on disk, as inputs are read more than once. "
+                "Write its content to a file first."
+            )

@@ -18,7 +18,6 @@ Initialization: TypeAlias = Literal["waypoints", "random"]
 Accelerator: TypeAlias = Literal["auto", "cpu", "gpu"]
 """Accelerators of the command line; ``train`` takes all that Lightning has."""
 
-InputFormat: TypeAlias = Literal["bam", "regtools", "junc", "star", "starsolo"]
 OnError: TypeAlias = Literal["raise", "skip"]
 StarReads: TypeAlias = Literal["unique", "all"]
 LibraryStrand: TypeAlias = Literal["auto", "tag", "RF", "FR", "none"]

@@ -28,6 +28,19 @@ CELL_METRICS: Final = (
 )
 """Columns of ``obs`` that :func:`~leafletfa_scvi.pp.qc_metrics` writes."""
 
+JUNCTION_METRICS: Final = (
+    "n_cells",
+    "reads",
+    "mean_psi",
+    "pooled_psi",
+    "atse_n_cells",
+    "atse_reads",
+    "atse_n_junctions",
+    "atse_entropy",
+    "atse_minor_usage",
+)
+"""Columns of ``var`` that :func:`~leafletfa_scvi.pp.qc_metrics` writes."""
+
 
 def program_names(n_programs: int) -> list[str]:
     """Return the names of programs, ``SP_1`` to ``SP_K``, in order of prevalence."""

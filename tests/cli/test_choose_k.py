@@ -19,7 +19,7 @@ CPU = ("--accelerator", "cpu")
 def data_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "data.h5ad"
     adata = lfa.datasets.simulate_splicing(
-        120, 60, 2, coverage=0.6, differing=0.7, activity_concentration=0.5, seed=1
+        120, 60, 2, coverage=0.6, frac_differential=0.7, activity_concentration=0.5, seed=1
     )
     adata.write_h5ad(path)
     return path
@@ -79,7 +79,7 @@ def test_the_table_the_figure_and_what_is_said(data, run, tmp_path):
     found = pd.read_csv(table, index_col="n_programs")
     expected = lfa.tl.select_n_programs(
         lfa.datasets.simulate_splicing(
-            120, 60, 2, coverage=0.6, differing=0.7, activity_concentration=0.5, seed=1
+            120, 60, 2, coverage=0.6, frac_differential=0.7, activity_concentration=0.5, seed=1
         ),
         [1, 2, 3],
         n_seeds=2,

@@ -336,7 +336,7 @@ def test_failures_while_training_or_writing_leave_nothing_behind(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("leafletfa_scvi.data._h5ad.write_h5ad", full)
+        patch.setattr("leafletfa_scvi.data.write_h5ad", full)
         assert "No space left on device" in refused(*args)
     for error, words in (
         (MemoryError(), "--batch-size"),

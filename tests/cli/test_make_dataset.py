@@ -209,7 +209,7 @@ def test_an_interrupted_command_goes_on_where_it_stopped(simulated, tmp_path):
     data, last = tmp_path / "data.h5ad", tmp_path / "last.SJ.out.tab"
     last.touch()
     main = "from leafletfa_scvi.cli import main; main()"
-    waits = "import time; from leafletfa_scvi.pp.read import _read_inputs as r; "
+    waits = "import time; from leafletfa_scvi.pp.read import _star as r; "
     waits += "r.read_sj = lambda *args, **options: time.sleep(600); "
     command = [sys.executable, "-c", main, "make-dataset", *map(str, simulated.bams)]
     waiting = [sys.executable, "-c", waits + main, *command[3:], str(last)]

@@ -30,8 +30,7 @@ def signature_defaults(function) -> dict:
         (lfa.LeafletFAModel.setup_anndata, SETUP),
         (lfa.LeafletFAModel.train, TRAIN),
         (lfa.pp.make_splicing_dataset, defaults_of("pp", "make_splicing_dataset")),
-        (lfa.pp.read_bam, defaults_of("pp", "read_bam")),
-        (lfa.pp.read_star, defaults_of("pp", "read_star")),
+        (lfa.pp.read_junctions, defaults_of("pp", "read_junctions")),
     ],
 )
 def test_defaults_read_from_source_are_those_of_the_signature(function, found):

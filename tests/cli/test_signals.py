@@ -35,9 +35,9 @@ TERMINATED = textwrap.dedent("""
 @pytest.mark.parametrize(
     "where",
     [
-        "leafletfa_scvi.data._h5ad.read_h5ad",
+        "leafletfa_scvi.data.read_h5ad",
         "leafletfa_scvi.train._training_plan:SplicingTrainingPlan.training_step",
-        "leafletfa_scvi.data._h5ad.write_h5ad",
+        "leafletfa_scvi.data.write_h5ad",
     ],
 )
 def test_sigterm_leaves_nothing_behind(tmp_path, where):

@@ -13,7 +13,7 @@ from leafletfa_scvi.data import align_junctions, observed_entries, reorder_junct
 
 
 @pytest.mark.parametrize("layout", [sp.csr_matrix, sp.csc_matrix, sp.csr_array, "dense"])
-def test_values_follow_their_names(small, layout):
+def test_values_are_aligned_by_name(small, layout):
     expected = small.to_df("cell_by_junction_matrix")
     query = small[:, ::-2].copy()
     for name in query.layers:
@@ -40,7 +40,7 @@ def test_unknown_junctions_are_dropped_and_X_may_be_missing(small):
     )
 
 
-def test_annotation_with_gaps_can_be_written(small, tmp_path):
+def test_annotation_with_missing_values_can_be_written(small, tmp_path):
     small.var["differs"] = np.arange(small.n_vars) % 2 == 0
     out = align_junctions(small[:, 1:].copy(), small.var_names)
     out.write_h5ad(tmp_path / "query.h5ad")
@@ -51,7 +51,7 @@ def test_annotation_with_gaps_can_be_written(small, tmp_path):
     assert whole.var["differs"].dtype == bool
 
 
-def test_memory_is_that_of_the_entries(small):
+def test_memory_is_proportional_to_entries(small):
     names = [*small.var_names, *(f"more_{i}" for i in range(200_000))]
     tracemalloc.start()
     align_junctions(small, names)
@@ -60,7 +60,7 @@ def test_memory_is_that_of_the_entries(small):
     assert peak < 2 * small.n_obs * len(names)  # bytes; a dense layer alone takes 4 per value
 
 
-def test_entries_in_another_order_are_those_of_the_reordered_data(small, monkeypatch):
+def test_reordered_entries_equal_those_of_reordered_data(small, monkeypatch):
     monkeypatch.setattr("leafletfa_scvi.data._blocks.BLOCK", 500)
     order = np.random.default_rng(0).permutation(small.n_vars)
     wanted = observed_entries(small)
@@ -70,7 +70,7 @@ def test_entries_in_another_order_are_those_of_the_reordered_data(small, monkeyp
         assert getattr(found, name).dtype == getattr(wanted, name).dtype
 
 
-def test_sparse_layers_whose_arrays_do_not_fit_are_refused(small):
+def test_inconsistent_sparse_layers_are_refused(small):
     small.layers["cell_by_cluster_matrix"].indices[5] = -1
-    with pytest.raises(ValueError, match="'cell_by_cluster_matrix' is no valid CSR"):
+    with pytest.raises(ValueError, match="'cell_by_cluster_matrix' is not a valid CSR"):
         align_junctions(small, small.var_names[::-1])

@@ -71,7 +71,7 @@ def _block(request, monkeypatch):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.usefixtures("_block")
-def test_sound_data_pass_without_a_warning(layout):
+def test_valid_data_pass_without_a_warning(layout):
     adata = data_set(layout=layout)
     before = frozen(adata)
     with warnings.catch_warnings():
@@ -92,8 +92,8 @@ BAD_VALUES = {
         changed(Y, (0, 3, 2.5), (2, 0, 0.5), dtype=FLOAT), N, JUNCTION, "fractional value 2.5",
         0, 3,
     ),
-    "y above n": (changed(Y, (1, 5, 8)), N, JUNCTION, "8 where the total .* is 7", 1, 5),
-    "y without n": (changed(Y, (1, 3, 1)), N, JUNCTION, "1 where the total .* is 0", 1, 3),
+    "y above n": (changed(Y, (1, 5, 8)), N, JUNCTION, "8, but the total .* is 7", 1, 5),
+    "y without n": (changed(Y, (1, 3, 1)), N, JUNCTION, "1, but the total .* is 0", 1, 3),
     "uneven": (Y, changed(N, (2, 2, 6)), CLUSTER, "6, but 5 at junction 'j0'", 2, 2),
     "incomplete": (Y, changed(N, (1, 2, 0)), CLUSTER, "0, but 3 at junction 'j0'", 1, 2),
     "sum": (changed(Y, (2, 0, 5)), N, JUNCTION, "8 reads over all .* total of 5", 2, 0),
@@ -103,7 +103,7 @@ BAD_VALUES = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("case", BAD_VALUES)
 @pytest.mark.usefixtures("_block")
-def test_bad_values_are_named(case, layout):
+def test_invalid_values_are_located(case, layout):
     y, n, layer, found, cell, junction = BAD_VALUES[case]
     adata = data_set(y, n, layout)
     before = frozen(adata)
@@ -116,7 +116,7 @@ def test_bad_values_are_named(case, layout):
 
 
 @pytest.mark.parametrize("case", ["uneven", "incomplete", "sum"])
-def test_checks_within_atses_can_be_left_out(case):
+def test_checks_within_atses_can_be_skipped(case):
     y, n, *_ = BAD_VALUES[case]
     adata = data_set(y, n)
     check_splicing(adata, atse_key=None)
@@ -143,7 +143,9 @@ def test_missing_label(kind):
     adata = data_set()
     adata.var["atse_id"] = np.array(["A", "B", "A", None, "A", None], dtype=object)
     adata.var["atse_id"] = adata.var["atse_id"].astype(kind)
-    with pytest.raises(ValueError, match=r"'atse_id'\] has no label for junction 'j3', 2 of 6"):
+    with pytest.raises(
+        ValueError, match=r"'atse_id'\] has no label for junction 'j3', in total for 2 of 6"
+    ):
         check_splicing(adata)
 
 
@@ -170,12 +172,12 @@ def test_layer_problems():
         ([[1] * 6] * 3, "'x' is a list: expected a scipy sparse matrix"),
     ],
 )
-def test_layers_that_anndata_would_refuse(layer, message):
+def test_layers_that_anndata_refuses(layer, message):
     with pytest.raises(ValueError, match=message):
         get_layer(SimpleNamespace(layers={"x": layer}, shape=(3, 6)), "x")
 
 
-def spoiled(layout, **arrays):
+def corrupted(layout, **arrays):
     matrix = layout(N)
     for name, change in arrays.items():
         values = getattr(matrix, name).copy()
@@ -198,24 +200,34 @@ def put(at, value):
         (sp.csr_matrix, {"indices": put(6, -1)}, "CSR .* 'c1' .* index -1, expected 0 to 5"),
         (sp.csr_matrix, {"indices": put(0, 6)}, "'c0' .* index 6, expected 0 to 5 for 6 junct"),
         (sp.csr_array, {"indices": put(-1, 2**30)}, "'c2' .* index 1073741824"),
-        (sp.csr_matrix, {"indptr": put(1, 12)}, "indptr falls at cell 'c1'"),
+        (sp.csr_matrix, {"indptr": put(1, 12)}, "indptr decreases at cell 'c1'"),
         (sp.csr_matrix, {"indptr": put(0, 1)}, "indptr begins at 1 at cell 'c0'"),
-        (sp.csr_matrix, {"indptr": put(-1, 99)}, "counts 99 .* 15 are stored, from cell 'c2' on"),
+        (
+            sp.csr_matrix,
+            {"indptr": put(-1, 99)},
+            "counts 99 .* 15 are stored, which end in cell 'c2'",
+        ),
         (sp.csr_matrix, {"indptr": lambda x: x[:-1]}, "indptr has 3 values, expected 4"),
-        (sp.csr_matrix, {"data": lambda x: x[:7]}, "counts 15 .* 7 are stored, from cell 'c1' on"),
+        (
+            sp.csr_matrix,
+            {"data": lambda x: x[:7]},
+            "counts 15 .* 7 are stored, which end in cell 'c1'",
+        ),
         (sp.csc_matrix, {"indices": put(0, -2)}, "CSC .* junction 'j0' .* index -2, .* 0 to 2"),
         (sp.csc_array, {"indices": put(-1, 3)}, "junction 'j5' .* index 3, .* for 3 cells"),
-        (sp.csc_matrix, {"indptr": put(2, 0)}, "indptr falls at junction 'j1'"),
+        (sp.csc_matrix, {"indptr": put(2, 0)}, "indptr decreases at junction 'j1'"),
     ],
 )
-def test_sparse_layers_whose_arrays_do_not_fit_are_refused(layer, layout, arrays, message):
+def test_inconsistent_sparse_layers_are_refused(layer, layout, arrays, message):
     adata = data_set(N, N)
-    adata.layers[layer] = spoiled(layout, **arrays)
-    with pytest.raises(ValueError, match=rf"{layer}' is no valid .*{message}.*Build the matrix"):
+    adata.layers[layer] = corrupted(layout, **arrays)
+    with pytest.raises(
+        ValueError, match=rf"{layer}' is not a valid .*{message}.*Rebuild the matrix"
+    ):
         check_splicing(adata)
 
 
-def test_stored_values_beyond_the_last_row_do_not_matter():
+def test_values_beyond_the_last_row_are_ignored():
     adata = data_set()
     matrix = adata.layers[CLUSTER]
     matrix.indices = np.r_[matrix.indices, -7].astype(np.int32)
@@ -236,23 +248,23 @@ def test_masked_arrays_are_refused(mask):
             check_splicing(adata)
 
 
-def test_a_label_for_each_junction_is_noticed():
+def test_a_label_per_junction_warns():
     adata = data_set(np.minimum(Y, 1), np.minimum(Y, 2))
     adata.var["atse_id"] = list("abcdef")
-    with pytest.warns(UserWarning, match="Each of the 6 junctions has an ATSE of its own"):
+    with pytest.warns(UserWarning, match="Each of the 6 junctions has a different ATSE label"):
         check_splicing(adata)
 
 
-def test_totals_that_are_the_counts_are_noticed():
-    with pytest.warns(UserWarning, match="y is the total n at each of 10 observed entries"):
+def test_totals_equal_to_counts_warn():
+    with pytest.warns(UserWarning, match="y equals the total n at all 10 observed entries"):
         check_splicing(data_set(Y, Y), atse_key=None)
 
 
 CODES = np.array([0, 1, 0, 1, 0, 2])
 
 
-def test_cells_counted_at_some_junctions_only():
-    """Junctions with total 0 in a cell are not part of its ATSEs where these are a model's."""
+def test_cells_counted_at_a_subset_of_junctions():
+    """With the ATSEs of a model, junctions with total 0 in a cell are ignored."""
     some = N * np.array([1, 1, 0, 1, 1, 1])
     entries = splicing_data(
         data_set(np.minimum(Y, some), some), atse_key=None, fixed_atses=CODES, fixed_junctions=True
@@ -277,13 +289,13 @@ def test_cells_counted_at_some_junctions_only():
         ),
     ],
 )
-def test_cells_counted_by_other_atses_are_refused(y, n, message):
+def test_cells_counted_with_other_atses_are_refused(y, n, message):
     with pytest.raises(ValueError, match=message):
         splicing_data(data_set(y, n), atse_key=None, fixed_atses=CODES, fixed_junctions=True)
 
 
 def test_nothing_observed():
-    with pytest.raises(ValueError, match=f"'{CLUSTER}' holds zeros only"):
+    with pytest.raises(ValueError, match=f"'{CLUSTER}' holds only zeros"):
         check_splicing(data_set(0 * Y, 0 * N))
 
 
@@ -341,7 +353,7 @@ def test_empty_cells_and_junctions_are_counted():
     assert messages[1].startswith("1 of 6 junctions have no observed entry")
 
 
-def test_droplet_data_are_recognised():
+def test_droplet_data_are_recognized():
     sparse = simulate_splicing(200, 100, 2, coverage=0.02, mean_depth=1.3)
     with (
         pytest.warns(UserWarning, match="cells have no observed"),
@@ -356,7 +368,7 @@ def test_droplet_data_are_recognised():
             check_splicing(simulate_splicing(200, 100, 2, **kind))
 
 
-def test_chen(chen):
+def test_real_data(chen):
     before = frozen(chen)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

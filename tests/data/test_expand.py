@@ -18,7 +18,7 @@ from leafletfa_scvi.data._expand import expand_counts
     block=st.sampled_from([1, 4, 1_000_000]),
 )
 def test_counts_and_totals_of_all_observed_entries(seed, shape, n_atses, block):
-    """Whatever the size of blocks, and where zeros are stored."""
+    """For any block size, with and without stored zeros."""
     rng = np.random.default_rng(seed)
     atse = rng.integers(0, n_atses, shape[1])
     y = rng.poisson(0.6, shape)
@@ -37,6 +37,6 @@ def test_counts_and_totals_of_all_observed_entries(seed, shape, n_atses, block):
 
 
 @pytest.mark.parametrize("row", [[2**24 + 1, 0], [2**24, 1], [1e30, 0.0], [2**63, 2**63]])
-def test_totals_that_float32_cannot_tell_apart_are_refused(row):
+def test_totals_beyond_float32_integers_are_refused(row):
     with pytest.raises(ValueError, match="An ATSE total is .*: totals beyond 16,777,216"):
         expand_counts(sp.csr_matrix(np.array([row])), np.array([0, 0]))

@@ -28,14 +28,14 @@ def test_splitmix64_reference_values():
     assert mix64(state).tolist() == wanted
 
 
-def test_order_and_company_do_not_matter():
+def test_hashes_do_not_depend_on_order_or_other_cells():
     a, b, c = [(0, 1, 2), (4, 0, 7)], [(3, 3, 3)], []
     together = cell_fingerprints(entries_of([a, b, c]))
     assert together.dtype == np.uint64
     assert cell_fingerprints(entries_of([c, a[::-1], b])).tolist() == together[[2, 0, 1]].tolist()
 
 
-def test_every_part_matters():
+def test_hashes_depend_on_every_part():
     cells = [
         [(0, 1, 2), (4, 0, 7)], [(1, 1, 2), (4, 0, 7)], [(0, 0, 2), (4, 0, 7)],
         [(0, 1, 3), (4, 0, 7)], [(0, 2, 1), (4, 0, 7)], [(0, 0, 7), (4, 1, 2)],
@@ -44,7 +44,7 @@ def test_every_part_matters():
     assert len(set(cell_fingerprints(entries_of(cells)).tolist())) == len(cells)
 
 
-def test_dtype_and_blocks_do_not_matter(small, monkeypatch):
+def test_hashes_do_not_depend_on_dtype_or_blocks(small, monkeypatch):
     entries = observed_entries(small)
     wanted = cell_fingerprints(entries)
     assert len(set(wanted.tolist())) == small.n_obs
@@ -67,7 +67,7 @@ def test_without_entries(n_cells):
 
 
 def matched(cells, known):
-    """Of cells given as texts of a name and a digit for their content."""
+    """Match cells written as a name and a digit for the content."""
     parts = [
         (np.array([c[0] for c in group]), np.array([int(c[1]) for c in group], np.uint64))
         for group in (cells, known)
@@ -101,7 +101,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_digests_tell_of_every_change(layout):
+def test_digests_detect_every_change(layout):
     values = np.arange(12).reshape(3, 4) % 5
 
     def made(values):
@@ -130,5 +130,5 @@ def test_digests_differ_between_layouts():
     "layer",
     [np.ma.MaskedArray([[1]]), np.array([["a"]], dtype=object), [[1]], sp.coo_array([[1]])],
 )
-def test_no_digest_of_other_kinds(layer):
+def test_no_digest_of_other_types(layer):
     assert layer_digest(layer) is None

@@ -40,7 +40,7 @@ def adata():
     return adata
 
 
-def test_the_file_is_that_of_anndata(adata, tmp_path):
+def test_the_file_equals_that_of_anndata(adata, tmp_path):
     before = adata.obs.copy()
     write_h5ad(adata, tmp_path / "ours.h5ad", compression="gzip")
     pd.testing.assert_frame_equal(adata.obs, before)
@@ -62,7 +62,7 @@ def test_an_empty_sparse_x(tmp_path):
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_files_are_read_from_disk_bit_by_bit(adata, tmp_path, raw):
+def test_files_can_be_read_in_backed_mode(adata, tmp_path, raw):
     if not raw:
         adata.raw = None
     write_h5ad(adata, tmp_path / "data.h5ad")
@@ -75,7 +75,7 @@ def test_files_are_read_from_disk_bit_by_bit(adata, tmp_path, raw):
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000, 40_000])
-def test_a_full_disk_is_an_error_of_the_file(tmp_path, size):
+def test_a_full_disk_raises_an_os_error(tmp_path, size):
     path = tmp_path / "data.h5ad"
     args = [sys.executable, "-W", "ignore", "-c", FULL, str(path), str(size)]
     done = subprocess.run(args, capture_output=True, text=True, check=False)

@@ -30,7 +30,7 @@ def data_set(y, n):
 
 
 def assert_entries(entries, y, n):
-    """Equal to what a loop over the dense matrices gives."""
+    """Check that entries equal those of a loop over dense matrices."""
     row, column = np.nonzero(n > 0)
     indptr = np.concatenate([[0], np.cumsum((n > 0).sum(axis=1))])
     assert entries.n_junctions == n.shape[1]
@@ -48,13 +48,13 @@ def assert_entries(entries, y, n):
 
 
 def with_stored_zeros(x, rng):
-    """CSR of x in which some zeros are stored."""
+    """CSR of x with some stored zeros."""
     row, column = np.nonzero((x != 0) | (rng.random(x.shape) < 0.3))
     return sp.csr_matrix((x[row, column], (row, column)), shape=x.shape)
 
 
 def shuffled(x, rng):
-    """CSR of x whose columns are in no order within a row, and without the flag that says so."""
+    """CSR of x with unsorted columns within rows, and without the flag for it."""
     m = sp.csr_matrix(x)
     for r in range(m.shape[0]):
         part = slice(m.indptr[r], m.indptr[r + 1])
@@ -64,7 +64,7 @@ def shuffled(x, rng):
 
 
 def duplicated(x, rng):
-    """CSR of x that stores each value in two parts."""
+    """CSR of x with each value stored as two duplicates."""
     m = sp.csr_matrix(x)
     low = m.data // 2
     data = np.stack([low, m.data - low], axis=1).ravel()
@@ -92,7 +92,7 @@ def parts(layer):
 
 @pytest.fixture(params=[None, 1, 40])
 def block(request, monkeypatch):
-    """All in one block, a row at a time, and a few rows at a time."""
+    """One block, single rows, and a few rows per block."""
     if request.param is not None:
         monkeypatch.setattr(_blocks, "BLOCK", request.param)
 
@@ -157,7 +157,7 @@ def test_views_and_names_of_layers():
 
 
 @pytest.mark.parametrize("layout", ["csr", "csc", "dense"])
-def test_layers_on_disk(tmp_path, layout):
+def test_backed_layers(tmp_path, layout):
     rng = np.random.default_rng(6)
     y, n = random_counts(rng)
     with h5py.File(tmp_path / "layers.h5", "w") as file:
@@ -178,7 +178,7 @@ def test_backed_file(tmp_path):
     assert backed.isbacked
 
 
-def test_counts_of_a_million_are_exact_and_larger_than_float32_refused():
+def test_large_counts_are_exact_and_those_beyond_float32_are_refused():
     y, n = np.array([[999_999, 0]]), np.array([[1_000_001, 1 << 24]])
     assert_entries(observed_entries(data_set(y, n)), y, n)
     n[0, 1] += 1
@@ -188,8 +188,8 @@ def test_counts_of_a_million_are_exact_and_larger_than_float32_refused():
 
 @pytest.mark.parametrize("largest", [255, 256, 32_767, 32_768, 1 << 24])
 @pytest.mark.parametrize("layout", ["csr_matrix", "dense_c", "stored_zeros"])
-def test_counts_take_the_narrowest_dtype(monkeypatch, largest, layout):
-    """Also where a large total comes after many small ones, and where zeros are stored."""
+def test_counts_use_the_smallest_dtype(monkeypatch, largest, layout):
+    """Also if a large total follows many small ones, and with stored zeros."""
     monkeypatch.setattr(_blocks, "BLOCK", 1)
     rng = np.random.default_rng(8)
     y, n = random_counts(rng)
@@ -202,7 +202,7 @@ def test_counts_take_the_narrowest_dtype(monkeypatch, largest, layout):
 
 
 def test_no_cells_x_junctions_array_is_formed():
-    """A matrix of 10^12 positions, which no machine holds densely."""
+    """A matrix of 10^12 values, which would not fit in memory if dense."""
     shape = (1_000_000, 1_000_000)
     row = np.array([0, 5, 999_999])
     column = np.array([999_999, 0, 999_999])
@@ -214,14 +214,14 @@ def test_no_cells_x_junctions_array_is_formed():
     assert entries.rows().tolist() == row.tolist()
 
 
-def test_chen(chen):
+def test_real_data(chen):
     entries = observed_entries(chen)
     assert entries.n_entries == 3_965_894
     y, n = chen.layers[JUNCTION].toarray(), chen.layers[CLUSTER].toarray()
     assert_entries(entries, y, n)
 
 
-def test_x_is_no_layer_where_anndata_lists_it_as_one():
+def test_x_listed_among_layers_is_ignored():
     counts = sp.csr_matrix(np.eye(3))
     adata = SimpleNamespace(layers={"y": counts, None: counts, "n": counts}, shape=(3, 3))
     assert list(named_layers(adata)) == ["y", "n"]
@@ -231,7 +231,7 @@ def test_x_is_no_layer_where_anndata_lists_it_as_one():
             get_layer(adata, name)
 
 
-def test_x_does_not_stand_for_a_layer_that_is_not_named(small):
+def test_none_is_not_a_layer(small):
     assert small.X is not None
     with pytest.raises(KeyError, match="Layer None is missing"):
         lfa.LeafletFAModel.setup_anndata(small, junction_layer=None)

@@ -85,7 +85,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("change", KINDS)
-def test_it_is_refused_by_name(file, change):
+def test_unsafe_parts_are_refused(file, change):
     with h5py.File(file, "a") as h5:
         change(h5)
     with pytest.raises(
@@ -96,19 +96,19 @@ def test_it_is_refused_by_name(file, change):
         _persistence._saved_data(file)
 
 
-def test_pipes_are_not_waited_for(tmp_path):
+def test_pipes_are_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "adata.h5ad")
     with pytest.raises(ValueError, match=r"adata\.h5ad is a named pipe"):
         _persistence._saved_data(tmp_path / "adata.h5ad")
 
 
-def test_a_link_to_nothing_is_no_missing_file(tmp_path):
+def test_a_broken_link_is_reported(tmp_path):
     (tmp_path / "adata.h5ad").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"There is no file .*adata\.h5ad"):
         _persistence._saved_data(tmp_path / "adata.h5ad")
 
 
-def test_what_anndata_writes_is_read(tmp_path):
+def test_files_written_by_anndata_are_read(tmp_path):
     adata = lfa.datasets.simulate_splicing(20, 10, 2, seed=0)
     adata.obs["kind"] = ["a", "b"] * 10
     adata.raw = adata.copy()

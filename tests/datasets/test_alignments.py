@@ -71,16 +71,16 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> SimulatedAlignments:
     "options",
     [
         {},
-        {"paired": False, "strandedness": "FR", "errors": 0.5},
-        {"strandedness": "RF", "marked": 0.7, "min_anchor": 20, "read_length": 60},
-        {"barcoded": True, "paired": False, "strandedness": "FR", "marked": 0.4},
-        {"barcoded": True, "strandedness": "none", "marked": 0.4, "n_types": 3},
+        {"paired": False, "strandedness": "FR", "error_rate": 0.5},
+        {"strandedness": "RF", "frac_flagged": 0.7, "min_anchor": 20, "read_length": 60},
+        {"barcoded": True, "paired": False, "strandedness": "FR", "frac_flagged": 0.4},
+        {"barcoded": True, "strandedness": "none", "frac_flagged": 0.4, "n_types": 3},
         {"fragment_length": (50.0, 0.0), "read_length": 150},
-        {"n_genes": 1, "unspliced": 0.9},
+        {"n_genes": 1, "frac_unspliced": 0.9},
     ],
     ids=["default", "single", "RF", "10x", "barcoded pairs", "whole overlap", "one gene"],
 )
-def test_truth_is_what_the_reads_hold(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_truth_equals_counts_of_the_reads(tmp_path: Path, options: dict[str, Any]) -> None:
     simulated = simulate_alignments(tmp_path, seed=3, **SMALL, **options)
     truth, anchor = simulated.junctions, options.get("min_anchor", 8)
     assert truth.X.dtype == np.int32
@@ -95,12 +95,12 @@ def test_truth_is_what_the_reads_hold(tmp_path: Path, options: dict[str, Any]) -
         truth.layers["unique"].toarray(),
         slow_counts(simulated, lambda read: read.mapping_quality > 1, anchor),
     )
-    if options.get("marked") and not options.get("barcoded"):
+    if options.get("frac_flagged") and not options.get("barcoded"):
         assert truth.layers["without_duplicates"].sum() < truth.X.sum()
         assert truth.layers["unique"].sum() < truth.X.sum()
 
 
-def test_mates_and_marks_change_counts(simulated: SimulatedAlignments) -> None:
+def test_mates_and_flags_change_counts(simulated: SimulatedAlignments) -> None:
     flags: dict[int, int] = defaultdict(int)
     for bam in simulated.bams:
         with pysam.AlignmentFile(str(bam)) as file:
@@ -118,7 +118,7 @@ def test_mates_and_marks_change_counts(simulated: SimulatedAlignments) -> None:
     assert each > simulated.junctions.X.sum() + 30  # both mates of these have the junction
 
 
-def test_reads_fit_the_genome_and_their_mates(simulated: SimulatedAlignments) -> None:
+def test_reads_match_the_genome_and_their_mates(simulated: SimulatedAlignments) -> None:
     genome = pysam.FastaFile(str(simulated.fasta))
     strand = {
         (row.chrom, row.start, row.end): row.strand for row in simulated.junctions.var.itertuples()
@@ -186,7 +186,7 @@ def test_library_type(tmp_path: Path, library: Any, like: bool, paired: bool) ->
     assert n_spliced > 100
 
 
-def test_motifs_stand_at_every_intron(simulated: SimulatedAlignments) -> None:
+def test_every_intron_has_its_motif(simulated: SimulatedAlignments) -> None:
     genome = pysam.FastaFile(str(simulated.fasta))
     var = simulated.junctions.var
     for row in var.itertuples():
@@ -218,7 +218,7 @@ def read_gtf(path: Path) -> tuple[dict[str, list[tuple[int, int]]], dict[str, tu
     return exons, place
 
 
-def test_gtf_has_what_is_annotated(simulated: SimulatedAlignments) -> None:
+def test_gtf_contains_annotated_transcripts(simulated: SimulatedAlignments) -> None:
     exons, place = read_gtf(simulated.gtf)
     table = simulated.transcripts
     assert sorted(exons) == sorted(table.index[table["annotated"]])
@@ -301,9 +301,9 @@ def test_overlapping_genes_are_on_opposite_strands(simulated: SimulatedAlignment
     assert pairs == [{"+", "-"}] * 2
 
 
-def test_types_use_transcripts_as_planted(tmp_path: Path) -> None:
+def test_cell_types_use_transcripts_as_planted(tmp_path: Path) -> None:
     simulated = simulate_alignments(
-        tmp_path, n_cells=6, n_types=3, fragments_per_cell=4000, marked=0, unspliced=0
+        tmp_path, n_cells=6, n_types=3, fragments_per_cell=4000, frac_flagged=0, frac_unspliced=0
     )
     usage, truth = simulated.usage, simulated.junctions
     gene = simulated.transcripts["gene_id"].to_numpy()
@@ -355,7 +355,7 @@ def test_same_seed_same_files(tmp_path: Path, barcoded: bool) -> None:
     assert len(files) == 3 + 2 * n_bams + 6 + barcoded
 
 
-def test_anchor_changes_the_truth_alone(tmp_path: Path) -> None:
+def test_anchor_changes_only_the_truth(tmp_path: Path) -> None:
     first = simulate_alignments(tmp_path / "a", **SMALL)
     second = simulate_alignments(tmp_path / "b", **SMALL, min_anchor=1)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
@@ -397,7 +397,7 @@ def test_folder_is_not_overwritten(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     simulate_alignments(folder, **SMALL, write_fastq=True)
     before = digest(folder)
-    with pytest.raises(FileExistsError, match=r"is not empty.*overwrite=True"):
+    with pytest.raises(FileExistsError, match=r"Expected an empty folder.*overwrite=True"):
         simulate_alignments(folder, **SMALL)
     assert digest(folder) == before
     (folder / "notes.txt").write_text("mine")
@@ -405,7 +405,7 @@ def test_folder_is_not_overwritten(tmp_path: Path) -> None:
     left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     names = {"genome.fa", "genome.fa.fai", "annotation.gtf", "notes.txt"}
     assert left == names | {"bam/cell_0.bam", "bam/cell_0.bam.bai"}
-    with pytest.raises(FileExistsError, match="is a file"):
+    with pytest.raises(FileExistsError, match="found the file"):
         simulate_alignments(folder / "notes.txt", **SMALL)
 
 
@@ -420,12 +420,26 @@ def test_folder_is_not_overwritten(tmp_path: Path) -> None:
         ({"fragment_length": (0.0, 1.0)}, "fragment_length"),
         ({"strandedness": "XX"}, "strandedness to be 'XS', 'RF', 'FR' or 'none', found 'XX'"),
         ({"n_novel": -1}, "n_novel to be a number from 0, found -1"),
-        ({"unspliced": 1.0}, r"unspliced in \[0, 1\), found 1.0"),
-        ({"marked": float("nan")}, "marked in .*, found nan"),
+        ({"frac_unspliced": 1.0}, r"frac_unspliced in \[0, 1\), found 1.0"),
+        ({"frac_flagged": float("nan")}, "frac_flagged in .*, found nan"),
         ({"min_anchor": 0}, "min_anchor to be a number from 1, found 0"),
     ],
 )
-def test_arguments_out_of_range(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         simulate_alignments(tmp_path / "x", **options)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("marked", "frac_flagged"), ("errors", "error_rate"), ("unspliced", "frac_unspliced")],
+)
+def test_old_arguments_warn(tmp_path, old, new):
+    with (
+        pytest.warns(FutureWarning, match=f"'{old}' of simulate_alignments .* use '{new}'"),
+        pytest.raises(ValueError, match=new),
+    ):
+        simulate_alignments(tmp_path, **{old: 2.0})

@@ -65,8 +65,8 @@ def test_coordinates_of_an_atse_share_a_splice_site():
     assert var["gene_name"].cat.categories.str.fullmatch(r"GENE_\d+").all()
 
 
-def test_only_differing_atses_differ():
-    adata = simulate_splicing(5, 200, 3, differing=0.3, seed=1)
+def test_only_differential_atses_differ():
+    adata = simulate_splicing(5, 200, 3, frac_differential=0.3, seed=1)
     psi = adata.varm["psi_true"]
     spread = psi.max(axis=1) - psi.min(axis=1)
     differs = adata.var["differs"].to_numpy()
@@ -171,7 +171,7 @@ def test_seed():
 
 
 @pytest.mark.parametrize("kind", [{}, {"concentration": np.inf, "likelihood": "betabinomial"}])
-def test_saved_and_read(tmp_path, kind):
+def test_data_can_be_written_and_read(tmp_path, kind):
     adata = simulate_splicing(30, 20, 1, **kind)
     adata.write_h5ad(tmp_path / "a.h5ad")
     back = anndata.read_h5ad(tmp_path / "a.h5ad")
@@ -185,7 +185,7 @@ def test_saved_and_read(tmp_path, kind):
     [
         {"n_cells": 0},
         {"n_programs": 0},
-        {"differing": 1.1},
+        {"frac_differential": 1.1},
         {"coverage": 0.0},
         {"coverage": 1.5},
         {"mean_depth": 0.5},
@@ -196,6 +196,13 @@ def test_saved_and_read(tmp_path, kind):
         {"likelihood": "poisson"},
     ],
 )
-def test_bad_arguments(bad):
+def test_invalid_arguments_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         simulate_splicing(**bad)
+
+
+def test_the_old_argument_warns():
+    with pytest.warns(FutureWarning, match="'differing' of simulate_splicing is deprecated"):
+        old = simulate_splicing(5, 20, 2, differing=0.5)
+    new = simulate_splicing(5, 20, 2, frac_differential=0.5)
+    assert (old.varm["psi_true"] == new.varm["psi_true"]).all()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pysam
 from helpers.parts import counts
 
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

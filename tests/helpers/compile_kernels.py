@@ -25,7 +25,7 @@ from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.ops import _triton, _triton_config
+from leafletfa_scvi.ops import _triton, _triton_config, _triton_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,7 +121,7 @@ def compiled_launches(arch: int, n_programs: int, only: str = "") -> dict[str, d
         compiled = triton.compile(built, target=GPUTarget("cuda", arch, 32), options=options)
         found[f"{kernel.__name__}: {name}"] = resources(compiled, arch)
 
-    _triton._launch = launch
+    _triton_segments.run_kernel = launch
     for name, call in sweeps(n_programs):
         if only in name:
             call()

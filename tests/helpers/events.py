@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from leafletfa_scvi.pp.atse._events import EVENT_TYPES, classify_events
-from leafletfa_scvi.pp.atse._graph import find_atses
+from leafletfa_scvi.pp.atse._events import EVENT_TYPES, event_types
+from leafletfa_scvi.pp.atse._graph import label_atses
 
 CASSETTE, EXCLUSIVE, A5, A3, FIRST, LAST, MULTI, COMPLEX = EVENT_TYPES
 
@@ -63,7 +63,7 @@ def mirrored(transcripts, length=10_000):
 def types_of(transcripts, strand="+", annotated=()):
     """Types of all ATSEs that the introns of transcripts form, from left to right."""
     junctions = table(introns_of(transcripts), strand)
-    labels, _ = find_atses(junctions, use_genes=False, unstranded="keep")
+    labels, _ = label_atses(junctions, use_genes=False, unstranded="keep")
     annotation = annotation_of(annotated, strand) if annotated else None
-    types = classify_events(junctions, labels, annotation=annotation)
+    types = event_types(junctions, labels, annotation=annotation)
     return types.tolist()

@@ -59,7 +59,7 @@ class TestRun:
         up, whole = count.T @ member, total.T @ member
         prior = program_prior("mixture", junction_usage(entries_of(y, n)), atse)
         up, whole = (torch.from_numpy(x).float() for x in (up, whole))
-        psi = prior.refitted(up, whole - up).programs(up, whole - up)
+        psi = prior.refit(up, whole - up).programs(up, whole - up)
         np.testing.assert_allclose(clusters.programs, psi, rtol=1e-4)
         psi, counted = psi.double().numpy(), np.array([2 / 3, 2 / 3, 2 / 3, 1.0])
         value = count @ (counted[:, None] * np.log(psi))

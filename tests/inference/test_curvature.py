@@ -16,8 +16,15 @@ from leafletfa_scvi.inference import (
     program_prior,
 )
 from leafletfa_scvi.inference._curvature import draw_from_curvature
+from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries, multinomial_entries
 from leafletfa_scvi.ops._reference import LEAK
+
+
+def factors_of(phi, psi, kappa):
+    """Factors in float32."""
+    kappa = None if kappa is None else torch.as_tensor(kappa).float()
+    return Factors(phi.float(), psi.float(), kappa)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +52,7 @@ def test_information_is_the_dense_sum(problem, kappa):
             w *= (own[j] + 1) / (own[j] + n[c, j])
         activity[c] += w * (psi[j] - p) ** 2
         program[j] += w * phi[c] ** 2
-    found = information(
-        entries, torch.from_numpy(phi).float(), torch.from_numpy(psi).float(), kappa
-    )
+    found = information(entries, factors_of(torch.from_numpy(phi), torch.from_numpy(psi), kappa))
     np.testing.assert_allclose(found.activity, activity, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(found.program, program, rtol=1e-4)
 
@@ -72,7 +77,7 @@ def test_information_of_shared_reads_is_the_dense_sum(kappa):
         w = y / p**2 * (1.0 if kappa is None else (k + 1) / (k + n))
         activity[c] += w * (s[j] - p) ** 2
         program[j] += w / (1 - p) * f[c] ** 2
-    found = information(entries, phi.float(), psi.float(), kappa)
+    found = information(entries, factors_of(phi, psi, kappa))
     np.testing.assert_allclose(found.activity, activity, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(found.program, program, rtol=1e-4)
 
@@ -87,7 +92,7 @@ def test_information_of_shared_reads_is_that_of_margins_on_average():
     entries = entries_of(np.c_[y, n - y], np.c_[n, n])
     shared = multinomial_entries(entries, torch.tensor([0, 0]))
     assert isinstance(shared, MultinomialEntries)
-    apart, together = (information(e, phi, psi, None) for e in (entries, shared))
+    apart, together = (information(e, Factors(phi, psi)) for e in (entries, shared))
     ratio = together.activity.sum() / apart.activity.sum()
     assert ratio == pytest.approx(0.5, abs=0.03)
     np.testing.assert_allclose(together.program, apart.program, rtol=0.08)
@@ -96,10 +101,10 @@ def test_information_of_shared_reads_is_that_of_margins_on_average():
 def test_blocks_of_cells_add_up(problem, monkeypatch):
     entries, phi, psi, _ = problem
     phi, psi = torch.from_numpy(phi).float(), torch.from_numpy(psi).float()
-    whole = information(entries, phi, psi, 5.0)
+    whole = information(entries, factors_of(phi, psi, 5.0))
     original = ObservedEntries.blocks
     monkeypatch.setattr(ObservedEntries, "blocks", lambda self, _: original(self, 40))
-    parts = information(entries, phi, psi, 5.0)
+    parts = information(entries, factors_of(phi, psi, 5.0))
     assert len(list(entries.blocks(0))) > 3
     np.testing.assert_allclose(parts.activity, whole.activity, rtol=1e-5)
     np.testing.assert_allclose(parts.program, whole.program, rtol=1e-5)
@@ -118,7 +123,7 @@ def test_the_binomial_information_of_one_program_gives_the_variance_of_a_mean():
         1,
     )
     psi = torch.tensor([[float(y.sum() / n.sum())]])
-    info = information(entries, torch.ones(40, 1), psi, None).program
+    info = information(entries, Factors(torch.ones(40, 1), psi)).program
     a, b = beta_from_curvature(psi, info, torch.zeros(1, 1))
     posterior = torch.distributions.Beta(a, b)
     variance = psi * (1 - psi) / n.sum()
@@ -159,37 +164,37 @@ class TestDraws:
                 usage = torch.full((entries.n_junctions,), 0.3)
                 prior = program_prior("junction", usage, entries.atse, True)
             _, psi = random_factors(entries, 3, seed=2, dtype=torch.float32)
-            given = entries, torch.from_numpy(phi).float(), psi, 5.0
+            given = entries, factors_of(torch.from_numpy(phi), psi, 5.0)
             alpha = torch.full((3,), 0.2)
             return given, draw_from_curvature(*given, alpha, prior, n_draws, seed), alpha, prior
 
         return draw
 
     def test_moments_are_those_of_the_curvature(self, drawn):
-        (entries, phi, psi, kappa), draws, alpha, _ = drawn(False)
-        info = information(entries, phi, psi, kappa)
-        rows = dirichlet_from_curvature(phi, info.activity, alpha)
-        a, b = beta_from_curvature(psi, info.program, torch.tensor([[3.0]]))
-        want = torch.distributions.Dirichlet(rows), torch.distributions.Beta(a, b)
-        for at, law in enumerate(want):
-            found = torch.stack([one[at] for one in draws])
+        (entries, factors), draws, alpha, _ = drawn(False)
+        info = information(entries, factors)
+        rows = dirichlet_from_curvature(factors.phi, info.activity, alpha)
+        a, b = beta_from_curvature(factors.psi, info.program, torch.tensor([[3.0]]))
+        want = {"phi": torch.distributions.Dirichlet(rows), "psi": torch.distributions.Beta(a, b)}
+        for name, law in want.items():
+            found = torch.stack([getattr(one, name) for one in draws])
             assert (found.mean(0) - law.mean).abs().max() < 0.06
             np.testing.assert_allclose(found.var(0).sum(), law.variance.sum(), rtol=0.05)
 
     def test_shared_reads_sum_to_one(self, drawn):
-        (entries, _, psi, _), draws, _, _ = drawn(True)
-        for phi, programs in draws[:5]:
-            sums = torch.zeros(entries.n_atses, 3).index_add_(0, entries.atse, programs)
+        (entries, factors), draws, _, _ = drawn(True)
+        for draw in draws[:5]:
+            sums = torch.zeros(entries.n_atses, 3).index_add_(0, entries.atse, draw.psi)
             np.testing.assert_allclose(sums, 1, rtol=1e-5)
-            np.testing.assert_allclose(phi.sum(1), 1, rtol=1e-5)
-        mean = torch.stack([programs for _, programs in draws]).mean(0)
-        assert np.corrcoef(mean.flatten(), psi.flatten())[0, 1] > 0.9
+            np.testing.assert_allclose(draw.phi.sum(1), 1, rtol=1e-5)
+        mean = torch.stack([draw.psi for draw in draws]).mean(0)
+        assert np.corrcoef(mean.flatten(), factors.psi.flatten())[0, 1] > 0.9
 
     def test_seeds_and_the_global_state(self, drawn):
         state = torch.get_rng_state()
         first, again, other = (drawn(False, seed, 2)[1] for seed in (0, 0, 1))
         assert torch.equal(torch.get_rng_state(), state)
-        assert torch.equal(first[1][0], again[1][0])
-        assert torch.equal(first[1][1], again[1][1])
-        assert not torch.equal(first[0][1], first[1][1])
-        assert not torch.equal(first[0][1], other[0][1])
+        assert torch.equal(first[1].phi, again[1].phi)
+        assert torch.equal(first[1].psi, again[1].psi)
+        assert not torch.equal(first[0].psi, first[1].psi)
+        assert not torch.equal(first[0].psi, other[0].psi)

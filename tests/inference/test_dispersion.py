@@ -11,7 +11,8 @@ from scipy.stats import betabinom
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.inference import _dispersion, fit_concentration
-from leafletfa_scvi.inference._dispersion import cells_of, fit_junction_dispersion
+from leafletfa_scvi.inference._dispersion import fit_junction_dispersion, sample_cells
+from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.ops import multinomial_entries
 from leafletfa_scvi.ops._reference import log_likelihood
 
@@ -56,7 +57,7 @@ class TestOneForAll:
     def test_of_many_entries_a_part_is_enough(self, monkeypatch):
         given = simulated(8.0, n_cells=200)
         monkeypatch.setattr(_dispersion, "_MAX_ENTRIES", 5000)
-        monkeypatch.setattr(_dispersion, "_LEAST_CELLS", 10)
+        monkeypatch.setattr(_dispersion, "_MIN_CELLS", 10)
         some, again, other = (fit_concentration(*given, seed) for seed in (0, 0, 1))
         assert some == again != other
         assert some == pytest.approx(8.0, rel=0.2)
@@ -64,11 +65,11 @@ class TestOneForAll:
 
 def test_some_of_the_cells():
     entries, _, _ = simulated(8.0, n_cells=400)
-    assert cells_of(entries, entries.n_entries, 0) is None
-    assert cells_of(entries.select(torch.arange(200)), 100, 0) is None  # few cells are all taken
-    some, again, other = (cells_of(entries, 0.7 * entries.n_entries, s) for s in (0, 0, 1))
+    assert sample_cells(entries, entries.n_entries, 0) is None
+    assert sample_cells(entries.select(torch.arange(200)), 100, 0) is None
+    some, again, other = (sample_cells(entries, 0.7 * entries.n_entries, s) for s in (0, 0, 1))
     assert len(some) == pytest.approx(280, abs=1)
-    assert len(cells_of(entries, 100, 0)) == 256
+    assert len(sample_cells(entries, 100, 0)) == 256
     assert (some.diff() > 0).all()
     assert torch.equal(some, again)
     assert not torch.equal(some, other)
@@ -81,7 +82,7 @@ def drawn(log_kappa, n_cells, seed=0):
     psi = rng.uniform(0.15, 0.85, n_junctions)
     n = (1 + rng.poisson(14, (n_cells, n_junctions))) * (rng.random((n_cells, n_junctions)) < 0.6)
     y = rng.binomial(n, rng.beta(kappa * psi, kappa * (1 - psi), n.shape))
-    one = torch.ones(n_cells, 1), torch.from_numpy(psi)[:, None].float()
+    one = Factors(torch.ones(n_cells, 1), torch.from_numpy(psi)[:, None].float())
     return entries_of(y, n), [one]
 
 
@@ -142,7 +143,7 @@ class TestOneForEach:
         entries, draws = drawn(np.random.default_rng(0).normal(1.5, 1, 8), 60)
         fit_junction_dispersion(entries, draws, 5.0)
         grid = seen["grid"]
-        phi, psi = (x.double() for x in draws[0])
+        psi = draws[0].psi.double()
         want = np.zeros((len(grid), 8))
         p = (1e-6 + (1 - 2e-6) * psi[:, 0]).numpy()[entries.column]
         for i, x in enumerate(np.exp(grid)):
@@ -158,7 +159,7 @@ class TestOneForEach:
         first = fit_junction_dispersion(entries, [one], 5.0)
         twice = fit_junction_dispersion(entries, [one, one], 5.0)
         np.testing.assert_allclose(first.kappa, twice.kappa, rtol=1e-4)
-        other = one[0], (one[1] * 0.7)
+        other = Factors(one.phi, one.psi * 0.7)
         mixed = fit_junction_dispersion(entries, [one, other], 5.0)
         worse = fit_junction_dispersion(entries, [other], 5.0)
         assert worse.median < mixed.median < first.median
@@ -174,7 +175,7 @@ class TestOneForEach:
         share = np.stack([rng.dirichlet(kappa[a] * psi[a], n_cells) for a in range(n_atses)], 1)
         y = rng.multinomial(n, share).reshape(n_cells, -1)
         gathered = multinomial_entries(entries_of(y, n.repeat(3, 1)), torch.from_numpy(atse))
-        draws = [(torch.ones(n_cells, 1), torch.from_numpy(psi).reshape(-1, 1).float())]
+        draws = [Factors(torch.ones(n_cells, 1), torch.from_numpy(psi).reshape(-1, 1).float())]
         found = fit_junction_dispersion(gathered, draws, 5.0)
         assert found.kappa.shape == (n_atses,)
         assert np.corrcoef(found.kappa.log(), np.log(kappa))[0, 1] > 0.9
@@ -190,7 +191,7 @@ def test_by_atse_where_atses_are_scattered():
     sums = torch.zeros(gathered.n_atses, 1, dtype=torch.float64).index_add_(0, gathered.atse, psi)
     psi = psi / sums[gathered.atse]
     phi = torch.ones(150, 1, dtype=torch.float64)
-    found = fit_junction_dispersion(gathered, [(phi.float(), psi.float())], 3.0)
+    found = fit_junction_dispersion(gathered, [Factors(phi.float(), psi.float())], 3.0)
     several = torch.bincount(gathered.atse) > 1
     base = found.kappa.double()
     for a in several.nonzero().flatten():

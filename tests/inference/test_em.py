@@ -16,6 +16,7 @@ from scipy.special import betaln, digamma, gammaln
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
 from leafletfa_scvi.inference import Start, _em, fit_em, program_prior
+from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.ops import MultinomialEntries, multinomial_entries
 from leafletfa_scvi.ops._reference import LEAK
 
@@ -25,7 +26,7 @@ FIXED = {"learn_concentration": False, "learn_prior": False}
 @pytest.fixture(scope="module")
 def adata():
     return lfa.datasets.simulate_splicing(
-        60, 30, 3, coverage=0.5, differing=0.6, likelihood="betabinomial", seed=2
+        60, 30, 3, coverage=0.5, frac_differential=0.6, likelihood="betabinomial", seed=2
     )
 
 
@@ -267,7 +268,7 @@ class TestObjective:
                 noise = [torch.from_numpy(rng.normal(size=x.shape)) for x in (fit.phi, fit.psi)]
                 phi = torch.softmax(fit.phi.double().log() + size * noise[0], 1)
                 if together:
-                    psi = prior.normalised(fit.psi.double() * torch.exp(size * noise[1]))
+                    psi = prior.normalized(fit.psi.double() * torch.exp(size * noise[1]))
                 else:
                     psi = torch.sigmoid(torch.logit(fit.psi.double()) + size * noise[1])
                 assert by_hand(data, phi, psi, kappa, prevalence, prior) < best + 0.02
@@ -280,10 +281,8 @@ def test_one_step_by_hand(entries, shared, together, kappa, kind):
     data = shared if together else entries
     start, prior = start_of(data, 3), prior_of(data, kind)
     prevalence = torch.tensor([0.5, 0.3, 0.2])
-    problem = _em._Problem(
-        data, prior, None if kappa is None else torch.tensor(kappa), prevalence, 1.7, True, None
-    )
-    state = _em._State(start.phi, start.psi)
+    problem = _em._Problem(data, prior, prevalence, 1.7, True, None)
+    state = Factors(*start, None if kappa is None else torch.tensor(kappa))
     one = problem.step(state, problem.counts(state))
     phi, psi = step_by_hand(data, start.phi, start.psi, kappa, 1.7 * prevalence, prior)
     np.testing.assert_allclose(one.phi, phi, rtol=1e-4, atol=1e-6)
@@ -318,7 +317,7 @@ class TestAcceleration:
         """Nor what makes it no number."""
         for bad in (0.01, float("nan")):
             monkeypatch.setattr(
-                _em, "_squared_step", lambda zero, one, two, bad=bad: torch.full_like(zero, bad)
+                _em, "squared_step", lambda zero, one, two, bad=bad: torch.full_like(zero, bad)
             )
             options = {"prevalence": torch.full((3,), 1 / 3), "tolerance": 0.0, **FIXED}
             given = entries, start_of(entries, 3), prior_of(entries)
@@ -331,26 +330,26 @@ class TestAcceleration:
     def test_the_squared_step_by_hand(self):
         zero, one, two = (torch.tensor([[x]]) for x in (1.0, 0.5, 0.25))
         # Geometric: |r| / |v| = 2, and the step lands on the limit.
-        assert float(_em._squared_step(zero, one, two)) == pytest.approx(0.0, abs=1e-6)
-        still = _em._squared_step(zero, zero, zero)
+        assert float(_em.squared_step(zero, one, two)) == pytest.approx(0.0, abs=1e-6)
+        still = _em.squared_step(zero, zero, zero)
         assert float(still) == 1.0
-        line = _em._squared_step(zero, zero + 1, zero + 2)
+        line = _em.squared_step(zero, zero + 1, zero + 2)
         assert float(line) == pytest.approx(1 + 2 * 32)
 
     def test_extrapolated_programs_stay_inside_and_sum_to_one(self, shared):
         """Far steps leave (0, 1), and sums change where they are brought back."""
-        one = torch.tensor(1.0)
-        problem = _em._Problem(shared, prior_of(shared), one, torch.ones(2) / 2, 1.0, True, None)
+        problem = _em._Problem(shared, prior_of(shared), torch.ones(2) / 2, 1.0, True, None)
         first, other = start_of(shared, 2), start_of(shared, 2, seed=1)
         states = [  # ever slower from one towards the other: the step goes twice as far
-            _em._State(
+            Factors(
                 first.phi + w * (other.phi - first.phi), first.psi + w * (other.psi - first.psi)
             )
             for w in (0.0, 0.2, 0.38)
         ]
-        free = _em._squared_step(*(state.psi for state in states))
+        free = _em.squared_step(*(state.psi for state in states))
         assert ((free < 0) | (free > 1)).any()
-        phi, psi = problem.extrapolate(*states)
+        further = problem.extrapolate(*states)
+        phi, psi = further.phi, further.psi
         assert ((psi > 0) & (psi < 1) & torch.isfinite(psi)).all()
         sums = torch.zeros(shared.n_atses, 2).index_add_(0, shared.atse, psi)
         np.testing.assert_allclose(sums, 1, atol=1e-5)
@@ -387,10 +386,10 @@ class TestElsewhere:
             kappa = np.random.default_rng(0).uniform(0.5, 30, size)
         kappa = None if kappa is None else torch.as_tensor(kappa).float()
         start = start_of(data, 3)
-        whole = _em.sweep(data, *start, kappa)
+        whole = _em.sweep(data, Factors(*start, kappa))
         far = self.Far(data)
         monkeypatch.setattr(_em, "_BLOCK", data.n_entries // 5)
-        parts = _em.sweep(far, *start, kappa)
+        parts = _em.sweep(far, Factors(*start, kappa))
         assert len(far.blocks_made) > 4
         for name, found in parts._asdict().items():
             torch.testing.assert_close(
@@ -409,7 +408,8 @@ class TestElsewhere:
     def test_no_cells(self, entries):
         none = entries.select(torch.zeros(0, dtype=torch.int64))
         found = _em.sweep(
-            self.Far(none), torch.zeros(0, 2), torch.full((entries.n_junctions, 2), 0.5), None
+            self.Far(none),
+            Factors(torch.zeros(0, 2), torch.full((entries.n_junctions, 2), 0.5)),
         )
         assert found.activity.shape == (0, 2)
         assert found.inclusion.shape == (entries.n_junctions, 2)
@@ -445,13 +445,13 @@ class TestFit:
         np.testing.assert_allclose(fit.prevalence, fit.phi.mean(0), atol=1e-6)
         assert float(fit.concentration) == pytest.approx(20, rel=0.5)
         assert fit.concentration_spread is None
-        assert fit.prior.kind == kind
+        assert fit.prior.prior.name == kind
         assert not torch.equal(fit.prior.weights, prior.weights)
 
     @pytest.mark.parametrize("n_programs", [1, 3])
     def test_finds_them_where_reads_are_shared(self, n_programs):
         adata = lfa.datasets.simulate_splicing(
-            80, 40, n_programs, coverage=0.5, differing=0.6, seed=1
+            80, 40, n_programs, coverage=0.5, frac_differential=0.6, seed=1
         )
         plain, atse = lfa.data.observed_entries(adata), atse_codes(adata)
         entries = multinomial_entries(plain, atse)
@@ -467,9 +467,9 @@ class TestFit:
     def test_the_prior_is_learned_or_left(self, entries):
         given = entries, inference.waypoints(entries, 3, 0).start, prior_of(entries, "mixture")
         left = fit_em(*given, concentration=10.0, learn_prior=False, n_iterations=30)
-        assert torch.equal(left.prior.strength, given[2].strength)
+        assert torch.equal(left.prior.concentration, given[2].concentration)
         learned = fit_em(*given, concentration=10.0, n_iterations=30)
-        assert learned.prior.strength.shape == (entries.n_junctions, 3)
+        assert learned.prior.concentration.shape == (entries.n_junctions, 3)
 
     def test_programs_may_be_fixed(self, adata, entries):
         psi = torch.from_numpy(adata.varm["psi_true"]).float()

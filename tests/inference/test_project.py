@@ -19,7 +19,7 @@ GRID = (np.arange(2000) + 0.5) / 2000
 @pytest.fixture(scope="module")
 def adata():
     return lfa.datasets.simulate_splicing(
-        40, 60, 2, coverage=0.5, differing=0.5, likelihood="betabinomial", seed=5
+        40, 60, 2, coverage=0.5, frac_differential=0.5, likelihood="betabinomial", seed=5
     )
 
 

@@ -197,7 +197,7 @@ class TestLargeData:
 
     @pytest.fixture(autouse=True)
     def _few(self, monkeypatch):
-        monkeypatch.setattr(_dispersion, "_LEAST_CELLS", 10)
+        monkeypatch.setattr(_dispersion, "_MIN_CELLS", 10)
 
     def test_all_cells_have_activities(self, monkeypatch):
         y, n, group, psi = grouped(3, 100)

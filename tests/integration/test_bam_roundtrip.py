@@ -8,14 +8,15 @@ import pytest
 from leafletfa_scvi.datasets._alignments import SimulatedAlignments, simulate_alignments
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from leafletfa_scvi.pp.read._file_counts import FileCounts
 
-SMALL: dict[str, Any] = {"n_cells": 4, "fragments_per_cell": 1500, "marked": 0.3}
+SMALL: dict[str, Any] = {"n_cells": 4, "fragments_per_cell": 1500, "frac_flagged": 0.3}
 
 
 def table(part: FileCounts, *, stranded: bool = True) -> dict[tuple[str, str], int]:
@@ -78,7 +79,7 @@ def test_wrong_library_type_gives_the_other_strand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("anchor", [1, 20])
 def test_anchor(tmp_path: Path, anchor: int) -> None:
-    simulated = simulate_alignments(tmp_path, **SMALL, min_anchor=anchor, errors=0.3)
+    simulated = simulate_alignments(tmp_path, **SMALL, min_anchor=anchor, error_rate=0.3)
     assert counted(simulated, BamOptions(min_anchor=anchor)) == truth(simulated)
 
 
@@ -120,7 +121,7 @@ def test_fragments_count_for_more_than_molecules(tmp_path: Path) -> None:
 
 
 def test_report(tmp_path: Path) -> None:
-    simulated = simulate_alignments(tmp_path, n_cells=1, n_types=1, marked=0.5)
+    simulated = simulate_alignments(tmp_path, n_cells=1, n_types=1, frac_flagged=0.5)
     report = count_bam(simulated.bams[0], "a", BamOptions()).report
     for name in ("unmapped", "secondary", "supplementary", "qc_fail", "duplicate"):
         assert report[f"reads_{name}"] > 20

@@ -19,7 +19,7 @@ JUNCTIONS = st.lists(
 
 
 @settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data(), rows=JUNCTIONS, n_cells=st.integers(1, 3))
 def test_any_order_of_lines_and_files_gives_the_same(tmp_path_factory, data, rows, n_cells):

@@ -13,9 +13,9 @@ from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._dataset import make_splicing_dataset
 from leafletfa_scvi.pp.annotate._annotate import annotate_junctions
 from leafletfa_scvi.pp.annotate._annotation import read_annotation
-from leafletfa_scvi.pp.annotate._strand import splice_motifs
-from leafletfa_scvi.pp.atse._events import EVENT_TYPES, classify_events
-from leafletfa_scvi.pp.atse._graph import find_atses
+from leafletfa_scvi.pp.annotate._genome import motifs_and_strands
+from leafletfa_scvi.pp.atse._events import EVENT_TYPES, event_types
+from leafletfa_scvi.pp.atse._graph import label_atses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,13 +38,13 @@ def test_steps_recover_what_is_planted(tmp_path: Path, seed: int) -> None:
         "five_prime",
         "three_prime",
     }
-    atse, _ = find_atses(adata.var, use_genes=True)
+    atse, _ = label_atses(adata.var, use_genes=True)
     assert list(atse.fillna("")) == list(truth["atse"])
-    types = classify_events(adata.var, atse, annotation=annotation)
+    types = event_types(adata.var, atse, annotation=annotation)
     planted = truth[truth["atse"] != ""].groupby("atse")["event_type"].first()
     assert types.astype(str).to_dict() == planted.to_dict()
     assert set(types) == set(EVENT_TYPES)
-    motif, strand = splice_motifs(adata.var.assign(strand="?"), simulated.fasta)
+    motif, strand = motifs_and_strands(adata.var.assign(strand="?"), simulated.fasta)
     assert [MOTIFS[code] for code in motif] == list(truth["motif"])
     assert [STRANDS[code] for code in strand] == list(truth["strand"])
 

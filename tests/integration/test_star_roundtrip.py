@@ -16,7 +16,8 @@ from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._dataset import make_splicing_dataset
 from leafletfa_scvi.pp.atse._events import EVENT_TYPES
 from leafletfa_scvi.pp.read._star import read_sj
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ def star(*arguments: object) -> None:
 def aligned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
     folder = tmp_path_factory.mktemp(request.param)
     # Marks are the aligner's to give.
-    options: dict[str, Any] = {"n_cells": 2, "fragments_per_cell": 10_000, "marked": 0}
+    options: dict[str, Any] = {"n_cells": 2, "fragments_per_cell": 10_000, "frac_flagged": 0}
     planted = {
         anchor: simulate_alignments(
             folder / f"anchor_{anchor}",

@@ -1,4 +1,4 @@
-"""Models that tests read from and must not change."""
+"""Models that tests may read but not change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
 
 @pytest.fixture(scope="session")
 def _gaps():
-    adata = lfa.datasets.simulate_splicing(90, 40, 3, coverage=0.4, differing=0.6, seed=3)
+    adata = lfa.datasets.simulate_splicing(90, 40, 3, coverage=0.4, frac_differential=0.6, seed=3)
     unseen = (adata.var["atse_id"] == adata.var["atse_id"].iloc[4]).to_numpy()
     for name in LAYERS:
         dense = adata.layers[name].toarray()
@@ -34,12 +34,12 @@ def gaps(_gaps):
 
 @pytest.fixture(scope="session")
 def _clear():
-    return lfa.datasets.simulate_splicing(80, 60, 2, coverage=0.5, differing=0.7, seed=1)
+    return lfa.datasets.simulate_splicing(80, 60, 2, coverage=0.5, frac_differential=0.7, seed=1)
 
 
 @pytest.fixture
 def clear(_clear):
-    """80 simulated cells of 2 programs that even a short fit finds; a copy to spoil."""
+    """80 simulated cells of 2 programs that a short fit finds; tests may modify the copy."""
     return _clear.copy()
 
 
@@ -55,7 +55,7 @@ def recovered():
     import scvi
 
     adata = lfa.datasets.simulate_splicing(
-        400, 160, 4, coverage=0.3, differing=0.4, activity_concentration=0.8, seed=0
+        400, 160, 4, coverage=0.3, frac_differential=0.4, activity_concentration=0.8, seed=0
     )
     scvi.settings.seed = 0
     lfa.LeafletFAModel.setup_anndata(adata)

@@ -1,4 +1,4 @@
-"""What is no AnnData where one is wanted."""
+"""Arguments of a wrong type, such as other objects than an AnnData."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ CALLS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CALLS)
-def test_is_named_for_what_it_is(trained, saved, wrong, name, kind):
+def test_the_type_of_the_argument_is_named(trained, saved, wrong, name, kind):
     found = type(wrong).__name__
     with pytest.raises(TypeError, match=rf"an AnnData.*found an? {found}|is a {found}.*AnnData"):
         CALLS[name](trained, wrong, saved)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_model(wrong, gaps):
+def test_objects_that_are_not_models(wrong, gaps):
     with pytest.raises(TypeError, match="a LeafletFAModel, found a"):
         lfa.tl.evaluate_holdout(wrong, gaps)
     with pytest.raises(TypeError, match="a LeafletFAModel, found a"):
@@ -82,13 +82,13 @@ def test_no_model(wrong, gaps):
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_one_where_several_are_wanted(wrong):
+def test_one_anndata_instead_of_several(wrong):
     with pytest.raises(TypeError, match="several AnnData"):
         lfa.pp.concat_splicing(wrong)
 
 
 @pytest.mark.parametrize("kind", ["MuData", "ndarray"])
-def test_no_files(wrong):
+def test_objects_that_are_not_files(wrong):
     with pytest.raises(TypeError, match="names of files, or a table of them, found a"):
         lfa.pp.make_splicing_dataset(wrong)
 
@@ -102,7 +102,7 @@ def test_a_remedy_is_named(gaps):
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 @pytest.mark.parametrize("name", ["load_query_data", "prepare_query_anndata"])
-def test_a_reference_that_is_no_model(gaps, wrong, name):
+def test_a_reference_that_is_not_a_model(gaps, wrong, name):
     with pytest.raises(TypeError, match="reference_model to be a trained LeafletFAModel.*found a"):
         getattr(MODEL, name)(gaps, wrong)
 
@@ -115,14 +115,14 @@ def test_a_reference_of_another_package(gaps, tmp_path, name):
     with pytest.raises(TypeError, match="reference_model.*found a SCVI"):
         getattr(MODEL, name)(gaps, other)
     other.save(tmp_path / "other")
-    with pytest.raises(ValueError, match="or not by this package"):
+    with pytest.raises(ValueError, match="or by another package"):
         getattr(MODEL, name)(gaps, tmp_path / "other")
 
 
 @pytest.mark.parametrize("name", ["load_query_data", "prepare_query_anndata"])
-def test_a_reference_at_another_place(gaps, saved, tmp_path, name):
+def test_a_reference_at_another_path(gaps, saved, tmp_path, name):
     for place, message in (
-        (saved / "model.pt", "is a file: give the folder"),
+        (saved / "model.pt", "found the file .*: pass the folder"),
         (tmp_path, "no "),
     ):
         with pytest.raises(ValueError, match=message):

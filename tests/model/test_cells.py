@@ -233,13 +233,13 @@ class TestNewCells:
         # Fitted again among the same cells, exactly the same.
         np.testing.assert_array_equal(trained.get_latent_representation(new), together)
 
-    def test_the_order_of_junctions_is_no_matter(self, trained, gaps):
+    def test_the_order_of_junctions_does_not_matter(self, trained, gaps):
         new = as_new(gaps)
         turned = trained.get_latent_representation(new[:, ::-1].copy())
         together = trained.get_latent_representation(new)
         np.testing.assert_allclose(turned, together, atol=ROUNDING)
 
-    def test_random_states_are_left_alone(self, trained, gaps):
+    def test_random_states_do_not_change(self, trained, gaps):
         torch.manual_seed(11)
         np.random.seed(11)  # noqa: NPY002
         state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
@@ -317,7 +317,7 @@ class TestNothingObserved:
         np.testing.assert_allclose(psi, a / (a + b), rtol=1e-4)
 
 
-def test_an_untrained_model_says_so(small):
+def test_an_untrained_model_raises_an_error(small):
     LeafletFAModel.setup_anndata(small)
     model = LeafletFAModel(small, 2)
     for call in (

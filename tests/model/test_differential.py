@@ -39,14 +39,14 @@ def halves(trained):
 
 
 class TestPlantedTruth:
-    def test_what_is_found_is_true(self, recovered, planted):
+    def test_discoveries_are_true(self, recovered, planted):
         found, truth = planted
         called = found["is_ds_fdr_0.05"].to_numpy()
         assert called.sum() > 50
         assert recovered.adata.var["differs"].to_numpy()[called].mean() > 0.93
         assert (np.abs(truth[called]) > 0.05).mean() > 0.93
 
-    def test_what_is_true_is_found(self, planted):
+    def test_true_differences_are_discovered(self, planted):
         found, truth = planted
         called = found["is_ds_fdr_0.05"].to_numpy()
         assert called[np.abs(truth) > 0.2].mean() > 0.95
@@ -200,7 +200,7 @@ class TestGroups:
         frame = self.run(trained, groupby="program_true", group1=["SP_3", "SP_1"])
         assert list(frame["group1"].unique()) == ["SP_3", "SP_1"]
 
-    def test_positions_masks_and_labels_say_the_same(self, trained):
+    def test_positions_masks_and_labels_agree(self, trained):
         first = (trained.adata.obs["half"] == "first").to_numpy()
         label = self.run(trained, groupby="half", group1="first", group2="second")
         ways = (
@@ -244,18 +244,18 @@ class TestGroups:
         [
             ({}, ValueError, "either groupby or idx1"),
             ({"groupby": "half", "idx1": [0]}, ValueError, "either groupby or idx1"),
-            ({"groupby": "nothing"}, KeyError, "No column 'nothing'"),
-            ({"groupby": "half", "group1": "third"}, KeyError, "No group 'third'"),
-            ({"groupby": "half", "group2": "third"}, KeyError, "No group 'third'"),
+            ({"groupby": "nothing"}, KeyError, "column of adata.obs.*found 'nothing'"),
+            ({"groupby": "half", "group1": "third"}, KeyError, "name groups of .*found 'third'"),
+            ({"groupby": "half", "group2": "third"}, KeyError, "name groups of .*found 'third'"),
             (
                 {"groupby": "half", "group1": "first", "group2": "first"},
                 ValueError,
-                "share 45 cells",
+                "found 45 in both",
             ),
-            ({"idx1": [0, 1], "idx2": [1, 2]}, ValueError, "share 1 cells"),
-            ({"idx1": []}, ValueError, "'idx1' has no cells"),
-            ({"idx1": range(90)}, ValueError, "'rest' has no cells"),
-            ({"idx1": [0], "idx2": []}, ValueError, "'idx2' has no cells"),
+            ({"idx1": [0, 1], "idx2": [1, 2]}, ValueError, "found 1 in both 'idx1' and 'idx2'"),
+            ({"idx1": []}, ValueError, "found none in 'idx1'"),
+            ({"idx1": range(90)}, ValueError, "found none in 'rest'"),
+            ({"idx1": [0], "idx2": []}, ValueError, "found none in 'idx2'"),
             ({"idx1": [90]}, IndexError, "out of bounds"),
             ({"idx1": [0], "delta": 1.0}, ValueError, "delta"),
             ({"idx1": [0], "delta": -0.1}, ValueError, "delta"),
@@ -274,7 +274,7 @@ class TestGroups:
 
 
 @pytest.mark.parametrize("method", ["differential_splicing", "program_markers"])
-def test_seeds_decide_and_the_global_state_is_left_alone(trained, method):
+def test_seeds_determine_draws_and_the_global_state_does_not_change(trained, method):
     arguments = {"idx1": range(30)} if method == "differential_splicing" else {}
 
     def run(seed):
@@ -292,7 +292,7 @@ def test_seeds_decide_and_the_global_state_is_left_alone(trained, method):
 class TestFalseDiscoverySet:
     @pytest.mark.parametrize("seed", range(5))
     @pytest.mark.parametrize("target", [0.01, 0.1, 0.3])
-    def test_is_the_largest_set_there_is(self, seed, target):
+    def test_is_the_largest_possible_set(self, seed, target):
         probability = np.random.default_rng(seed).beta(0.5, 0.5, 10)
         found = false_discovery_set(probability, target)
         largest = 0

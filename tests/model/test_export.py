@@ -20,7 +20,7 @@ def model(small, fit):
         ("uns", "leafletfa", lambda adata: {"mine": 1}),
     ],
 )
-def test_what_the_user_has_is_not_replaced(model, small, slot, key, value):
+def test_slots_of_the_user_are_not_replaced(model, small, slot, key, value):
     getattr(small, slot)[key] = value(small)
     kept = getattr(small, slot)[key]
     with pytest.raises(ValueError, match=rf"would replace {slot}\['{key}'\].*overwrite=True"):

@@ -15,7 +15,7 @@ LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
 
 
 def check(model):
-    """What holds for every fit."""
+    """Check properties of every fit."""
     phi, psi = model.get_cell_activities(), model.get_splicing_programs()
     n_cells, n_junctions, k = model.adata.n_obs, model.adata.n_vars, model.n_programs
     assert phi.shape == (n_cells, k)
@@ -71,7 +71,7 @@ def test_an_infinite_concentration_is_the_binomial(small, fit):
     np.testing.assert_array_equal(
         binomial.get_latent_representation(), infinite.get_latent_representation()
     )
-    assert infinite.module.model.likelihood == "binomial"
+    assert infinite.module.model.likelihood.name == "binomial"
     large = fit(small.copy(), 2, options={"concentration": 1e6}, max_epochs=3)
     np.testing.assert_allclose(
         large.get_latent_representation(), binomial.get_latent_representation(), atol=0.02
@@ -81,7 +81,7 @@ def test_an_infinite_concentration_is_the_binomial(small, fit):
     )
 
 
-def test_fixed_values_stay_and_learned_ones_move(small, fit):
+def test_fixed_values_do_not_change_and_learned_ones_do(small, fit):
     fixed = fit(small, 2, options={"concentration": 3.0, "activity_concentration": 0.4})
     mean = fixed.posterior_summary()["mean"]
     assert mean["kappa"] == 3.0
@@ -207,8 +207,8 @@ def test_other_layer_names(small, fit):
     check(model)
 
 
-class TestSetUp:
-    def test_a_failure_leaves_the_data_as_they_were(self, small):
+class TestSetup:
+    def test_a_failure_does_not_change_the_data(self, small):
         layer = small.layers[LAYERS[0]].astype(float)
         layer.data[0] = 0.5
         small.layers[LAYERS[0]] = layer
@@ -225,7 +225,7 @@ class TestSetUp:
         with pytest.raises(TypeError, match="batch_key"):
             LeafletFAModel.setup_anndata(small, batch_key="batch")
 
-    def test_a_model_needs_set_up(self, small):
+    def test_a_model_needs_setup(self, small):
         with pytest.raises(ValueError, match="set up"):
             LeafletFAModel(small, 2)
 

@@ -1,4 +1,4 @@
-"""What scvi's base class brings along: kept, made right, or refused."""
+"""Members of scvi's base class: inherited, overridden, or refused."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def bare(model, tmp_path):
     return LeafletFAModel.load(tmp_path / "model", adata=False, accelerator="cpu")
 
 
-def test_every_public_member_of_the_base_class_has_been_judged():
+def test_every_public_member_of_the_base_class_is_accounted_for():
     public = {name for name in dir(BaseModelClass) if not name.startswith("_")}
     inherited = {name for name in public if getattr(LeafletFAModel, name) is not None}
     own = {
@@ -77,13 +77,13 @@ def test_every_public_member_of_the_base_class_has_been_judged():
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_makes_no_sense_here_names_what_to_use(model, name):
+def test_refused_members_name_an_alternative(model, name):
     arguments, message = REFUSED[name]
     with pytest.raises(NotImplementedError, match=message):
         getattr(model, name)(*arguments)
 
 
-def test_annbatch_is_refused_before_a_model_is_there():
+def test_annbatch_is_refused_without_a_model():
     with pytest.raises(NotImplementedError, match="6 to 12 bytes"):
         LeafletFAModel.setup_annbatch(paths=["cells.h5ad"])
 
@@ -107,7 +107,7 @@ class TestData:
         finally:
             model.adata = own
 
-    def test_data_set_on_a_model_without_are_used(self, model, bare, small):
+    def test_data_set_on_a_model_without_data_are_used(self, model, bare, small):
         with pytest.raises(ValueError, match="needs the counts"):
             bare.get_log_likelihood()
         bare.adata = small
@@ -138,7 +138,7 @@ class TestData:
         with pytest.raises(TypeError, match="found a ndarray"):
             model.adata = np.ones((80, 3))
 
-    def test_fields_are_transferred_to_data_that_keep_the_contract(self, model, small):
+    def test_fields_are_transferred_to_valid_data(self, model, small):
         assert model.transfer_fields(small.copy()).adata.n_obs == 80
         small.layers[lfa._constants.JUNCTION_LAYER].data[:] = -1
         with pytest.raises(ValueError, match="negative"):
@@ -148,7 +148,7 @@ class TestData:
 
 class TestViews:
     @pytest.mark.parametrize("name", ["view_anndata_setup", "view_registry"])
-    def test_the_set_up_is_printed_with_and_without_data(self, model, bare, capsys, name):
+    def test_the_setup_is_printed_with_and_without_data(self, model, bare, capsys, name):
         for one in (model, bare):
             getattr(one, name)()
             assert "'junction_layer': 'cell_by_junction_matrix'" in capsys.readouterr().out

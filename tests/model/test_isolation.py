@@ -56,7 +56,7 @@ def test_a_model_is_not_changed_by_what_was_trained_before_it(small, fit):
     assert outputs(fit(small.copy(), 3)) == alone
 
 
-def test_a_foreign_pyro_model_and_ours_leave_each_other_alone(small, fit, store, tmp_path):
+def test_another_pyro_model_and_this_one_do_not_interfere(small, fit, store, tmp_path):
     first = fit(small, 3)
     before = outputs(first)
     assert len(store) == 0
@@ -94,7 +94,7 @@ def test_a_foreign_pyro_model_and_ours_leave_each_other_alone(small, fit, store,
     assert outputs(first) == before
 
 
-def test_a_failure_to_save_or_load_gives_the_store_back(small, fit, store, tmp_path):
+def test_a_failure_to_save_or_load_restores_the_store(small, fit, store, tmp_path):
     model = fit(small, 2, max_epochs=1)
     with torch.no_grad():
         store["mine"] = torch.ones(2)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import scvi
-import torch
 
 import leafletfa_scvi as lfa
 
@@ -82,7 +81,7 @@ def test_layout_and_dtype_do_not_matter(plain, fit, name):
         assert other.layers[layer] is value
 
 
-def test_a_junction_count_of_zero_is_evidence(plain, fit):
+def test_a_junction_count_of_zero_counts(plain, fit):
     """The same data with one unread junction made unobserved give another fit."""
     adata, want = plain
     cluster = adata.layers[CLUSTER].tolil()
@@ -103,7 +102,7 @@ def test_x_and_further_slots_do_not_matter(plain, fit):
     assert fitted(fit(other, 2, max_epochs=5)) == want
 
 
-def test_set_up_and_training_write_nothing_but_scvis_bookkeeping(plain, fit):
+def test_setup_and_training_write_only_scvis_bookkeeping(plain, fit):
     adata = plain[0].copy()
     fit(adata, 2, max_epochs=2)
     assert set(adata.uns) - set(plain[0].uns) == {"_scvi_uuid", "_scvi_manager_uuid"}
@@ -113,7 +112,7 @@ def test_set_up_and_training_write_nothing_but_scvis_bookkeeping(plain, fit):
 
 
 @pytest.mark.parametrize("train", [{}, {"batch_size": 16}, {"validation_size": 0.2}])
-def test_a_seed_repeats_and_another_seed_differs(plain, fit, train):
+def test_a_seed_reproduces_the_fit_and_another_seed_does_not(plain, fit, train):
     adata = plain[0]
     first, again = (fit(adata.copy(), 2, seed=3, max_epochs=4, **train) for _ in range(2))
     assert fitted(first) == fitted(again)
@@ -123,7 +122,7 @@ def test_a_seed_repeats_and_another_seed_differs(plain, fit, train):
     assert fitted(fit(adata.copy(), 2, seed=4, max_epochs=4, **train)) != fitted(first)
 
 
-def test_the_seed_decides_random_starts_too(plain, fit):
+def test_the_seed_determines_random_initialization(plain, fit):
     adata = plain[0]
     options = {"init": "random", "n_restarts": 2, "max_epochs": 2, "em_iterations": 5}
     first, again = (fit(adata.copy(), 2, seed=3, **options) for _ in range(2))
@@ -139,12 +138,9 @@ def test_without_a_new_seed_two_fits_differ(plain, fit):
     assert fitted(model) != first
 
 
-def test_number_of_threads_does_not_matter(plain, fit):
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        model = fit(plain[0].copy(), 2, max_epochs=5)
-    finally:
-        torch.set_num_threads(threads)
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_number_of_threads_does_not_matter(plain, fit, set_threads, n_threads):
+    set_threads(n_threads)
+    model = fit(plain[0].copy(), 2, max_epochs=5)
     assert fitted(model) == plain[1]
     assert scvi.settings.seed == 0

@@ -1,4 +1,4 @@
-"""Posterior means, intervals and likelihoods against computations of their own."""
+"""Posterior means, intervals and likelihoods against independent computations."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ class TestPrograms:
         assert list(psi.columns) == ["SP_1", "SP_2", "SP_3"] == trained.program_names
         assert ((psi > 0) & (psi < 1)).all(axis=None)
 
-    def test_prevalence_falls_and_sums_to_one(self, trained):
+    def test_prevalence_is_descending_and_sums_to_one(self, trained):
         prevalence = trained.get_program_prevalence()
         assert list(prevalence.index) == trained.program_names
         assert prevalence.is_monotonic_decreasing
         assert prevalence.sum() == pytest.approx(1, abs=1e-5)
 
-    def test_a_program_of_great_prevalence_is_much_used(self, recovered):
+    def test_programs_of_high_prevalence_have_high_activities(self, recovered):
         activity = recovered.get_cell_activities().mean()
         assert activity.is_monotonic_decreasing
         np.testing.assert_allclose(recovered.get_program_prevalence(), activity, atol=0.12)
 
     @pytest.mark.parametrize("seed", range(3))
-    def test_order_is_by_prevalence_whatever_the_start(self, small, fit, seed):
+    def test_order_is_by_prevalence_for_any_initialization(self, small, fit, seed):
         model = fit(small, 5, seed=seed, max_epochs=3, init="random")
         assert model.get_program_prevalence().is_monotonic_decreasing
 
@@ -96,7 +96,7 @@ class TestNormalizedSplicing:
 
     @pytest.mark.parametrize("shrink", [False, True])
     @pytest.mark.parametrize("at", [[3], [90, 2, 11], list(range(136, -1, -1)), [5, 9, 5], []])
-    def test_junctions_in_the_order_asked_for(self, trained, at, shrink):
+    def test_junctions_in_the_requested_order(self, trained, at, shrink):
         names = trained.junction_names[at]
         dense = trained.get_normalized_splicing(shrink=shrink)
         found = trained.get_normalized_splicing(junction_list=list(names), shrink=shrink)
@@ -117,7 +117,7 @@ class TestNormalizedSplicing:
             trained.get_normalized_splicing(junction_list=[trained.junction_names[0], "nowhere"])
 
     @pytest.mark.parametrize("shrink", [False, True])
-    def test_cells_asked_for(self, trained, gaps, shrink):
+    def test_requested_cells(self, trained, gaps, shrink):
         options = {"shrink": shrink, "junction_list": trained.junction_names[[7, 1]]}
         whole = trained.get_normalized_splicing(**options)
         for data in (None, gaps):
@@ -171,7 +171,7 @@ class TestCredibleIntervals:
         assert (curvature > 1.1 * guide.var()).mean() > 0.1
         if parameter == "psi":  # of which some are known less well by the guide
             assert (curvature < 0.9 * guide.var()).mean() > 0.05
-        least = 0.1 / np.minimum(mean, 1 - mean)  # neither parameter falls below 0.1 for that
+        least = 0.1 / np.minimum(mean, 1 - mean)  # neither parameter is lowered below 0.1
         size = np.maximum(mean * (1 - mean) / variance - 1, least)
         size = np.minimum(size, a + b)
         wide = beta(size * mean, size * (1 - mean))
@@ -187,7 +187,7 @@ class TestCredibleIntervals:
         want = wide.ppf(tail)
         np.testing.assert_allclose(lower[~near], want[~near], rtol=1e-3, atol=1e-4)
 
-    def test_intervals_of_phi_follow_the_cells_asked_for(self, trained, gaps):
+    def test_intervals_of_phi_follow_the_requested_cells(self, trained, gaps):
         whole = trained.get_credible_intervals("phi", 0.8)
         for some in (
             trained.get_credible_intervals("phi", 0.8, indices=[9, 1]),
@@ -196,7 +196,7 @@ class TestCredibleIntervals:
             pd.testing.assert_frame_equal(some.lower, whole.lower.iloc[[9, 1]])
             pd.testing.assert_frame_equal(some.upper, whole.upper.iloc[[9, 1]])
 
-    def test_a_cell_with_more_reads_is_known_better(self, trained):
+    def test_a_cell_with_more_reads_has_narrower_intervals(self, trained):
         lower, upper = trained.get_credible_intervals("phi")
         width = (upper - lower).mean(axis=1).to_numpy()
         entries = (counts(trained.adata)[1] > 0).sum(1)
@@ -241,7 +241,7 @@ class TestLogLikelihood:
         want = self.by_hand(model, small, model.get_latent_representation())
         np.testing.assert_allclose(model.get_log_likelihood(), want, rtol=1e-4, atol=1e-3)
 
-    def test_new_cells_and_chosen_cells(self, trained, gaps):
+    def test_new_cells_and_selected_cells(self, trained, gaps):
         whole = trained.get_log_likelihood()
         pd.testing.assert_series_equal(
             trained.get_log_likelihood(gaps, [4, 2]), whole.iloc[[4, 2]]

@@ -119,7 +119,7 @@ def test_threads_train_one_at_a_time(small, clear):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_callback_may_use_the_model_and_a_failure_lets_other_threads_go_on(fit, small):
+def test_a_callback_may_use_the_model_and_a_failure_releases_other_threads(fit, small):
     model = fit(small, 2, max_epochs=2)
 
     class Fails(Callback):
@@ -151,7 +151,7 @@ def test_a_callback_may_use_the_model_and_a_failure_lets_other_threads_go_on(fit
         ("cpu", "first", "no device 'first'"),
     ],
 )
-def test_a_device_that_is_not_there_is_named_before_work_begins(
+def test_a_missing_device_is_named_before_work_begins(
     trained, gaps, tmp_path, monkeypatch, accelerator, device, match
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -1,4 +1,4 @@
-"""Dropping programs that cells hardly use."""
+"""Dropping of programs that cells hardly use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel
-from leafletfa_scvi.model._prune import select_programs
+from leafletfa_scvi.module import LeafletFAModule
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 KEPT = [0, 2, 3]
@@ -25,7 +25,7 @@ def with_unused(data, fit, **options):
     """A trained model of 5 programs, of which the second and the last are hardly used."""
     model = fit(data.copy(), 5, max_epochs=2, options=options)
     with torch.no_grad():
-        # Not all alike, so that each cell's proportions and sureness are its own.
+        # Cells differ in proportions and concentrations.
         model.module.guide.phi_log[:, [1, 4]] = torch.linspace(-4, -3, 200)[:, None]
         for name in ("psi_log_inclusion", "psi_log_exclusion"):
             getattr(model.module.guide, name)[:, 1] += 1.0
@@ -38,7 +38,7 @@ def model(data, fit):
 
 
 def tables(model):
-    """What a model says, programs by position."""
+    """Results of a model, programs by position."""
     return {
         "phi": model.get_cell_activities().to_numpy(),
         "psi": model.get_splicing_programs().to_numpy(),
@@ -50,12 +50,15 @@ def state(model):
     return {name: value.clone() for name, value in model.module.state_dict().items()}
 
 
-def test_what_stays_is_renormalised_and_nothing_else_changes(model, data):
-    before, kept_state = tables(model), state(model)
-    scalars = model.posterior_summary().drop(index=[f"pi[SP_{k}]" for k in range(1, 6)])
+def test_unused_programs_are_dropped_without_a_warning(model):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # none of them leads in a cell
         assert model.prune(0.01) == ["SP_2", "SP_5"]
+
+
+def test_activities_and_prevalences_of_kept_programs_are_renormalized(model):
+    before = tables(model)
+    model.prune(0.01)
     after = tables(model)
     phi = before["phi"][:, KEPT]
     np.testing.assert_allclose(after["phi"], phi / phi.sum(1, keepdims=True), rtol=1e-5)
@@ -65,6 +68,11 @@ def test_what_stays_is_renormalised_and_nothing_else_changes(model, data):
     np.testing.assert_allclose(after["phi"].sum(1), 1, rtol=1e-5)
     assert after["pi"].sum() == pytest.approx(1, rel=1e-5)
 
+
+def test_parameters_of_kept_programs_do_not_change(model):
+    kept_state = state(model)
+    scalars = model.posterior_summary().drop(index=[f"pi[SP_{k}]" for k in range(1, 6)])
+    model.prune(0.01)
     for name, value in state(model).items():
         old = kept_state[name]
         if value.shape != old.shape:
@@ -75,6 +83,9 @@ def test_what_stays_is_renormalised_and_nothing_else_changes(model, data):
     assert [n for n in summary.index if n.startswith("pi")] == ["pi[SP_1]", "pi[SP_2]", "pi[SP_3]"]
     np.testing.assert_array_equal(summary.loc[scalars.index], scalars)
 
+
+def test_results_have_the_kept_programs(model, data):
+    model.prune(0.01)
     assert model.n_programs == 3
     assert model.program_names == ["SP_1", "SP_2", "SP_3"]
     assert list(model.get_cell_activities().columns) == model.program_names
@@ -90,7 +101,7 @@ def test_what_stays_is_renormalised_and_nothing_else_changes(model, data):
     assert model.adata.obsm["X_PHI"].shape == (200, 3)
 
 
-def test_the_posterior_is_that_of_the_renormalised_parts(model):
+def test_the_posterior_is_that_of_the_renormalized_parts(model):
     """A Dirichlet's parts divided by their sum are Dirichlet of the same concentrations."""
     torch.manual_seed(0)
     draws = model.module.guide.phi(torch.arange(3)).sample((20_000,))[..., KEPT]
@@ -227,7 +238,7 @@ def test_failures_change_nothing(model, data, monkeypatch):
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("leafletfa_scvi.model._prune.select_programs", fails)
+    monkeypatch.setattr(LeafletFAModule, "selected_state", fails)
     with pytest.raises(KeyboardInterrupt):
         model.prune()
     assert model.module is module
@@ -238,12 +249,3 @@ def test_failures_change_nothing(model, data, monkeypatch):
     LeafletFAModel.setup_anndata(data)
     with pytest.raises(RuntimeError, match="not trained yet"):
         LeafletFAModel(data, n_programs=3).prune()
-
-
-def test_program_axes_are_told_by_their_sizes():
-    """Also in a parameter of another name, on another axis, or as long as there are programs."""
-    many = {"new": torch.arange(12).reshape(3, 4), "weights": torch.arange(3)}
-    few = {"new": torch.zeros(2, 4), "weights": torch.zeros(3)}
-    chosen = select_programs(many, few, torch.tensor([0, 2]))
-    assert chosen["new"].tolist() == [[0, 1, 2, 3], [8, 9, 10, 11]]
-    assert chosen["weights"].tolist() == [0, 1, 2]

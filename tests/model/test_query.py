@@ -28,7 +28,7 @@ def reference(_clear, fit):
 
 @pytest.fixture(scope="module")
 def _new(_clear):
-    more = lfa.datasets.simulate_splicing(200, 60, 2, coverage=0.5, differing=0.7, seed=1)
+    more = lfa.datasets.simulate_splicing(200, 60, 2, coverage=0.5, frac_differential=0.7, seed=1)
     np.testing.assert_array_equal(more.varm["psi_true"], _clear.varm["psi_true"])
     more.var_names = _clear.var_names
     more.obs_names = [f"query_{i}" for i in range(200)]
@@ -56,7 +56,7 @@ def truth_correlation(reference, query, adata):
 
 class TestTraining:
     @pytest.mark.parametrize("n_cells", [1, 13, 80, 200])
-    def test_programs_stay_and_activities_are_fitted(self, reference, new, n_cells):
+    def test_programs_do_not_change_and_activities_are_fitted(self, reference, new, n_cells):
         new = new[:n_cells].copy()
         before = state(reference)
         query = LeafletFAModel.load_query_data(new, reference)
@@ -83,7 +83,7 @@ class TestTraining:
             assert truth_correlation(reference, query, new) > 0.93
         assert np.isfinite(query.get_elbo(2))
 
-    def test_order_of_programs_is_the_references(self, reference, new):
+    def test_order_of_programs_is_that_of_the_reference(self, reference, new):
         """Also where another program is the most common one among the query's cells."""
         rare = reference.program_names[-1]
         phi = reference.get_cell_activities(new)
@@ -109,7 +109,7 @@ class TestTraining:
         assert changed == BY_CELL
         assert truth_correlation(reference, query, new) > 0.9
 
-    def test_a_second_training_goes_on_and_stays_frozen(self, reference, new):
+    def test_a_second_training_continues_with_frozen_programs(self, reference, new):
         query = LeafletFAModel.load_query_data(new[:20].copy(), reference)
         query.train(max_epochs=3, **QUIET)
         before = state(query)
@@ -169,12 +169,14 @@ class TestLoading:
             changed = [k for k, v in state(loaded).items() if not torch.equal(v, before[k])]
             assert changed == BY_CELL
 
-    def test_options_of_the_reference_are_the_querys(self, clear, new, fit):
+    def test_options_are_those_of_the_reference(self, clear, new, fit):
         options = {"concentration": 6.0, "activity_concentration": 0.5, "junction_prior": "global"}
         reference = fit(clear, 2, max_epochs=2, options=options)
         query = LeafletFAModel.load_query_data(new[:9].copy(), reference)
+        generative = query.module.model
+        assert generative.prior.name == options.pop("junction_prior")
         for name, value in options.items():
-            assert getattr(query.module.model, name) == value
+            assert getattr(generative, name) == value
         query.train(max_epochs=2, **QUIET)
         assert query.posterior_summary().loc["kappa", "mean"] == 6.0
 
@@ -199,7 +201,7 @@ class TestLoading:
                 LeafletFAModel.load_query_data(other, reference)
             assert "_scvi_uuid" not in other.uns
 
-    def test_junctions_that_new_cells_do_not_show_are_no_matter(self, reference, new):
+    def test_junctions_without_reads_in_new_cells_do_not_matter(self, reference, new):
         few = new[:2].copy()
         assert (few.to_df("cell_by_cluster_matrix") == 0).all().any()
         with warnings.catch_warnings():
@@ -228,15 +230,15 @@ class TestAtsesOfTheReference:
     """Counts of new cells are checked within them, whatever labels the new cells have."""
 
     @pytest.mark.parametrize("labels", ["theirs", "none", "their own"])
-    @pytest.mark.parametrize("spoil", [uneven, too_many])
-    def test_counts_by_other_atses_are_refused(self, reference, new, spoil, labels):
+    @pytest.mark.parametrize("change", [uneven, too_many])
+    def test_counts_by_other_atses_are_refused(self, reference, new, change, labels):
         new = new[:20].copy()
         if labels == "none":
             del new.var["atse_id"]
         elif labels == "their own":
             new.var["atse_id"] = [f"own_{j}" for j in range(new.n_vars)]
         reference.get_cell_activities(new)
-        spoil(new)
+        change(new)
         calls = [
             reference.get_cell_activities,
             reference.get_log_likelihood,
@@ -254,7 +256,7 @@ class TestAtsesOfTheReference:
         assert new.uns.keys() == before.uns.keys()
         assert list(new.obs) == list(before.obs)
 
-    def test_labels_of_a_reference_without_any_are_not_looked_for(self, clear, new, fit):
+    def test_labels_are_ignored_if_the_reference_has_none(self, clear, new, fit):
         del clear.var["atse_id"]
         model = fit(clear, 2, max_epochs=1)
         uneven(new)
@@ -271,7 +273,7 @@ class TestAtsesOfTheReference:
             with pytest.raises(ValueError, match="that the model was built on"):
                 call(new)
 
-    def test_a_query_model_refuses_what_changed_into_other_atses(self, reference, new):
+    def test_a_query_model_refuses_counts_by_other_atses(self, reference, new):
         query = LeafletFAModel.load_query_data(new, reference)
         query.train(max_epochs=1, **QUIET)
         uneven(new)
@@ -314,7 +316,7 @@ class TestPrepare:
         assert LeafletFAModel.prepare_query_anndata(part, reference) is None
         assert list(part.var_names) == list(reference.junction_names)
 
-    def test_what_is_missing_is_no_evidence(self, reference, new, partial):
+    def test_missing_junctions_do_not_count(self, reference, new, partial):
         full = LeafletFAModel.prepare_query_anndata(partial[0], reference, inplace=False)
         query = LeafletFAModel.load_query_data(full, reference)
         query.train(max_epochs=8, **QUIET)
@@ -401,7 +403,7 @@ class TestPrepare:
         if on_disk:
             assert (tmp_path / "query.h5ad").read_bytes() == stored
 
-    def test_a_mere_order_keeps_the_types_of_annotation(self, reference, new):
+    def test_reordering_keeps_the_types_of_annotation(self, reference, new):
         new.varm["whole"] = np.arange(new.n_vars)[:, None]
         new.varm["text"] = np.array(new.var_names, dtype=object)[:, None]
         shuffled = new[:, ::-1].copy()
@@ -411,7 +413,7 @@ class TestPrepare:
         np.testing.assert_array_equal(shuffled.varm["whole"][:, 0], order)
         assert list(shuffled.varm["text"][:, 0]) == list(shuffled.var_names)
 
-    def test_a_view_becomes_an_anndata_of_its_own(self, reference, rich):
+    def test_a_view_becomes_an_actual_anndata(self, reference, rich):
         view = rich[5:15]
         LeafletFAModel.prepare_query_anndata(view, reference)
         assert view.shape == (10, len(reference.junction_names))

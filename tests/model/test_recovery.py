@@ -1,4 +1,4 @@
-"""What the model is for: planted programs are found, and real cell types show in activities."""
+"""Recovery of planted programs, and of real cell types from activities."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_model_that_learns_nothing_fails_the_same_bounds(recovered):
     assert phi["correlation"].max() < PHI_BOUND - 0.2
 
 
-def test_values_are_right_and_not_only_their_pattern(recovered):
+def test_values_are_correct_and_not_only_their_order(recovered):
     adata = recovered.adata
     order = correlations(recovered, adata)[0]["learned"].to_numpy()
     psi = recovered.get_splicing_programs().to_numpy()[:, order]
@@ -50,7 +50,7 @@ def test_values_are_right_and_not_only_their_pattern(recovered):
     assert np.abs(recovered.get_normalized_splicing(return_numpy=True) - expected).mean() < 0.03
 
 
-def test_imputed_psi_beats_the_junction_mean_where_nothing_was_read(recovered):
+def test_imputed_psi_is_better_than_the_junction_mean(recovered):
     adata = recovered.adata
     missing = (adata.layers["cell_by_cluster_matrix"].toarray() == 0) & adata.var[
         "differs"
@@ -61,7 +61,7 @@ def test_imputed_psi_beats_the_junction_mean_where_nothing_was_read(recovered):
     assert (error[missing] ** 2).mean() < 0.25 * (mean_error[missing] ** 2).mean()
 
 
-def test_shared_parameters_are_recovered(recovered):
+def test_global_parameters_are_recovered(recovered):
     summary = recovered.posterior_summary()
     assert summary.loc["kappa_median", "mean"] == pytest.approx(20.0, rel=0.1)
     assert summary.loc["kappa_spread", "mean"] < 0.35  # all junctions have the same
@@ -82,14 +82,14 @@ def point_estimate(recovered):
 
 
 def covered(model, parameter, truth):
-    """Which true values are within the intervals of 90 %."""
+    """Find true values within the intervals of 90 %."""
     order = correlations(model, model.adata)[0]["learned"].to_numpy()
     lower, upper = (x.to_numpy()[:, order] for x in model.get_credible_intervals(parameter, 0.9))
     return (lower <= truth) & (truth <= upper)
 
 
 @pytest.mark.parametrize("name", ["recovered", "point_estimate"])
-def test_intervals_cover_the_truth_nearly_as_often_as_they_say(name, request):
+def test_coverage_of_intervals_is_near_nominal(name, request):
     """Although the simulated junctions of an ATSE share their reads, which the model ignores."""
     model = request.getfixturevalue(name)
     adata = model.adata
@@ -108,9 +108,11 @@ def test_the_point_estimate_finds_the_same_programs(point_estimate, recovered):
     assert phi["correlation"].min() > PHI_BOUND
 
 
-def test_every_program_is_kept_where_few_reads_are_seen():
+def test_every_program_is_recovered_at_low_coverage():
     """7 % of (cell, ATSE) pairs are observed: 21 ATSEs in a cell."""
-    adata = lfa.datasets.simulate_splicing(800, 300, 6, coverage=0.07, differing=0.4, seed=1)
+    adata = lfa.datasets.simulate_splicing(
+        800, 300, 6, coverage=0.07, frac_differential=0.4, seed=1
+    )
     scvi.settings.seed = 0
     lfa.LeafletFAModel.setup_anndata(adata)
     model = lfa.LeafletFAModel(adata, n_programs=6)
@@ -122,7 +124,7 @@ def test_every_program_is_kept_where_few_reads_are_seen():
     assert model.get_cell_activities().mean().min() > 0.08
 
 
-def test_real_cell_types_show_in_the_activities(chen, fit):
+def test_activities_separate_real_cell_types(chen, fit):
     total = chen.layers["cell_by_cluster_matrix"]
     coverage = pd.Series(np.asarray((total > 0).sum(0)).ravel(), chen.var["atse_id"].to_numpy())
     atses = coverage.groupby(level=0).max().nlargest(800).index

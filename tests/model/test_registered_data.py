@@ -17,7 +17,7 @@ QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 
 
 def methods(model, adata):
-    """What every method says of an AnnData."""
+    """Results of every method for an AnnData."""
     low, high = model.get_credible_intervals("phi", adata=adata)
     return {
         "activities": model.get_cell_activities(adata),
@@ -83,7 +83,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_own_data_are_as_any_other_of_the_same_content(gaps, fit, change):
+def test_the_models_data_are_treated_as_any_other(gaps, fit, change):
     model = fit(gaps, 3, max_epochs=3)
     before = model.get_log_likelihood(gaps)
     CHANGES[change](gaps)
@@ -108,7 +108,7 @@ def test_reads_hidden_from_training_and_shown_again(gaps, fit):
 
 @pytest.mark.parametrize("layout", [sp.csr_matrix, sp.csc_matrix, np.array, np.asfortranarray])
 @pytest.mark.parametrize("layer", [Y, N])
-def test_an_edit_in_place_of_any_layout_is_seen(gaps, fit, layout, layer):
+def test_an_edit_in_place_of_any_layout_is_noticed(gaps, fit, layout, layer):
     """One value, in the array that the layer itself holds."""
     for name in (Y, N):
         values = gaps.layers[name].astype(np.int32)
@@ -194,7 +194,7 @@ def test_renamed_in_place_are_the_same_cells_under_their_new_names(gaps, fit):
     assert model.get_log_likelihood().index[4] == "x_4"
 
 
-def test_cells_of_one_content_keep_their_names_or_else_their_order(gaps, fit):
+def test_cells_of_the_same_counts_are_matched_by_name_then_order(gaps, fit):
     for name in (Y, N):
         layer = gaps.layers[name].tolil()
         layer[50] = layer[10]
@@ -211,7 +211,7 @@ def test_cells_of_one_content_keep_their_names_or_else_their_order(gaps, fit):
 
 @pytest.mark.filterwarnings("ignore:.*not unique")
 @pytest.mark.parametrize("slot", ["obs_names", "var_names"])
-def test_names_repeated_after_set_up_are_refused(gaps, fit, slot):
+def test_names_repeated_after_setup_are_refused(gaps, fit, slot):
     model = fit(gaps, 2, max_epochs=1)
     names = list(getattr(gaps, slot))
     setattr(gaps, slot, [names[1], *names[1:]])
@@ -238,7 +238,7 @@ def test_bad_values_written_after_training_are_refused(gaps, fit):
         model.get_cell_activities()
 
 
-def test_markers_scores_and_pictures_of_a_filtered_data_set(gaps, fit):
+def test_markers_scores_and_figures_of_a_filtered_data_set(gaps, fit):
     training, hidden = lfa.tl.holdout_splicing(gaps, 0.1)
     model = fit(training, 3, max_epochs=3)
     wanted = lfa.tl.evaluate_holdout(model, hidden)
@@ -266,7 +266,7 @@ def test_elbo_is_of_the_training_data(gaps, fit):
     assert values[0] == values[1]
 
 
-def test_training_works_from_what_was_checked(gaps, fit):
+def test_training_uses_the_checked_data(gaps, fit):
     """Changes between the constructor and train change no program, not in the last bit."""
     wanted = fit(gaps.copy(), 3, max_epochs=3, batch_size=40)
     import scvi
@@ -351,7 +351,7 @@ def test_views_show_what_their_parent_holds(gaps, fit):
 
 
 @pytest.mark.parametrize("dense", [False, True])
-def test_a_file_that_is_read_piece_by_piece(gaps, fit, tmp_path, dense):
+def test_a_backed_file(gaps, fit, tmp_path, dense):
     import anndata
     import h5py
     from anndata.io import sparse_dataset
@@ -398,7 +398,7 @@ def test_names_of_any_type(gaps, fit, kind):
 
 
 @pytest.mark.filterwarnings("ignore:.*not unique")
-def test_names_that_are_one_as_text_are_refused(gaps, fit):
+def test_names_that_are_equal_as_text_are_refused(gaps, fit):
     gaps.obs.index = pd.Index([1, "1", *gaps.obs_names[2:]], dtype=object)
     with pytest.raises(ValueError, match="obs_names holds '1' more than once"):
         fit(gaps, 2)
@@ -412,7 +412,7 @@ def test_layers_of_any_dtype(gaps, fit, dtype):
     zeroed(fit(gaps, 2, max_epochs=1), gaps)
 
 
-def test_two_models_of_two_set_ups_of_one_data_set(gaps, fit):
+def test_two_models_of_two_setups_of_one_data_set(gaps, fit):
     first = fit(gaps, 2, max_epochs=1)
     wanted = first.get_log_likelihood()
     gaps.layers["other"] = gaps.layers[Y].copy()
@@ -427,7 +427,7 @@ def test_two_models_of_two_set_ups_of_one_data_set(gaps, fit):
     assert first.get_log_likelihood().sum() < wanted.sum()
 
 
-def test_a_set_up_between_constructor_and_training_is_no_matter(gaps):
+def test_a_setup_between_constructor_and_training_does_not_matter(gaps):
     lfa.LeafletFAModel.setup_anndata(gaps)
     model = lfa.LeafletFAModel(gaps, 2)
     reads = int(gaps.layers[Y].sum())
@@ -456,7 +456,7 @@ def test_copies_of_a_model_belong_to_their_data(gaps, fit, how):
     assert (other.adata is gaps) == (how == "copy")
 
 
-def test_data_set_anew_are_the_models_own(gaps, fit):
+def test_data_that_are_set_again_belong_to_the_model(gaps, fit):
     model = fit(gaps, 2, max_epochs=1)
     other = gaps.copy()
     other.obs_names = [f"other_{i}" for i in range(90)]
@@ -481,7 +481,7 @@ def unlabel(adata):
 def test_data_of_other_atses_are_not_saved_with_a_model(gaps, fit, change, tmp_path):
     model = fit(gaps, 3)
     change(gaps)
-    with pytest.raises(ValueError, match=r"no longer what the model was built on.*atse_id"):
+    with pytest.raises(ValueError, match=r"has changed since the model was built.*atse_id"):
         model.save(tmp_path / "model", save_anndata=True)
     assert not (tmp_path / "model").exists()
     model.save(tmp_path / "model")
@@ -489,7 +489,7 @@ def test_data_of_other_atses_are_not_saved_with_a_model(gaps, fit, change, tmp_p
 
 
 @pytest.mark.parametrize("rename", [True, False])
-def test_data_whose_labels_have_other_names_or_are_gone_are_saved(gaps, fit, rename, tmp_path):
+def test_data_with_renamed_or_removed_labels_are_saved(gaps, fit, rename, tmp_path):
     model = fit(gaps, 3)
     if rename:
         gaps.var["atse_id"] = [f"atse_{name}" for name in gaps.var["atse_id"]]

@@ -45,7 +45,7 @@ READ = textwrap.dedent("""
             "atse": model.atse_codes_,
             "expected": model.get_normalized_splicing(return_numpy=True),
             "new": model.get_latent_representation(data["new"]),
-            "recognised": model.get_latent_representation(data["old"]),
+            "recognized": model.get_latent_representation(data["old"]),
         }
         if with_data:
             found["likelihood"] = model.get_log_likelihood().to_numpy()
@@ -118,7 +118,7 @@ def expected_state(model, data):
 
 
 @pytest.mark.parametrize("name", ["with", "without", "prefix", "anndata", "query"])
-def test_a_new_process_finds_the_same(saved, name):
+def test_results_are_the_same_in_a_new_process(saved, name):
     folder, models, data, _ = saved
     model = models["query" if name == "query" else "trained"]
     own = {"old": data["new"], "new": data["old"]} if name == "query" else data
@@ -130,11 +130,11 @@ def test_a_new_process_finds_the_same(saved, name):
         np.testing.assert_array_equal(found[key], value, err_msg=key)
     assert found["n_obs"].tolist() == [model.adata.n_obs] * 2
     assert bool(found["is_trained"])
-    np.testing.assert_array_equal(found["recognised"], found["phi"])
+    np.testing.assert_array_equal(found["recognized"], found["phi"])
     assert len(found["history"]) > 1
 
 
-def test_other_models_of_the_new_process_are_left_alone(saved):
+def test_other_models_of_the_new_process_do_not_change(saved):
     result = saved[-1]
     assert result["alive"]
     assert result["store"] == ["psi"]
@@ -144,7 +144,7 @@ def test_a_loaded_query_model_still_trains_activities_alone(saved):
     assert saved[-1]["query_changed"] == ["_guide.phi_log", "_guide.phi_variance"]
 
 
-def test_training_goes_on_after_loading(saved, trained):
+def test_training_continues_after_loading(saved, trained):
     assert saved[-1]["epochs"] == len(trained.history["elbo_train"]) + 3
 
 
@@ -153,7 +153,9 @@ def altered(data, kind):
     if kind == "some cells":
         return adata[:50].copy()
     if kind == "other cells":
-        other = lfa.datasets.simulate_splicing(180, 40, 3, coverage=0.4, differing=0.6, seed=3)
+        other = lfa.datasets.simulate_splicing(
+            180, 40, 3, coverage=0.4, frac_differential=0.6, seed=3
+        )
         other = other[90:].copy()
         other.obs_names, other.var_names = adata.obs_names, adata.var_names
         return other
@@ -196,7 +198,7 @@ def altered(data, kind):
 )
 def test_data_that_the_model_was_not_trained_on_are_refused(saved, kind):
     folder, _, data, _ = saved
-    with pytest.raises(ValueError, match=r"was trained on|junctions|Number of vars"):
+    with pytest.raises(ValueError, match=r"not hold the training data|junctions|Number of vars"):
         lfa.LeafletFAModel.load(folder / "plain", altered(data, kind))
 
 
@@ -240,9 +242,9 @@ def test_data_that_load_would_refuse_are_not_saved(gaps, fit, tmp_path, change):
     model = fit(gaps, 2, max_epochs=1)
     model.save(tmp_path / "model", save_anndata=True)
     before = {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()}
-    spoil, message = CHANGES[change]
-    spoil(gaps)
-    with pytest.raises(ValueError, match=f"no longer what the model was built on.*{message}"):
+    change_data, message = CHANGES[change]
+    change_data(gaps)
+    with pytest.raises(ValueError, match=f"has changed since the model was built.*{message}"):
         model.save(tmp_path / "model", save_anndata=True, overwrite=True)
     assert {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
@@ -261,7 +263,7 @@ def test_the_same_data_in_another_layout_are_accepted(saved, trained):
     pd.testing.assert_frame_equal(loaded.get_cell_activities(), trained.get_cell_activities())
 
 
-def test_without_data_what_needs_counts_says_so(saved):
+def test_without_data_methods_that_need_counts_raise_errors(saved):
     model = lfa.LeafletFAModel.load(saved[0] / "plain", adata=False)
     assert model.adata is None
     for call in (
@@ -278,7 +280,7 @@ def test_without_data_what_needs_counts_says_so(saved):
     assert len(model.program_markers(n_samples=5)) == 3 * len(model.junction_names)
 
 
-def test_data_passed_to_a_model_without_any_are_enough(saved, trained):
+def test_data_passed_to_a_model_without_data_are_enough(saved, trained):
     _, _, data, _ = saved
     model = lfa.LeafletFAModel.load(saved[0] / "plain", adata=False)
     pd.testing.assert_series_equal(
@@ -311,8 +313,9 @@ def test_options_are_kept(small, fit, tmp_path, options):
     model = fit(small, 2, max_epochs=2, options=options)
     model.save(tmp_path / "model")
     loaded = lfa.LeafletFAModel.load(tmp_path / "model", small.copy())
-    for name in ("likelihood", "junction_prior", "concentration", "activity_concentration"):
+    for name in ("likelihood", "concentration", "activity_concentration"):
         assert getattr(loaded.module.model, name) == getattr(model.module.model, name)
+    assert loaded.module.model.prior.name == model.module.model.prior.name
     assert loaded.module.model.concentration_prior == model.module.model.concentration_prior
     pd.testing.assert_frame_equal(loaded.posterior_summary(), model.posterior_summary())
     torch.manual_seed(0)
@@ -363,7 +366,7 @@ class TestFolder:
         with pytest.raises(ValueError, match=r"There is no file .*model\.pt"):
             lfa.LeafletFAModel.load(tmp_path / "nothing")
 
-    def test_an_empty_sparse_x_is_no_matter(self, model, small, tmp_path):
+    def test_an_empty_sparse_x_is_saved(self, model, small, tmp_path):
         small.X = sp.csr_matrix(small.shape, dtype=np.float32)
         model.save(tmp_path / "model", save_anndata=True)
         assert lfa.LeafletFAModel.load(tmp_path / "model").adata.X.nnz == 0
@@ -376,12 +379,14 @@ class TestFolder:
 
     def test_no_data_beside_a_model(self, model, tmp_path):
         model.save(tmp_path / "model")
-        with pytest.warns(UserWarning, match="no data beside the model"):
+        with pytest.warns(UserWarning, match="No data were saved with the model"):
             assert lfa.LeafletFAModel.load(tmp_path / "model").adata is None
 
     @pytest.mark.parametrize("with_data", [True, False])
-    @pytest.mark.filterwarnings("ignore:There are no data")
-    def test_a_save_while_loading_is_read_whole(self, model, tmp_path, monkeypatch, with_data):
+    @pytest.mark.filterwarnings("ignore:No data were saved")
+    def test_a_save_while_loading_is_read_completely(
+        self, model, tmp_path, monkeypatch, with_data
+    ):
         model.save(tmp_path / "model", save_anndata=True)
         data, names = _persistence.read_h5ad, []
 
@@ -400,7 +405,9 @@ class TestFolder:
         assert list(loaded.cell_names_) == names
         assert (loaded.adata is not None) == with_data
 
-    def test_saves_without_end_are_an_error(self, model, tmp_path, monkeypatch):
+    def test_a_file_saved_repeatedly_while_it_is_read_is_an_error(
+        self, model, tmp_path, monkeypatch
+    ):
         model.save(tmp_path / "model")
         read = _persistence.read_model_file
 
@@ -409,7 +416,7 @@ class TestFolder:
             return read(*args, **kwargs)
 
         monkeypatch.setattr(_persistence, "read_model_file", meanwhile)
-        with pytest.raises(ValueError, match=r"model\.pt is saved again and again"):
+        with pytest.raises(ValueError, match=r"model\.pt is saved repeatedly"):
             lfa.LeafletFAModel.load(tmp_path / "model", adata=False)
 
     def test_links_to_files_elsewhere(self, model, small, tmp_path):

@@ -39,7 +39,7 @@ def one_read_less(adata):
     data[np.flatnonzero(data)[-1]] -= 1
 
 
-def spoil_indices(adata):
+def damage_indices(adata):
     adata.layers[Y].indices[0] = -3
 
 
@@ -63,7 +63,7 @@ CHANGES = {
     "negated": (negate, f"'{Y}' changed.*negative"),
     "negated in place": (negate_in_place, f"'{N}' changed.*negative"),
     "one read": (one_read_less, f"'{Y}' changed.*1 of 80 cells have other counts.*'cell_79'"),
-    "indices": (spoil_indices, f"'{Y}' changed.*index -3"),
+    "indices": (damage_indices, f"'{Y}' changed.*index -3"),
     "swapped": (swap, f"Layers '{Y}' and '{N}' changed"),
     "missing layer": (lambda a: a.layers.pop(N), f"'{N}' changed.*is missing"),
     "labels shuffled": (shuffle_labels, "ATSE labels in .*'atse_id'.* have changed.*junction"),
@@ -77,7 +77,7 @@ CHANGES = {
     "junction names": (
         lambda a: setattr(a, "var_names", a.var_names[::-1]), "var_names have changed"
     ),
-    "cells subset": (lambda a: a._inplace_subset_obs(np.arange(79)), "79 cells, 80 when"),
+    "cells subset": (lambda a: a._inplace_subset_obs(np.arange(79)), "79 cells, but had 80 when"),
     "junctions subset": (
         lambda a: a._inplace_subset_var(np.arange(10)), "10 junctions, .* when it was set up"
     ),
@@ -86,7 +86,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_data_changed_since_set_up_are_refused(small, name):
+def test_data_changed_since_setup_are_refused(small, name):
     change, message = CHANGES[name]
     lfa.LeafletFAModel.setup_anndata(small)
     change(small)
@@ -95,7 +95,7 @@ def test_data_changed_since_set_up_are_refused(small, name):
 
 
 @pytest.mark.parametrize("name", ["one read", "cells subset", "two cells swapped"])
-def test_a_second_set_up_takes_the_change(small, name):
+def test_a_second_setup_accepts_the_change(small, name):
     lfa.LeafletFAModel.setup_anndata(small)
     CHANGES[name][0](small)
     lfa.LeafletFAModel.setup_anndata(small)
@@ -104,7 +104,7 @@ def test_a_second_set_up_takes_the_change(small, name):
     assert (model._entries.count.sum()) == small.layers[Y].sum()
 
 
-def test_labels_that_come_after_set_up_are_refused(small):
+def test_labels_added_after_setup_are_refused(small):
     labels = small.var.pop("atse_id")
     lfa.LeafletFAModel.setup_anndata(small)
     small.var["atse_id"] = labels
@@ -123,13 +123,13 @@ def test_labels_that_come_after_set_up_are_refused(small):
     ],
     ids=["layout", "dtype", "other words", "obs", "X"],
 )
-def test_changes_of_form_alone_are_no_matter(small, change):
+def test_changes_of_format_do_not_matter(small, change):
     lfa.LeafletFAModel.setup_anndata(small)
     change(small)
     assert lfa.LeafletFAModel(small, 2)._entries.n_cells == 80
 
 
-def test_layers_are_read_once_for_set_up_and_constructor(small, monkeypatch):
+def test_layers_are_read_once_for_setup_and_constructor(small, monkeypatch):
     reads = []
 
     def read(adata, *args, **kwargs):

@@ -20,7 +20,7 @@ KAPPAS = ["kappa_median", "kappa_spread"]
 
 
 class TestElbo:
-    def test_is_about_what_training_ended_with(self, recovered):
+    def test_is_near_the_last_training_loss(self, recovered):
         last = -recovered.history["elbo_train"].to_numpy(float)[-20:]
         elbo = recovered.get_elbo(30)
         assert abs(elbo - last.mean()) < 4 * last.std()
@@ -125,7 +125,7 @@ class TestExport:
         assert results["params"]["n_programs"] == 3
         assert results["params"]["likelihood"] == "betabinomial"
 
-    def test_goes_through_h5ad(self, trained, gaps, tmp_path):
+    def test_round_trip_through_h5ad(self, trained, gaps, tmp_path):
         trained.export_posterior(gaps)
         gaps.write_h5ad(tmp_path / "result.h5ad")
         back = anndata.read_h5ad(tmp_path / "result.h5ad")
@@ -139,7 +139,7 @@ class TestExport:
         assert list(back.uns["leafletfa"]["programs"]) == trained.program_names
 
     @pytest.mark.parametrize("through_file", [False, True])
-    def test_a_smaller_fit_removes_what_the_larger_one_left(
+    def test_a_smaller_fit_removes_columns_of_a_larger_one(
         self, trained, gaps, fit, tmp_path, through_file
     ):
         gaps.obs["SP_9"], gaps.obs["SP_mine"] = 1.0, 2.0

@@ -59,7 +59,7 @@ class _Meanwhile(Callback):
         self.found = [self.pool.submit(task) for task in self.tasks]
 
 
-def test_getters_beside_training(tasks, small, fit):
+def test_getters_during_training(tasks, small, fit):
     alone, model = [task() for task in tasks], fit(small.copy(), 3)
     parameters = model.module.state_dict()
     with ThreadPoolExecutor(4) as pool:

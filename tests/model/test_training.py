@@ -1,4 +1,4 @@
-"""Training: what is hidden, when it stops, what it logs, how it starts and goes on."""
+"""Training: hidden entries, early stopping, logging, initialization and continuation."""
 
 from __future__ import annotations
 
@@ -121,12 +121,12 @@ class TestValidation:
         score = "reconstruction_loss_validation"
         assert not model.history[score].equals(again.history[score])
 
-    def test_the_score_falls_where_there_is_something_to_learn(self, model):
+    def test_the_validation_score_improves(self, model):
         model.train(max_epochs=60, validation_size=0.1, init="random", em_iterations=0, **QUIET)
         score = model.history["reconstruction_loss_validation"].to_numpy(float)
         assert score[-1] < score[0] - 0.1
 
-    def test_without_it_nothing_is_hidden(self, split):
+    def test_nothing_is_hidden_by_default(self, split):
         model, seen = split
         model.train(max_epochs=1, **QUIET)
         assert seen["hidden"] is None
@@ -134,18 +134,20 @@ class TestValidation:
         assert "reconstruction_loss_validation" not in model.history
 
     @pytest.mark.parametrize("size", [-0.1, 1.0, 2])
-    def test_a_share_out_of_range(self, model, size):
+    def test_a_fraction_out_of_range(self, model, size):
         with pytest.raises(ValueError, match="validation_size"):
             model.train(validation_size=size)
 
-    def test_a_share_that_hides_nothing(self, model):
+    def test_a_fraction_that_hides_nothing(self, model):
         with pytest.raises(ValueError, match="hides no"):
             model.train(validation_size=1e-9)
 
 
 class TestEarlyStopping:
-    def test_stops_where_nothing_can_be_learned(self):
-        adata = lfa.datasets.simulate_splicing(60, 30, 2, differing=0.0, coverage=0.3, seed=0)
+    def test_stops_if_nothing_can_be_learned(self):
+        adata = lfa.datasets.simulate_splicing(
+            60, 30, 2, frac_differential=0.0, coverage=0.3, seed=0
+        )
         scvi.settings.seed = 0
         LeafletFAModel.setup_anndata(adata)
         model = LeafletFAModel(adata, 4)
@@ -162,7 +164,7 @@ class TestEarlyStopping:
         assert len(model.history["elbo_train"]) == 25
 
     @pytest.mark.parametrize("stop", [True, "validation"])
-    def test_needs_something_hidden(self, model, stop):
+    def test_needs_hidden_entries(self, model, stop):
         with pytest.raises(ValueError, match="validation_size above 0"):
             model.train(early_stopping=stop, validation_size=0.0)
 
@@ -170,21 +172,21 @@ class TestEarlyStopping:
         model.train(max_epochs=2, early_stopping="validation", **QUIET)
         assert len(model.history["reconstruction_loss_validation"]) == 2
 
-    def test_by_the_loss_where_it_is_level(self, model):
-        """A guide that stands still: noise alone, told from a fall after 60 epochs."""
+    def test_by_the_loss_at_a_plateau(self, model):
+        """A guide that does not change: its noise is recognized as a plateau after 60 epochs."""
         model.train(max_epochs=150, early_stopping="elbo", lr=1e-12, em_iterations=5, **QUIET)
         assert 60 <= len(model.history["elbo_train"]) < 90
         assert "reconstruction_loss_validation" not in model.history
         assert model.is_trained_
 
-    def test_by_the_loss_not_while_it_falls(self, model):
+    def test_by_the_loss_not_while_it_decreases(self, model):
         options = {"init": "random", "em_iterations": 0, "lr": 0.02, "max_epochs": 90}
         model.train(early_stopping="elbo", **options, **QUIET)
         losses = model.history["elbo_train"].to_numpy(float).ravel()
         assert len(losses) == 90
         assert losses[-20:].mean() < losses[50:70].mean() - 20
 
-    def test_by_the_loss_beside_callbacks_of_the_user(self, model):
+    def test_by_the_loss_with_callbacks_of_the_user(self, model):
         class Count(pl.Callback):
             epochs = 0
 
@@ -209,7 +211,7 @@ def warned(recorded):
 
 
 class TestNotConverged:
-    def test_a_loss_that_falls_to_the_end(self, model):
+    def test_a_loss_that_decreases_to_the_end(self, model):
         with pytest.warns(UserWarning, match="loss was still decreasing") as recorded:
             model.train(max_epochs=25, init="random", em_iterations=0, **QUIET)
         (message,) = warned(recorded)
@@ -227,12 +229,12 @@ class TestNotConverged:
         assert found.filename == __file__
 
     @pytest.mark.parametrize("epochs", [1, 19])
-    def test_a_few_epochs_tell_nothing(self, model, recwarn, epochs):
+    def test_a_few_epochs_do_not_warn(self, model, recwarn, epochs):
         model.train(max_epochs=epochs, init="random", em_iterations=0, **QUIET)
         assert warned(recwarn) == []
 
     @pytest.mark.parametrize("epochs", [25, 80])
-    def test_a_level_loss(self, model, recwarn, epochs):
+    def test_a_loss_at_a_plateau(self, model, recwarn, epochs):
         model.train(max_epochs=epochs, lr=1e-12, em_iterations=20, **QUIET)
         assert warned(recwarn) == []
 
@@ -240,7 +242,7 @@ class TestNotConverged:
         model.train(**QUIET)
         assert warned(recwarn) == []
 
-    def test_a_run_that_a_rule_ended_is_not_judged(self, model, recwarn):
+    def test_a_run_that_stopped_early_does_not_warn(self, model, recwarn):
         """By the rule the loss was level over 40 epochs; over 60 it was not."""
         model.train(max_epochs=400, early_stopping="elbo", **QUIET)
         assert len(model.history["elbo_train"]) < 400
@@ -267,7 +269,7 @@ class TestLogging:
         ("logger", "pattern"),
         [("csv", "**/metrics.csv"), ("tensorboard", "**/events.out.tfevents*")],
     )
-    def test_files_beside_the_history(self, model, tmp_path, logger, pattern):
+    def test_log_files_in_addition_to_the_history(self, model, tmp_path, logger, pattern):
         model.train(max_epochs=3, logger=logger, **QUIET)
         (file,) = (tmp_path / "logs").glob(pattern)
         assert file.stat().st_size > 0
@@ -289,11 +291,11 @@ class TestLogging:
         with pytest.raises(ValueError, match="'csv', 'tensorboard' or 'wandb'"):
             model.train(max_epochs=1, logger="paper")
 
-    def test_no_file_is_written_unasked(self, model, tmp_path):
+    def test_no_file_is_written_by_default(self, model, tmp_path):
         model.train(max_epochs=2, validation_size=0.1, **QUIET)
         assert [f for f in Path(tmp_path).rglob("*") if f.is_file()] == []
 
-    def test_no_progress_bar_unless_wanted(self, model, capfd):
+    def test_no_progress_bar_unless_requested(self, model, capfd):
         model.train(max_epochs=2, **QUIET)
         out = "".join(capfd.readouterr())
         assert "Epoch" not in out
@@ -318,7 +320,7 @@ class TestLogging:
 class TestStart:
     def test_the_best_restart_is_kept(self, model, monkeypatch):
         fits = spy(monkeypatch, inference, "fit_em")
-        kept = spy(monkeypatch, LeafletFAModule, "start_from")
+        kept = spy(monkeypatch, LeafletFAModule, "initialize")
         model.train(init="random", n_restarts=5, em_iterations=6, **STILL, **QUIET)
         last = [result.objective[-1] for _, _, result in fits]
         assert len(set(last)) == 5
@@ -326,7 +328,7 @@ class TestStart:
         assert len(kept) == 1
 
     @pytest.mark.parametrize("best", [0, 1, 2])
-    def test_whichever_it_is(self, model, monkeypatch, best):
+    def test_the_best_of_any_order(self, model, monkeypatch, best):
         original, n = inference.fit_em, iter(range(3))
 
         def fake(*args, **kwargs):
@@ -342,7 +344,7 @@ class TestStart:
         seen = psi.std(axis=1) < 1e-3
         np.testing.assert_allclose(np.median(psi[seen]), 0.1 * (best + 1), atol=0.05)
 
-    def test_restarts_have_seeds_of_their_own(self, model, monkeypatch):
+    def test_each_restart_has_its_own_seed(self, model, monkeypatch):
         starts = spy(monkeypatch, inference, "waypoints")
         fits = spy(monkeypatch, inference, "fit_em")
         model.train(n_restarts=3, em_iterations=6, **STILL, **QUIET)
@@ -351,18 +353,18 @@ class TestStart:
         for (_, _, found), (args, _, _) in zip(starts, fits, strict=True):
             assert args[1] is found.start
 
-    def test_restarts_after_a_single_pass(self, model):
+    def test_restarts_after_a_single_iteration(self, model):
         model.train(init="random", n_restarts=3, em_iterations=1, **STILL, **QUIET)
         assert model.is_trained_
 
-    def test_waypoints_know_the_atses(self, model, monkeypatch):
+    def test_waypoints_are_given_the_atses(self, model, monkeypatch):
         starts = spy(monkeypatch, inference, "waypoints")
         model.train(em_iterations=6, **STILL, **QUIET)
         codes = pd.factorize(model.adata.var["atse_id"])[0]
         found = np.asarray(starts[0][0][3])
         np.testing.assert_array_equal(pd.factorize(found)[0], codes)
 
-    def test_no_more_sweeps_of_em_than_asked_for(self, model, monkeypatch):
+    def test_no_more_iterations_of_em_than_requested(self, model, monkeypatch):
         """Up to what completes the last cycle."""
         sweeps = spy(monkeypatch, inference._em, "sweep")
         model.train(em_iterations=20, **STILL, **QUIET)
@@ -379,7 +381,7 @@ class TestStart:
         distance = np.linalg.norm(mean[:, None] - kept["positions"], axis=2)
         np.testing.assert_array_equal(distance.argmin(1), np.arange(3))
 
-    def test_no_waypoints_elsewhere(self, model):
+    def test_no_waypoints_after_another_initialization(self, model):
         model.train(init="random", em_iterations=2, **STILL, **QUIET)
         assert model.waypoints_ is None
 
@@ -451,12 +453,12 @@ class TestPointEstimate:
         np.testing.assert_array_equal(found, fits[0][2].objective)
         assert fits[0][2].converged
 
-    def test_the_history_of_gradient_steps_has_it_too(self, model):
+    def test_the_history_of_variational_inference_includes_it(self, model):
         model.train(max_epochs=2, **QUIET)
         assert len(model.history["em_objective"]) > 3
         assert len(model.history["elbo_train"]) == 2
 
-    def test_a_seed_repeats(self, small):
+    def test_a_seed_reproduces_the_fit(self, small):
         found = []
         for _ in range(2):
             scvi.settings.seed = 3
@@ -466,7 +468,7 @@ class TestPointEstimate:
             found.append(model.get_latent_representation())
         np.testing.assert_array_equal(*found)
 
-    def test_a_trained_model_is_refused_and_left(self, model):
+    def test_a_trained_model_is_refused_and_unchanged(self, model):
         model.train(max_epochs=2, **QUIET)
         before = model.get_latent_representation()
         with pytest.raises(ValueError, match="cannot continue training"):
@@ -481,7 +483,7 @@ class TestPointEstimate:
         assert len(model.history["reconstruction_loss_validation"]) == 3
 
     def test_an_unknown_method(self, model):
-        with pytest.raises(ValueError, match="'svi' or 'em', found 'vb'"):
+        with pytest.raises(ValueError, match=r"one of \('svi', 'em'\), found 'vb'"):
             model.train(method="vb")
 
     def test_gradient_steps_may_follow(self, model, monkeypatch):
@@ -498,7 +500,7 @@ class TestPointEstimate:
 
 
 class TestSecondCall:
-    def test_goes_on_where_the_first_ended(self, model, monkeypatch):
+    def test_continues_where_the_first_ended(self, model, monkeypatch):
         model.train(max_epochs=20, em_iterations=30, **QUIET)
         before = model.get_latent_representation()
         first = model.history["elbo_train"].to_numpy(float).ravel()
@@ -513,7 +515,7 @@ class TestSecondCall:
         assert starts == []
         assert history.to_numpy(float).ravel()[-5:].mean() < first[-5:].mean() + 100
 
-    def test_a_first_call_that_failed_starts_again(self, model, monkeypatch):
+    def test_a_call_after_a_failed_one_initializes_again(self, model, monkeypatch):
         starts = spy(monkeypatch, _training, "initialize")
         with monkeypatch.context() as patch:
             patch.setattr(SplicingTrainingPlan, "training_step", lambda *_: 1 / 0)
@@ -541,7 +543,7 @@ class TestArguments:
             ({"em_iterations": -1}, "em_iterations"),
             ({"lr": 0.0}, "lr"),
             ({"lr": np.nan}, "lr"),
-            ({"n_restarts": 2, "em_iterations": 0}, "needs em_iterations"),
+            ({"n_restarts": 2, "em_iterations": 0}, "em_iterations above 0 for n_restarts"),
         ],
     )
     def test_numbers_out_of_range(self, model, arguments, message):
@@ -630,7 +632,7 @@ def test_a_loss_that_is_not_finite_stops_training(model, monkeypatch, value):
         assert torch.equal(now, before[name]), name
 
 
-def test_a_hopeless_learning_rate_says_so(model):
+def test_a_diverging_learning_rate_is_an_error(model):
     with pytest.raises(FloatingPointError, match="Lower the learning"):
         model.train(max_epochs=10, lr=1e4, **QUIET)
     assert not model.is_trained_
@@ -638,8 +640,8 @@ def test_a_hopeless_learning_rate_says_so(model):
     assert np.isfinite(model.get_latent_representation()).all()
 
 
-class TestGoingOn:
-    def test_a_further_call_begins_with_a_lower_rate(self, model, monkeypatch):
+class TestContinuing:
+    def test_a_further_call_starts_with_a_lower_rate(self, model, monkeypatch):
         rates = []
         plan = model._training_plan_cls
 

@@ -1,4 +1,4 @@
-"""Arguments are refused before the long work, and a failed run leaves the model as it was."""
+"""Arguments are refused before the long work, and a failed run does not change the model."""
 
 from __future__ import annotations
 
@@ -116,9 +116,9 @@ def test_interrupt_is_an_interrupt(model):
         assert torch.equal(value, state[name])
 
 
-@pytest.mark.parametrize("where", ["start_from", "site_mean"])
+@pytest.mark.parametrize("where", ["initialize", "site_mean"])
 def test_interrupts_anywhere_leave_the_model_untrained(model, monkeypatch, where):
-    """While the start is set, and while widths are computed after the last epoch."""
+    """During initialization, and while variances are computed after the last epoch."""
     state = {k: v.clone() for k, v in model.module.state_dict().items()}
 
     def interrupt(*args, **kwargs):
@@ -135,7 +135,7 @@ def test_interrupts_anywhere_leave_the_model_untrained(model, monkeypatch, where
         assert torch.equal(value, state[name])
 
 
-def test_rows_of_given_data_frames_are_found_by_name(model):
+def test_rows_of_data_frames_are_matched_by_name(model):
     rng = np.random.default_rng(0)
     cells, junctions = model.adata.obs_names, model.junction_names
     phi = pd.DataFrame(rng.dirichlet(np.ones(3), len(cells)), cells)
@@ -150,7 +150,7 @@ def test_rows_of_given_data_frames_are_found_by_name(model):
         given_start(model, (np.where(phi > 0, np.inf, 0), psi), entries)
 
 
-def test_what_means_the_same_is_taken(model):
+def test_equivalent_arguments_are_accepted(model):
     model.train(**QUICK, callbacks=None, early_stopping=np.bool_(True))
     assert "reconstruction_loss_validation" in model.history
     seen = _Counter()
@@ -275,7 +275,7 @@ def test_seeds_of_draws_are_whole_numbers(labelled, value):
 
 
 @pytest.mark.parametrize("value", ["a", None, -1, math.nan, True, 1])
-def test_shares_are_numbers(labelled, value):
+def test_fractions_are_numbers(labelled, value):
     calls = {
         "delta": lambda: labelled.program_markers(delta=value),
         "fdr_target": lambda: labelled.program_markers(fdr_target=value),
@@ -310,7 +310,7 @@ def test_groups_are_the_same_numbers_in_any_type(labelled, group1, dtype):
     assert set(found["comparison"]) == {f"{labels[0]} vs rest"}
 
 
-def test_masks_and_several_groups_are_told_from_a_group(labelled):
+def test_masks_and_several_groups_are_not_a_group(labelled):
     obs = labelled.adata.obs
     obs["group"] = np.where(np.arange(len(obs)) < 30, "a", "b")
     mask = obs["group"] == "a"
@@ -355,7 +355,7 @@ def test_no_training_in_inference_mode(small):
             model.train(**quick)
         lfa.LeafletFAModel.setup_anndata(small)
         built = lfa.LeafletFAModel(small, 2)
-    with pytest.raises(RuntimeError, match="built or loaded within"):
+    with pytest.raises(RuntimeError, match="created or loaded within"):
         built.train(**quick)
 
 

@@ -65,7 +65,7 @@ class WithState(Code):
 
 
 def content(model) -> dict:
-    """What scvi-tools saves."""
+    """Content of a file saved by scvi-tools."""
     attributes = {k: v for k, v in vars(model).items() if k.endswith("_")}
     return {
         "model_state_dict": dict(model.module.state_dict()),
@@ -188,7 +188,7 @@ def test_code_in_a_file_is_not_run(model, small_module, tmp_path, hide):
 
 
 @pytest.mark.parametrize("hide", [in_top, in_old_torch_format])
-def test_these_files_do_run_code_where_they_are_trusted(model, tmp_path, hide):
+def test_trusted_files_do_run_code(model, tmp_path, hide):
     """Otherwise the test above would show nothing."""
     mark = tmp_path / "mark"
     hide(model, tmp_path / "model.pt", mark)
@@ -225,7 +225,7 @@ class TestEarlierSaves:
         with pytest.raises(ValueError, match=r"can run any code.*trust=True"):
             Model.load(folder)
 
-    def test_they_are_read_where_trusted(self, model, folder, small_module):
+    def test_they_are_read_if_trusted(self, model, folder, small_module):
         loaded = Model.load(folder, trust=True)
         pd.testing.assert_frame_equal(
             loaded.get_splicing_programs(), model.get_splicing_programs()
@@ -312,7 +312,7 @@ class TestContent:
         assert content["leafletfa_format"] == 1
         assert list(content["var_names"]) == list(model.junction_names)
 
-    def test_scvi_tools_find_what_they_need(self, model, tmp_path):
+    def test_scvi_tools_can_read_the_file(self, model, tmp_path):
         """By the reader that its hub uses for the metadata of a model."""
         model.save(tmp_path / "model")
         found = BaseModelClass.load_registry(str(tmp_path / "model"))
@@ -367,7 +367,7 @@ class TestContent:
             from_plain({"__leafletfa__": "code"})
 
 
-def test_the_users_data_stay_as_they_are(model, tmp_path):
+def test_the_users_data_do_not_change(model, tmp_path):
     model.adata.obs["text"] = "x"
     model.save(tmp_path / "model", save_anndata=True)
     assert not isinstance(model.adata.obs["text"].dtype, pd.CategoricalDtype)

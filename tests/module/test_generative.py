@@ -309,7 +309,7 @@ class TestGuide:
     def test_starting_from_an_em_fit(self, entries, name):
         module = make(entries, **VARIANTS[name])
         usage = lfa.inference.junction_usage(entries)
-        kind = module.model.junction_prior
+        kind = module.model.prior.name
         kappa = {"binomial": None, "fixed": 4.0}.get(name, 9.0)
         fit = lfa.inference.fit_em(
             entries,
@@ -319,7 +319,7 @@ class TestGuide:
             learn_concentration=False,
             activity_concentration=0.8,
         )
-        module.start_from(fit, entries)
+        module.initialize(fit, entries)
         a, b = fit.prior.inclusion, fit.prior.exclusion
         guide = module.guide
         assert (guide.psi().mean - fit.psi).abs().max() < 0.1
@@ -349,7 +349,7 @@ class TestGuide:
             with torch.no_grad():
                 for parameter in module.guide.parameters():
                     parameter += spoiled
-            module.start_from(fit, entries)
+            module.initialize(fit, entries)
             states.append(module.state_dict())
         for name, value in states[0].items():
             assert torch.equal(value, states[1][name]), name

@@ -16,10 +16,12 @@ from scipy.stats import beta, betabinom, dirichlet, gamma, lognorm
 import leafletfa_scvi as lfa
 from leafletfa_scvi import ops
 from leafletfa_scvi.data import cell_loader
-from leafletfa_scvi.inference import STRENGTHS
+from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
+from leafletfa_scvi.inference import EMResult
+from leafletfa_scvi.likelihoods._dirichlet_multinomial import dirichlet_programs_from_curvature
 from leafletfa_scvi.module import ClosedFormELBO
-from leafletfa_scvi.module._start import gamma_fit, grouped_from_curvature
 from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.priors._junction import gamma_fit
 
 K = 3
 KINDS = {
@@ -55,37 +57,37 @@ def built(data, name, **more):
     shared = "likelihood" in options
     entries = data.gathered if shared else data.entries
     columns = data.gathered.atse if shared else data.atse
-    module = make(entries, K, n_junctions=len(data.atse), columns=columns, **options, **more)
+    module = make(entries, K, n_junctions=len(data.atse), program_atse=columns, **options, **more)
     if "mixture" in name:
         usage = torch.linspace(0.05, 0.9, len(columns))
-        module.model.set_program_mean(usage)
+        module.model.prior.set_mean(module.model, usage)
     return module, entries
 
 
 def log_prior_of_programs(v, model):
-    psi, atse = v["psi"], model.columns.numpy()
+    psi, atse = v["psi"], model.program_atse.numpy()
     rows = [atse == g for g in range(atse.max() + 1)]
-    if model.junction_prior == "mixture":
+    if model.prior.name == "mixture":
         m, w = model.program_mean.double().numpy(), v["strength_weights"]
-        value = dirichlet.logpdf(w / w.sum(), np.ones(len(STRENGTHS)))
+        value = dirichlet.logpdf(w / w.sum(), np.ones(len(PRIOR_CONCENTRATIONS)))
         for r in rows:
             terms = [
                 dirichlet_density(psi[r], c * m[r])
-                if model.shared
+                if model.likelihood.shares_reads
                 else beta.logpdf(psi[r], c * m[r][:, None], c * (1 - m[r])[:, None]).sum()
-                for c in STRENGTHS
+                for c in PRIOR_CONCENTRATIONS
             ]
             value += logsumexp(np.array(terms) + np.log(w))
         return value
     value = sum(
         gamma.logpdf(v[f"{key}_{part}"], 1.0)
-        for key in model.prior_sites
+        for key in model.prior.sites
         for part in ("shape", "rate")
     )
-    for key in model.prior_sites:
+    for key in model.prior.sites:
         value += gamma.logpdf(v[key], v[f"{key}_shape"], scale=1 / v[f"{key}_rate"]).sum()
     a = np.broadcast_to(v["a"] + 1e-3, (len(psi), 1))
-    if model.shared:
+    if model.likelihood.shares_reads:
         return value + sum(dirichlet_density(psi[r], a[r, 0]) for r in rows)
     return value + beta.logpdf(psi, a, v["b"] + 1e-3).sum()
 
@@ -99,12 +101,12 @@ def dirichlet_density(psi, a):
 
 
 def log_likelihood(v, model, entries, kappa):
-    visited = entries.reads if model.shared else entries
+    visited = entries.reads if model.likelihood.shares_reads else entries
     column = visited.column.numpy()
     mean = (v["phi"][visited.rows().numpy()] * v["psi"][column]).sum(1)
     p = LEAK + (1 - 2 * LEAK) * mean
     y, n = (x.double().numpy() for x in (visited.count, visited.total))
-    if not model.shared:
+    if not model.likelihood.shares_reads:
         own = kappa[column] if np.ndim(kappa) else kappa
         q = LEAK + (1 - 2 * LEAK) * (1 - mean)
         return betabinom.logpmf(y, n, own * p, own * q).sum()
@@ -113,7 +115,7 @@ def log_likelihood(v, model, entries, kappa):
     value = gammaln(n + 1).sum() - gammaln(y + 1).sum()
     if kappa is None:
         return value + (y * np.log(p)).sum()
-    own = kappa[model.columns.numpy()[column]] if np.ndim(kappa) else kappa
+    own = kappa[model.program_atse.numpy()[column]] if np.ndim(kappa) else kappa
     whole = kappa[totals.column.numpy()] if np.ndim(kappa) else kappa
     value += (gammaln(own * p + y) - gammaln(own * p)).sum()
     return value - (gammaln(whole + n) - gammaln(whole)).sum()
@@ -133,7 +135,7 @@ def test_the_log_joint_is_that_of_the_documented_model(data, name):
     want += sum(dirichlet.logpdf(row, np.maximum(pi * v["delta"], 1e-3)) for row in phi)
     kappa = v.get("kappa")
     if "own kappas" in name:
-        assert len(kappa) == (12 if model.shared else len(data.atse))
+        assert len(kappa) == (12 if model.likelihood.shares_reads else len(data.atse))
         median, spread = v["kappa_median"], v["kappa_spread"]
         if model.concentration_prior == "weak":
             want += lognorm.logpdf(median, 2.0, scale=10.0)
@@ -205,11 +207,11 @@ def test_ordering_saving_and_marginals(data, name):
     module, entries = built(data, name)
     guide = module.guide
     psi = guide.psi().mean.clone()
-    assert psi.shape == (module.model.n_columns, K)
+    assert psi.shape == (module.model.n_rows, K)
     assert torch.equal(module.programs(), psi[: len(data.atse)])
     a, b = guide.psi_marginal()
     torch.testing.assert_close(a / (a + b), psi)
-    if module.model.shared:
+    if module.model.likelihood.shares_reads:
         x = guide.psi().sample((4000,))
         want = (a * b / (a + b).square() / (a + b + 1)).detach()
         torch.testing.assert_close(x.var(0), want, rtol=0.3, atol=1e-3)
@@ -226,7 +228,9 @@ def test_ordering_saving_and_marginals(data, name):
 
 def test_the_only_junction_of_an_atse_is_always_used(data):
     atse = torch.tensor([0, 0, 1])
-    module = make(data.entries, K, n_junctions=3, likelihood="dirichlet-multinomial", columns=atse)
+    module = make(
+        data.entries, K, n_junctions=3, likelihood="dirichlet-multinomial", program_atse=atse
+    )
     a, b = module.guide.psi_marginal()
     assert (b[2] == 0).all()
     assert (b[:2] > 0).all()
@@ -237,18 +241,18 @@ def a_fit(data, module, entries, **more):
     """What EM would hand over."""
     torch.manual_seed(0)
     model = module.model
-    n, groups = model.n_columns, model.groups
+    n, groups = model.n_rows, model.groups
     psi, mean = torch.rand(n, K) * 0.9 + 0.05, torch.linspace(0.1, 0.8, n)
-    if model.shared:
+    if model.likelihood.shares_reads:
         psi = psi / groups.spread(groups.sum(psi))
         mean = mean / groups.spread(groups.sum(mean[:, None]))[:, 0]
     kappa = torch.linspace(3.0, 30.0, model.n_dispersions)
     prior = SimpleNamespace(
         mean=mean,
-        strength=torch.full((n, 1), 20.0),
+        concentration=torch.full((n, 1), 20.0),
         weights=torch.tensor([0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]),
     )
-    return SimpleNamespace(
+    return EMResult(
         phi=torch.distributions.Dirichlet(torch.ones(K)).sample((23,)),
         psi=psi,
         concentration=kappa if model.dispersion == "junction" else kappa[0],
@@ -267,24 +271,24 @@ def test_starting_from_an_em_fit(data, name):
     fit = a_fit(data, module, entries)
     if "infinite" in name:
         fit.concentration = None
-    module.start_from(fit, entries)
+    module.initialize(fit, entries)
     assert (guide.psi().mean - fit.psi).abs().max() < 0.1
     assert (guide.phi().mean - fit.phi).abs().max() < 0.15
     assert (guide.pi().mean - fit.prevalence).abs().max() < 0.03
     np.testing.assert_allclose(float(guide.scalars["delta"].loc.exp()), 0.8, rtol=1e-5)
-    if model.junction_prior == "mixture":
+    if model.prior.name == "mixture":
         torch.testing.assert_close(model.program_mean, fit.prior.mean)
-        assert (guide.strength_weights().mean - fit.prior.weights).abs().max() < 0.15
-        assert guide.strength_weights().mean.argmax() == 0
+        assert (model.prior.weights(guide).mean - fit.prior.weights).abs().max() < 0.15
+        assert model.prior.weights(guide).mean.argmax() == 0
     else:
-        a = fit.prior.strength * fit.prior.mean[:, None]
-        want = a.mean() if model.junction_prior == "global" else a
+        a = fit.prior.concentration * fit.prior.mean[:, None]
+        want = a.mean() if model.prior.name == "global" else a
         torch.testing.assert_close(guide.a.loc.exp(), want.expand(guide.a.loc.shape))
         shape, rate = (float(guide.scalars[f"a_{x}"].loc.exp()) for x in ("shape", "rate"))
         assert shape / rate == pytest.approx(float(a.mean()), rel=1e-4)
         sd = guide.site("a").scale
         assert (sd < 0.6).all()
-        assert (sd > (0.01 if model.junction_prior == "global" else 0.05)).all()
+        assert (sd > (0.01 if model.prior.name == "global" else 0.05)).all()
     if model.dispersion == "junction":
         torch.testing.assert_close(guide.kappa.loc.exp(), fit.concentration)
         assert float(guide.scalars["kappa_spread"].loc.exp()) == pytest.approx(0.7)
@@ -302,11 +306,11 @@ def test_what_was_never_observed_has_its_prior(data, name):
     assert 2 <= lost.sum() < 9
     seen = data.entries.keep(~lost[data.entries.column.long()])
     before = guide.psi().mean.clone()
-    columns = model.columns == data.atse[7]
+    columns = model.program_atse == data.atse[7]
     by_atse = ops.multinomial_entries(seen, data.atse, data.gathered.atse[len(data.atse) :])
     module.restore_prior(seen)
     state = {k: v.clone() for k, v in module.state_dict().items()}
-    if model.shared:
+    if model.likelihood.shares_reads:
         module.restore_prior(by_atse)
         assert all(torch.equal(v, state[k]) for k, v in module.state_dict().items())
     after = guide.psi().mean
@@ -314,15 +318,15 @@ def test_what_was_never_observed_has_its_prior(data, name):
     assert (after[columns] == after[columns][:, :1]).all()
     a, b = guide.psi_marginal()
     variance = (a * b / (a + b).square() / (a + b + 1))[columns][:, 0]
-    if model.junction_prior == "mixture":
+    if model.prior.name == "mixture":
         m = model.program_mean[columns]
         torch.testing.assert_close(after[columns][:, 0], m)
-        w = guide.strength_weights().mean
-        want = (w / (torch.tensor(STRENGTHS) + 1)).sum() * m * (1 - m)
+        w = model.prior.weights(guide).mean
+        want = (w / (torch.tensor(PRIOR_CONCENTRATIONS) + 1)).sum() * m * (1 - m)
         torch.testing.assert_close(variance, want, rtol=1e-3, atol=1e-6)
     if model.dispersion == "junction":
         own = guide.site("kappa")
-        at = data.atse[7] if model.shared else lost
+        at = data.atse[7] if model.likelihood.shares_reads else lost
         median = guide.scalar("kappa_median").mean
         torch.testing.assert_close(own.loc[at].exp(), median.expand(own.loc[at].shape))
 
@@ -342,11 +346,11 @@ def test_widths_of_shared_programs_are_those_of_reads_counted_once():
     psi = torch.tensor([0.2, 0.3, 0.5, 0.6, 0.4])[:, None]
     n = torch.tensor([50.0, 50.0, 50.0, 120.0, 120.0])[:, None]
     groups = ops.Groups(torch.tensor([0, 0, 0, 1, 1]))
-    found = grouped_from_curvature(psi, n / psi, torch.full((5, 1), 3.0), groups)
+    found = dirichlet_programs_from_curvature(psi, n / psi, torch.full((5, 1), 3.0), groups)
     total = groups.sum(found)[:, 0]
     assert 40 < total[0] < 60
     assert float(total[1]) == pytest.approx(123.2, abs=0.01)  # two junctions: exactly n
-    huge = grouped_from_curvature(psi, 1e6 * n / psi, torch.full((5, 1), 3.0), groups)
+    huge = dirichlet_programs_from_curvature(psi, 1e6 * n / psi, torch.full((5, 1), 3.0), groups)
     assert groups.sum(huge).max() < 401
 
 
@@ -365,11 +369,11 @@ def test_gamma_of_highest_likelihood():
 def test_constants_follow_the_means_however_they_are_put(data, name):
     module, _ = built(data, name)
     other, _ = built(data, name, seed=1)
-    weights = module.guide.strength_weights().mean
-    first = module.model.mixture(weights).constants
-    assert module.model.mixture(weights).constants is first
-    other.model.set_program_mean(torch.linspace(0.8, 0.1, module.model.n_columns))
+    weights = module.model.prior.weights(module.guide).mean
+    first = module.model.prior.distribution(module.model, weights).constants
+    assert module.model.prior.distribution(module.model, weights).constants is first
+    other.model.prior.set_mean(other.model, torch.linspace(0.8, 0.1, module.model.n_rows))
     module.load_state_dict(other.state_dict())
-    second = module.model.mixture(weights).constants
+    second = module.model.prior.distribution(module.model, weights).constants
     assert (second - first).abs().max() > 0.1
-    assert torch.equal(second, other.model.mixture(weights).constants)
+    assert torch.equal(second, other.model.prior.distribution(other.model, weights).constants)

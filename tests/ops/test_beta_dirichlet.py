@@ -205,7 +205,7 @@ def test_draws_follow_torchs_seed():
     assert not torch.equal(ops.draw_beta(a, a), ops.draw_beta(a, a))
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
+def test_results_do_not_depend_on_the_number_of_threads(set_threads):
     def run():
         draws = _all_draws(1)
         a = torch.linspace(0.02, 40.0, 7000).reshape(1000, 7).requires_grad_()
@@ -215,16 +215,12 @@ def test_results_do_not_depend_on_the_number_of_threads():
         (value + ops.draw_beta(a, a).sum() + ops.dirichlet_divergence(a, alpha).sum()).backward()
         return [*draws, a.grad, b.grad]
 
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for n in (1, 2):
-            torch.set_num_threads(n)
-            results.append(run())
-            assert torch.get_num_threads() == n
-        assert all(map(torch.equal, *results))
-    finally:
-        torch.set_num_threads(before)
+    results = []
+    for n in (1, 2):
+        set_threads(n)
+        results.append(run())
+        assert torch.get_num_threads() == n
+    assert all(map(torch.equal, *results))
 
 
 def test_log_gamma_and_its_derivatives():

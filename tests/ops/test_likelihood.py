@@ -220,19 +220,15 @@ def test_gradcheck(kappa, shared, function):
     assert torch.autograd.gradcheck(lambda *x: function(entries, *x), inputs)
 
 
-def test_results_do_not_depend_on_threads():
+def test_results_do_not_depend_on_threads(set_threads):
     entries = random_entries(300, 40, 0.5, 60, 4)
     phi, psi = random_factors(entries, 6, 4, torch.float32)
     kappa = torch.tensor(5.0)
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for n_threads in (1, 2):
-            torch.set_num_threads(n_threads)
-            results.append(_cpu.gradients(entries, phi, psi, kappa))
-            assert torch.get_num_threads() == n_threads
-    finally:
-        torch.set_num_threads(before)
+    results = []
+    for n_threads in (1, 2):
+        set_threads(n_threads)
+        results.append(_cpu.gradients(entries, phi, psi, kappa))
+        assert torch.get_num_threads() == n_threads
     for one, two in zip(*results, strict=True):
         assert torch.equal(one, two)
 
@@ -319,13 +315,11 @@ def test_torch_backend_keeps_digits_in_float32(kappa):
     torch.testing.assert_close(plain, fused, rtol=1e-4, atol=1e-3)
 
 
-def test_thread_settings_are_left_alone():
+def test_thread_settings_are_left_alone(set_threads):
     entries = random_entries(20, 10, 0.8, 40, 2)
     phi, psi = random_factors(entries, 3, 2)
-    threads = torch.get_num_threads(), numba.get_num_threads()
-    try:
-        torch.set_num_threads(1)
+    numba_threads = numba.get_num_threads()
+    for n_threads in (2, 1):
+        set_threads(n_threads)
         ops.log_likelihood(entries, phi, psi, backend="numba")
-        assert (torch.get_num_threads(), numba.get_num_threads()) == (1, threads[1])
-    finally:
-        torch.set_num_threads(threads[0])
+        assert (torch.get_num_threads(), numba.get_num_threads()) == (n_threads, numba_threads)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.ops import _autograd, _reference, _triton, _triton_config
+from leafletfa_scvi.ops import _autograd, _reference, _triton, _triton_config, _triton_segments
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 F64 = torch.float64
@@ -81,7 +81,7 @@ def kappa_scale(entries, kappa):
     return torch.minimum(n / smallest, 1 / smallest + torch.log1p(n / smallest)).sum().item()
 
 
-@settings(max_examples=90, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     shape=st.sampled_from([(1, 1), (5, 7), (3, 12), (1, 75)]),
     n_programs=st.sampled_from([1, 3, 20, 33, 128]),
@@ -194,8 +194,8 @@ def test_rows_and_columns_in_many_segments(atses, deterministic, monkeypatch):
     kappa = torch.linspace(1.0, 9.0, n_kappas)
     weight = torch.linspace(-1.0, 1.0, 12)
     value, grads = reference(entries, phi, psi, kappa, weight)
-    monkeypatch.setattr(_triton, "_SHORTEST", 3)
-    monkeypatch.setattr(_triton, "_SEGMENTS", 1 << 30)
+    monkeypatch.setattr(_triton_segments, "MIN_LENGTH", 3)
+    monkeypatch.setattr(_triton_segments, "N_SEGMENTS", 1 << 30)
     args = (x.to(DEVICE) for x in (entries, phi, psi, kappa, weight))
     found = _triton.gradients(*args, deterministic=deterministic)
     scales = (0.0, 0.0, 0.0, kappa_scale(entries, kappa))
@@ -204,8 +204,8 @@ def test_rows_and_columns_in_many_segments(atses, deterministic, monkeypatch):
 
 
 def test_work_is_cut_into_segments(monkeypatch):
-    monkeypatch.setattr(_triton, "_SHORTEST", 3)
-    cut = _triton._segments(torch.tensor([0, 0, 7, 8, 8]), 8)
+    monkeypatch.setattr(_triton_segments, "MIN_LENGTH", 3)
+    cut = _triton_segments.cut_rows(torch.tensor([0, 0, 7, 8, 8]), 8)
     assert cut.first.tolist() == [0, 0, 3, 4, 4]
     used = cut.table[:, :4].T.tolist()
     assert used == [[1, 0, 3], [1, 3, 6], [1, 6, 7], [2, 7, 8]]

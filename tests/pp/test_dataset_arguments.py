@@ -67,7 +67,7 @@ def test_criteria_and_rules_of_atses_are_passed_on(bam, calls, tmp_path):
         "canonical_only": True, "annotation_status": "both",
     }  # fmt: skip
     assert calls["filter_junctions"][1] == wanted
-    assert calls["filter_usage"][0][2] == 0.3
+    assert calls["filter_usage"][0][1] == 0.3
     found = calls["find_atses"][1]
     assert {key: found[key] for key in arguments} == arguments
     assert (found["unstranded"], found["use_genes"]) == ("drop", True)
@@ -81,8 +81,8 @@ def test_events_know_all_junctions_in_use_those_in_no_atse_too(tmp_path, calls):
     options = {**LENIENT, "min_intron": 1, "min_usage": 0.2}
     adata = lfa.pp.make_splicing_dataset(bam, **options)
     assert adata.var_names.tolist() == ["chr1:121-170:?", "chr1:121-180:?"]
-    used = calls["classify_events"][1]["all_junctions"]
-    assert used.index.tolist() == [*adata.var_names, "chr2:121-220:?"]
+    used = calls["classify_events"][0][0].var_names
+    assert used.tolist() == [*adata.var_names, "chr2:121-220:?"]
     assert adata.var["chrom"].cat.categories.tolist() == ["chr1"]
 
 

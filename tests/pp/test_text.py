@@ -18,12 +18,13 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import UserError
 from leafletfa_scvi.cli._h5ad import read_data
 from leafletfa_scvi.pp._text import read_blocks, whole_number
-from leafletfa_scvi.pp.annotate._strand import open_genome
+from leafletfa_scvi.pp.annotate._genome import open_genome
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._bed import read_bed
 from leafletfa_scvi.pp.read._sources import find_sources
 from leafletfa_scvi.pp.read._star import read_sj
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -211,7 +211,7 @@ def test_real_data(chen):
 @pytest.fixture(scope="module")
 def split():
     adata = simulate_splicing(
-        200, 80, 3, coverage=0.4, differing=0.6, activity_concentration=0.6, seed=1
+        200, 80, 3, coverage=0.4, frac_differential=0.6, activity_concentration=0.6, seed=1
     )
     return holdout_splicing(adata, 0.15, seed=2)
 

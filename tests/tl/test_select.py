@@ -22,7 +22,7 @@ QUICK = {"accelerator": "cpu", "em_iterations": 30}
 
 @pytest.fixture(scope="module")
 def _data():
-    return lfa.datasets.simulate_splicing(200, 80, 3, coverage=0.5, differing=0.6, seed=1)
+    return lfa.datasets.simulate_splicing(200, 80, 3, coverage=0.5, frac_differential=0.6, seed=1)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_options_reach_model_training_and_layers(data, monkeypatch):
     seen = []
 
     def train(self, **kwargs):
-        seen.append((self.module.model.likelihood, self._setup_args, kwargs))
+        seen.append((self.module.model.likelihood.name, self._setup_args, kwargs))
         original(self, **kwargs)
 
     original = LeafletFAModel.train

@@ -20,7 +20,7 @@ def base():
 @pytest.fixture(scope="module")
 def models(fit):
     """Three models of the same 200 cells with 3 distinct programs; read-only."""
-    adata = lfa.datasets.simulate_splicing(200, 80, 3, coverage=0.5, differing=0.6, seed=1)
+    adata = lfa.datasets.simulate_splicing(200, 80, 3, coverage=0.5, frac_differential=0.6, seed=1)
     return [fit(adata.copy(), 3, seed=s, max_epochs=0) for s in range(3)]
 
 

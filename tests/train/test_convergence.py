@@ -1,4 +1,4 @@
-"""Telling a level loss from a falling one by its noise, and stopping there."""
+"""Detection of a plateau of the loss from its noise, and early stopping there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TestFall:
         noise = np.sqrt(np.mean(np.diff(losses) ** 2) / 2)
         assert threshold == pytest.approx(3 * noise * np.sqrt(2 / 4))
 
-    def test_without_noise_a_share_of_the_loss_counts(self):
+    def test_without_noise_a_fraction_of_the_loss_counts(self):
         fallen, threshold = decrease(np.full(40, -1e6))
         assert fallen == 0
         assert threshold == pytest.approx(20)
@@ -36,18 +36,18 @@ class TestFall:
         level, falling = (decrease(noisy(s * np.arange(200.0), sd, 0))[1] for s in (0.0, -sd / 5))
         assert falling == pytest.approx(level, rel=0.05)
 
-    def test_rising_is_no_fall(self):
+    def test_an_increase_is_no_decrease(self):
         assert decrease(np.arange(40.0))[0] == -20
 
 
 class TestHasLevelledOff:
     @pytest.mark.parametrize("window", [20, 40, 60])
-    def test_flat_noise_has(self, window):
+    def test_flat_noise_is_a_plateau(self, window):
         found = [has_plateaued(noisy(np.zeros(100), 50.0, s), window) for s in range(200)]
         assert np.mean(found) > 0.98
 
     @pytest.mark.parametrize("window", [20, 40, 60])
-    def test_what_still_falls_has_not(self, window):
+    def test_a_decreasing_loss_is_no_plateau(self, window):
         """By six times the noise over the window; and exponentially, at first."""
         trend = -np.arange(100.0) * 300.0 / window
         found = [has_plateaued(noisy(trend, 50.0, s), window) for s in range(200)]
@@ -63,11 +63,11 @@ class TestHasLevelledOff:
         assert has_plateaued(list(losses), 40)
 
     @pytest.mark.parametrize("n", [0, 1, 5, 19])
-    def test_a_few_noisy_steps_have_not(self, n):
+    def test_a_few_noisy_epochs_are_no_plateau(self, n):
         for window in (1, 5, 40):
             assert not has_plateaued(noisy(np.zeros(n), 50.0, 0), window)
 
-    def test_fewer_than_the_window_have_not(self):
+    def test_fewer_epochs_than_the_window_are_no_plateau(self):
         losses = np.zeros(39)
         assert not has_plateaued(losses, 40)
         assert has_plateaued(losses, 39)
@@ -87,21 +87,21 @@ class TestElboPlateau:
                 return epoch + 1
         return None
 
-    def test_after_the_fall(self):
+    def test_stops_after_the_decrease(self):
         trend = 20_000 * np.exp(-np.arange(400) / 15)
         stopped = [self.stopped_at(ElboPlateau(), noisy(trend, 50.0, s)) for s in range(20)]
         assert 75 < min(stopped)  # the fall over 40 epochs is 90 % of 20,000 exp(-t / 15)
         assert max(stopped) < 250
 
-    def test_never_before_the_least_number_of_epochs(self):
+    def test_not_before_the_minimum_number_of_epochs(self):
         assert self.stopped_at(ElboPlateau(), np.zeros(300)) == 60
         assert self.stopped_at(ElboPlateau(20, 1), np.zeros(300)) == 20
         assert self.stopped_at(ElboPlateau(40, 100), np.zeros(300)) == 100
 
-    def test_never_while_it_falls(self):
+    def test_not_while_the_loss_decreases(self):
         assert self.stopped_at(ElboPlateau(), noisy(-np.arange(300.0) * 10, 20.0, 0)) is None
 
-    def test_another_run_begins_anew(self):
+    def test_another_run_clears_the_losses(self):
         callback = ElboPlateau()
         assert self.stopped_at(callback, np.zeros(300)) == 60
         assert self.stopped_at(callback, np.zeros(300)) == 60

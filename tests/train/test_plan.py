@@ -53,7 +53,7 @@ def test_a_last_minibatch_of_one_cell(small, fit, batch_size, epochs):
 
 
 def test_minibatches_learn_what_the_full_batch_learns(fit):
-    adata = lfa.datasets.simulate_splicing(61, 50, 2, coverage=0.5, differing=0.7, seed=2)
+    adata = lfa.datasets.simulate_splicing(61, 50, 2, coverage=0.5, frac_differential=0.7, seed=2)
     full = fit(adata.copy(), 2, max_epochs=40)
     parts = fit(adata.copy(), 2, max_epochs=14, batch_size=20)
     difference = full.get_latent_representation() - parts.get_latent_representation()
@@ -95,14 +95,14 @@ def test_adam_is_fused_on_the_cpu_unless_told_otherwise(chosen, fused):
     assert plan.configure_optimizers()["optimizer"].defaults["fused"] is fused
 
 
-def test_what_is_frozen_is_not_optimised():
+def test_frozen_parameters_are_not_optimized():
     module = LeafletFAModule(4, 5, 2)
     module.guide.psi_log_inclusion.requires_grad_(False)
     plan = SplicingTrainingPlan(module, n_steps=1, optim_kwargs={"lr": 0.3, "eps": 1e-3})
     optimizer = plan.configure_optimizers()["optimizer"]
-    optimised = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
     want = {id(p) for n, p in module.named_parameters() if not n.endswith("inclusion")}
-    assert optimised == want
+    assert optimized == want
     assert optimizer.defaults["lr"] == 0.3
     assert optimizer.defaults["eps"] == 1e-3
 

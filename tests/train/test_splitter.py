@@ -1,4 +1,4 @@
-"""Loaders of training and hidden entries."""
+"""Data loaders of training and hidden entries."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_each_cell_is_seen_once_with_its_own_entries(entries, batch_size, sizes)
         assert torch.equal(batch["entries"].indptr, want.indptr)
 
 
-def test_minibatches_are_shuffled_anew_and_by_the_seed(entries):
+def test_minibatches_are_shuffled_at_each_pass_by_the_seed(entries):
     loader = SplicingDataSplitter(entries, None, 16).train_dataloader()
     torch.manual_seed(0)
     first, second = seen(loader), seen(loader)
@@ -74,7 +74,7 @@ def test_entries_move_to_the_device_of_the_trainer_once(entries):
 
 
 @pytest.mark.parametrize(("spare", "fits"), [(0, True), (-2, False)])
-def test_entries_stay_where_they_take_more_than_half_of_the_free_memory(
+def test_entries_stay_on_the_cpu_if_they_exceed_half_of_the_free_memory(
     entries, monkeypatch, spare, fits
 ):
     free = 2 * entries.nbytes() + spare

@@ -70,7 +70,7 @@ class Start:
         observed = model._training_entries()
         fit = fit_em(model, observed, "waypoints", 300, torch.device("cpu"))[0]
         entries = model._likelihood_entries(observed)
-        model.module.start_from(fit, entries)
+        model.module.initialize(fit, entries)
         seconds = time.perf_counter() - began
         return cls(model, entries, fit, seconds, copy.deepcopy(model.module.state_dict()))
 

@@ -14,11 +14,11 @@ from sklearn.utils.extmath import randomized_svd
 from torch import nn
 
 from leafletfa_scvi import inference
+from leafletfa_scvi.distributions import Dirichlet
 from leafletfa_scvi.inference._start import _residuals
 from leafletfa_scvi.module import SplicingGuide
-from leafletfa_scvi.module._distributions import Dirichlet
 from leafletfa_scvi.module._generative import activity_prior
-from leafletfa_scvi.module._guide import _bounded_exp
+from leafletfa_scvi.priors import bounded_exp
 
 if TYPE_CHECKING:
     from leafletfa_scvi.inference import EMResult
@@ -67,7 +67,7 @@ class NormalGuide(SplicingGuide):
 
         Those of sticks have the variances of the logits of the sticks of the package's Dirichlet.
         """
-        info = inference.information(entries, fit.phi, fit.psi, fit.concentration)
+        info = inference.information(entries, fit.factors)
         phi = fit.phi.clamp(min=_FLOOR)
         phi = phi / phi.sum(1, keepdim=True)
         if self.phi_kind is StickBreaking:
@@ -84,7 +84,7 @@ class NormalGuide(SplicingGuide):
         self.phi_log_scale.copy_(variance.sqrt().clamp(_LEAST_SCALE, _MOST_SCALE).log())
         psi = fit.psi.clamp(_FLOOR, 1.0 - _FLOOR)
         own = psi * (1.0 - psi)
-        curvature = own.square() * info.program + own * fit.prior.strength
+        curvature = own.square() * info.program + own * fit.prior.concentration
         self.psi_loc.copy_(psi.logit())
         spread = (curvature + _OWN_INFORMATION).rsqrt().clamp(_LEAST_SCALE, _MOST_SCALE)
         self.psi_log_scale.copy_(spread.log())
@@ -112,7 +112,7 @@ class EncoderGuide(SplicingGuide):
         )
 
     def phi(self, cells=slice(None)):
-        return Dirichlet(_bounded_exp(self.encoder(self.features[cells])))
+        return Dirichlet(bounded_exp(self.encoder(self.features[cells])))
 
     def start(self) -> None:
         """Fit the network to the package's start, by the divergence of one Dirichlet from it."""
@@ -141,7 +141,7 @@ def start_from_tables(
     module: LeafletFAModule, fit: EMResult, entries: ObservedEntries
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Concentrations of phi, psi and 1 - psi: prior and table counts of the EM, as if known."""
-    counts = inference.sweep(entries, fit.phi, fit.psi, fit.concentration)
+    counts = inference.sweep(entries, fit.factors)
     alpha = activity_prior(fit.prevalence, fit.activity_concentration)
     return (
         alpha + counts.activity,

@@ -16,7 +16,7 @@ from torch.distributions import Dirichlet, constraints
 from torch.distributions.kl import register_kl
 from torch.nn.functional import logsigmoid
 
-from leafletfa_scvi.module._mixture import StrengthMixture
+from leafletfa_scvi.distributions import ConcentrationMixture
 
 _NODES, _WEIGHTS = (torch.from_numpy(x).float() for x in np.polynomial.hermite_e.hermegauss(16))
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -69,11 +69,11 @@ class LogitNormal(TorchDistribution):
         return (self.loc - z * self.scale).sigmoid(), (self.loc + z * self.scale).sigmoid()
 
 
-@register_kl(LogitNormal, StrengthMixture)
-def _programs_from_mixture(q: LogitNormal, p: StrengthMixture) -> torch.Tensor:
+@register_kl(LogitNormal, ConcentrationMixture)
+def _programs_from_mixture(q: LogitNormal, p: ConcentrationMixture) -> torch.Tensor:
     up = logsigmoid(_points(q.loc, q.scale)) @ _WEIGHTS
     down = up - q.loc
-    return -(_entropy(q.scale) + up + down).sum() - p._summed_out(up, down)
+    return -(_entropy(q.scale) + up + down).sum() - p._marginalized(up, down)
 
 
 class _NormalActivities(TorchDistribution):

@@ -109,8 +109,8 @@ class _Strengths:
     def __init__(self, module: LeafletFAModule, fit: EMResult) -> None:
         model = module.model
         weights = fit.prior.weights.clone()
-        self.mixture = model.mixture(weights)
-        self.strengths = self.mixture.strengths.double().numpy()
+        self.mixture = model.prior.distribution(model, weights)
+        self.strengths = self.mixture.prior_concentrations.double().numpy()
         self.mean = self.mixture.prior_mean.double().numpy()[:, None]
         self.index = model.groups.index.numpy()
         self.chance = np.tile(weights.double().numpy(), (model.groups.n_groups, 1))
@@ -138,7 +138,7 @@ class _Strengths:
         density = gammaln(up + down) - gammaln(up) - gammaln(down)
         density += (up - 1.0) * log_up + (down - 1.0) * log_down
         logs = (torch.from_numpy(x) for x in (log_up, log_down))
-        return float(density.sum() - self.mixture._summed_out(*logs))
+        return float(density.sum() - self.mixture._marginalized(*logs))
 
 
 def _dirichlet_divergence(a: np.ndarray, mean_log: np.ndarray, alpha: np.ndarray) -> float:

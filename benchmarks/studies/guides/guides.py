@@ -159,7 +159,11 @@ def arguments() -> argparse.Namespace:
 def compared(start: Start, case: Any, args: argparse.Namespace) -> Any:
     """Rows of all guides from one start."""
     found: dict[tuple[str, int | None], Any] = {}
-    chosen = [k for k in args.guides if k in BY_ATSE or not start.model.module.model.shared]
+    chosen = [
+        k
+        for k in args.guides
+        if k in BY_ATSE or not start.model.module.model.likelihood.shares_reads
+    ]
     plans = [(kind, None) for kind in chosen]
     if args.batch_size:
         plans += [(k, args.batch_size) for k in chosen if k in MINIBATCHES]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from leafletfa_scvi._arguments import check_file
 from leafletfa_scvi.cli._console import UserError, one_line
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ def read_data(path: Path) -> AnnData:
     UserError
         The file cannot be read; the message names it and says why.
     """
-    from leafletfa_scvi.data._h5ad import read_h5ad
-    from leafletfa_scvi.pp._text import check_file
+    from leafletfa_scvi.data import read_h5ad
 
     try:
         check_file(path)
@@ -41,7 +41,7 @@ def read_data(path: Path) -> AnnData:
 
 def write_data(adata: AnnData, path: Path, **options: Any) -> None:
     """Write a data set; options are those of :meth:`anndata.AnnData.write_h5ad`."""
-    from leafletfa_scvi.data._h5ad import write_h5ad
+    from leafletfa_scvi.data import write_h5ad
 
     write_h5ad(adata, path, **options)
 

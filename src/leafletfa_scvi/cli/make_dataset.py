@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import leafletfa_scvi as lfa
 from leafletfa_scvi._choices import (
     AnnotationStatus,
-    InputFormat,
     KeepOrDrop,
     LibraryStrand,
     ReadsWithoutUmi,
@@ -28,6 +27,7 @@ from leafletfa_scvi.cli._h5ad import write_data
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._outputs import check_distinct, check_output, check_reach, staged
 from leafletfa_scvi.cli._shared_options import BAD_DATA, QuietOption
+from leafletfa_scvi.pp.read import InputFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-_BAM = defaults_of("pp", "read_bam")
-_STAR = defaults_of("pp", "read_star")
+_READ = defaults_of("pp", "read_junctions")
 _MAKE = defaults_of("pp", "make_splicing_dataset")
 
 
@@ -74,10 +73,10 @@ class ReadingOptions(OptionGroup):
     ] = False
     star_reads: Annotated[
         StarReads, typer.Option(help="Reads of SJ.out.tab to count: unique, or also multi-mapped.")
-    ] = _STAR["reads"]
+    ] = _READ["star_reads"]
     barcodes: Annotated[
         Path | None, typer.Option(help="File of the cells to keep, one barcode per line.")
-    ] = _BAM["barcodes"]
+    ] = _READ["barcodes"]
 
     def arguments(self) -> dict[str, Any]:
         """Return what every reader takes; the command itself handles the rest."""
@@ -100,9 +99,9 @@ class CountingOptions(OptionGroup):
         typer.Option(
             help="Tag of cell barcodes, such as CB, for files with many cells.", metavar="TAG"
         ),
-    ] = _BAM["cell_tag"]
+    ] = _READ["cell_tag"]
     umi_tag: Annotated[str, typer.Option(help="Tag of UMIs, with --cell-tag.", metavar="TAG")] = (
-        _BAM["umi_tag"]
+        _READ["umi_tag"]
     )
     no_umi: Annotated[bool, typer.Option("--no-umi", help="Count fragments, not UMIs.")] = False
     reads_without_umi: Annotated[
@@ -112,33 +111,33 @@ class CountingOptions(OptionGroup):
             "the internal reads of Smart-seq3, else skipped (auto); all skipped; or all counted "
             "as fragments.",
         ),
-    ] = _BAM["reads_without_umi"]
+    ] = _READ["reads_without_umi"]
     strand: Annotated[
         LibraryStrand,
         typer.Option(
             help="Strand of introns: from the tags XS or ts (auto, tag), from a stranded library "
             "(RF, FR), or unknown (none).",
         ),
-    ] = _BAM["strand"]
+    ] = _READ["strand"]
     min_anchor: Annotated[
         int,
         typer.Option(min=1, help="Minimum number of aligned bases on each side of an intron."),
-    ] = _BAM["min_anchor"]
-    min_mapq: Annotated[int, typer.Option(min=0, help="Minimum mapping quality.")] = _BAM[
+    ] = _READ["min_anchor"]
+    min_mapq: Annotated[int, typer.Option(min=0, help="Minimum mapping quality.")] = _READ[
         "min_mapq"
     ]
     skip_duplicates: Annotated[
         bool, typer.Option("--skip-duplicates", help="Skip marked duplicates.")
-    ] = _BAM["skip_duplicates"]
+    ] = _READ["skip_duplicates"]
     regtools: Annotated[
         bool,
         typer.Option(
             "--regtools", help="Count as regtools junctions extract: no filters, every mate."
         ),
-    ] = _BAM["regtools"]
+    ] = _READ["regtools"]
     reference: Annotated[
         Path | None, typer.Option(help="FASTA file of CRAM files; most need none.")
-    ] = _BAM["reference"]
+    ] = _READ["reference"]
 
     def arguments(self) -> dict[str, Any]:
         """Return arguments of :func:`leafletfa_scvi.pp.read_bam`."""

@@ -1,16 +1,21 @@
-"""From an AnnData with two splicing layers to observed entries: checks, hold-out, fingerprints."""
+"""Splicing data: checks, observed entries, hold-out masks, fingerprints and minibatches."""
 
 from leafletfa_scvi.data._align import align_junctions, reorder_junctions
 from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
+from leafletfa_scvi.data._atse_labels import atse_codes, resolve_atse_key
+from leafletfa_scvi.data._blocks import BLOCK, row_blocks, stored_rows
 from leafletfa_scvi.data._checks import check_axes, check_splicing, splicing_data
 from leafletfa_scvi.data._content import CheckedContent, LayerDigests, same_layers
+from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.data._fingerprints import cell_fingerprints, match_cells
-from leafletfa_scvi.data._holdout import holdout_mask
-from leafletfa_scvi.data._layers import observed_entries
+from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
+from leafletfa_scvi.data._holdout_mask import holdout_mask
+from leafletfa_scvi.data._layers import MAX_COUNT, get_layer, named_layers, observed_entries
 from leafletfa_scvi.data._loader import CellBatch, cell_loader
 
 __all__ = [
+    "BLOCK",
+    "MAX_COUNT",
     "CellBatch",
     "CheckedContent",
     "LayerDigests",
@@ -20,12 +25,19 @@ __all__ = [
     "cell_loader",
     "check_axes",
     "check_splicing",
+    "expand_counts",
+    "get_layer",
     "holdout_mask",
     "match_cells",
+    "named_layers",
     "observed_entries",
+    "read_h5ad",
     "reorder_junctions",
     "resolve_atse_key",
+    "row_blocks",
     "same_layers",
     "splicing_anndata",
     "splicing_data",
+    "stored_rows",
+    "write_h5ad",
 ]

@@ -1,4 +1,4 @@
-"""Bringing a data set to given junctions."""
+"""Alignment of a data set to given junctions."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 
 def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
-    """New AnnData with the junctions ``names``, in that order.
+    """Align a data set to the junctions ``names``, in that order.
 
-    Junctions that ``adata`` lacks have no reads, which is not observed; those not among ``names``
-    are dropped. Sparse layers stay sparse.
+    Missing junctions are added without reads, so that they are not observed; junctions not in
+    ``names`` are dropped. Sparse layers stay sparse.
 
     Parameters
     ----------
     adata
-        Cells x junctions; not changed. One on disk is read into memory.
+        Cells x junctions; not modified. A backed AnnData is read into memory.
     names
         ``(P,)`` unique junction names.
 
     Returns
     -------
     AnnData
-        With ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` of ``adata`` as they are, and its
-        ``var``, ``varm`` and ``varp`` by junction. For junctions that were added, these are
-        missing: NaN, None in arrays of objects, and not stored in sparse matrices.
+        A new object with ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` of ``adata``, and
+        ``var``, ``varm`` and ``varp`` aligned. For added junctions, these are missing: NaN, None
+        in object arrays, and not stored in sparse matrices.
 
     Raises
     ------
     ValueError
-        The arrays of a sparse layer do not fit together.
+        The arrays of a sparse layer are inconsistent.
     """
     if adata.isbacked:
         adata = adata.to_memory()
@@ -49,22 +49,23 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
         if sp.issparse(layer):
             check_sparse(layer, name, adata)
     target = pd.Index(names)
-    place = target.get_indexer(adata.var_names)
+    target_column = target.get_indexer(adata.var_names)
     source = adata.var_names.get_indexer(target)
     raw = adata.raw
     layers = {
-        name: _spread(layer, place, len(target)) for name, layer in named_layers(adata).items()
+        name: _scatter_columns(layer, target_column, len(target))
+        for name, layer in named_layers(adata).items()
     }
     return AnnData(
-        None if adata.X is None else _spread(adata.X, place, len(target)),
+        None if adata.X is None else _scatter_columns(adata.X, target_column, len(target)),
         obs=adata.obs.copy(),
         var=_nullable(adata.var, target).reindex(target),
         layers=layers,
         obsm={key: value.copy() for key, value in adata.obsm.items()},
         obsp={key: value.copy() for key, value in adata.obsp.items()},
-        varm={key: _of_junctions(value, source, target) for key, value in adata.varm.items()},
+        varm={key: _gather_rows(value, source, target) for key, value in adata.varm.items()},
         varp={
-            key: _of_junctions(_of_junctions(value, source, target).T, source, target).T
+            key: _gather_rows(_gather_rows(value, source, target).T, source, target).T
             for key, value in adata.varp.items()
         },
         uns={
@@ -79,21 +80,21 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
 
 
 def reorder_junctions(entries: ObservedEntries, place: np.ndarray) -> ObservedEntries:
-    """The same entries with junction i at ``place[i]``, sorted anew within each cell.
+    """Move junction i to ``place[i]``, and sort entries within each cell.
 
     Parameters
     ----------
     entries
         Observed entries on the CPU.
     place
-        ``(P,)`` a permutation of the junctions, 0-based.
+        ``(P,)`` permutation of the junctions, 0-based.
     """
-    to = torch.from_numpy(place.astype(np.int32))
+    new_column = torch.from_numpy(place.astype(np.int32))
     column, count, total = (
         torch.empty_like(x) for x in (entries.column, entries.count, entries.total)
     )
     for cells, block in entries.blocks():
-        moved = to[block.column.long()]
+        moved = new_column[block.column.long()]
         order = (block.rows() * entries.n_junctions + moved).argsort()
         first = int(entries.indptr[cells.start])
         new = slice(first, first + block.n_entries)
@@ -102,45 +103,46 @@ def reorder_junctions(entries: ObservedEntries, place: np.ndarray) -> ObservedEn
 
 
 def _nullable(var: pd.DataFrame, target: pd.Index) -> pd.DataFrame:
-    """``var`` with columns of bool that can be missing, where junctions of ``target`` are.
+    """Make boolean columns nullable if junctions of ``target`` are missing in ``var``.
 
-    Else they would become objects, which AnnData does not write.
+    Otherwise reindexing would turn them into object columns, which AnnData cannot write.
     """
     if target.isin(var.index).all():
         return var
     return var.astype(dict.fromkeys(var.select_dtypes("bool").columns, "boolean"))
 
 
-def _of_junctions(values: Any, source: np.ndarray, target: pd.Index) -> Any:
-    """Rows of ``values`` at ``source`` for the junctions ``target``, missing where it is -1."""
+def _gather_rows(values: Any, source: np.ndarray, target: pd.Index) -> Any:
+    """Return rows ``source`` of ``values``, one for each junction of ``target``; -1 is missing."""
     if isinstance(values, pd.DataFrame):
         return _nullable(values, target).reindex(target)
-    there = source >= 0
-    if there.all():
+    present = source >= 0
+    if present.all():
         return values[source]
     if sp.issparse(values):
-        chosen = sp.csr_matrix(values)[source[there]].tocoo()
-        rows = np.flatnonzero(there)[chosen.row]
+        selected = sp.csr_matrix(values)[source[present]].tocoo()
+        rows = np.flatnonzero(present)[selected.row]
         shape = len(source), values.shape[1]
-        return sp.csr_matrix((chosen.data, (rows, chosen.col)), shape)
+        return sp.csr_matrix((selected.data, (rows, selected.col)), shape)
     values = np.asarray(values)
-    kind = values.dtype if values.dtype.kind in "fcO" else np.dtype(np.float64)
+    # Integers and booleans cannot be NaN, so they become floats; other types become objects.
+    dtype = values.dtype if values.dtype.kind in "fcO" else np.dtype(np.float64)
     if values.dtype.kind not in "biufc":
-        kind = np.dtype(object)
-    out = np.full((len(source), *values.shape[1:]), None if kind.hasobject else np.nan, kind)
-    out[there] = values[source[there]]
+        dtype = np.dtype(object)
+    out = np.full((len(source), *values.shape[1:]), None if dtype.hasobject else np.nan, dtype)
+    out[present] = values[source[present]]
     return out
 
 
-def _spread(matrix: Any, place: np.ndarray, n_columns: int) -> Any:
-    """Move column i to ``place[i]``, dropping it where that is negative; other columns are 0."""
+def _scatter_columns(matrix: Any, target: np.ndarray, n_columns: int) -> Any:
+    """Move column i to ``target[i]``, or drop it if negative; other columns are 0."""
     if sp.issparse(matrix):
         entries = sp.coo_array(matrix)
-        column = place[entries.col]
-        kept = column >= 0
-        coordinates = (entries.row[kept], column[kept])
-        return sp.csr_matrix((entries.data[kept], coordinates), (matrix.shape[0], n_columns))
+        column = target[entries.col]
+        keep = column >= 0
+        coordinates = (entries.row[keep], column[keep])
+        return sp.csr_matrix((entries.data[keep], coordinates), (matrix.shape[0], n_columns))
     values = np.asarray(matrix)
     out = np.zeros((values.shape[0], n_columns), values.dtype)
-    out[:, place[place >= 0]] = values[:, place >= 0]
+    out[:, target[target >= 0]] = values[:, target >= 0]
     return out

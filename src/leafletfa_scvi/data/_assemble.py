@@ -1,4 +1,4 @@
-"""Building a splicing AnnData from aligned counts."""
+"""Construction of a splicing AnnData from observed entries."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def splicing_anndata(
     source: str,
     **record: Any,
 ) -> AnnData:
-    """AnnData with both layers and ``X`` on one CSR pattern, that of the observed entries.
+    """Build an AnnData with both layers and ``X`` on the CSR pattern of the observed entries.
 
-    Arrays that have the right type become those of a layer, so the caller gives them up.
+    Arrays of the right type are used without a copy, so the caller must not modify them.
 
     Parameters
     ----------
@@ -36,28 +36,28 @@ def splicing_anndata(
     column
         ``(nnz,)`` integers, 0-based junction of each entry, ascending within a cell.
     count
-        ``(nnz,)`` whole numbers, junction counts y; zeros are stored.
+        ``(nnz,)`` junction counts y, integers; zeros are stored.
     total
-        ``(nnz,)`` whole numbers, ATSE totals n > 0.
+        ``(nnz,)`` ATSE totals n > 0, integers.
     obs, var
         Annotation of the C cells and the P junctions; not copied.
     source
         Name of the function that made the data, for ``uns["splicing"]``.
     record
-        What else ``uns["splicing"]`` shall hold.
+        Additional items of ``uns["splicing"]``.
 
     Returns
     -------
     AnnData
-        Layers of junction counts and ATSE totals are int32, ``X`` the junction counts as float32;
-        no array is shared between them.
+        Layers of junction counts and ATSE totals as int32, and junction counts as float32 in
+        ``X``, without common arrays.
     """
     shape = (len(obs), len(var))
     counts = sp.csr_matrix((count.astype(np.int32, copy=False), column, indptr), shape=shape)
 
     def matrix(values: np.ndarray, dtype: type) -> sp.csr_matrix:
-        places = counts.indices.copy(), counts.indptr.copy()
-        return sp.csr_matrix((values.astype(dtype, copy=False), *places), shape=shape)
+        pattern = counts.indices.copy(), counts.indptr.copy()
+        return sp.csr_matrix((values.astype(dtype, copy=False), *pattern), shape=shape)
 
     layers = {JUNCTION_LAYER: counts, CLUSTER_LAYER: matrix(total, np.int32)}
     adata = AnnData(matrix(count, np.float32), obs=obs, var=var, layers=layers)

@@ -1,4 +1,4 @@
-"""Rows of sparse matrices: blocks of bounded size, and the row of each stored value."""
+"""Rows of sparse matrices: blocks of limited size, and the row of each stored value."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
 BLOCK = 1 << 21
-"""Maximum number of values in a block, so that temporaries stay small for any data set."""
+"""Default number of values in a block."""
 
 
 def row_blocks(running: np.ndarray, limit: int | None = None) -> Iterator[tuple[int, int]]:
-    """Split rows into blocks of at most ``limit`` values, or one row.
+    """Split rows into blocks of at most ``limit`` values and at least one row.
 
     Parameters
     ----------
     running
-        ``(rows + 1,)`` number of values before each row, as a CSR ``indptr``; starts at 0.
+        ``(rows + 1,)`` number of values before each row, like a CSR ``indptr``; starts at 0.
     limit
-        Maximum number of values in a block. If None, 2,097,152.
+        Maximum number of values in a block; 2,097,152 by default.
 
     Yields
     ------
     start, stop
-        0-based rows ``start:stop``, in order, together all rows.
+        0-based rows ``start:stop``, which cover all rows in order.
     """
     limit = BLOCK if limit is None else limit
     start, n_rows = 0, len(running) - 1
@@ -39,6 +39,6 @@ def row_blocks(running: np.ndarray, limit: int | None = None) -> Iterator[tuple[
         start = stop
 
 
-def entry_rows(matrix: sp.csr_array | sp.csr_matrix) -> np.ndarray:
-    """Return the row of each stored value, int64."""
+def stored_rows(matrix: sp.csr_array | sp.csr_matrix) -> np.ndarray:
+    """Return the row of each stored value of a CSR matrix, int64."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))

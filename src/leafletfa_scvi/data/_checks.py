@@ -1,4 +1,4 @@
-"""Registration checks: what a splicing data set must hold, and clear words where it does not."""
+"""Checks of the data contract at registration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
+from leafletfa_scvi.data._atse_labels import atse_codes, resolve_atse_key
 from leafletfa_scvi.data._layers import (
     collect_entries,
     count_stored,
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from leafletfa_scvi.ops import ObservedEntries
 
 LOW_COVERAGE = 0.05
-"""Share of observed entries below which data may come from a droplet protocol ..."""
+"""Share of observed entries below which data are taken for droplet data ..."""
 LOW_TOTAL = 2
-"""... if the median ATSE total of observed entries is not above this many reads."""
+"""... if the median ATSE total of observed entries is at most this."""
 
-_FINITE = "Replace missing values: where nothing was read, the count is 0."
-_RAW = "Store raw read counts, not normalised, scaled or log-transformed values."
+_FINITE = "Replace missing values by 0: without reads, the count is 0."
+_RAW = "Store raw read counts, not normalized, scaled or log-transformed values."
 _RECOMPUTE = (
-    "A total is the sum of reads over all junctions of the ATSE: recompute it, or check that the "
+    "A total is the sum of reads over all junctions of the ATSE. Recompute it, or check that the "
     "two layers are not swapped."
 )
 _SAME = (
-    "All junctions of an ATSE have the same total in a cell: recompute the totals after "
-    "filtering junctions or relabelling ATSEs."
+    "All junctions of an ATSE must have the same total in a cell. Recompute the totals after "
+    "filtering junctions or relabeling ATSEs."
 )
 _SHARED = (
-    "Junctions of an ATSE share its reads: recompute the totals, or pass atse_key=None where the "
-    "labels mean something else."
+    "Junctions of an ATSE share its reads. Recompute the totals, or pass atse_key=None if the "
+    "labels are not ATSEs."
 )
 _SAME_AS_MODEL = (
-    "All junctions of an ATSE that have reads have the same total in a cell: compute the totals "
-    "by the ATSEs that the model was built on."
+    "All junctions of an ATSE with reads must have the same total in a cell. Compute the totals "
+    "with the ATSEs that the model was built on."
 )
 _SHARED_AS_MODEL = (
-    "Junctions of an ATSE share its reads: compute the totals by the ATSEs that the model was "
+    "Junctions of an ATSE share its reads. Compute the totals with the ATSEs that the model was "
     "built on."
 )
 
@@ -64,9 +64,9 @@ def splicing_data(
 ) -> ObservedEntries:
     """Check a data set and return its observed entries, in one pass over the layers.
 
-    Nothing is written to ``adata``. Warns, once each, about cells and junctions without any
-    observed entry, about labels that give each junction an ATSE of its own, about counts equal to
-    the totals throughout, and about data as sparse as droplet protocols give.
+    ``adata`` is not modified. Warns about cells and junctions without observed entries, about a
+    different ATSE label for every junction, about counts identical to the totals, and about data
+    as sparse as those of droplet protocols.
 
     Parameters
     ----------
@@ -77,20 +77,20 @@ def splicing_data(
     cluster_layer
         Layer of ATSE totals n, in reads.
     atse_key
-        Column of ``adata.var`` with ATSE labels, used by the checks within ATSEs. The default is
-        used if it is there; any other name must be there; None skips these checks.
+        Column of ``adata.var`` with ATSE labels, for checks within ATSEs. The default column is
+        used if present; any other column must exist. If None, these checks are skipped.
     fixed_junctions
-        The junctions are those of a model, whatever these cells show of them: no warning of
-        junctions without any observed entry or of their labels.
+        Whether the junctions are those of a model. If True, warnings about junctions without
+        observed entries and about labels are omitted.
     fixed_atses
-        ``(P,)`` ATSE of each junction by a model, 0-based, instead of ``atse_key``. Junctions with
-        total 0 in a cell are then left out of the checks within its ATSEs: these cells may have
-        been counted at some of the junctions only.
+        ``(P,)`` 0-based ATSE of each junction in a model, used instead of ``atse_key``. Checks
+        within ATSEs then ignore junctions with total 0 in a cell, because new cells may have been
+        counted at a subset of the junctions.
 
     Returns
     -------
     ObservedEntries
-        As of :func:`observed_entries`.
+        See :func:`observed_entries`.
 
     Raises
     ------
@@ -99,10 +99,10 @@ def splicing_data(
     KeyError
         A layer, or the column named by ``atse_key``, is missing.
     ValueError
-        Cells or junctions are none or have repeated names; a layer is not a numeric matrix of the
-        shape of ``adata``; a value is not finite, negative or fractional; y > n, or y > 0 where
-        n = 0; a junction has no ATSE label; totals differ within an ATSE of a cell, or its
-        junction counts exceed them in sum; nothing is observed; or a total is above 16,777,216.
+        ``adata`` has no cells or junctions, or duplicate names; a layer is not a numeric matrix of
+        the shape of ``adata``; a value is non-finite, negative or fractional; y > n, or y > 0 and
+        n = 0; a junction has no ATSE label; totals differ within an ATSE of a cell, or the sum of
+        its junction counts exceeds them; no entry is observed; or a total is above 16,777,216.
         The message names the layer, the first such cell and junction, and the remedy.
     """
     codes, key = fixed_atses, None
@@ -125,16 +125,16 @@ def checked_entries(
     *,
     incomplete: bool,
 ) -> ObservedEntries:
-    """Checked entries of any cells, without the warnings of :func:`splicing_data`.
+    """Check any cells and return their entries, without the warnings of :func:`splicing_data`.
 
     Parameters
     ----------
     adata, junction_layer, cluster_layer
-        As there.
+        See :func:`splicing_data`.
     codes
-        ``(P,)`` 0-based ATSE of each junction; None for no checks within ATSEs.
+        ``(P,)`` 0-based ATSE of each junction. If None, checks within ATSEs are skipped.
     incomplete
-        Junctions with total 0 in a cell are left out of the checks within its ATSEs.
+        Whether checks within ATSEs ignore junctions with total 0 in a cell.
     """
     check_axes(adata)
     check = _BlockChecks(adata, junction_layer, cluster_layer, codes, incomplete)
@@ -143,7 +143,7 @@ def checked_entries(
     entries = collect_entries(checked, adata.shape, count_stored(cluster), cluster_layer)
     if entries.n_entries == 0:
         raise ValueError(
-            f"Layer {cluster_layer!r} holds zeros only: nothing is observed in any cell. "
+            f"Layer {cluster_layer!r} holds only zeros: nothing is observed in any cell. "
             "Store the ATSE totals there, the sum of reads over the junctions of each ATSE."
         )
     return entries
@@ -155,19 +155,19 @@ def check_splicing(
     cluster_layer: str = CLUSTER_LAYER,
     atse_key: str | None = ATSE_KEY,
 ) -> None:
-    """Check a data set; parameters, errors and warnings are those of :func:`splicing_data`."""
+    """Check a data set, with the parameters, errors and warnings of :func:`splicing_data`."""
     splicing_data(adata, junction_layer, cluster_layer, atse_key)
 
 
 def check_axes(adata: AnnData) -> None:
-    """Check that cells and junctions exist and have names of their own.
+    """Check that both axes are non-empty and have unique names.
 
     Raises
     ------
     TypeError
         ``adata`` is not an AnnData.
     ValueError
-        There are no cells or junctions, or two have the same name.
+        ``adata`` has no cells or junctions, or two have the same name.
     """
     check_anndata(adata)
     axes = (
@@ -177,17 +177,17 @@ def check_axes(adata: AnnData) -> None:
     for what, slot, names in axes:
         if len(names) == 0:
             raise ValueError(f"adata has no {what}s: its shape is {adata.shape}. Check filters.")
-        texts = names.astype(str)  # 1 and "1" are one name where names are saved
-        repeated = texts[texts.duplicated()]  # is_unique goes stale in slices of an index
+        texts = names.astype(str)  # saved files do not distinguish 1 and "1"
+        repeated = texts[texts.duplicated()]  # is_unique may be outdated in slices of an index
         if len(repeated):
             raise ValueError(
                 f"adata.{slot} holds {repeated[0]!r} more than once. Names of {what}s must be "
-                f"unique: call adata.{slot}_make_unique()."
+                f"unique. Call adata.{slot}_make_unique()."
             )
 
 
 class _BlockChecks:
-    """The checks that need the values, one block of cells at a time."""
+    """Checks of values, applied to one block of cells at a time."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class _BlockChecks:
         codes: np.ndarray | None,
         incomplete: bool,
     ) -> None:
-        """``incomplete``: an ATSE is the junctions of it that have a total in the cell."""
+        """Prepare the order in which the junctions of an ATSE are adjacent."""
         self.cells: pd.Index = adata.obs_names
         self.junctions: pd.Index = adata.var_names
         self.junction_layer = junction_layer
@@ -212,7 +212,7 @@ class _BlockChecks:
             self.rank[self.order] = np.arange(len(self.order))
 
     def __call__(self, block: LayerBlock) -> LayerBlock:
-        """The block itself, if nothing is wrong with it."""
+        """Return the block if it passes all checks."""
         self._check_values(block, self.junction_layer, block.junction)
         self._check_values(block, self.cluster_layer, block.cluster)
         count = self._check_nested(block)
@@ -243,27 +243,28 @@ class _BlockChecks:
                 raise self._fail(block, layer, values.key[i], found, remedy)
 
     def _check_nested(self, block: LayerBlock) -> np.ndarray:
-        """Junction counts lie within their totals; returned at the entries of the totals."""
+        """Check that junction counts do not exceed totals; return counts at entries of totals."""
         y, n = block.junction, block.cluster
         count, stray = block.aligned_count()
-        total = f"where the total in layer {self.cluster_layer!r} is"
+        total = f"but the total in layer {self.cluster_layer!r} is"
         if len(stray):
             i = stray[0]
-            found = f"holds {y.value[i]:.0f} {total} 0"
+            found = f"holds {y.value[i]:.0f}, {total} 0,"
             raise self._fail(block, self.junction_layer, y.key[i], found, _RECOMPUTE)
         above = count > n.value
         if above.any():
             i = above.argmax()
-            found = f"holds {count[i]:.0f} {total} {n.value[i]:.0f}"
+            found = f"holds {count[i]:.0f}, {total} {n.value[i]:.0f},"
             raise self._fail(block, self.junction_layer, n.key[i], found, _RECOMPUTE)
         return count
 
     def _check_within_atse(self, block: LayerBlock, count: np.ndarray) -> None:
-        """One total for each (cell, ATSE) pair, at all its junctions, not below their reads."""
+        """Check that each (cell, ATSE) pair has one total, not below the sum of its counts."""
         row, junction = np.divmod(block.cluster.key, block.n_junctions)
         ranked = row * block.n_junctions + self.rank[junction]
         total, code = block.cluster.value, self.codes[junction]
-        if not (ranked[1:] > ranked[:-1]).all():  # junctions of an ATSE are not side by side
+        # Sort so that junctions of an ATSE are adjacent, which reduceat needs.
+        if not (ranked[1:] > ranked[:-1]).all():
             order = np.argsort(ranked)
             row, junction, code = row[order], junction[order], code[order]
             total, count = total[order], count[order]
@@ -273,6 +274,7 @@ class _BlockChecks:
 
         uneven = np.minimum.reduceat(total, first) != np.maximum.reduceat(total, first)
         if not self.incomplete:
+            # A junction that is not stored has total 0, which differs from the others.
             uneven |= length != self.size[code[first]]
         if uneven.any():
             pair = first[uneven.argmax()]
@@ -290,19 +292,19 @@ class _BlockChecks:
             raise self._fail(block, self.junction_layer, key, found, remedy)
 
     def _fail_uneven(self, block: LayerBlock, row: int, code: int, total: float) -> None:
-        """Name a junction of the ATSE whose total is not that of the first observed one."""
+        """Raise an error that names two junctions of the ATSE with different totals."""
         members = self.order[np.searchsorted(self.codes, code, sorter=self.order) :]
         members = members[: self.size[code]]
-        wanted = row * block.n_junctions + members
-        at = np.searchsorted(block.cluster.key, wanted)
-        at[at == len(block.cluster.key)] = 0
-        here = block.cluster.key[at] == wanted
-        value = np.where(here, block.cluster.value[at], 0.0)
-        odd = int(((value != total) & (here | (not self.incomplete))).argmax())
+        key = row * block.n_junctions + members
+        position = np.searchsorted(block.cluster.key, key)
+        position[position == len(block.cluster.key)] = 0
+        is_stored = block.cluster.key[position] == key
+        value = np.where(is_stored, block.cluster.value[position], 0.0)
+        odd = int(((value != total) & (is_stored | (not self.incomplete))).argmax())
         other = self.junctions[members[int((value == total).argmax())]]
         found = f"holds {value[odd]:.0f}, but {total:.0f} at junction {other!r} of the same ATSE,"
         remedy = _SAME_AS_MODEL if self.incomplete else _SAME
-        raise self._fail(block, self.cluster_layer, wanted[odd], found, remedy)
+        raise self._fail(block, self.cluster_layer, key[odd], found, remedy)
 
 
 def _warn(
@@ -311,7 +313,7 @@ def _warn(
     codes: np.ndarray | None,
     fixed_junctions: bool,
 ) -> None:
-    """Warn of what is allowed but seldom meant."""
+    """Warn about valid but unusual data."""
     total = entries.total.numpy()
     n_cells, n_junctions = entries.n_cells, entries.n_junctions
     empty_cells = int((entries.indptr.diff() == 0).sum())
@@ -320,24 +322,24 @@ def _warn(
     if empty_cells:
         messages.append(
             f"{empty_cells} of {n_cells} cells have no observed entry (no ATSE total above 0); "
-            "they are given the prior mean. Consider removing them."
+            "their estimates are prior means. Consider removing them."
         )
     if empty_junctions and not fixed_junctions:
         messages.append(
             f"{empty_junctions} of {n_junctions} junctions have no observed entry in any cell; "
-            "they are given the prior mean. Consider removing them."
+            "their estimates are prior means. Consider removing them."
         )
     if atse_key is not None and codes is not None and len(np.unique(codes)) == n_junctions:
         messages.append(
-            f"Each of the {n_junctions} junctions has an ATSE of its own in "
-            f"adata.var[{atse_key!r}]. Give junctions that share splice sites one label, or pass "
-            "atse_key=None where the column holds something else."
+            f"Each of the {n_junctions} junctions has a different ATSE label in "
+            f"adata.var[{atse_key!r}]. Use one label for junctions that share splice sites, or "
+            "pass atse_key=None if the column does not contain ATSEs."
         )
     if not fixed_junctions and all(
         bool((block.count == block.total).all()) for _, block in entries.blocks()
     ):
         messages.append(
-            f"The count y is the total n at each of {entries.n_entries} observed entries, so that "
+            f"The count y equals the total n at all {entries.n_entries} observed entries, so that "
             "no junction has an alternative. Store the ATSE totals in the cluster layer, the sum "
             "of reads over the junctions of each ATSE."
         )
@@ -347,8 +349,8 @@ def _warn(
         messages.append(
             f"Only {coverage:.1%} of all (cell, junction) entries are observed, with a median "
             f"ATSE total of {median:g} (below {LOW_COVERAGE:.0%} and at most {LOW_TOTAL}), as in "
-            "droplet data. The model is meant for full-length protocols such as Smart-seq2; "
-            "pool cells or keep well covered ATSEs only."
+            "droplet data. The model is designed for full-length protocols such as Smart-seq2. "
+            "Pool cells, or keep only ATSEs with high coverage."
         )
     for message in messages:
         warnings.warn(message, UserWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""What a data set held when it was checked, to tell later whether it still does."""
+"""Checked content of a data set, to detect later changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi.data._atse import atse_codes, resolve_atse_key
+from leafletfa_scvi.data._atse_labels import atse_codes, resolve_atse_key
 from leafletfa_scvi.data._checks import checked_entries, splicing_data
 from leafletfa_scvi.data._fingerprints import cell_fingerprints, layer_digest
 from leafletfa_scvi.data._layers import observed_entries
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.ops import ObservedEntries
 
-_AGAIN = "Call setup_anndata(adata) again, so that the data are checked as they are now."
+_AGAIN = "Call setup_anndata(adata) again to check the present data."
 
 LayerDigests = tuple[str | None, str | None]
 
@@ -27,13 +27,13 @@ LayerDigests = tuple[str | None, str | None]
 class CheckedContent:
     """Checked content of a data set: names, ATSEs and observed entries.
 
-    The entries are a copy. They are handed out by :meth:`take` and from then on held by whoever
-    took them alone, so that they are freed with the last model of the data.
+    The entries are a copy. After :meth:`take` has returned them, only a weak reference is kept, so
+    that they are freed with the last model of the data.
 
     Parameters
     ----------
     adata, junction_layer, cluster_layer, atse_key, fixed_junctions, fixed_atses
-        As of :func:`splicing_data`, which checks them and raises its errors.
+        See :func:`splicing_data`, which checks them and raises its errors.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class CheckedContent:
         fixed_atses: np.ndarray | None = None,
     ) -> None:
         self.layers = junction_layer, cluster_layer
-        self._asked_key, self._fixed_atses = atse_key, fixed_atses
-        # Taken first: a change while the entries are read must not go unnoticed.
+        self._requested_key, self._fixed_atses = atse_key, fixed_atses
+        # Digests come first, so that a change while the entries are read is detected.
         self.digests = layer_digests(adata, *self.layers)
         self._entries: ObservedEntries | None = splicing_data(
             adata,
@@ -64,16 +64,16 @@ class CheckedContent:
         self.atse_codes = self._codes(adata)
 
     def take(self, adata: AnnData) -> ObservedEntries:
-        """The checked entries, if ``adata`` still holds what was checked.
+        """Return the checked entries if ``adata`` is unchanged.
 
         Raises
         ------
         ValueError
-            Cells, junctions, ATSE labels or a layer have changed since. The message says what.
+            Cells, junctions, ATSE labels or a layer have changed; the message names them.
         """
         self._check_annotation(adata)
         digests = layer_digests(adata, *self.layers)
-        entries = self._held()
+        entries = self._available_entries()
         changed = [
             name
             for name, then, now in zip(self.layers, self.digests, digests, strict=True)
@@ -86,7 +86,7 @@ class CheckedContent:
         self._entries, self._taken = None, weakref.ref(entries)
         return entries
 
-    def _held(self) -> ObservedEntries | None:
+    def _available_entries(self) -> ObservedEntries | None:
         if self._entries is not None:
             return self._entries
         return None if self._taken is None else self._taken()
@@ -94,7 +94,7 @@ class CheckedContent:
     def _codes(self, adata: AnnData) -> np.ndarray | None:
         if self._fixed_atses is not None:
             return self._fixed_atses
-        key = resolve_atse_key(adata, self._asked_key)
+        key = resolve_atse_key(adata, self._requested_key)
         return None if key is None else atse_codes(adata, key)[0]
 
     def _check_annotation(self, adata: AnnData) -> None:
@@ -105,13 +105,14 @@ class CheckedContent:
         for what, slot, then, now in axes:
             if len(then) != len(now):
                 raise ValueError(
-                    f"adata has {len(now)} {what}, {len(then)} when it was set up. {_AGAIN}"
+                    f"adata has {len(now)} {what}, but had {len(then)} when it was set up. "
+                    f"{_AGAIN}"
                 )
             if not then.equals(now):
                 at = int((then.to_numpy() != now.to_numpy()).argmax())
                 raise ValueError(
-                    f"adata.{slot} have changed since it was set up: {now[at]!r} at position "
-                    f"{at}, {then[at]!r} then. {_AGAIN}"
+                    f"adata.{slot} have changed since setup: {now[at]!r} at position {at}, "
+                    f"formerly {then[at]!r}. {_AGAIN}"
                 )
         try:
             now_codes = self._codes(adata)
@@ -121,37 +122,37 @@ class CheckedContent:
         if (then_codes is None) != (now_codes is None):
             was, is_now = ("no", "a") if then_codes is None else ("a", "no")
             raise ValueError(
-                f"adata.var had {was} column {self._asked_key!r} of ATSE labels when it was set "
-                f"up, and has {is_now} such column now. {_AGAIN}"
+                f"adata.var had {was} column {self._requested_key!r} of ATSE labels at setup, and "
+                f"has {is_now} such column now. {_AGAIN}"
             )
         if then_codes is None or now_codes is None:
             return
         if not np.array_equal(then_codes, now_codes):
             at = int((then_codes != now_codes).argmax())
             raise ValueError(
-                f"ATSE labels in adata.var[{self._asked_key!r}] have changed since it was set up, "
+                f"ATSE labels in adata.var[{self._requested_key!r}] have changed since setup, "
                 f"first at junction {self.junctions[at]!r}. {_AGAIN}"
             )
 
     def _read_again(self, adata: AnnData, changed: list[str]) -> ObservedEntries:
-        """Entries of layers that are stored in another way, if they are the same."""
-        said = " and ".join(repr(name) for name in changed)
-        said = f"Layer{'s' if len(changed) > 1 else ''} {said} changed since adata was set up"
+        """Read layers with another storage, and check that their entries are the same."""
+        names = " and ".join(repr(name) for name in changed)
+        problem = f"Layer{'s' if len(changed) > 1 else ''} {names} changed since setup"
         try:
             entries = checked_entries(adata, *self.layers, self.atse_codes, incomplete=True)
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{said}: {error.args[0]} {_AGAIN}") from error
+            raise ValueError(f"{problem}: {error.args[0]} {_AGAIN}") from error
         differ = cell_fingerprints(entries) != self.fingerprints
         if differ.any():
             raise ValueError(
-                f"{said}: {int(differ.sum())} of {len(differ)} cells have other counts, the first "
-                f"of them {self.cells[int(differ.argmax())]!r}. {_AGAIN}"
+                f"{problem}: {int(differ.sum())} of {len(differ)} cells have other counts, the "
+                f"first of them {self.cells[int(differ.argmax())]!r}. {_AGAIN}"
             )
         return entries
 
 
 def layer_digests(adata: AnnData, junction_layer: str, cluster_layer: str) -> LayerDigests:
-    """Digest of each layer as it is stored, None where one is missing or not in memory."""
+    """Compute the digest of each layer as stored; None if it is missing or not in memory."""
     junction, cluster = (
         layer_digest(adata.layers[name]) if name in list(adata.layers) else None
         for name in (junction_layer, cluster_layer)
@@ -160,7 +161,7 @@ def layer_digests(adata: AnnData, junction_layer: str, cluster_layer: str) -> La
 
 
 def same_layers(adata: AnnData, layers: tuple[str, str], digests: LayerDigests) -> bool:
-    """Whether both layers are stored exactly as those of known digests."""
+    """Return whether both layers have the given digests."""
     return None not in digests and all(
         name in adata.layers and layer_digest(adata.layers[name]) == digest
         for name, digest in zip(layers, digests, strict=True)

@@ -1,4 +1,4 @@
-"""Hashes of what cells and layers hold, to recognise training cells and unchanged data."""
+"""Hashes of cells and layers, to recognize training cells and unchanged data."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ import pandas as pd
 import scipy.sparse as sp
 
 from leafletfa_scvi.data._blocks import row_blocks
+from leafletfa_scvi.ops._splitmix import GOLDEN, scramble
 
 if TYPE_CHECKING:
     from leafletfa_scvi.ops import ObservedEntries
 
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-
 
 def mix64(x: np.ndarray) -> np.ndarray:
-    """One step of splitmix64 (Steele, Lea and Flood 2014), a bijection of uint64 arrays."""
-    z = x + _STEP
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    """Apply one step of SplitMix64, a bijection of uint64 arrays."""
+    return scramble(x + GOLDEN)
 
 
 def cell_fingerprints(entries: ObservedEntries) -> np.ndarray:
-    """Hash of the (junction, count, total) triples of each cell.
+    """Hash the (junction, count, total) triples of each cell.
 
-    The same cell gives the same hash on every machine, whatever its neighbours, the order of its
-    entries or the dtype of its counts. All cells without an entry share one.
+    The hash depends only on these triples: not on the machine, other cells, the order of entries
+    or the dtype of counts. Cells without entries have the same hash.
 
     Parameters
     ----------
@@ -58,52 +54,55 @@ def cell_fingerprints(entries: ObservedEntries) -> np.ndarray:
 def match_cells(
     names: np.ndarray, prints: np.ndarray, known_names: np.ndarray, known_prints: np.ndarray
 ) -> np.ndarray:
-    """Position of each cell among known cells of the same content.
+    """Find the position of each cell among known cells with the same content.
 
-    Where several known cells share a content, a cell is given the one of its name; cells of other
-    names are given those that are left, in order, and the first one where none is.
+    If several known cells have the same content, a cell is matched to the one with its name. Cells
+    with other names are matched to the remaining ones in order, and to the first one if none
+    remains.
 
     Parameters
     ----------
     names, prints
-        ``(B,)`` unique names and fingerprints of the cells to look up.
+        ``(B,)`` unique names and fingerprints of the cells to match.
     known_names, known_prints
-        ``(C,)`` of the known cells.
+        ``(C,)`` names and fingerprints of the known cells.
 
     Returns
     -------
     numpy.ndarray
-        ``(B,)`` int64, 0-based; -1 for a cell of which there is no known one.
+        ``(B,)`` int64, 0-based; -1 for cells without a match.
     """
-    at = pd.Index(known_names).get_indexer(names)
-    same = prints == known_prints[at]
-    found = np.where((at >= 0) & same, at, -1)
-    rest = np.flatnonzero(found < 0)
-    if len(rest) == 0:
-        return found
-    free = np.ones(len(known_names), bool)
-    free[found[found >= 0]] = False
-    free = np.flatnonzero(free)
-    left = _numbered(known_prints[free])
-    place = left.get_indexer(_numbered(prints[rest]))
-    found[rest[place >= 0]] = free[place[place >= 0]]
-    rest = rest[place < 0]
+    # 1. Same name and content.
+    by_name = pd.Index(known_names).get_indexer(names)
+    same = prints == known_prints[by_name]
+    match = np.where((by_name >= 0) & same, by_name, -1)
+    unmatched = np.flatnonzero(match < 0)
+    if len(unmatched) == 0:
+        return match
+    # 2. Same content, among known cells that are still free: the n-th with the n-th.
+    is_free = np.ones(len(known_names), bool)
+    is_free[match[match >= 0]] = False
+    free = np.flatnonzero(is_free)
+    position = _numbered(known_prints[free]).get_indexer(_numbered(prints[unmatched]))
+    match[unmatched[position >= 0]] = free[position[position >= 0]]
+    # 3. Same content as a known cell that is already matched.
+    unmatched = unmatched[position < 0]
     distinct, first = np.unique(known_prints, return_index=True)
-    place = pd.Index(distinct).get_indexer(prints[rest])
-    found[rest[place >= 0]] = first[place[place >= 0]]
-    return found
+    position = pd.Index(distinct).get_indexer(prints[unmatched])
+    match[unmatched[position >= 0]] = first[position[position >= 0]]
+    return match
 
 
 def _numbered(prints: np.ndarray) -> pd.MultiIndex:
-    """Each fingerprint with how often it came before."""
+    """Pair each fingerprint with its number of earlier occurrences."""
     return pd.MultiIndex.from_arrays([prints, pd.Series(prints).groupby(prints).cumcount()])
 
 
 def layer_digest(layer: Any) -> str | None:
-    """SHA-256 of all that a layer in memory stores, several times faster than reading its entries.
+    """Compute the SHA-256 of a layer as stored, several times faster than reading its entries.
 
-    Equal digests mean equal layers; the same values stored in another layout or order have
-    another one.
+    Equal digests mean equal layers; the same values in another layout or order have another
+    digest.
 
     Parameters
     ----------
@@ -113,7 +112,7 @@ def layer_digest(layer: Any) -> str | None:
     Returns
     -------
     str or None
-        None for other kinds, such as layers on disk and masked arrays.
+        None for other types, such as backed layers and masked arrays.
     """
     if sp.issparse(layer) and layer.format in ("csr", "csc"):
         arrays = [layer.data, layer.indices, layer.indptr]

@@ -1,4 +1,4 @@
-"""Reading .h5ad files that hold all they show; writing them so that a full disk is an error."""
+"""Safe reading of .h5ad files, and writing that raises an error on a full disk."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _LARGE, _DENSEST = 1 << 28, 5000
-"""Bytes from which on an array is looked at, and how far it may be compressed (gzip: 1,032)."""
+"""Size in bytes from which arrays are checked, and maximum compression (gzip reaches 1,032)."""
 _OPTIONS = ("compression", "compression_opts")
 
 
 def read_h5ad(path: Path) -> AnnData:
-    """Read an .h5ad file as :func:`anndata.read_h5ad` does, if it holds all that it shows.
+    """Read an .h5ad file with :func:`anndata.read_h5ad` if it is self-contained.
 
-    Somebody else's file could otherwise show the content of other files of whoever opens it, or
-    fill the memory.
+    Otherwise a file from another source could expose other files of the user, or fill the memory.
 
     Parameters
     ----------
@@ -36,9 +35,9 @@ def read_h5ad(path: Path) -> AnnData:
     Raises
     ------
     ValueError
-        A part of it is a link, lies in another file, or is much larger than what is stored of it.
+        A part is a link, is in another file, or is much larger than its stored data.
     Exception
-        As anndata and h5py raise where it is damaged.
+        Errors of anndata and h5py for damaged files.
     """
     with h5py.File(path, "r") as file:
         _check_group(file, {_address(file)})
@@ -56,30 +55,30 @@ def _check_group(group: h5py.Group, seen: set[tuple[int, int]]) -> None:
         if isinstance(part, h5py.Datatype):
             continue
         if _address(part) in seen:
-            raise ValueError(f"{where} is a part that stands elsewhere in the file, too. {_WHOLE}")
+            raise ValueError(f"{where} is a second link to another part of the file. {_WHOLE}")
         seen.add(_address(part))
         if isinstance(part, h5py.Group):
             _check_group(part, seen)
         elif part.is_virtual or part.external:
-            raise ValueError(f"the values of {where} lie in other files. {_WHOLE}")
+            raise ValueError(f"the values of {where} are in other files. {_WHOLE}")
         elif part.nbytes > max(_LARGE, _DENSEST * part.id.get_storage_size()):
             raise ValueError(f"{where} claims {part.nbytes:,} bytes, of which few are stored")
 
 
 def _address(part: h5py.HLObject) -> tuple[int, int]:
-    """What is the same for two names of one part."""
-    found = h5py.h5o.get_info(part.id)
-    return found.fileno, found.addr
+    """Return the address of a part, which is the same for all links to it."""
+    info = h5py.h5o.get_info(part.id)
+    return info.fileno, info.addr
 
 
 _WHOLE = (
-    "If you trust whoever made the file, read it with anndata.read_h5ad and write it whole with "
-    "write_h5ad"
+    "If you trust the source of the file, read it with anndata.read_h5ad and write a "
+    "self-contained copy with write_h5ad"
 )
 
 
 def write_h5ad(adata: AnnData, path: Path, **options: Any) -> None:
-    """Write an .h5ad file as :meth:`anndata.AnnData.write_h5ad` does; ``adata`` stays as it is.
+    """Write an .h5ad file like :meth:`anndata.AnnData.write_h5ad`, without modifying ``adata``.
 
     Parameters
     ----------
@@ -95,7 +94,7 @@ def write_h5ad(adata: AnnData, path: Path, **options: Any) -> None:
     OSError
         The file cannot be written, for example on a full disk.
     TypeError
-        Another option is given.
+        An unknown option is given.
     """
     unknown = set(options) - set(_OPTIONS)
     if unknown:
@@ -108,7 +107,8 @@ def write_h5ad(adata: AnnData, path: Path, **options: Any) -> None:
             with h5py.File(target, "w") as file:
                 write_elem(file, "/", adata, dataset_kwargs=options)
                 if adata.raw is None and "raw" in file:
-                    del file["raw"]  # anndata 0.12 takes it for there if backed
+                    # In backed mode, anndata 0.12 would take the empty group for raw data.
+                    del file["raw"]
         except Exception as error:
             target.check(error)
             raise
@@ -117,7 +117,7 @@ def write_h5ad(adata: AnnData, path: Path, **options: Any) -> None:
 
 @contextmanager
 def _with_categories(adata: AnnData) -> Iterator[None]:
-    """Columns of text as categories while writing, as anndata writes them."""
+    """Convert columns of text to categories while writing, as anndata does."""
     obs, var = adata.obs, adata.var
     try:
         adata.obs, adata.var = obs.copy(), var.copy()
@@ -128,10 +128,10 @@ def _with_categories(adata: AnnData) -> Iterator[None]:
 
 
 class _Target(io.RawIOBase):
-    """A file that HDF5 writes to, and that keeps the first error to itself until the end.
+    """A file for HDF5 that records the first error instead of raising it.
 
-    HDF5 cannot close a file that it cannot write to: its library then ends the process with a
-    segmentation fault. So what comes after an error is dropped, and :meth:`check` raises it.
+    If HDF5 cannot write to a file, closing it ends the process with a segmentation fault. Writes
+    after an error are therefore ignored, and :meth:`check` raises the error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -141,7 +141,7 @@ class _Target(io.RawIOBase):
         self._size = 0
 
     def check(self, cause: Exception | None) -> None:
-        """Raise the first error there was."""
+        """Raise the first error, if any."""
         if self._error is not None:
             number = self._error.errno
             raise OSError(number, os.strerror(number or 0), str(self._path)) from cause

@@ -1,4 +1,4 @@
-"""Reading the two layers of a splicing AnnData, in any layout, as observed entries."""
+"""Layers of a splicing AnnData in any layout, and their conversion to observed entries."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MAX_COUNT = 1 << 24
-"""Largest whole number up to which float32 holds every one."""
+"""Largest integer up to which float32 represents all integers."""
 
 
 @dataclass(frozen=True)
 class LayerValues:
-    """Values other than zero of one layer in a run of cells.
+    """Nonzero values of one layer in consecutive cells.
 
     Attributes
     ----------
     key
         ``(m,)`` int64, strictly ascending: ``row * n_junctions + junction``, both 0-based and
-        ``row`` counted from the first cell of the run.
+        ``row`` relative to the first cell.
     value
         ``(m,)`` float64.
     """
@@ -41,7 +41,7 @@ class LayerValues:
 
 @dataclass(frozen=True)
 class LayerBlock:
-    """Both layers in the cells ``first_cell:first_cell + n_cells``."""
+    """Values of both layers in the cells ``first_cell:first_cell + n_cells``."""
 
     first_cell: int
     n_cells: int
@@ -50,53 +50,53 @@ class LayerBlock:
     cluster: LayerValues
 
     def aligned_count(self) -> tuple[np.ndarray, np.ndarray]:
-        """Junction counts at the entries of the cluster layer, zero where none is stored.
+        """Return junction counts at the entries of the cluster layer, 0 if not stored.
 
         Returns
         -------
         count
             ``(m,)`` float64, for each entry of ``cluster``.
         stray
-            Positions in ``junction`` without an entry in ``cluster``, ascending.
+            Positions of values in ``junction`` without an entry in ``cluster``, ascending.
         """
         return lookup(self.junction, self.cluster.key)
 
 
-def lookup(values: LayerValues, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values at the ascending keys ``wanted``, zero where absent; and positions not wanted."""
-    if np.array_equal(values.key, wanted):
+def lookup(values: LayerValues, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return values at ascending keys, 0 if absent, and positions of values at no such key."""
+    if np.array_equal(values.key, keys):
         return values.value, np.empty(0, np.int64)
-    out = np.zeros(len(wanted))
-    if not len(wanted):
+    out = np.zeros(len(keys))
+    if not len(keys):
         return out, np.arange(len(values.key))
-    at = np.searchsorted(wanted, values.key)
-    at[at == len(wanted)] = 0
-    found = wanted[at] == values.key
-    out[at[found]] = values.value[found]
-    return out, np.flatnonzero(~found)
+    at = np.searchsorted(keys, values.key)
+    at[at == len(keys)] = 0
+    is_key = keys[at] == values.key
+    out[at[is_key]] = values.value[is_key]
+    return out, np.flatnonzero(~is_key)
 
 
 def named_layers(adata: AnnData) -> dict[str, Any]:
-    """Layers of ``adata`` by name, without ``X``, which anndata 0.13 lists under the key None."""
+    """Return layers by name, without ``X``, which anndata 0.13 lists under the key None."""
     return {name: adata.layers[name] for name in adata.layers if name is not None}
 
 
 def get_layer(adata: AnnData, name: str) -> Any:
-    """The layer as something with cheap row slices; the one of ``adata`` is left as it is.
+    """Return a layer as CSR or dense (row-sliceable), without modifying ``adata``.
 
     Raises
     ------
     KeyError
         The layer is missing.
     ValueError
-        It is not a numeric matrix of shape cells x junctions, has masked values, or is a sparse
-        matrix whose arrays do not fit together.
+        The layer is not a numeric matrix of shape cells x junctions, is a masked array, or is a
+        sparse matrix with inconsistent arrays.
     """
     layers = named_layers(adata)
-    if name not in list(layers):  # of any type, such as a list of names
+    if name not in list(layers):  # list, because an unhashable name would fail in a dict
         raise KeyError(
             f"Layer {name!r} is missing: adata.layers holds {sorted(layers)}. "
-            "Store the counts there, or name the layer that has them."
+            "Store the counts there, or name the layer that contains them."
         )
     layer = layers[name]
     if hasattr(layer, "to_memory"):  # a sparse matrix that anndata keeps on disk
@@ -110,17 +110,17 @@ def get_layer(adata: AnnData, name: str) -> Any:
     if isinstance(layer, np.ma.MaskedArray):
         raise ValueError(
             f"Layer {name!r} is a masked array, with {int(np.ma.count_masked(layer))} values "
-            "masked, which mean nothing here. Store plain counts, with 0 where nothing was read: "
+            "masked, which has no meaning here. Store plain counts, with 0 for no reads: "
             "layer.filled(0)."
         )
     if tuple(layer.shape) != tuple(adata.shape):
         raise ValueError(
             f"Layer {name!r} has shape {tuple(layer.shape)}: expected {tuple(adata.shape)}, "
-            "cells x junctions. Store one value for each cell and junction."
+            "cells x junctions. Store one value per cell and junction."
         )
     if np.dtype(layer.dtype).kind not in "buif":
         raise ValueError(
-            f"Layer {name!r} has dtype {layer.dtype}: expected whole numbers, integer or float. "
+            f"Layer {name!r} has dtype {layer.dtype}: expected counts, integer or float. "
             "Convert it with .astype('int32')."
         )
     if sp.issparse(layer):
@@ -130,59 +130,60 @@ def get_layer(adata: AnnData, name: str) -> Any:
 
 
 def check_sparse(layer: Any, name: str, adata: AnnData) -> None:
-    """Check that the arrays of a CSR or CSC layer fit together; scipy reads past their ends.
+    """Check that the arrays of a CSR or CSC layer are consistent.
 
-    Values stored twice are fine: they are summed, as scipy does.
+    scipy does not, and would read past their ends. Duplicate entries are allowed and summed.
 
     Raises
     ------
     ValueError
-        ``indptr`` has another length than rows (columns) and one, does not begin at 0, falls, or
-        ends beyond the stored values; or an index is negative or beyond the last column (row).
+        ``indptr`` does not have one value more than rows (columns), does not begin at 0,
+        decreases, or ends beyond the stored values; or an index is negative or beyond the last
+        column (row).
     """
     if layer.format not in ("csr", "csc"):
         return
-    of_rows = layer.format == "csr"
-    n_major, n_minor = layer.shape if of_rows else layer.shape[::-1]
-    across = "junctions" if of_rows else "cells"
+    is_csr = layer.format == "csr"
+    n_major, n_minor = layer.shape if is_csr else layer.shape[::-1]
+    minor_axis = "junctions" if is_csr else "cells"
 
-    def where(at: int) -> str:
-        return f"cell {adata.obs_names[at]!r}" if of_rows else f"junction {adata.var_names[at]!r}"
+    def describe(at: int) -> str:
+        return f"cell {adata.obs_names[at]!r}" if is_csr else f"junction {adata.var_names[at]!r}"
 
     indptr, indices = layer.indptr, layer.indices
-    wrong = f"Layer {name!r} is no valid {layer.format.upper()} matrix"
-    remedy = "Build the matrix anew, as scipy.sparse.csr_matrix((values, (cells, junctions)))."
+    problem = f"Layer {name!r} is not a valid {layer.format.upper()} matrix"
+    remedy = "Rebuild the matrix: scipy.sparse.csr_matrix((values, (cells, junctions)))."
     if len(indptr) != n_major + 1:
         raise ValueError(
-            f"{wrong}: its indptr has {len(indptr)} values, expected {n_major + 1}, one for each "
-            f"{'cell' if of_rows else 'junction'} and one. {remedy}"
+            f"{problem}: its indptr has {len(indptr)} values, expected {n_major + 1}, one more "
+            f"than {'cells' if is_csr else 'junctions'}. {remedy}"
         )
     steps = np.diff(indptr)
-    falls = (steps < 0).argmax() if len(steps) and steps.min() < 0 else None
-    if falls is not None or indptr[0] != 0:
-        at = 0 if falls is None else int(falls)
-        found = f"begins at {indptr[0]}" if falls is None else "falls"
-        raise ValueError(f"{wrong}: its indptr {found} at {where(at)}. {remedy}")
-    stored = int(indptr[-1])
-    held = min(len(indices), len(layer.data))
-    if stored > held:
-        at = int(np.searchsorted(indptr, held, side="right")) - 1
+    decrease = (steps < 0).argmax() if len(steps) and steps.min() < 0 else None
+    if decrease is not None or indptr[0] != 0:
+        at = 0 if decrease is None else int(decrease)
+        found = f"begins at {indptr[0]}" if decrease is None else "decreases"
+        raise ValueError(f"{problem}: its indptr {found} at {describe(at)}. {remedy}")
+    n_values = int(indptr[-1])
+    n_stored = min(len(indices), len(layer.data))
+    if n_values > n_stored:
+        at = int(np.searchsorted(indptr, n_stored, side="right")) - 1
         raise ValueError(
-            f"{wrong}: its indptr counts {stored} values where {held} are stored, from "
-            f"{where(at)} on. {remedy}"
+            f"{problem}: its indptr counts {n_values} values, but {n_stored} are stored, which "
+            f"end in {describe(at)}. {remedy}"
         )
-    indices = indices[:stored]
-    if stored and (indices.min() < 0 or indices.max() >= n_minor):
+    indices = indices[:n_values]
+    if n_values and (indices.min() < 0 or indices.max() >= n_minor):
         first = int(((indices < 0) | (indices >= n_minor)).argmax())
         at = int(np.searchsorted(indptr, first, side="right")) - 1
         raise ValueError(
-            f"{wrong}: {where(at)} has a value at index {indices[first]}, expected 0 to "
-            f"{n_minor - 1} for {n_minor} {across}. {remedy}"
+            f"{problem}: {describe(at)} has a value at index {indices[first]}, expected 0 to "
+            f"{n_minor - 1} for {n_minor} {minor_axis}. {remedy}"
         )
 
 
 def read_rows(layer: Any, start: int, stop: int) -> LayerValues:
-    """Values other than zero in rows ``start:stop``, sorted, duplicates of a CSR summed."""
+    """Read the nonzero values in rows ``start:stop``, sorted, with duplicates of a CSR summed."""
     n_columns = layer.shape[1]
     if not sp.issparse(layer):
         dense = np.asarray(layer[start:stop])
@@ -198,12 +199,12 @@ def read_rows(layer: Any, start: int, stop: int) -> LayerValues:
         key, value = key[order], value[order]
         first = np.flatnonzero(np.diff(key, prepend=-1))
         key, value = key[first], np.add.reduceat(value, first)
-    stays = value != 0
-    return LayerValues(key, value) if stays.all() else LayerValues(key[stays], value[stays])
+    nonzero = value != 0
+    return LayerValues(key, value) if nonzero.all() else LayerValues(key[nonzero], value[nonzero])
 
 
 def read_blocks(junction: Any, cluster: Any) -> Iterator[LayerBlock]:
-    """Both layers, as :func:`get_layer` gives them, in runs of cells of bounded size."""
+    """Read both layers, from :func:`get_layer`, in blocks of cells of bounded size."""
     n_cells, n_junctions = junction.shape
     running = np.zeros(n_cells + 1, np.int64)
     for layer in (junction, cluster):
@@ -215,7 +216,7 @@ def read_blocks(junction: Any, cluster: Any) -> Iterator[LayerBlock]:
 
 
 def count_stored(layer: Any) -> int:
-    """Stored values of a sparse layer, values other than zero of a dense one."""
+    """Count the stored values of a sparse layer, or the nonzero values of a dense one."""
     if sp.issparse(layer):
         return int(layer.nnz)
     running = np.arange(layer.shape[0] + 1) * layer.shape[1]
@@ -228,26 +229,26 @@ def collect_entries(
     capacity: int,
     cluster_layer: str = CLUSTER_LAYER,
 ) -> ObservedEntries:
-    """Join blocks, given in order from the first cell on, into observed entries.
+    """Join consecutive blocks into observed entries.
 
-    They are written straight to their place, as the narrowest whole numbers that hold the totals:
-    6 bytes for an entry where no total exceeds 255.
+    Entries are written directly to the final arrays, in the smallest integer type that holds the
+    totals: 6 bytes per entry if no total exceeds 255.
 
     Parameters
     ----------
     blocks
-        Both layers in runs of cells.
+        Blocks of cells, in order and complete.
     shape
-        Cells and junctions.
+        Numbers of cells and junctions.
     capacity
-        At least the number of observed entries.
+        Upper bound of the number of observed entries.
     cluster_layer
         Name of the layer of totals, for messages.
 
     Raises
     ------
     ValueError
-        A total is above 16,777,216, beyond which float32 skips whole numbers.
+        A total is above 16,777,216, beyond which float32 cannot represent all integers.
     """
     n_cells, n_junctions = shape
     indptr = torch.zeros(n_cells + 1, dtype=torch.int64, device="cpu")
@@ -280,7 +281,7 @@ def collect_entries(
 
 
 def _widened(values: torch.Tensor, n_filled: int, dtype: torch.dtype) -> torch.Tensor:
-    """Room for as many values of ``dtype``, with those filled so far."""
+    """Convert the first ``n_filled`` values to ``dtype``, in an array of the same length."""
     out = values.new_empty(len(values), dtype=dtype)
     out[:n_filled] = values[:n_filled]
     return out
@@ -289,19 +290,18 @@ def _widened(values: torch.Tensor, n_filled: int, dtype: torch.dtype) -> torch.T
 def observed_entries(
     adata: AnnData, junction_layer: str = JUNCTION_LAYER, cluster_layer: str = CLUSTER_LAYER
 ) -> ObservedEntries:
-    """Observed entries of a data set: every (cell, junction) with an ATSE total above zero.
+    """Return the observed entries of a data set, (cell, junction) pairs with ATSE total above 0.
 
-    What the junction layer stores decides nothing: a stored zero and none are the same. Values
-    are taken as they are; :func:`splicing_data` also checks them. Only sparse layers in CSR are
-    read without a copy of the layer; none is changed.
+    Whether the junction layer stores a zero has no meaning. Values are not checked, see
+    :func:`splicing_data`. CSR layers are read without a copy; no layer is modified.
 
     Parameters
     ----------
     adata
         Cells x junctions.
     junction_layer
-        Layer of junction counts y, in reads: CSR, CSC (matrix or array) or dense, whole numbers
-        of any dtype.
+        Layer of junction counts y, in reads: CSR, CSC (matrix or array) or dense, of any integer
+        or float type.
     cluster_layer
         Layer of ATSE totals n, likewise.
 
@@ -309,7 +309,7 @@ def observed_entries(
     -------
     ObservedEntries
         ``indptr`` int64, ``column`` int32 (0-based, ascending in a cell), ``count`` and ``total``
-        in the narrowest of uint8, int16 and int32 that holds every total, on the CPU.
+        in the smallest of uint8, int16 and int32 that holds every total, on the CPU.
 
     Raises
     ------

@@ -12,20 +12,20 @@ from leafletfa_scvi._arguments import check_whole
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
+    from leafletfa_scvi.ops import Entries
 
 
 class CellBatch(TypedDict):
     """Minibatch: positions of its cells ``(B,)`` int64, and their observed entries."""
 
     cells: torch.Tensor
-    entries: ObservedEntries | MultinomialEntries
+    entries: Entries
 
 
 class _CellDataset(Dataset):
     """Dataset indexed by positions of cells, ``(B,)`` int64."""
 
-    def __init__(self, entries: ObservedEntries | MultinomialEntries) -> None:
+    def __init__(self, entries: Entries) -> None:
         self.entries = entries
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class _BatchSampler(Sampler):
 class _FullBatch(Dataset):
     """Dataset of all cells as one batch, without a copy."""
 
-    def __init__(self, entries: ObservedEntries | MultinomialEntries) -> None:
+    def __init__(self, entries: Entries) -> None:
         self.batch = CellBatch(cells=torch.arange(entries.n_cells, device="cpu"), entries=entries)
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class _FullBatch(Dataset):
 
 
 def cell_loader(
-    entries: ObservedEntries | MultinomialEntries,
+    entries: Entries,
     batch_size: int | None = None,
     shuffle: bool = False,
 ) -> DataLoader:

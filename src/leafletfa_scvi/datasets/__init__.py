@@ -1,4 +1,4 @@
-"""Simulated data with the truth inside."""
+"""Simulated data sets with known truth."""
 
 from leafletfa_scvi.datasets._alignments import SimulatedAlignments, simulate_alignments
 from leafletfa_scvi.datasets._simulate import simulate_splicing

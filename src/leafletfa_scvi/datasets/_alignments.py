@@ -1,4 +1,4 @@
-"""A simulator of aligned reads of single cells, with the junction counts they hold."""
+"""Simulation of aligned reads of single cells with known junction counts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of
+from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi.datasets._genome import plant_genome, write_fasta, write_gtf
-from leafletfa_scvi.datasets._reads import MARKS, Template, draw_fragments, write_reads
+from leafletfa_scvi.datasets._reads import FLAGS, Template, draw_fragments, write_reads
 from leafletfa_scvi.datasets._truth import event_table, junction_table, transcript_table
 
 if TYPE_CHECKING:
@@ -24,39 +25,38 @@ if TYPE_CHECKING:
     from leafletfa_scvi.datasets._genome import Gene
 
 _DOMINANT: Final = 0.7
-"""Share of the transcript that a cell type uses most."""
+"""Usage of the main transcript of a cell type."""
 _EXPRESSION_SPREAD: Final = 0.4
 """Standard deviation of the logarithm of gene expression."""
 _AMPLIFIED: Final = 0.3
-"""Share of fragments of the same molecule as the one before, where cells are barcoded."""
+"""Share of fragments from the same molecule as the previous one, if cells are barcoded."""
 _LIBRARIES: Final = ("XS", "RF", "FR", "none")
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedAlignments:
-    """Files of simulated alignments, and the truth about them.
+    """Files of simulated alignments, with the truth.
 
     Attributes
     ----------
     bams
-        BAM files, sorted by coordinate and indexed: one for each cell, named after it, or one
-        with all cells.
+        BAM files, sorted by coordinate and indexed: one per cell, named after it, or one for all
+        cells.
     fasta, gtf
-        Genome, indexed, and its annotation.
+        Genome with its index, and annotation.
     barcodes
-        File of cell barcodes, one a line, where cells are barcoded.
+        File of cell barcodes, one per line, if cells are barcoded.
     fastqs
-        FASTQ files of each cell: one, or those of first and second reads.
+        FASTQ files of each cell: one, or two for paired reads.
     junctions
-        C x J, cells and all planted introns. ``X`` (int32 CSR): fragments, or molecules where
-        cells are barcoded, of which a primary alignment that did not fail quality control
-        supports the junction; layers ``without_duplicates`` and ``unique`` (mapping quality above
-        1) are the same without reads marked so. ``obs["cell_type"]``; ``var`` has ``chrom``,
+        C x J, cells and all planted introns. ``X`` (int32 CSR): number of fragments, or of
+        molecules if cells are barcoded, with a primary alignment that passed quality control and
+        supports the junction. The layers ``without_duplicates`` and ``unique`` exclude duplicates
+        and reads with mapping quality of at most 1. ``obs["cell_type"]``; ``var`` has ``chrom``,
         ``start``, ``end`` (first and last base of the intron, 1-based), ``strand``, ``motif``,
         ``gene_id``, ``gene_name``, ``known_junction`` (in the GTF), ``event_id`` and
-        ``event_type`` (``""`` where every transcript of the gene has the intron), and ``atse``:
-        a label for junctions of a gene that are connected by shared splice sites, ``""`` for
-        those that share none.
+        ``event_type`` (``""`` if all transcripts of the gene have the intron), and ``atse``: a
+        label for junctions of a gene that are connected by shared splice sites, otherwise ``""``.
     events
         Index ``event_id``; ``gene_id``, ``gene_name``, ``chrom``, ``strand``, ``event_type``,
         ``annotated`` (whether all transcripts are) and ``junctions``, a tuple of names.
@@ -78,6 +78,7 @@ class SimulatedAlignments:
     usage: pd.DataFrame
 
 
+@renamed_arguments(unspliced="frac_unspliced", marked="frac_flagged", errors="error_rate")
 def simulate_alignments(
     folder: str | os.PathLike[str],
     *,
@@ -92,79 +93,79 @@ def simulate_alignments(
     barcoded: bool = False,
     n_overlapping: int = 2,
     n_novel: int = 2,
-    unspliced: float = 0.1,
-    marked: float = 0.1,
-    errors: float = 0.05,
+    frac_unspliced: float = 0.1,
+    frac_flagged: float = 0.1,
+    error_rate: float = 0.05,
     min_anchor: int = 8,
     write_fastq: bool = False,
     overwrite: bool = False,
     seed: int = 0,
 ) -> SimulatedAlignments:
-    """Write a small genome, its annotation and aligned reads of cells whose splicing is known.
+    """Write a small genome, its annotation and aligned reads of cells with known splicing.
 
-    The genome is random sequence; the eight kinds of events and genes without any take turns over
-    its genes, so 9 genes have one of each and 18 have each on both strands. Introns have the
-    motif GT-AG, a few GC-AG or AT-AC. In each gene with an event, each cell type uses one
-    transcript most. Reads are written as an aligner that makes no mistake would.
+    The genome is random sequence. Its genes have the eight event types and no event in turn, so
+    that 9 genes cover each once and 18 genes cover each on both strands. Introns have the motif
+    GT-AG, a few GC-AG or AT-AC. In each gene with an event, every cell type has a main
+    transcript. Alignments are those of an aligner without errors.
 
     Parameters
     ----------
     folder
-        Where files go: ``genome.fa``, ``annotation.gtf``, ``bam/``, and ``fastq/`` and
-        ``barcodes.tsv`` where asked for. Made if it is not there.
+        Output folder for ``genome.fa``, ``annotation.gtf``, ``bam/``, and ``fastq/`` and
+        ``barcodes.tsv`` if requested; created if missing.
     n_cells, n_types, n_genes
-        Numbers of cells, of types they belong to in turn, and of genes.
+        Numbers of cells, of cell types (assigned in turn), and of genes.
     fragments_per_cell
-        Fragments of each cell, those of ``unspliced`` and ``marked`` among them.
+        Number of fragments per cell, including unspliced and flagged ones.
     read_length
-        Bases of a read, from 30 to 200.
+        Length of reads in bases, from 30 to 200.
     paired
-        Whether both ends of a fragment are read. Mates often overlap, and may both support a
+        Whether both ends of a fragment are sequenced. Mates often overlap, and may both support a
         junction.
     fragment_length
-        Mean and standard deviation of fragment lengths; none is shorter than a read.
+        Mean and standard deviation of fragment lengths, which are at least the read length.
     strandedness
         ``"XS"``: the library is unstranded, and spliced reads have the strand of the transcript
-        in tag ``XS``. ``"RF"`` (``"FR"``): the first read is the reverse complement of (is like)
-        the transcript, no tag. ``"none"``: neither, so only motifs or the annotation tell.
+        in tag ``XS``. ``"RF"`` (``"FR"``): the first read is antisense (sense) to the transcript,
+        without a tag. ``"none"``: neither, so that only motifs or the annotation give the strand.
     barcoded
-        One BAM for all cells, with tags ``CB`` and ``UB``; several fragments may come of one
-        molecule, and count once. Else one BAM for each cell.
+        If True, one BAM file for all cells, with the tags ``CB`` and ``UB``; fragments of one
+        molecule count once. Otherwise, one BAM file per cell.
     n_overlapping
-        Pairs of genes on opposite strands that overlap, at most; they are as many as fit.
+        Maximum number of pairs of overlapping genes on opposite strands.
     n_novel
-        Genes of which one transcript is not in the GTF, at most: cassette exons and alternative
-        splice sites.
-    unspliced
-        Share of fragments that come of anywhere on the genome.
-    marked
+        Maximum number of genes with a transcript that is missing in the GTF: cassette exons and
+        alternative splice sites.
+    frac_unspliced
+        Share of fragments from random positions of the genome.
+    frac_flagged
         Share of fragments with one of: failed quality control, duplicate, low mapping quality, a
         secondary or a supplementary alignment elsewhere, an unmapped mate (if paired), no barcode
         (if barcoded).
-    errors
+    error_rate
         Share of reads with a mismatch, an insertion, a deletion or a soft clip.
     min_anchor
-        Fewest aligned bases that a read must have on both sides of a junction, up to the next
-        junction or its end, to count in the truth. The reads do not depend on it.
+        Minimum number of aligned bases on both sides of a junction, up to the next junction or the
+        end of the read, for a read to count in the truth. Does not affect the reads.
     write_fastq
-        Also write the reads as FASTQ.
+        Whether to write the reads as FASTQ, too.
     overwrite
-        Whether a folder that is not empty may be written to. Files of an earlier simulation in it
-        are removed; others are left alone.
+        Whether to write to a folder that is not empty. Files of an earlier simulation are removed,
+        others are kept.
     seed
-        Non-negative whole number; the same seed gives the same files.
+        Non-negative integer; the same seed gives the same files.
 
     Returns
     -------
     SimulatedAlignments
-        Paths of files and the truth.
+        Paths of the files, and the truth.
 
     Raises
     ------
     ValueError
         An argument is out of its range.
     FileExistsError
-        The folder is a file, or not empty and ``overwrite`` is not set.
+        ``folder`` is a file, or not empty without ``overwrite``.
 
     Examples
     --------
@@ -184,10 +185,11 @@ def simulate_alignments(
             f"found {fragment_length}."
         )
     check_one_of("strandedness", strandedness, _LIBRARIES)
-    for name, share in {"unspliced": unspliced, "marked": marked, "errors": errors}.items():
-        check_inside(name, share, "[0, 1)")
+    check_inside("frac_unspliced", frac_unspliced, "[0, 1)")
+    check_inside("frac_flagged", frac_flagged, "[0, 1)")
+    check_inside("error_rate", error_rate, "[0, 1)")
     folder = Path(folder)
-    _make_room(folder, overwrite)
+    _prepare_folder(folder, overwrite)
 
     rng = np.random.default_rng(seed)
     genome = plant_genome(rng, n_genes, n_overlapping, n_novel)
@@ -214,16 +216,20 @@ def simulate_alignments(
         for chrom, sequence in genome.sequences.items()
     ]
     contig_share = np.array([len(sequence) for sequence in genome.sequences.values()], float)
-    contig_share *= unspliced / contig_share.sum()
+    contig_share *= frac_unspliced / contig_share.sum()
 
     width = len(str(n_cells - 1))
     cells = [f"cell_{i:0{width}d}" for i in range(n_cells)]
     cell_type = pd.Categorical.from_codes(np.arange(n_cells) % n_types, types)
-    names = [f"{word}-1" for word in _words(rng, n_cells, 16)] if barcoded else cells
+    names = (
+        [f"{sequence}-1" for sequence in _distinct_sequences(rng, n_cells, 16)]
+        if barcoded
+        else cells
+    )
     obs = pd.DataFrame({"cell_type": cell_type}, index=names)
-    marks = [
+    flags = [
         name
-        for name in MARKS[1:]
+        for name in FLAGS[1:]
         if (paired or name != "mate_unmapped") and (barcoded or name != "no_barcode")
     ]
     (folder / "bam").mkdir(exist_ok=True)
@@ -236,22 +242,22 @@ def simulate_alignments(
         fragments = draw_fragments(
             rng,
             templates,
-            np.concatenate([share * (1 - unspliced) / share.sum(), contig_share]),
+            np.concatenate([share * (1 - frac_unspliced) / share.sum(), contig_share]),
             fragments_per_cell,
             read_length=read_length,
             fragment_length=fragment_length,
             strandedness=strandedness,
-            errors=errors,
-            marked=marked,
-            marks=marks,
-            amplified=_AMPLIFIED if barcoded else 0.0,
+            error_rate=error_rate,
+            frac_flagged=frac_flagged,
+            flags=flags,
+            frac_amplified=_AMPLIFIED if barcoded else 0.0,
         )
-        # Reads over no transcript have no strand of their own.
-        loose = fragments.template >= n_transcripts
-        fragments.forward[loose] = rng.random(int(loose.sum())) < 0.5
+        # Fragments of whole contigs have no strand: it is random in stranded libraries, too.
+        genomic = fragments.template >= n_transcripts
+        fragments.forward[genomic] = rng.random(int(genomic.sum())) < 0.5
         tags = [""] * fragments_per_cell
         if barcoded:
-            umis = _words(rng, fragments_per_cell, 12)
+            umis = _distinct_sequences(rng, fragments_per_cell, 12)
             tags = [f"\tCB:Z:{obs.index[i]}\tUB:Z:{umis[unit]}" for unit in fragments.unit]
         written = write_reads(
             rng,
@@ -266,7 +272,7 @@ def simulate_alignments(
             fastq=write_fastq,
         )
         unit = fragments.unit if barcoded else np.arange(fragments_per_cell)
-        support.append(_count(written.fragment, written.junction, fragments.mark, unit, len(var)))
+        support.append(_count(written.fragment, written.junction, fragments.flag, unit, len(var)))
         sam = folder / "bam" / f"{'cells' if barcoded else cell}.sam"
         with open(sam, "a", newline="\n") as file:
             file.write(header if file.tell() == 0 else "")
@@ -297,13 +303,16 @@ def simulate_alignments(
     )
 
 
-def _make_room(folder: Path, overwrite: bool) -> None:
-    """Make the folder, or remove from it what an earlier simulation wrote."""
+def _prepare_folder(folder: Path, overwrite: bool) -> None:
+    """Create the folder, or remove the files of an earlier simulation from it."""
     if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file: give a folder.")
+        raise FileExistsError(f"Expected folder to be a folder, found the file {folder}.")
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
-            raise FileExistsError(f"{folder} is not empty. Give another, or set overwrite=True.")
+            raise FileExistsError(
+                f"Expected an empty folder, found files in {folder}. Use another, or set "
+                "overwrite=True."
+            )
         for pattern in (
             "genome.fa",
             "genome.fa.fai",
@@ -320,7 +329,7 @@ def _make_room(folder: Path, overwrite: bool) -> None:
 
 
 def _draw_usage(rng: np.random.Generator, genes: list[Gene], types: list[str]) -> pd.DataFrame:
-    """Usage of each transcript by each type: one dominates, not the same one in all types."""
+    """Draw the usage of transcripts by cell type; the main transcript differs between types."""
     rows, index = [], []
     for gene in genes:
         n = len(gene.transcripts)
@@ -337,33 +346,33 @@ def _draw_usage(rng: np.random.Generator, genes: list[Gene], types: list[str]) -
     )
 
 
-def _words(rng: np.random.Generator, n: int, length: int) -> list[str]:
-    """Distinct words of bases, in random order."""
+def _distinct_sequences(rng: np.random.Generator, n: int, length: int) -> list[str]:
+    """Draw distinct sequences of bases."""
     codes = rng.choice(4**length, n, replace=False)
     digits = codes[:, None] // 4 ** np.arange(length) % 4
-    return ["".join(word) for word in np.array(list("ACGT"))[digits]]
+    return ["".join(bases) for bases in np.array(list("ACGT"))[digits]]
 
 
 def _count(
     fragment: Sequence[int],
     junction: Sequence[int],
-    mark: np.ndarray,
+    flag: np.ndarray,
     unit: np.ndarray,
     n_junctions: int,
 ) -> list[np.ndarray]:
-    """Units that support each junction: all, without duplicates, of good mapping quality."""
+    """Count the molecules or fragments of each junction: all, without duplicates, and unique."""
     fragments, junctions = np.asarray(fragment, np.int64), np.asarray(junction, np.int64)
-    marks = np.asarray(MARKS, object)[mark[fragments]]
-    counted = (marks != "qc_fail") & (marks != "no_barcode")
+    flags = np.asarray(FLAGS, object)[flag[fragments]]
+    counted = (flags != "qc_fail") & (flags != "no_barcode")
     counts = []
-    for keep in (counted, counted & (marks != "duplicate"), counted & (marks != "low_quality")):
+    for keep in (counted, counted & (flags != "duplicate"), counted & (flags != "low_quality")):
         pairs = np.unique(unit[fragments[keep]] * n_junctions + junctions[keep])
         counts.append(np.bincount(pairs % n_junctions, minlength=n_junctions))
     return counts
 
 
 def _to_bam(sam: Path) -> Path:
-    """Sorted and indexed BAM in place of a SAM file."""
+    """Replace a SAM file by a sorted and indexed BAM file."""
     bam = sam.with_suffix(".bam")
     pysam.sort("--no-PG", "-o", str(bam), str(sam))
     pysam.index(str(bam))

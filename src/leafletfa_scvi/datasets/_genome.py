@@ -8,42 +8,44 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pysam
 
+from leafletfa_scvi.pp.atse._events import (
+    ALTERNATIVE_3SS,
+    ALTERNATIVE_5SS,
+    CASSETTE_EXON,
+    COMPLEX,
+    EVENT_TYPES,
+    FIRST_EXON,
+    LAST_EXON,
+    MULTI_EXON_SKIP,
+    MUTUALLY_EXCLUSIVE,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-EVENT_TYPES: Final = (
-    "cassette_exon",
-    "mutually_exclusive_exons",
-    "alternative_5ss",
-    "alternative_3ss",
-    "alternative_first_exon",
-    "alternative_last_exon",
-    "multi_exon_skip",
-    "complex",
-)
 CONSTITUTIVE: Final = "constitutive"
-"""Kind of a gene with one transcript."""
+"""Type of a gene with one transcript, instead of an event type."""
 
 CONTIGS: Final = ("chr1", "chr2", "chrX")
 """Contigs with genes."""
 EMPTY_CONTIG: Final = "chrM"
-"""Contig without any."""
+"""Contig without genes."""
 _GAP: Final = 400
-"""Fewest bases before, between and after genes that do not overlap."""
+"""Minimum number of bases before, between and after genes that do not overlap."""
 _GENELESS: Final = 2000
 """Length of a contig without genes."""
 _SPARE: Final = 60
-"""Bases added to introns of which an exon may take some."""
+"""Number of bases added to introns that an alternative exon may extend into."""
 _COMPLEMENT: Final = str.maketrans("ACGT", "TGCA")
 
 Span = tuple[int, int]
-"""First base and the one after the last, 0-based."""
+"""Start and exclusive end, 0-based."""
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """Exons of a transcript, ascending on the genome."""
+    """A transcript, with exons in ascending order on the genome."""
 
     transcript_id: str
     exons: tuple[Span, ...]
@@ -51,13 +53,13 @@ class Transcript:
 
     @property
     def introns(self) -> tuple[Span, ...]:
-        """Gaps between exons."""
+        """Introns between exons."""
         return gaps(self.exons)
 
 
 @dataclass(frozen=True)
 class Gene:
-    """A gene with one planted event, or none where its kind is ``constitutive``."""
+    """A gene with one planted event, or none if its kind is ``constitutive``."""
 
     gene_id: str
     gene_name: str
@@ -74,7 +76,7 @@ class Gene:
 
     @property
     def alternative(self) -> list[Span]:
-        """Introns that some transcripts have and others have not."""
+        """Introns of some but not all transcripts."""
         shared = set.intersection(*(set(one.introns) for one in self.transcripts))
         return [intron for intron in self.introns if intron not in shared]
 
@@ -88,32 +90,31 @@ class Genome:
 
 
 def gaps(exons: Sequence[Span]) -> tuple[Span, ...]:
-    """What lies between exons that ascend."""
+    """Return the gaps between ascending exons."""
     return tuple((left[1], right[0]) for left, right in zip(exons, exons[1:], strict=False))
 
 
 def reverse_complement(sequence: str) -> str:
-    """The other strand, read in its own direction."""
+    """Return the reverse complement."""
     return sequence.translate(_COMPLEMENT)[::-1]
 
 
 def plant_genome(
     rng: np.random.Generator, n_genes: int, n_overlapping: int, n_novel: int
 ) -> Genome:
-    """Genes of each kind in turn, on alternating strands, on random sequence.
+    """Plant genes of each kind in turn, on alternating strands, in random sequence.
 
     Parameters
     ----------
     rng
-        Source of randomness.
+        Random number generator.
     n_genes
         Number of genes; 18 give each kind on both strands.
     n_overlapping
-        Number of pairs of neighbours on opposite strands of which the second begins before the
-        first ends.
+        Maximum number of pairs of overlapping neighbors on opposite strands.
     n_novel
-        Number of genes of which one transcript, with at least one intron of its own, is marked as
-        not annotated.
+        Maximum number of genes with a transcript that is not annotated and has at least one
+        distinct intron.
     """
     kinds = [(*EVENT_TYPES, CONSTITUTIVE)[i % (len(EVENT_TYPES) + 1)] for i in range(n_genes)]
     isoforms = [_draw_isoforms(rng, kind) for kind in kinds]
@@ -171,47 +172,47 @@ def plant_genome(
     return Genome(genes, _draw_sequences(rng, genes, lengths))
 
 
-_NOVEL_KINDS: Final = ("cassette_exon", "alternative_5ss", "alternative_3ss")
+_NOVEL_KINDS: Final = (CASSETTE_EXON, ALTERNATIVE_5SS, ALTERNATIVE_3SS)
 _RARE_MOTIFS: Final = {4: "GC-AG", 9: "AT-AC", 16: "GC-AG"}
 
 
 def _draw_isoforms(rng: np.random.Generator, kind: str) -> list[list[Span]]:
-    """Exons of each transcript of a gene on ``+`` that begins at 0."""
+    """Draw the exons of each transcript of a gene on ``+`` that begins at 0."""
 
     def draw(n_exons: int) -> list[Span]:
         exons, start = [], 0
         for i in range(n_exons):
-            # Ends are long, so that any transcript holds a fragment.
+            # First and last exons are long, so that every transcript is longer than a fragment.
             low, high = (200, 320) if i in (0, n_exons - 1) else (36, 180)
             end = start + int(rng.integers(low, high))
             exons.append((start, end))
             start = end + int(rng.integers(90, 700))
         return exons
 
-    if kind == "alternative_first_exon":
+    if kind == FIRST_EXON:
         exons = draw(5)
         return [[exons[0], *exons[2:]], exons[1:]]
-    if kind == "alternative_last_exon":
+    if kind == LAST_EXON:
         exons = draw(5)
         return [exons[:4], [*exons[:3], exons[4]]]
-    if kind in ("alternative_5ss", "alternative_3ss", "complex"):
+    if kind in (ALTERNATIVE_5SS, ALTERNATIVE_3SS, COMPLEX):
         exons = draw(5)
-        which = 3 if kind == "complex" else 2
+        which = 3 if kind == COMPLEX else 2
         exons[which:] = [(start + _SPARE, end + _SPARE) for start, end in exons[which:]]
         (start, end), shift = exons[which], int(rng.integers(15, _SPARE))
-        # The longer form takes its bases from the intron before or after it.
-        longer = (start, end + shift) if kind == "alternative_5ss" else (start - shift, end)
+        # The longer exon extends into the intron after or before it.
+        longer = (start, end + shift) if kind == ALTERNATIVE_5SS else (start - shift, end)
         exons[which + 1 :] = [(start + _SPARE, end + _SPARE) for start, end in exons[which + 1 :]]
         others = [*exons[:which], longer, *exons[which + 1 :]]
-        if kind != "complex":
+        if kind != COMPLEX:
             return [others, exons]
         return [exons, others, *([*form[:2], *form[3:]] for form in (exons, others))]
     if kind == CONSTITUTIVE:
         return [draw(5)]
     middle = {
-        "cassette_exon": ((2,), ()),
-        "mutually_exclusive_exons": ((2,), (3,)),
-        "multi_exon_skip": ((2, 3, 4)[: int(rng.integers(2, 4))], ()),
+        CASSETTE_EXON: ((2,), ()),
+        MUTUALLY_EXCLUSIVE: ((2,), (3,)),
+        MULTI_EXON_SKIP: ((2, 3, 4)[: int(rng.integers(2, 4))], ()),
     }[kind]
     inside = max(max(part, default=0) for part in middle)
     exons = draw(inside + 3)
@@ -225,7 +226,7 @@ def _place(exons: list[Span], offset: int, length: int, strand: str) -> tuple[Sp
 
 
 def _fixed(intron: Span) -> Iterator[int]:
-    """Bases whose sequence an intron decides: its two dinucleotides and their neighbours."""
+    """Yield the bases that an intron determines: its two dinucleotides and their neighbors."""
     start, end = intron
     yield from (start - 1, start, start + 1, end - 2, end - 1, end)
 
@@ -233,10 +234,10 @@ def _fixed(intron: Span) -> Iterator[int]:
 def _draw_sequences(
     rng: np.random.Generator, genes: list[Gene], lengths: dict[str, int]
 ) -> dict[str, str]:
-    """Random bases, with the motif of each intron.
+    """Draw random bases, with the motif of each intron.
 
-    The exon's base next to each splice site differs from the intron's at the other end, so that
-    no read across the junction fits as well with the intron moved by some bases.
+    The exonic base next to each splice site differs from the intronic base at the other end, so
+    that no read across the junction aligns equally well with a shifted intron.
     """
     letters = np.frombuffer(b"ACGT", "S1")
     bases = {chrom: rng.choice(letters, length) for chrom, length in lengths.items()}
@@ -254,7 +255,7 @@ def _draw_sequences(
 
 
 def write_fasta(genome: Genome, path: Path) -> None:
-    """FASTA of 60 bases a line, with its index."""
+    """Write FASTA with 60 bases per line, and its index."""
     with open(path, "w", newline="\n") as file:
         for chrom, sequence in genome.sequences.items():
             file.write(f">{chrom}\n")
@@ -263,7 +264,7 @@ def write_fasta(genome: Genome, path: Path) -> None:
 
 
 def write_gtf(genome: Genome, path: Path) -> None:
-    """GTF like those of GENCODE, with what is annotated; 1-based, both ends inclusive."""
+    """Write annotated transcripts to a GTF like that of GENCODE; 1-based, inclusive."""
     with open(path, "w", newline="\n") as file:
         file.write("##description: simulated genome\n##provider: leafletfa_scvi\n##format: gtf\n")
         for gene in genome.genes:

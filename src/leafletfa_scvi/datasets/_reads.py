@@ -1,4 +1,4 @@
-"""Reads of a simulated genome: where they lie, how an aligner writes them, what they support."""
+"""Simulated reads: their positions, alignments and supported junctions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAIRED, PROPER, UNMAPPED, MATE_UNMAPPED, REVERSE, MATE_REVERSE, FIRST, SECOND = 
 )
 SECONDARY, QC_FAIL, DUPLICATE, SUPPLEMENTARY = 256, 512, 1024, 2048
 
-MARKS: Final = (
+FLAGS: Final = (
     "none",
     "qc_fail",
     "duplicate",
@@ -30,25 +30,25 @@ MARKS: Final = (
     "mate_unmapped",
     "no_barcode",
 )
-"""What may be unusual about a fragment; at most one of these."""
+"""Flags of fragments; each fragment has exactly one."""
 LOW_QUALITY: Final = 1
-"""Mapping quality of reads that fit several places; of others it is 255."""
+"""Mapping quality of multi-mapped reads; that of other reads is 255."""
 _EDITABLE: Final = 40
-"""Fewest bases of a block that may have an insertion or deletion in its middle, so that any way
-to count a block's bases gives enough on both sides."""
+"""Minimum length of an aligned block with an insertion or deletion in its middle, so that any way
+to count its bases gives a sufficient anchor on both sides."""
 _LONGEST_CLIP: Final = 12
 
 
 @dataclass(frozen=True)
 class Template:
-    """A transcript, or a whole contig, of which fragments are drawn."""
+    """A transcript or contig from which fragments are drawn."""
 
     chrom: str
     strand: str
     exons: tuple[Span, ...]
     sequence: str
     ends: tuple[int, ...]
-    """Exon ends in bases of the template, from the left of the genome."""
+    """Ends of exons in bases of the template, from left to right on the genome."""
     junctions: tuple[int, ...]
     """Number of each intron among all introns."""
 
@@ -56,14 +56,14 @@ class Template:
     def of(
         cls, chrom: str, strand: str, exons: Sequence[Span], contig: str, junctions: Sequence[int]
     ) -> Template:
-        """Template with its sequence cut from that of its contig."""
+        """Build a template from the sequence of its contig."""
         sequence = "".join(contig[start:end] for start, end in exons)
         ends = np.cumsum([end - start for start, end in exons]).tolist()
         return cls(chrom, strand, tuple(exons), sequence, tuple(ends), tuple(junctions))
 
 
 class Read(NamedTuple):
-    """One aligned read; coordinates 0-based, the end excluded."""
+    """Aligned read, with 0-based coordinates and exclusive end."""
 
     start: int
     end: int
@@ -76,10 +76,10 @@ class Read(NamedTuple):
 def align(
     template: Template, start: int, end: int, min_anchor: int, edit: int, rng: np.random.Generator
 ) -> Read:
-    """Read of bases ``start`` to ``end`` (0-based, excluded) of a template.
+    """Align bases ``start`` to ``end`` (0-based, exclusive) of a template.
 
-    ``edit``: 0 as the genome, 1 a mismatch, 2 an insertion, 3 a deletion, 4 and 5 a soft clip at
-    the left and right.
+    ``edit`` is 0 for no error, 1 for a mismatch, 2 for an insertion, 3 for a deletion, and 4 and 5
+    for a soft clip on the left and right.
     """
     sequence = template.sequence[start:end]
     clip = ["", ""]
@@ -131,10 +131,10 @@ def _random(rng: np.random.Generator, n: int) -> str:
 
 @dataclass
 class Fragments:
-    """Fragments of one cell, one value for each.
+    """Fragments of one cell, one value per fragment.
 
-    ``unit`` is the molecule: fragments of the same one have one UMI. ``forward`` says whether the
-    first read lies on the forward strand of the genome.
+    ``unit`` is the molecule; fragments of one molecule have one UMI. ``forward`` is True if the
+    first read is on the forward strand of the genome.
     """
 
     template: np.ndarray
@@ -142,9 +142,9 @@ class Fragments:
     end: np.ndarray
     unit: np.ndarray
     forward: np.ndarray
-    mark: np.ndarray
+    flag: np.ndarray
     edit: np.ndarray
-    """``(N, 2)``, one for each read."""
+    """``(N, 2)``, one per read."""
 
 
 def draw_fragments(
@@ -156,25 +156,26 @@ def draw_fragments(
     read_length: int,
     fragment_length: tuple[float, float],
     strandedness: str,
-    errors: float,
-    marked: float,
-    marks: Sequence[str],
-    amplified: float,
+    error_rate: float,
+    frac_flagged: float,
+    flags: Sequence[str],
+    frac_amplified: float,
 ) -> Fragments:
     """Draw the fragments of one cell; ``weight`` is the share of each template."""
     template = rng.choice(len(templates), n, p=weight / weight.sum())
-    chosen = rng.choice(len(marks), n)
-    code = np.array([MARKS.index(name) for name in marks])[chosen]
-    mark = np.where(rng.random(n) < marked, code, 0)
-    # A molecule is read again, elsewhere; a duplicate is a copy, place and all.
-    place = np.arange(n)
-    duplicate = mark == MARKS.index("duplicate")
+    drawn = rng.choice(len(flags), n)
+    code = np.array([FLAGS.index(name) for name in flags])[drawn]
+    flag = np.where(rng.random(n) < frac_flagged, code, 0)
+    # An amplified fragment is another position of the molecule before it; a duplicate is a copy of
+    # the fragment before it, with its position. ``source`` is the fragment that is copied.
+    source = np.arange(n)
+    duplicate = flag == FLAGS.index("duplicate")
     duplicate[:1] = False
-    place[duplicate] = 0
-    place = np.maximum.accumulate(place)
-    again = rng.random(n) < amplified
-    again[:1] = False
-    unit = np.maximum.accumulate(np.where(again | duplicate, 0, np.arange(n)))
+    source[duplicate] = 0
+    source = np.maximum.accumulate(source)
+    amplified = rng.random(n) < frac_amplified
+    amplified[:1] = False
+    unit = np.maximum.accumulate(np.where(amplified | duplicate, 0, np.arange(n)))
     template = template[unit]
     longest = np.array([len(one.sequence) for one in templates])[template]
     mean, deviation = fragment_length
@@ -183,13 +184,13 @@ def draw_fragments(
     sense = np.array([one.strand == "+" for one in templates])[template]
     either = rng.random(n) < 0.5
     forward = {"FR": sense, "RF": ~sense}.get(strandedness, either)
-    edit = np.where(rng.random((n, 2)) < errors, rng.integers(1, 6, (n, 2)), 0)
-    start, length, forward, edit = start[place], length[place], forward[place], edit[place]
-    return Fragments(template, start, start + length, unit, forward, mark, edit)
+    edit = np.where(rng.random((n, 2)) < error_rate, rng.integers(1, 6, (n, 2)), 0)
+    start, length, forward, edit = start[source], length[source], forward[source], edit[source]
+    return Fragments(template, start, start + length, unit, forward, flag, edit)
 
 
 class Written(NamedTuple):
-    """What the reads of one cell look like and support."""
+    """Lines of the reads of one cell, and pairs of fragments and supported junctions."""
 
     sam: list[str]
     fastq: tuple[list[str], list[str]]
@@ -210,10 +211,10 @@ def write_reads(
     xs: bool,
     fastq: bool,
 ) -> Written:
-    """Lines of SAM and FASTQ for the fragments of one cell, and which junctions each supports.
+    """Write lines of SAM and FASTQ for the fragments of one cell, and their junctions.
 
-    ``names`` begins the name of each read; ``tags`` are the cell and molecule tags of each
-    fragment, empty text for none.
+    ``names`` is the prefix of read names; ``tags`` are the cell and molecule tags of each
+    fragment, or empty.
     """
     written = Written([], ([], []), [], [])
     placed: list[list[tuple[int, Read]]] = []
@@ -227,26 +228,26 @@ def write_reads(
             for which, side in enumerate(order[: 1 + paired])
         ]
         placed.append(reads)
-        mark = MARKS[fragments.mark[i]]
-        flag, quality, lost = 0, 255, None
-        if mark == "qc_fail":
+        name_of_flag = FLAGS[fragments.flag[i]]
+        flag, quality, unmapped = 0, 255, None
+        if name_of_flag == "qc_fail":
             flag = QC_FAIL
-        elif mark == "duplicate":
+        elif name_of_flag == "duplicate":
             flag = DUPLICATE
-        elif mark == "low_quality":
+        elif name_of_flag == "low_quality":
             quality = LOW_QUALITY
-        elif mark == "mate_unmapped":
-            lost = int(rng.integers(2))
-            side, read = reads[lost]
+        elif name_of_flag == "mate_unmapped":
+            unmapped = int(rng.integers(2))
+            side, read = reads[unmapped]
             letters = _random(rng, len(read.sequence))
-            reads[lost] = (side, read._replace(sequence=letters, supports=()))
-        tag = "" if mark == "no_barcode" else tags[i]
+            reads[unmapped] = (side, read._replace(sequence=letters, supports=()))
+        tag = "" if name_of_flag == "no_barcode" else tags[i]
         name = f"{names}:{i}"
-        written.sam.extend(_records(name, template, reads, flag, quality, lost, tag, xs))
-        if mark in ("secondary", "supplementary") and i:
-            # Where another fragment lies, as if this one fitted there too.
+        written.sam.extend(_records(name, template, reads, flag, quality, unmapped, tag, xs))
+        if name_of_flag in ("secondary", "supplementary") and i:
+            # Another alignment at the position of an earlier fragment.
             other = int(rng.integers(i))
-            flag = SECONDARY if mark == "secondary" else SUPPLEMENTARY
+            flag = SECONDARY if name_of_flag == "secondary" else SUPPLEMENTARY
             elsewhere = templates[int(fragments.template[other])]
             written.sam.extend(
                 _records(name, elsewhere, placed[other], flag, LOW_QUALITY, None, tag, xs)
@@ -267,35 +268,35 @@ def _records(
     reads: list[tuple[int, Read]],
     flag: int,
     quality: int,
-    lost: int | None,
+    unmapped: int | None,
     tag: str,
     xs: bool,
 ) -> list[str]:
-    """SAM lines of one fragment; read ``lost`` of the pair is not aligned."""
+    """Return the SAM lines of one fragment; read ``unmapped`` of the pair is not aligned."""
     lines = []
     for which, (side, read) in enumerate(reads):
-        own, where, cigar, mate = flag, read.start + 1, read.cigar, "*\t0\t0"
-        own |= REVERSE if side else 0
+        bits, start, cigar, mate = flag, read.start + 1, read.cigar, "*\t0\t0"
+        bits |= REVERSE if side else 0
         if len(reads) == 2:
             mate_side, other = reads[1 - which]
-            own |= PAIRED | (SECOND if which else FIRST)
-            own |= MATE_REVERSE if mate_side else 0
+            bits |= PAIRED | (SECOND if which else FIRST)
+            bits |= MATE_REVERSE if mate_side else 0
             span = max(read.end, other.end) - min(read.start, other.start)
             mate = f"=\t{other.start + 1}\t{-span if side else span}"
-            if lost is None:
-                own |= PROPER
-            elif lost == which:  # unmapped reads stand where their mate is
-                own = (own & ~REVERSE) | UNMAPPED
-                where, cigar = other.start + 1, "*"
-                mate = f"=\t{where}\t0"
+            if unmapped is None:
+                bits |= PROPER
+            elif unmapped == which:  # unmapped reads have the position of their mate
+                bits = (bits & ~REVERSE) | UNMAPPED
+                start, cigar = other.start + 1, "*"
+                mate = f"=\t{start}\t0"
             else:
-                own = (own & ~MATE_REVERSE) | MATE_UNMAPPED
-                mate = f"=\t{where}\t0"
+                bits = (bits & ~MATE_REVERSE) | MATE_UNMAPPED
+                mate = f"=\t{start}\t0"
         sequence = read.sequence
         spliced = f"\tXS:A:{template.strand}" if xs and "N" in cigar else ""
         hits = 0 if cigar == "*" else 1 if quality > LOW_QUALITY else 3
         lines.append(
-            f"{name}\t{own}\t{template.chrom}\t{where}\t{0 if cigar == '*' else quality}\t{cigar}"
+            f"{name}\t{bits}\t{template.chrom}\t{start}\t{0 if cigar == '*' else quality}\t{cigar}"
             f"\t{mate}\t{sequence}\t{'I' * len(sequence)}\tNH:i:{hits}{spliced}{tag}\n"
         )
     return lines

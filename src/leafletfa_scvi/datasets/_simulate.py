@@ -1,4 +1,4 @@
-"""A simulator of full-length splicing data with splicing programs inside."""
+"""Simulation of full-length splicing data with known splicing programs."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ import pandas as pd
 
 from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of, check_positive
 from leafletfa_scvi._constants import ATSE_KEY, program_names
-from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._blocks import row_blocks
-from leafletfa_scvi.datasets._annotate import annotate_junctions
+from leafletfa_scvi._deprecated import renamed_arguments
+from leafletfa_scvi.data import row_blocks, splicing_anndata
+from leafletfa_scvi.datasets._coordinates import draw_coordinates
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_LEAST_USAGE = 0.01
-"""Smallest PSI before usages of an ATSE are scaled to sum to one."""
-_BASELINE, _OWN = 1.0, 0.6
-"""Dirichlet parameters of usages that programs share, and of those of their own."""
+_MIN_PSI = 0.01
+"""Minimum PSI before the PSI of an ATSE are scaled to sum to one."""
+_COMMON, _DIFFERENTIAL = 1.0, 0.6
+"""Dirichlet parameters of the PSI of ATSEs that are common to programs, and that differ."""
 _CELL_SPREAD, _ATSE_SPREAD = 0.4, 1.0
 """Standard deviations of the logarithms of cell depth and ATSE expression."""
 
 _Likelihood = Literal["dirichlet-multinomial", "betabinomial"]
 
 
+@renamed_arguments(differing="frac_differential")
 def simulate_splicing(
     n_cells: int = 500,
     n_atses: int = 300,
     n_programs: int = 5,
     *,
-    differing: float = 0.25,
+    frac_differential: float = 0.25,
     coverage: float = 0.2,
     mean_depth: float = 15.0,
     concentration: float = 20.0,
@@ -40,37 +41,37 @@ def simulate_splicing(
     likelihood: _Likelihood = "dirichlet-multinomial",
     seed: int = 0,
 ) -> AnnData:
-    """Draw a data set like those of Smart-seq2 from known splicing programs.
+    """Simulate a data set similar to Smart-seq2 data from known splicing programs.
 
-    Activities are Dirichlet with mean prevalence; a junction's expected PSI in a cell is p =
-    phi psi. A (cell, ATSE) pair is observed with a probability that grows with the depth of the
-    cell and the expression of the ATSE, then has 1 + negative binomial reads.
+    Activities are Dirichlet with mean prevalence; the expected PSI of a junction in a cell is p =
+    phi psi. A (cell, ATSE) pair is observed with a probability that increases with the depth of
+    the cell and the expression of the ATSE, and then has 1 + negative binomial reads.
 
     Parameters
     ----------
     n_cells, n_atses, n_programs
         Numbers of cells C, ATSEs and programs K.
-    differing
-        Share of ATSEs in which each program has usages of its own, ``Dirichlet(0.6)``; in the
-        others all programs share one ``Dirichlet(1)``.
+    frac_differential
+        Share of ATSEs whose PSI is drawn for each program, from ``Dirichlet(0.6)``; in the others
+        all programs have the same PSI, from ``Dirichlet(1)``.
     coverage
-        Expected share of (cell, ATSE) pairs that are observed, above 0 and at most 1.
+        Expected share of (cell, ATSE) pairs that are observed, in (0, 1].
     mean_depth
-        Expected reads of an observed pair, at least 1.
+        Expected number of reads of an observed pair, at least 1.
     concentration
-        Beta-binomial concentration kappa, above 0; infinity leaves multinomial noise only.
+        Positive beta-binomial concentration kappa; infinity gives multinomial noise only.
     activity_concentration
-        Sum delta of the Dirichlet parameters of activities; ``0.2 * n_programs`` by default, so
-        that one or two programs dominate most cells.
+        Sum delta of the Dirichlet parameters of activities. If None, ``0.2 * n_programs``, so that
+        one or two programs dominate most cells.
     junctions_per_atse
-        Fewest and most junctions of an ATSE, drawn uniformly; at least 1.
+        Minimum and maximum number of junctions of an ATSE, drawn uniformly; at least 1.
     likelihood
-        ``"dirichlet-multinomial"``: the junctions of an ATSE share its reads, so counts sum to
-        the total and each is beta-binomial by itself. ``"betabinomial"``: each junction is drawn
-        alone, as the model assumes; counts of an ATSE need not sum to its total, so its labels
-        are in ``var["atse"]`` where no check expects that, not in ``var["atse_id"]``.
+        ``"dirichlet-multinomial"``: junctions share the reads of their ATSE, so that counts sum to
+        the total and are marginally beta-binomial. ``"betabinomial"``: each junction is drawn
+        independently, as the model assumes. Counts of an ATSE then need not sum to its total, so
+        labels are stored in ``var["atse"]``, which is not checked, instead of ``var["atse_id"]``.
     seed
-        Non-negative whole number; the same seed gives the same data.
+        Non-negative integer; the same seed gives the same data.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def simulate_splicing(
     check_at_least(1, n_cells=n_cells, n_atses=n_atses, n_programs=n_programs)
     fewest, most = junctions_per_atse
     delta = 0.2 * n_programs if activity_concentration is None else activity_concentration
-    check_inside("differing", differing, "[0, 1]")
+    check_inside("frac_differential", frac_differential, "[0, 1]")
     check_inside("coverage", coverage, "(0, 1]")
     check_at_least(1, mean_depth=mean_depth)
     check_positive("concentration", concentration)
@@ -111,7 +112,7 @@ def simulate_splicing(
     size = rng.integers(fewest, most + 1, n_atses)
     first = np.cumsum(size) - size
     atse = np.repeat(np.arange(n_atses), size)
-    differs = rng.permutation(n_atses) < round(differing * n_atses)
+    differs = rng.permutation(n_atses) < round(frac_differential * n_atses)
     psi = _draw_programs(rng, size, differs, n_programs)
     prevalence = np.geomspace(4, 1, n_programs) if n_programs > 1 else np.ones(1)
     prevalence /= prevalence.sum()
@@ -132,7 +133,7 @@ def simulate_splicing(
     else:
         count = _draw_shared_reads(rng, p, reads, start, length, concentration)
 
-    var = annotate_junctions(atse, rng)
+    var = draw_coordinates(atse, rng)
     var["differs"] = differs[atse]
     if likelihood == "betabinomial":
         var = var.rename(columns={ATSE_KEY: "atse"})
@@ -149,7 +150,7 @@ def simulate_splicing(
         var,
         "simulate_splicing",
         n_programs=n_programs,
-        differing=differing,
+        frac_differential=frac_differential,
         coverage=coverage,
         mean_depth=mean_depth,
         likelihood=likelihood,
@@ -167,24 +168,24 @@ def simulate_splicing(
 def _draw_programs(
     rng: np.random.Generator, size: np.ndarray, differs: np.ndarray, n_programs: int
 ) -> np.ndarray:
-    """Usage of each junction by each program, ``(P, K)``; sums to 1 within an ATSE."""
+    """Draw the PSI of each junction under each program, ``(P, K)``; sums to 1 within an ATSE."""
     first = np.cumsum(size) - size
 
-    def usage(parameter: float, columns: int) -> np.ndarray:
+    def draw_psi(parameter: float, columns: int) -> np.ndarray:
         weight = rng.standard_gamma(parameter, (size.sum(), columns))
-        for _ in range(2):  # before and after small usages are raised
+        for _ in range(2):  # scale before and after small values are raised
             weight /= np.repeat(np.add.reduceat(weight, first), size, axis=0)
-            np.maximum(weight, _LEAST_USAGE, out=weight)
+            np.maximum(weight, _MIN_PSI, out=weight)
         return weight / np.repeat(np.add.reduceat(weight, first), size, axis=0)
 
-    own, shared = usage(_OWN, n_programs), usage(_BASELINE, 1)
-    return np.where(np.repeat(differs, size)[:, None], own, shared)
+    differential, common = draw_psi(_DIFFERENTIAL, n_programs), draw_psi(_COMMON, 1)
+    return np.where(np.repeat(differs, size)[:, None], differential, common)
 
 
 def _draw_pairs(
     rng: np.random.Generator, n_cells: int, n_atses: int, coverage: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Observed (cell, ATSE) pairs in order, and the expression of each, one on average."""
+    """Draw observed (cell, ATSE) pairs in order, and their expression with mean 1."""
     depth = rng.lognormal(0, _CELL_SPREAD, n_cells)
     expression = rng.lognormal(0, _ATSE_SPREAD, n_atses)
     scale = _scale_to_coverage(depth, expression, coverage)
@@ -200,11 +201,12 @@ def _draw_pairs(
 
 
 def _scale_to_coverage(depth: np.ndarray, expression: np.ndarray, coverage: float) -> float:
-    """Scale at which ``1 - exp(-scale * depth * expression)`` is ``coverage`` on average."""
+    """Solve for the scale at which ``1 - exp(-scale * depth * expression)`` averages coverage."""
     if coverage == 1:
         return np.inf
-    some = [np.quantile(x, (np.arange(400) + 0.5) / 400) for x in (depth, expression)]
-    product = np.outer(*some)
+    # 400 quantiles of each represent all pairs.
+    quantiles = [np.quantile(x, (np.arange(400) + 0.5) / 400) for x in (depth, expression)]
+    product = np.outer(*quantiles)
     low, high = -40.0, 40.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -216,7 +218,7 @@ def _scale_to_coverage(depth: np.ndarray, expression: np.ndarray, coverage: floa
 def _draw_share(
     rng: np.random.Generator, p: np.ndarray, rest: np.ndarray, concentration: float
 ) -> np.ndarray:
-    """Share of ``p`` in ``p + rest``, beta-distributed around it."""
+    """Draw the share of ``p`` in ``p + rest`` from a beta distribution."""
     rest = np.maximum(rest, 1e-12)
     if np.isinf(concentration):
         return p / (p + rest)
@@ -231,16 +233,17 @@ def _draw_shared_reads(
     length: np.ndarray,
     concentration: float,
 ) -> np.ndarray:
-    """Dirichlet-multinomial counts of each pair, junction after junction by stick breaking."""
+    """Draw Dirichlet-multinomial counts of each pair by stick breaking over its junctions."""
     count = np.zeros(len(p), np.int64)
-    left, rest = reads.copy(), np.ones(len(reads))
-    for place in range(int(length.max(initial=0))):
-        last = np.flatnonzero(length == place + 1)
-        count[start[last] + place] = left[last]
-        pair = np.flatnonzero((length > place + 1) & (left > 0))
-        at = start[pair] + place
+    remaining, rest = reads.copy(), np.ones(len(reads))
+    for i in range(int(length.max(initial=0))):
+        # The last junction of a pair receives the remaining reads.
+        last = np.flatnonzero(length == i + 1)
+        count[start[last] + i] = remaining[last]
+        pair = np.flatnonzero((length > i + 1) & (remaining > 0))
+        at = start[pair] + i
         rest[pair] -= p[at]
         share = _draw_share(rng, p[at], rest[pair], concentration)
-        count[at] = rng.binomial(left[pair], share)
-        left[pair] -= count[at]
+        count[at] = rng.binomial(remaining[pair], share)
+        remaining[pair] -= count[at]
     return count

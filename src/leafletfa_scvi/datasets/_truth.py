@@ -1,4 +1,4 @@
-"""Tables of what a simulated genome holds: junctions, events and transcripts."""
+"""Tables of the junctions, events and transcripts of a simulated genome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _name(chrom: str, intron: Span, strand: str) -> str:
 
 
 def junction_table(genome: Genome) -> tuple[pd.DataFrame, dict[tuple[str, Span], int]]:
-    """All planted introns in order of the genome, and the row of each."""
+    """Tabulate all planted introns in order of the genome, and return the row of each."""
     rows = []
     for gene in genome.genes:
         known = {intron for one in gene.transcripts if one.annotated for intron in one.introns}
@@ -49,14 +49,14 @@ def junction_table(genome: Genome) -> tuple[pd.DataFrame, dict[tuple[str, Span],
 
 
 def _connected(gene: Gene) -> dict[Span, str]:
-    """Label of each intron that shares a splice site with another, along chains of these."""
+    """Label introns that are connected by shared splice sites."""
     groups: list[set[Span]] = []
     for intron in gene.introns:
-        near = [
+        connected = [
             group for group in groups if any(a == intron[0] or b == intron[1] for a, b in group)
         ]
-        groups = [group for group in groups if group not in near]
-        groups.append({intron}.union(*near))
+        groups = [group for group in groups if group not in connected]
+        groups.append({intron}.union(*connected))
     large = sorted((min(group), group) for group in groups if len(group) > 1)
     names = [f"{gene.gene_id}:ATSE_{i + 1}" for i in range(len(large))]
     return {
@@ -65,6 +65,7 @@ def _connected(gene: Gene) -> dict[Span, str]:
 
 
 def event_table(genes: list[Gene]) -> pd.DataFrame:
+    """Tabulate the planted events."""
     rows = [
         {
             "event_id": f"{gene.gene_id}:event",
@@ -84,6 +85,7 @@ def event_table(genes: list[Gene]) -> pd.DataFrame:
 
 
 def transcript_table(genes: list[Gene]) -> pd.DataFrame:
+    """Tabulate the transcripts."""
     rows = [
         {
             "transcript_id": one.transcript_id,

@@ -1,11 +1,6 @@
-"""Inference beside Pyro: starts, expected-table EM, curvature, activities of new cells."""
+"""Inference without Pyro: initialization, expected-table EM, curvature, query cells."""
 
-from leafletfa_scvi._choices import JunctionPrior
-from leafletfa_scvi.inference._curvature import (
-    beta_from_curvature,
-    dirichlet_from_curvature,
-    information,
-)
+from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
 from leafletfa_scvi.inference._dispersion import fit_concentration
 from leafletfa_scvi.inference._em import EMResult, fit_em, sweep
 from leafletfa_scvi.inference._laplace import (
@@ -13,21 +8,19 @@ from leafletfa_scvi.inference._laplace import (
     beta_of_moments,
     program_variance,
 )
-from leafletfa_scvi.inference._prior import STRENGTHS, ProgramPrior, program_prior
 from leafletfa_scvi.inference._project import fit_activities
 from leafletfa_scvi.inference._start import Start, Waypoints, random_start, waypoints
-from leafletfa_scvi.inference._usage import (
+from leafletfa_scvi.likelihoods._beta_binomial import beta_from_curvature
+from leafletfa_scvi.likelihoods._usage import (
     composite_weight,
     junction_usage,
     shared_programs,
     shared_usage,
 )
+from leafletfa_scvi.priors import program_prior
 
 __all__ = [
-    "STRENGTHS",
     "EMResult",
-    "JunctionPrior",
-    "ProgramPrior",
     "Start",
     "Waypoints",
     "activity_variance",

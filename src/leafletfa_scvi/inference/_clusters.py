@@ -1,4 +1,4 @@
-"""Soft clusters of cells with one splicing program each, by EM: what the factor model starts from.
+"""Soft clusters of cells with one splicing program each, from which programs are initialized.
 
 A mixture of cells that each use a single program is a simpler model than the factor model, and
 its EM finds programs in data too sparse for distances between cells to mean much. Reads are
@@ -17,12 +17,12 @@ import torch
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
-    from leafletfa_scvi.inference._prior import ProgramPrior
+    from leafletfa_scvi.priors import PriorFit
 
 _FLOOR = 1e-4
 _REFIT_EVERY = 3
 _DROPPED_SHARE = 1 / 3
-"""Share of the clusters in excess that go at a time."""
+"""Fraction of the excess clusters that are dropped at a time."""
 
 
 class WeightedReads(NamedTuple):
@@ -32,14 +32,13 @@ class WeightedReads(NamedTuple):
     ----------
     count, total
         ``(B, P)`` float32 CSR of one pattern: weighted junction counts and ATSE totals.
-    independence
-        ``(P,)`` share of a junction's evidence that counts, (m - 1) / m in an ATSE of m
-        junctions, which share their reads.
+    composite_weight
+        ``(P,)`` weight of each junction, (m - 1) / m in an ATSE of m junctions.
     """
 
     count: sp.csr_matrix
     total: sp.csr_matrix
-    independence: np.ndarray
+    composite_weight: np.ndarray
 
 
 class SoftClusters:
@@ -64,11 +63,11 @@ class SoftClusters:
         Quasi-log-likelihood of all cells before the last update.
     """
 
-    def __init__(self, reads: WeightedReads, prior: ProgramPrior, membership: np.ndarray) -> None:
+    def __init__(self, reads: WeightedReads, prior: PriorFit, membership: np.ndarray) -> None:
         self.reads, self.prior = reads, prior
         self._by_junction = reads.count.T.tocsr(), reads.total.T.tocsr()
         self.membership = membership.astype(np.float32)
-        self.programs = np.empty((len(reads.independence), membership.shape[1]), np.float32)
+        self.programs = np.empty((len(reads.composite_weight), membership.shape[1]), np.float32)
         self.log_likelihood = -np.inf
 
     def run(self, n_iterations: int) -> SoftClusters:
@@ -76,7 +75,7 @@ class SoftClusters:
         for i in range(n_iterations):
             count, total = (torch.from_numpy(m @ self.membership) for m in self._by_junction)
             if i % _REFIT_EVERY == 0:
-                self.prior = self.prior.refitted(count, total - count)
+                self.prior = self.prior.refit(count, total - count)
             psi = self.prior.programs(count, total - count)
             self.programs = psi.clamp(_FLOOR, 1.0 - _FLOOR).numpy()
             self._assign(self.log_joint(self.reads))
@@ -84,7 +83,7 @@ class SoftClusters:
 
     def log_joint(self, reads: WeightedReads) -> np.ndarray:
         """``(B, G)`` log of share of the cluster times quasi-likelihood of the cell in it."""
-        psi, weight = self.programs, reads.independence[:, None]
+        psi, weight = self.programs, reads.composite_weight[:, None]
         rest = np.log1p(-psi)
         value = reads.count @ (weight * (np.log(psi) - rest)) + reads.total @ (weight * rest)
         share = self.membership.mean(0, dtype=np.float64) + _FLOOR
@@ -109,14 +108,14 @@ class SoftClusters:
             kept = np.arange(log_joint.shape[1])
             for _ in range(max(1, int(excess * _DROPPED_SHARE))):
                 kept = np.delete(kept, _losses(log_joint[:, kept]).argmin())
-            self.prior = self.prior.selected(torch.from_numpy(kept))
+            self.prior = self.prior.select(torch.from_numpy(kept))
             self._assign(log_joint[:, kept])
             self.run(n_iterations)
         return self
 
 
 def _losses(log_joint: np.ndarray) -> np.ndarray:
-    """What dropping each cluster loses of the summed log-likelihood, ``(G,)``."""
+    """Decrease of the summed log-likelihood if each cluster is dropped, ``(G,)``."""
     best = log_joint.argmax(1)
     top = log_joint.max(1, keepdims=True)
     odds = np.exp(log_joint - top)
@@ -124,7 +123,7 @@ def _losses(log_joint: np.ndarray) -> np.ndarray:
     rows = np.arange(len(odds))
     without = np.maximum(total[:, None] - odds, 1e-30)
     loss = np.log(total)[:, None] - np.log(without)
-    # Where the best cluster goes, the difference has no digits left: sum the others anew.
+    # For the best cluster of a cell the difference is only rounding error: sum the others again.
     others = log_joint.copy()
     others[rows, best] = -np.inf
     second = others.max(1, keepdims=True)

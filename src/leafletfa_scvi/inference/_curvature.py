@@ -1,12 +1,12 @@
-"""Widths of the first guide from the curvature of the likelihood.
+"""Concentrations of the first guide from the curvature of the likelihood.
 
-Table counts would give intervals several times too narrow, since they take the allocation of reads
-to programs as known. With the information of an entry about its probability,
+Table counts would give intervals several times too narrow, since they treat the allocation of
+reads to programs as known. With the information of an entry about its probability,
 
     w = n (kappa + 1) / ((kappa + n) p q)
 
 a cell's activities have information sum_j w psi_j psi_j' and a junction's programs
-sum_c w phi_c phi_c'; both are turned into concentrations of Dirichlet and Beta of like variance.
+sum_c w phi_c phi_c'; both are converted to Dirichlet and Beta concentrations of the same variance.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ import scipy.sparse as sp
 import torch
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries, entry_probability
+from leafletfa_scvi.likelihoods import Factors, likelihood_of
+from leafletfa_scvi.likelihoods._beta_binomial import beta_from_curvature
+from leafletfa_scvi.ops import column_concentration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from leafletfa_scvi.inference._prior import ProgramPrior
+    from leafletfa_scvi.ops import Entries
+    from leafletfa_scvi.priors import PriorFit
 
 _MIN_PRECISION, _MAX_PRECISION = 3.0, 300.0
-_MAX_PROGRAM_PRECISION = 400.0
-_PSI_OFFSET = 0.1
 _GATHERED = 1 << 22
-"""Values of gathered rows of psi at a time, about."""
+"""Approximate number of values of psi that are gathered at a time."""
 
 
 class Information(NamedTuple):
@@ -47,27 +48,23 @@ class Information(NamedTuple):
     program: torch.Tensor
 
 
-def information(
-    entries: ObservedEntries | MultinomialEntries,
-    phi: torch.Tensor,
-    psi: torch.Tensor,
-    concentration: torch.Tensor | float | None,
-) -> Information:
+def information(entries: Entries, factors: Factors) -> Information:
     """Information of the observed entries about phi and psi; see :class:`Information`."""
-    entries, phi, psi = entries.to("cpu"), phi.cpu(), psi.cpu()
+    entries, factors = entries.to("cpu"), factors.to("cpu")
+    likelihood, phi, psi = likelihood_of(entries), factors.phi, factors.psi
     activity = np.empty(phi.shape, dtype=np.float64)
     program = np.zeros(psi.shape, dtype=np.float64)
     psi_np, phi_np = psi.double().numpy(), phi.double().numpy()
     # Rows of psi are gathered; in smaller blocks, adding to ``program`` would cost more than that.
     block_size = max(_GATHERED // psi.shape[1], 4 * psi.shape[0])
-    for cells, weighted in weighted_entries(entries, phi, psi, concentration, block_size):
+    for cells, weighted in weighted_entries(entries, factors, block_size):
         w, p = weighted.weights, weighted.probability
+        # sum_j w (psi_jk - p)^2, expanded so that each term is a product of sparse matrices.
         cross = sp.csr_matrix((w.data * p, w.indices, w.indptr), shape=w.shape)
         square = sp.csr_matrix((w.data * p * p, w.indices, w.indptr), shape=w.shape).sum(1)
         spread = w @ psi_np**2 - 2.0 * (cross @ psi_np) + np.asarray(square)
         activity[cells] = np.maximum(spread, 0.0)
-        if isinstance(entries, MultinomialEntries):  # of the margin, n / (p q)
-            w = sp.csr_matrix((w.data / (1.0 - p), w.indices, w.indptr), shape=w.shape)
+        w.data = likelihood.program_information(w.data, p)
         program += w.T @ phi_np[cells] ** 2
     return Information(torch.from_numpy(activity).float(), torch.from_numpy(program).float())
 
@@ -88,32 +85,21 @@ class WeightedEntries(NamedTuple):
 
 
 def weighted_entries(
-    entries: ObservedEntries | MultinomialEntries,
-    phi: torch.Tensor,
-    psi: torch.Tensor,
-    concentration: torch.Tensor | float | None,
-    block_size: int,
+    entries: Entries, factors: Factors, block_size: int
 ) -> Iterator[tuple[slice, WeightedEntries]]:
-    """Blocks of cells with the information of their entries; all on the CPU.
-
-    Of the Dirichlet-multinomial only junctions with reads are there, and their observed
-    information y / p^2 stands for the expected one, n / p, over all.
-    """
-    kappa = (
-        None if concentration is None else torch.as_tensor(concentration, device="cpu").double()
-    )
-    shared = isinstance(entries, MultinomialEntries)
-    if kappa is not None and kappa.ndim and isinstance(entries, MultinomialEntries):
-        kappa = kappa[entries.atse]
+    """Blocks of cells with the information of their visited entries; all on the CPU."""
+    likelihood = likelihood_of(entries)
+    kappa = factors.kappa
+    if kappa is not None:
+        kappa = column_concentration(entries, kappa.double())
     for cells, block in entries.blocks(block_size):
-        visited = block.reads if isinstance(block, MultinomialEntries) else block
-        column = visited.column.long()
-        p, q = (v.double() for v in entry_probability(visited, phi[cells], psi))
-        n = visited.total.double()
-        weight = visited.count.double() / p.square() if shared else n / (p * q)
+        visited = block.visited
+        p, q = (v.double() for v in factors.select(cells).probability(block))
+        weight = likelihood.information(visited, p, q)
         if kappa is not None:
-            own = kappa[column] if kappa.ndim else kappa
-            weight = weight * (own + 1.0) / (own + n)
+            # Reads of a cell agree more than those of a binomial: n of them count as fewer.
+            k = kappa[visited.column.long()] if kappa.ndim else kappa
+            weight = weight * (k + 1.0) / (k + visited.total.double())
         layout = (visited.column.numpy(), visited.indptr.numpy())
         shape = (visited.n_cells, visited.n_junctions)
         matrix = sp.csr_matrix((weight.numpy(), *layout), shape=shape)
@@ -132,54 +118,37 @@ def dirichlet_from_curvature(
     return alpha + precision.clamp(_MIN_PRECISION, _MAX_PRECISION)[:, None] * phi
 
 
-def beta_from_curvature(
-    psi: torch.Tensor, info: torch.Tensor, prior: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Concentrations ``(P, K)`` for and against, 0.1 + h psi and 0.1 + h (1 - psi).
-
-    h is the curvature in logit coordinates over psi (1 - psi); ``prior`` is a + b, ``(P, 1)`` or
-    ``(P, K)``.
-    """
-    h = (psi * (1.0 - psi) * info + prior).clamp(1.0, _MAX_PROGRAM_PRECISION)
-    return _PSI_OFFSET + h * psi, _PSI_OFFSET + h * (1.0 - psi)
-
-
 def draw_from_curvature(
-    entries: ObservedEntries | MultinomialEntries,
-    phi: torch.Tensor,
-    psi: torch.Tensor,
-    concentration: torch.Tensor | float | None,
+    entries: Entries,
+    factors: Factors,
     alpha: torch.Tensor,
-    prior: ProgramPrior,
+    prior: PriorFit,
     n_draws: int,
     seed: int,
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Activities and programs drawn about a fit as widely as the likelihood is curved there.
+) -> list[Factors]:
+    """Draw activities and programs around a fit, as widely as the likelihood is curved there.
 
     Parameters
     ----------
-    entries, phi, psi, concentration
+    entries, factors
         Data and fit; see :func:`information`.
     alpha
         ``(K,)`` Dirichlet prior of activities.
     prior
         Prior of the programs.
     n_draws
-        Number of pairs.
+        Number of draws.
     seed
-        Of the draws; torch's random state is left as it was.
+        Seed of the draws; torch's random state is left unchanged.
     """
-    info = information(entries, phi, psi, concentration)
-    prior, phi, psi = prior.to(torch.device("cpu")), phi.cpu(), psi.cpu()
-    rows = dirichlet_from_curvature(phi, info.activity, alpha.cpu())
-    strength = prior.strength.expand(psi.shape)
-    inclusion, exclusion = beta_from_curvature(psi, info.program, strength)
+    info = information(entries, factors)
+    prior, factors = prior.to(torch.device("cpu")), factors.to("cpu")
+    cell_concentration = dirichlet_from_curvature(factors.phi, info.activity, alpha.cpu())
+    prior_concentration = prior.concentration.expand(factors.psi.shape)
+    concentrations = beta_from_curvature(factors.psi, info.program, prior_concentration)
     draws = []
     with ops.drawing(seed):
         for _ in range(n_draws):
-            if prior.shared:
-                drawn = prior.normalised(torch._standard_gamma(inclusion).clamp(min=1e-10))
-            else:
-                drawn = ops.draw_beta(inclusion, exclusion)
-            draws.append((ops.draw_dirichlet(rows), drawn))
+            psi = prior.likelihood.draw_programs(concentrations, prior.atse)
+            draws.append(Factors(ops.draw_dirichlet(cell_concentration), psi, factors.kappa))
     return draws

@@ -12,30 +12,28 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.ops import MultinomialEntries
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.likelihoods import Factors
+    from leafletfa_scvi.ops import Entries
 
 _MAX_ENTRIES = 100_000
-_LEAST_CELLS = 256
-"""Fewer cells do not stand for all, however many entries they have."""
+_MIN_CELLS = 256
+"""Minimum number of sampled cells, as few cells do not represent all."""
 _BOUNDS = (0.05, 1e5)
 _JUNCTION_BOUNDS = (0.1, 3000.0)
 _N_KNOTS, _N_FINE = 12, 111
 _EM_STEPS = 40
-_LEAST_INFORMATION = 1e-6
-"""Range of a junction's log-likelihood over the grid, in nats, below which it says nothing."""
+_MIN_INFORMATION = 1e-6
+"""Minimum range of a junction's log-likelihood over the grid, in nats, to be informative."""
 _MIN_SPREAD, _MAX_SPREAD = 0.1, 3.0
 
 
-def cells_of(
-    entries: ObservedEntries | MultinomialEntries, n_entries: int, seed: int
-) -> torch.Tensor | None:
-    """Positions of random cells with about ``n_entries`` entries; None where all cells will do."""
+def sample_cells(entries: Entries, n_entries: int, seed: int) -> torch.Tensor | None:
+    """Sample cells with about ``n_entries`` entries; None if all cells have no more than that."""
     if entries.n_entries <= n_entries:
         return None
-    n_cells = max(int(entries.n_cells * (n_entries / entries.n_entries)), _LEAST_CELLS)
+    n_cells = max(int(entries.n_cells * (n_entries / entries.n_entries)), _MIN_CELLS)
     if n_cells >= entries.n_cells:
         return None
     generator = torch.Generator("cpu").manual_seed(seed)
@@ -45,13 +43,13 @@ def cells_of(
 
 
 def fit_concentration(
-    entries: ObservedEntries | MultinomialEntries,
+    entries: Entries,
     phi: torch.Tensor,
     psi: torch.Tensor,
     seed: int = 0,
 ) -> float:
-    """Maximum likelihood kappa at given phi and psi, of random cells with 100,000 entries."""
-    some = cells_of(entries, _MAX_ENTRIES, seed)
+    """Fit kappa by maximum likelihood at given phi and psi, to cells with 100,000 entries."""
+    some = sample_cells(entries, _MAX_ENTRIES, seed)
     if some is not None:
         entries, phi = entries.select(some.to(entries.device)), phi[some.to(phi.device)]
     entries = entries.to(phi.device)
@@ -84,37 +82,36 @@ class JunctionDispersion(NamedTuple):
 
 
 def fit_junction_dispersion(
-    entries: ObservedEntries | MultinomialEntries,
-    draws: list[tuple[torch.Tensor, torch.Tensor]],
+    entries: Entries,
+    draws: list[Factors],
     first: float,
     backend: str | None = None,
 ) -> JunctionDispersion:
     """Empirical Bayes of one kappa for each junction, or for each ATSE.
 
-    The log-likelihood of a junction as a function of log kappa is had from its derivative on a
-    grid, by spline and integral; a log-normal distribution of kappa over junctions is then fitted
-    by EM on a finer grid, and each junction given its posterior mean of log kappa.
+    The log-likelihood of a junction as a function of log kappa is the integral of a spline through
+    its derivative on a grid. A log-normal distribution of kappa over junctions is then fitted by
+    EM on a finer grid, and each junction gets its posterior mean of log kappa.
 
     Parameters
     ----------
     entries
         Observed entries of B cells.
     draws
-        Pairs of activities ``(B, K)`` and programs ``(P, K)``, over which log-likelihoods are
-        averaged.
+        Activities and programs over which log-likelihoods are averaged.
     first
-        A kappa for all, where the fit of the distribution begins.
+        A single kappa, from which the fit of the distribution begins.
     backend
         Backend of :mod:`leafletfa_scvi.ops`.
     """
-    if isinstance(entries, MultinomialEntries):
-        size = entries.n_atses
-    else:
-        size = entries.n_junctions
+    size = entries.observed.n_junctions
 
     def slope(kappa: float) -> torch.Tensor:
         every = torch.full((size,), kappa, dtype=torch.float32, device=entries.device)
-        counts = (ops.expected_counts(entries, *one, every, backend=backend) for one in draws)
+        counts = (
+            ops.expected_counts(entries, draw.phi, draw.psi, every, backend=backend)
+            for draw in draws
+        )
         grad = sum(part.concentration_grad.double() for part in counts)
         return kappa * torch.as_tensor(grad, device="cpu") / len(draws)
 
@@ -123,7 +120,7 @@ def fit_junction_dispersion(
     slopes = [slope(float(np.exp(x))).numpy() for x in knots]
     fine = np.linspace(low, high, _N_FINE)
     profile = CubicSpline(knots, np.stack(slopes)).antiderivative()(fine)  # (grid, P)
-    informed = np.ptp(profile, axis=0) > _LEAST_INFORMATION
+    informed = np.ptp(profile, axis=0) > _MIN_INFORMATION
     center, spread = float(np.clip(math.log(first), low, high)), 1.0
     if not informed.any():
         kappa = np.full(profile.shape[1], first)

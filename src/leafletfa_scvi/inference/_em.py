@@ -16,8 +16,8 @@ those are kept that do not lower the objective.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,32 +25,33 @@ from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import draw_from_curvature
 from leafletfa_scvi.inference._dispersion import (
     JunctionDispersion,
-    cells_of,
     fit_concentration,
     fit_junction_dispersion,
+    sample_cells,
 )
+from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leafletfa_scvi._choices import Dispersion
-    from leafletfa_scvi.inference._prior import ProgramPrior
     from leafletfa_scvi.inference._start import Start
-    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
+    from leafletfa_scvi.ops import Entries
+    from leafletfa_scvi.priors import PriorFit
 
 _FLOOR = 1e-6
 _BLOCK = 1 << 24
-"""Entries moved to the device at a time where they are not there."""
+"""Entries moved to the device at a time if they are elsewhere."""
 _REFIT_CYCLES = 3
 """Cycles between fits of the hyperparameters."""
-_LEAST_REFITS = 5
-"""Fits of the hyperparameters before the fit may count as converged."""
+_MIN_REFITS = 5
+"""Minimum number of fits of the hyperparameters before convergence."""
 _JUNCTION_REFITS = {3 * 2**i for i in range(20)}
-"""Fits that are also of a kappa for each junction, where that is wanted: they take longest."""
+"""Fits of the hyperparameters that include a kappa for each junction: they take longest."""
 _N_DRAWS = 4
 _DRAWN_ENTRIES, _DRAWN_PER_JUNCTION = 1 << 22, 100
-"""Entries that kappa is fitted to at draws, at least, and more of them for more junctions."""
-_LONGEST_STEP = 32.0
+"""Number of entries that kappa is fitted to at draws, and how many more for each junction."""
+_MAX_STEP = 32.0
 
 
 @dataclass
@@ -74,8 +75,8 @@ class EMResult:
     activity_concentration
         delta of the prior of phi.
     objective
-        Log-likelihood plus log prior at the start of each cycle, and of ``phi`` and ``psi``, with
-        the hyperparameters of then.
+        Log-likelihood plus log prior at the start of each cycle, and of ``phi`` and ``psi``, under
+        the hyperparameters at that iteration.
     converged
         Whether a step gained less than the tolerance.
     """
@@ -85,117 +86,129 @@ class EMResult:
     concentration: torch.Tensor | None
     concentration_spread: float | None
     prevalence: torch.Tensor
-    prior: ProgramPrior
+    prior: PriorFit
     activity_concentration: float
     objective: list[float] = field(default_factory=list)
     converged: bool = False
 
+    @property
+    def factors(self) -> Factors:
+        """Activities, programs and kappa."""
+        return Factors(self.phi, self.psi, self.concentration)
 
-class _State(NamedTuple):
-    phi: torch.Tensor
-    psi: torch.Tensor
 
-
-def sweep(
-    entries: ObservedEntries | MultinomialEntries,
-    phi: torch.Tensor,
-    psi: torch.Tensor,
-    kappa: torch.Tensor | None,
-    backend: str | None = None,
-) -> ops.ExpectedCounts:
-    """Expected counts on the device of ``phi``; in blocks of cells where entries are elsewhere."""
-    if entries.device.type == phi.device.type:
-        return ops.expected_counts(entries, phi, psi, kappa, backend=backend)
+def sweep(entries: Entries, factors: Factors, backend: str | None = None) -> ops.ExpectedCounts:
+    """Expected counts on the device of ``factors``, in blocks if entries are on another one."""
+    device, psi, kappa = factors.phi.device, factors.psi, factors.kappa
+    if entries.device.type == device.type:
+        return ops.expected_counts(entries, factors.phi, psi, kappa, backend=backend)
     value, activity = [], []
     sums: tuple[torch.Tensor, ...] | None = None
     for cells, block in entries.blocks(_BLOCK):
-        part = ops.expected_counts(block.to(phi.device), phi[cells], psi, kappa, backend=backend)
+        part = ops.expected_counts(
+            block.to(device), factors.phi[cells], psi, kappa, backend=backend
+        )
         value.append(part.log_likelihood)
         activity.append(part.activity)
-        rest = part[2:]
-        sums = rest if sums is None else tuple(a + b for a, b in zip(sums, rest, strict=True))
+        # Sums over cells: those of programs, and the derivative for kappa.
+        added = part[2:]
+        sums = added if sums is None else tuple(a + b for a, b in zip(sums, added, strict=True))
     if sums is None:
-        return ops.expected_counts(entries.to(phi.device), phi, psi, kappa, backend=backend)
+        return ops.expected_counts(entries.to(device), factors.phi, psi, kappa, backend=backend)
     return ops.ExpectedCounts(torch.cat(value), torch.cat(activity), *sums)
 
 
 class _Problem:
-    """Data and hyperparameters of the fit; a map from a state to the next, and its objective."""
+    """Data and hyperparameters of the fit; a map from factors to the next, and its objective."""
 
     def __init__(
         self,
-        entries: ObservedEntries | MultinomialEntries,
-        prior: ProgramPrior,
-        kappa: torch.Tensor | None,
+        entries: Entries,
+        prior: PriorFit,
         prevalence: torch.Tensor,
         delta: float,
         learn_programs: bool,
         backend: str | None,
     ) -> None:
-        self.entries, self.prior, self.kappa = entries, prior, kappa
+        self.entries, self.prior = entries, prior
         self.prevalence, self.delta = prevalence, delta
         self.learn_programs, self.backend = learn_programs, backend
 
-    def counts(self, state: _State) -> ops.ExpectedCounts:
-        return sweep(self.entries, state.phi, state.psi, self.kappa, self.backend)
+    def counts(self, factors: Factors) -> ops.ExpectedCounts:
+        return sweep(self.entries, factors, self.backend)
 
-    def objective(self, state: _State, counts: ops.ExpectedCounts) -> float:
+    def objective(self, factors: Factors, counts: ops.ExpectedCounts) -> float:
         value = counts.log_likelihood.double().sum()
         alpha = self.delta * self.prevalence
-        value = value + (alpha * state.phi.log()).sum(dtype=torch.float64)
-        normaliser = torch.lgamma(alpha.sum().double()) - torch.lgamma(alpha.double()).sum()
-        value = value + len(state.phi) * normaliser
+        value = value + (alpha * factors.phi.log()).sum(dtype=torch.float64)
+        normalizer = torch.lgamma(alpha.sum().double()) - torch.lgamma(alpha.double()).sum()
+        value = value + len(factors.phi) * normalizer
         if self.learn_programs:
-            value = value + self.prior.log_density(state.psi)
+            value = value + self.prior.log_density(factors.psi)
         return float(value)
 
-    def step(self, state: _State, counts: ops.ExpectedCounts) -> _State:
+    def step(self, factors: Factors, counts: ops.ExpectedCounts) -> Factors:
         phi = simplex(self.delta * self.prevalence + counts.activity)
         if not self.learn_programs:
-            return _State(phi, state.psi)
+            return replace(factors, phi=phi)
         psi = self.prior.programs(counts.inclusion, counts.exclusion)
-        return _State(phi, psi.clamp(_FLOOR, 1.0 - _FLOOR))
+        return replace(factors, phi=phi, psi=psi.clamp(_FLOOR, 1.0 - _FLOOR))
 
-    def extrapolate(self, zero: _State, one: _State, two: _State) -> _State:
-        phi = simplex(_squared_step(zero.phi, one.phi, two.phi))
+    def extrapolate(self, zero: Factors, one: Factors, two: Factors) -> Factors:
+        phi = simplex(squared_step(zero.phi, one.phi, two.phi))
         if not self.learn_programs:
-            return _State(phi, zero.psi)
-        psi = _squared_step(zero.psi, one.psi, two.psi).clamp(_FLOOR, 1.0 - _FLOOR)
-        if self.prior.shared:
-            psi = self.prior.normalised(psi).clamp(_FLOOR, 1.0 - _FLOOR)
-        return _State(phi, psi)
+            return replace(zero, phi=phi)
+        psi = squared_step(zero.psi, one.psi, two.psi).clamp(_FLOOR, 1.0 - _FLOOR)
+        if self.prior.shares_reads:
+            psi = self.prior.normalized(psi).clamp(_FLOOR, 1.0 - _FLOOR)
+        return replace(zero, phi=phi, psi=psi)
 
 
-def _squared_step(zero: torch.Tensor, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
-    """Theta - 2 a r + a^2 v with r the first difference, v the second, and a = -|r| / |v|."""
+def squared_step(
+    zero: torch.Tensor, one: torch.Tensor, two: torch.Tensor, by_row: bool = False
+) -> torch.Tensor:
+    """Extrapolate two steps: theta - 2 a r + a^2 v, with differences r and v and a = -|r| / |v|.
+
+    Parameters
+    ----------
+    zero, one, two
+        Parameters before and after one and two steps.
+    by_row
+        Take the norms of each row instead of those of all values.
+    """
     r, v = one - zero, two - 2.0 * one + zero
-    length = float(r.norm() / v.norm().clamp(min=1e-12))
-    length = min(max(length, 1.0), _LONGEST_STEP)
+    length: Any
+    if by_row:
+        length = r.norm(dim=1, keepdim=True) / v.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        length = length.clamp(1.0, _MAX_STEP)
+    else:
+        length = float(r.norm() / v.norm().clamp(min=1e-12))
+        length = min(max(length, 1.0), _MAX_STEP)
     return zero + 2.0 * length * r + length**2 * v
 
 
 def simplex(phi: torch.Tensor) -> torch.Tensor:
-    """Rows scaled to sum to one, from values of at least 1e-6."""
+    """Scale rows to sum to one, after raising values to at least 1e-6."""
     phi = phi.clamp(min=_FLOOR)
     return phi / phi.sum(1, keepdim=True)
 
 
 class _Hyperparameters:
-    """What is fitted between cycles: prevalence, strengths of the prior, kappa."""
+    """Parameters fitted between cycles: prevalence, concentrations of the prior, kappa."""
 
     def __init__(
         self,
         problem: _Problem,
         *,
-        follow: bool,
+        prevalence: bool,
         prior: bool,
         kappa: bool,
         dispersion: Dispersion,
         seed: int,
     ) -> None:
-        self.problem, self.follow, self.prior, self.kappa = problem, follow, prior, kappa
+        self.problem, self.prevalence, self.prior, self.kappa = problem, prevalence, prior, kappa
         self.by_junction, self.seed, self.n_refits = dispersion == "junction", seed, 0
-        self.any = follow or prior or kappa
+        self.any = prevalence or prior or kappa
         self.junctions: JunctionDispersion | None = None
 
     @property
@@ -203,58 +216,58 @@ class _Hyperparameters:
         """Standard deviation of log kappa over junctions; None for a single kappa."""
         return None if self.junctions is None else self.junctions.spread
 
-    def refit(self, state: _State, counts: ops.ExpectedCounts, last: bool = False) -> bool:
-        """Fit all of them to ``counts``, those of ``state``; whether kappa changed."""
+    def refit(self, factors: Factors, counts: ops.ExpectedCounts, last: bool = False) -> Factors:
+        """Fit all of them to ``counts``, those of ``factors``; the same factors with a new kappa.
+
+        If kappa does not change, ``factors`` itself is returned.
+        """
         problem = self.problem
         self.n_refits += 1
-        if self.follow:
-            problem.prevalence = state.phi.mean(0)
+        if self.prevalence:
+            problem.prevalence = factors.phi.mean(0)
         if self.prior:
-            problem.prior = problem.prior.refitted(counts.inclusion, counts.exclusion)
+            problem.prior = problem.prior.refit(counts.inclusion, counts.exclusion)
         if not self.kappa:
-            return False
+            return factors
         if last or (self.by_junction and self.n_refits in _JUNCTION_REFITS):
-            self._fit_to_draws(state)
-            return True
+            return replace(factors, kappa=self._fitted_to_draws(factors))
         if self.by_junction and self.junctions is not None:
-            return False
-        value = fit_concentration(problem.entries, *state, self.seed)
-        problem.kappa = torch.tensor(value, dtype=torch.float32, device=state.phi.device)
-        return True
+            return factors
+        value = fit_concentration(problem.entries, factors.phi, factors.psi, self.seed)
+        kappa = torch.tensor(value, dtype=torch.float32, device=factors.phi.device)
+        return replace(factors, kappa=kappa)
 
-    def _fit_to_draws(self, state: _State) -> None:
-        """Kappa fitted where activities and programs are as uncertain as the data leave them.
+    def _fitted_to_draws(self, factors: Factors) -> torch.Tensor:
+        """Kappa, fitted with activities and programs as uncertain as the data leave them.
 
         At the fit itself, which has followed the noise of its reads, kappa comes out too large,
-        and where each junction has its own, their spread too wide.
+        and if each junction has its own, their spread too wide.
         """
-        problem, device = self.problem, state.phi.device
-        entries, phi = problem.entries, state.phi
-        some = cells_of(entries, _DRAWN_ENTRIES + _DRAWN_PER_JUNCTION * len(state.psi), self.seed)
-        if some is not None:
-            entries, phi = entries.select(some.to(entries.device)), phi[some.to(device)]
+        problem, device, entries = self.problem, factors.phi.device, self.problem.entries
+        n_entries = _DRAWN_ENTRIES + _DRAWN_PER_JUNCTION * len(factors.psi)
+        subset = sample_cells(entries, n_entries, self.seed)
+        around = factors
+        if subset is not None:
+            entries = entries.select(subset.to(entries.device))
+            around = factors.select(subset.to(device))
         alpha = problem.delta * problem.prevalence
-        drawn = draw_from_curvature(
-            entries, phi, state.psi, problem.kappa, alpha, problem.prior, _N_DRAWS, self.seed
-        )
-        draws = [(p.to(device), q.to(device)) for p, q in drawn]
-        entries = entries.to(device)
+        drawn = draw_from_curvature(entries, around, alpha, problem.prior, _N_DRAWS, self.seed)
+        draws, entries = [draw.to(device) for draw in drawn], entries.to(device)
         if self.by_junction:
-            assert problem.kappa is not None
-            first = self.junctions.median if self.junctions else float(problem.kappa.median())
+            assert factors.kappa is not None
+            first = self.junctions.median if self.junctions else float(factors.kappa.median())
             self.junctions = fit_junction_dispersion(entries, draws, first, problem.backend)
-            problem.kappa = self.junctions.kappa.to(device)
-        else:
-            fits = [fit_concentration(entries, *one, self.seed) for one in draws]
-            kappas = torch.tensor(fits, dtype=torch.float32, device=device)
-            problem.kappa = kappas.log().mean().exp()
+            return self.junctions.kappa.to(device)
+        fits = [fit_concentration(entries, draw.phi, draw.psi, self.seed) for draw in draws]
+        kappas = torch.tensor(fits, dtype=torch.float32, device=device)
+        return kappas.log().mean().exp()
 
 
 @torch.no_grad()
 def fit_em(
-    entries: ObservedEntries | MultinomialEntries,
+    entries: Entries,
     start: Start,
-    prior: ProgramPrior,
+    prior: PriorFit,
     *,
     concentration: float | torch.Tensor | None,
     dispersion: Dispersion = "global",
@@ -271,7 +284,7 @@ def fit_em(
     backend: str | None = None,
     callback: Callable[[int, float], None] | None = None,
 ) -> EMResult:
-    """Fit activities and programs from a start.
+    """Fit activities and programs by EM.
 
     Parameters
     ----------
@@ -279,58 +292,58 @@ def fit_em(
         Observed entries of B cells and P junctions, or the same ATSE by ATSE for the
         Dirichlet-multinomial.
     start
-        First phi ``(B, K)`` and psi ``(P, K)``.
+        Initial phi ``(B, K)`` and psi ``(P, K)``.
     prior
         Prior of psi.
     concentration
-        First (or fixed) kappa; None for the binomial and the multinomial.
+        Initial (or fixed) kappa; None for the binomial and the multinomial.
     dispersion
         One kappa for all, or one for each junction (ATSE for the Dirichlet-multinomial).
     learn_concentration
         Fit kappa between cycles.
     learn_programs
-        Update psi; where false, only phi is fitted.
+        Update psi. If False, only phi is fitted.
     learn_prior
-        Fit the strengths of the prior between cycles.
+        Fit the concentrations of the prior between cycles.
     prevalence
-        ``(K,)`` fixed pi; None lets it follow the mean activity.
+        ``(K,)`` fixed pi. If None, it follows the mean activity.
     activity_concentration
         delta of the prior Dirichlet(delta pi) of phi.
     n_iterations
-        Most sweeps over the entries.
+        Maximum number of passes over the entries.
     tolerance
         Stop when a step raises the objective by less than this share of its size.
     accelerate
         Extrapolate from two steps to a third.
     device
-        Where phi, psi and the sums are; that of ``entries`` where None. Entries elsewhere are
-        moved block by block.
+        Device of phi, psi and the sums. If None, that of ``entries``; entries on another device
+        are moved block by block.
     seed
-        Seed of the cells that a kappa shared by all is fitted on.
+        Seed of the draws, and of the cells that a single kappa is fitted to.
     backend
         Backend of :mod:`leafletfa_scvi.ops`.
     callback
         Called after each cycle with the number of sweeps and the objective.
     """
-    where = entries.device if device is None else device
-    state = _State(
-        simplex(start.phi.to(where, torch.float32)),
-        start.psi.to(where, torch.float32).clamp(_FLOOR, 1.0 - _FLOOR),
+    device = entries.device if device is None else device
+    state = Factors(
+        simplex(start.phi.to(device, torch.float32)),
+        start.psi.to(device, torch.float32).clamp(_FLOOR, 1.0 - _FLOOR),
+        None
+        if concentration is None
+        else torch.as_tensor(concentration, dtype=torch.float32, device=device),
     )
     problem = _Problem(
         entries,
-        prior.to(where),
-        None
-        if concentration is None
-        else torch.as_tensor(concentration, dtype=torch.float32, device=where),
-        state.phi.mean(0) if prevalence is None else prevalence.to(where),
+        prior.to(device),
+        state.phi.mean(0) if prevalence is None else prevalence.to(device),
         activity_concentration,
         learn_programs,
         backend,
     )
     hyper = _Hyperparameters(
         problem,
-        follow=prevalence is None,
+        prevalence=prevalence is None,
         prior=learn_prior and learn_programs,
         kappa=learn_concentration and concentration is not None,
         dispersion=dispersion,
@@ -338,30 +351,35 @@ def fit_em(
     )
     objective: list[float] = []
     converged, cycle = False, 0
-    counts, used = problem.counts(state), 1
-    while used < n_iterations and not converged:
-        if cycle and cycle % _REFIT_CYCLES == 0 and hyper.refit(state, counts):
-            counts, used = problem.counts(state), used + 1
+    counts, n_sweeps = problem.counts(state), 1
+    while n_sweeps < n_iterations and not converged:
+        if cycle and cycle % _REFIT_CYCLES == 0:
+            refitted = hyper.refit(state, counts)
+            if refitted is not state:  # another kappa, of which the counts are a function
+                state, counts = refitted, problem.counts(refitted)
+                n_sweeps += 1
         value = problem.objective(state, counts)
         objective.append(value)
         if callback is not None:
-            callback(used, value)
+            callback(n_sweeps, value)
         one = problem.step(state, counts)
-        after, used = problem.counts(one), used + 1
+        after, n_sweeps = problem.counts(one), n_sweeps + 1
         reached = problem.objective(one, after)
-        settled = hyper.n_refits >= _LEAST_REFITS or not hyper.any
-        converged = settled and reached - value < tolerance * abs(value)
+        may_converge = hyper.n_refits >= _MIN_REFITS or not hyper.any
+        converged = may_converge and reached - value < tolerance * abs(value)
         two = problem.step(one, after)
         further = problem.extrapolate(state, one, two) if accelerate else two
-        state, counts, used = further, problem.counts(further), used + 1
+        state, counts, n_sweeps = further, problem.counts(further), n_sweeps + 1
+        # Written so that an objective that is not a number rejects the extrapolation, too.
         if accelerate and not problem.objective(further, counts) >= reached:
-            state, counts, used = two, problem.counts(two), used + 1
+            state, counts, n_sweeps = two, problem.counts(two), n_sweeps + 1
         cycle += 1
     objective.append(problem.objective(state, counts))
-    hyper.refit(state, counts, last=True)
+    state = hyper.refit(state, counts, last=True)
     return EMResult(
-        *state,
-        problem.kappa,
+        state.phi,
+        state.psi,
+        state.kappa,
         hyper.spread,
         problem.prevalence,
         problem.prior,

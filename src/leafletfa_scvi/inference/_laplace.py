@@ -1,7 +1,7 @@
 """Marginal variances of activities and programs from K x K blocks of information.
 
-The guide takes the activities of a cell, and the PSI of a junction under several programs, as
-independent; where programs are told apart by few reads they are not, and intervals from it are too
+The guide treats the activities of a cell, and the PSI of a junction under several programs, as
+independent; if few reads distinguish programs, they are correlated, and its intervals are too
 narrow. Here the information of the likelihood about a cell's activities (a junction's programs)
 is one K x K matrix, to which that of the prior is added before it is inverted (Laplace).
 """
@@ -14,18 +14,18 @@ import numpy as np
 import torch
 
 from leafletfa_scvi.inference._curvature import weighted_entries
-from leafletfa_scvi.ops import MultinomialEntries
+from leafletfa_scvi.likelihoods import Factors, likelihood_of
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.inference._prior import ProgramPrior
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import Entries
+    from leafletfa_scvi.priors import PriorFit
 
 _FLOOR = 1e-3
 _BLOCK = 1 << 22
 _GATHERED = 1 << 24
-"""Numbers of a block of K x K matrices, about."""
+"""Approximate number of values in a block of K x K matrices."""
 _MEAN_READS = 2.0
-"""Reads that the mean of a junction is taken to be known from before any is seen."""
+"""Pseudo-reads of the mean of a junction."""
 
 
 def _pairs(values: np.ndarray) -> np.ndarray:
@@ -44,12 +44,10 @@ def _matrices(pairs: np.ndarray, n_programs: int) -> np.ndarray:
 
 
 def activity_variance(
-    entries: ObservedEntries | MultinomialEntries,
-    phi: torch.Tensor,
-    psi: torch.Tensor,
-    concentration: torch.Tensor | float | None,
+    entries: Entries,
+    factors: Factors,
     alpha_sum: float,
-    independence: torch.Tensor | None = None,
+    composite_weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Variances ``(B, K)`` of activities given the programs.
 
@@ -61,29 +59,28 @@ def activity_variance(
     ----------
     entries
         Observed entries of B cells.
-    phi, psi
-        ``(B, K)`` and ``(P, K)`` means.
-    concentration
-        kappa: a scalar, one for each junction (ATSE), or None.
+    factors
+        Posterior means.
     alpha_sum
         Sum S of the Dirichlet prior of activities.
-    independence
-        ``(P,)`` weight of the information of each junction: (m - 1) / m where the m junctions of
-        an ATSE share their reads but are scored as independent (composite likelihood). None
-        for the Dirichlet-multinomial.
+    composite_weight
+        ``(P,)`` weight of the information of each junction: (m - 1) / m if the m junctions of an
+        ATSE are scored as independent (composite likelihood). None if they share its reads.
     """
+    factors = factors.to("cpu")
+    phi, psi = factors.phi, factors.psi
     n_programs = phi.shape[1]
     variance = torch.zeros(phi.shape, dtype=torch.float32, device="cpu")
     if n_programs == 1:
         return variance
-    psi_np = psi.double().cpu().numpy()
-    phi_np = np.maximum(phi.double().cpu().numpy(), _FLOOR)
+    psi_np = psi.double().numpy()
+    phi_np = np.maximum(phi.double().numpy(), _FLOOR)
     products = _pairs(psi_np)
-    if independence is not None:
-        products *= independence.double().cpu().numpy()[:, None]
+    if composite_weight is not None:
+        products *= composite_weight.double().cpu().numpy()[:, None]
     basis = np.linalg.qr(np.eye(n_programs) - 1.0 / n_programs)[0][:, : n_programs - 1]
     size = max(min(_BLOCK, _GATHERED // n_programs**2), 1)
-    blocks = weighted_entries(entries.to("cpu"), phi.cpu(), psi.cpu(), concentration, size)
+    blocks = weighted_entries(entries.to("cpu"), factors, size)
     for cells, weighted in blocks:
         own = _matrices(weighted.weights @ products, n_programs)
         diagonal = np.arange(n_programs)
@@ -94,13 +91,7 @@ def activity_variance(
     return variance
 
 
-def program_variance(
-    entries: ObservedEntries | MultinomialEntries,
-    phi: torch.Tensor,
-    psi: torch.Tensor,
-    concentration: torch.Tensor | float | None,
-    prior: ProgramPrior,
-) -> torch.Tensor:
+def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> torch.Tensor:
     """Variances ``(P, K)`` of the programs given the activities.
 
     The information of the prior about a junction's PSI m_k under K programs is
@@ -109,24 +100,24 @@ def program_variance(
 
     Parameters
     ----------
-    entries, phi, psi, concentration
+    entries, factors
         As in :func:`activity_variance`.
     prior
         Prior of the programs.
     """
+    factors = factors.to("cpu")
+    phi, psi, likelihood = factors.phi, factors.psi, likelihood_of(entries)
     n_programs = phi.shape[1]
     total = np.zeros((psi.shape[0], n_programs * (n_programs + 1) // 2))
-    phi_np = phi.double().cpu().numpy()
-    shared = isinstance(entries, MultinomialEntries)
-    blocks = weighted_entries(entries.to("cpu"), phi.cpu(), psi.cpu(), concentration, _BLOCK)
+    phi_np = phi.double().numpy()
+    blocks = weighted_entries(entries.to("cpu"), factors, _BLOCK)
     for cells, weighted in blocks:
         weights = weighted.weights
-        if shared:  # of the margin, n / (p q)
-            weights.data /= 1.0 - weighted.probability
+        weights.data = likelihood.program_information(weights.data, weighted.probability)
         total += weights.T @ _pairs(phi_np[cells])
     prior = prior.to(torch.device("cpu"))
-    strength = prior.strength.double().expand(psi.shape).log().mean(1).exp().numpy()
-    middle = psi.double().cpu().mean(1).clamp(_FLOOR, 1.0 - _FLOOR).numpy()
+    concentration = prior.concentration.double().expand(psi.shape).log().mean(1).exp().numpy()
+    middle = psi.double().mean(1).clamp(_FLOOR, 1.0 - _FLOOR).numpy()
     scale = 1.0 / (middle * (1.0 - middle))
     even = np.full((n_programs, n_programs), 1.0 / n_programs)
     apart = np.eye(n_programs) - even
@@ -135,7 +126,7 @@ def program_variance(
     for start in range(0, len(total), step):
         rows = slice(start, start + step)
         own = _matrices(total[rows], n_programs)
-        own += (strength[rows] * scale[rows])[:, None, None] * apart
+        own += (concentration[rows] * scale[rows])[:, None, None] * apart
         own += (_MEAN_READS * scale[rows])[:, None, None] * even
         spread = np.diagonal(np.linalg.inv(own), axis1=1, axis2=2)
         variance[rows] = torch.from_numpy(spread.copy()).float()

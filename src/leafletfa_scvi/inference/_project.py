@@ -8,23 +8,23 @@ import torch
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
-from leafletfa_scvi.inference._em import simplex
-from leafletfa_scvi.ops import MultinomialEntries
+from leafletfa_scvi.inference._em import simplex, squared_step
+from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
 
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import Entries
 
 _EM_ITERATIONS = 60
-_TOLERANCE, _LONGEST_STEP = 1e-7, 32.0
+_TOLERANCE = 1e-7
 _LEARNING_RATE, _DECAY = 0.05, 0.05
 
 
 def fit_activities(
-    entries: ObservedEntries | MultinomialEntries,
+    entries: Entries,
     psi: torch.Tensor,
     draw_psi: Callable[[], torch.Tensor],
     concentration: torch.Tensor | None,
@@ -36,13 +36,13 @@ def fit_activities(
     max_entries: int = 1 << 22,
     seed: int = 0,
 ) -> torch.Tensor:
-    """Dirichlet posterior of the activities of cells, programs and their uncertainty fixed.
+    """Fit the Dirichlet posterior of the activities of cells, with the programs fixed.
 
-    Each cell is fitted by EM from equal activities, then by stochastic gradient steps on its share
-    of the ELBO, as in training. Cells do not influence each other: programs are drawn alike for
-    all, and with ``streams`` a cell's activities do not depend on its place either, but for
-    rounding (on the CPU; elsewhere they do, as random numbers go by place). The random state of
-    torch is left as it was.
+    Each cell is fitted by EM from equal activities, then by stochastic gradient steps on its part
+    of the ELBO, as in training, with programs drawn from their posterior. Cells do not influence
+    each other: all see the same draws of the programs, and with ``streams`` the activities of a
+    cell do not depend on its position, up to rounding (on the CPU; on other devices random numbers
+    are drawn by position). The random state of torch is left unchanged.
 
     Parameters
     ----------
@@ -51,20 +51,20 @@ def fit_activities(
     psi
         ``(P, K)`` mean of the programs.
     draw_psi
-        Draws programs ``(P, K)`` from their posterior.
+        Function that draws programs ``(P, K)`` from their posterior.
     concentration
         kappa, a scalar or one for each junction (ATSE); None for the binomial.
     alpha
         ``(K,)`` Dirichlet prior of activities.
     streams
-        ``(B,)`` uint64, of which each cell's random numbers are drawn, such as fingerprints; None
-        for numbers by place.
+        ``(B,)`` uint64 seeds of the random numbers of each cell, such as fingerprints. If None,
+        they are drawn by position.
     weight
-        Of the evidence, below 1 where reads are counted more than once.
+        Weight of the log-likelihood; below 1 if reads are scored more than once.
     n_steps
-        Gradient steps.
+        Number of gradient steps.
     max_entries
-        Entries fitted at a time.
+        Maximum number of entries fitted at a time.
     seed
         Seed of the draws.
 
@@ -75,7 +75,7 @@ def fit_activities(
     kappa = None if concentration is None else concentration.detach().to(psi.device)
     with ops.drawing(seed), torch.inference_mode(False), torch.enable_grad():
         out = torch.empty(entries.n_cells, psi.shape[1], dtype=torch.float32, device="cpu")
-        # Copies, as tensors made in inference mode have no part in gradients.
+        # Copies, as tensors made in inference mode cannot take part in autograd.
         psi, alpha = psi.detach().clone(), alpha.detach().clone()
         kappa = None if kappa is None else kappa.clone()
         for cells, part in entries.blocks(max_entries):
@@ -84,13 +84,12 @@ def fit_activities(
             out[cells] = _fit_block(
                 part.to(psi.device), psi, draw_psi, kappa, alpha, own, weight, n_steps
             ).cpu()
-    observed = entries.totals if isinstance(entries, MultinomialEntries) else entries
-    empty = observed.indptr.diff().cpu() == 0
+    empty = entries.observed.indptr.diff().cpu() == 0
     return torch.where(empty[:, None], alpha.detach().cpu(), out)
 
 
 def _fit_block(
-    entries: ObservedEntries | MultinomialEntries,
+    entries: Entries,
     psi: torch.Tensor,
     draw_psi: Callable[[], torch.Tensor],
     kappa: torch.Tensor | None,
@@ -100,7 +99,7 @@ def _fit_block(
     n_steps: int,
 ) -> torch.Tensor:
     phi = _fit_em(entries, psi, kappa, alpha)
-    info = information(entries, phi, psi, kappa).activity
+    info = information(entries, Factors(phi, psi, kappa)).activity
     first = dirichlet_from_curvature(phi.cpu(), weight * info, alpha.cpu())
     log_concentration = first.log().to(psi.device).requires_grad_()
     optimizer = torch.optim.Adam([log_concentration], lr=_LEARNING_RATE)
@@ -123,17 +122,17 @@ def _fit_block(
 
 @torch.no_grad()
 def _fit_em(
-    entries: ObservedEntries | MultinomialEntries,
+    entries: Entries,
     psi: torch.Tensor,
     kappa: torch.Tensor | None,
     alpha: torch.Tensor,
 ) -> torch.Tensor:
-    """Activities ``(B, K)`` by EM from equal ones, accelerated and ended cell by cell."""
+    """Fit activities ``(B, K)`` by EM; each cell is accelerated and stopped by itself."""
     phi = psi.new_full((entries.n_cells, psi.shape[1]), 1.0 / psi.shape[1])
     moving = torch.ones(len(phi), dtype=torch.bool, device=phi.device)
 
     def step(phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The next activities, and log-likelihood plus log prior of the present ones."""
+        """Next activities, and log-likelihood plus log prior of the current ones."""
         counts = ops.expected_counts(entries, phi, psi, kappa)
         value = counts.log_likelihood.double() + (alpha * phi.log()).sum(1, dtype=torch.float64)
         return simplex(alpha + counts.activity), value
@@ -141,10 +140,7 @@ def _fit_em(
     for _ in range(_EM_ITERATIONS // 3):
         one, value = step(phi)
         two, reached = step(one)
-        r, v = one - phi, two - 2.0 * one + phi
-        length = r.norm(dim=1, keepdim=True) / v.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        length = length.clamp(1.0, _LONGEST_STEP)
-        further = simplex(phi + 2.0 * length * r + length**2 * v)
+        further = simplex(squared_step(phi, one, two, by_row=True))
         _, tried = step(further)
         after = torch.where((tried >= reached)[:, None], further, two)
         phi = torch.where(moving[:, None], after, phi)

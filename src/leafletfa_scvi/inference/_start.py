@@ -1,4 +1,4 @@
-"""Where inference starts: groups of cells with like splicing, from many to as many as programs."""
+"""Initialization: clusters of cells with similar splicing, reduced to as many as programs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from leafletfa_scvi.inference._clusters import SoftClusters, WeightedReads
-from leafletfa_scvi.inference._dispersion import cells_of
-from leafletfa_scvi.inference._prior import program_prior
-from leafletfa_scvi.inference._usage import composite_weight, junction_usage, precision
+from leafletfa_scvi.inference._dispersion import sample_cells
+from leafletfa_scvi.likelihoods import LIKELIHOODS
+from leafletfa_scvi.likelihoods._usage import composite_weight, junction_usage, precision
+from leafletfa_scvi.priors import MixturePrior
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
     from leafletfa_scvi.ops import ObservedEntries
 
 _COMPONENTS_PER_GROUP = 1.5
-_MOST_COMPONENTS = 50
+_MAX_COMPONENTS = 50
 _GROUPS_PER_PROGRAM = 3
 _MIN_VARIANCE = 0.01
 _LONGEST = 0.95
 _OWN_SHARE = 0.7
 _MAX_ENTRIES = 1 << 23
-"""Entries that groups are found on; of larger data a random part of the cells is taken."""
+"""Maximum number of entries that clusters are fitted to; larger data are sampled by cells."""
 _MAX_PRODUCTS = 200_000_000
-"""Entries times groups, likewise."""
+"""Maximum number of entries times clusters."""
 _TRIES, _TRIED_ENTRIES = 3, 500_000
 _FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS = 15, 3, 12
 
@@ -39,7 +40,7 @@ Residuals = Literal["centred", "pearson"]
 
 
 class Start(NamedTuple):
-    """First activities ``phi`` (B, K) and programs ``psi`` (P, K), float32."""
+    """Initial activities ``phi`` (B, K) and programs ``psi`` (P, K), float32."""
 
     phi: torch.Tensor
     psi: torch.Tensor
@@ -104,11 +105,11 @@ def waypoints(
         atse = torch.arange(entries.n_junctions, device="cpu")
     atse = torch.as_tensor(atse, device="cpu")
     most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (_GROUPS_PER_PROGRAM * n_programs))
-    chosen = cells_of(entries, most, seed)
+    chosen = sample_cells(entries, most, seed)
     some = entries if chosen is None else entries.select(chosen)
     chosen = torch.arange(entries.n_cells, device="cpu") if chosen is None else chosen
     reads = _weighted_reads(some, atse)
-    prior = program_prior("mixture", mean, atse)
+    prior = MixturePrior(LIKELIHOODS["betabinomial"]).first_fit(mean, atse)
     best = None
     for group, scores in _groupings(some, mean, n_programs, seed):
         n_groups = group.max() + 1
@@ -165,7 +166,7 @@ def _groupings(
     Cells weigh as the squared length of their scores, at most the 95 % quantile of it. Of small
     data, where it takes little time, k-means starts several times for each kind of residuals.
     """
-    wanted = min(ceil(_COMPONENTS_PER_GROUP * n_programs), _MOST_COMPONENTS)
+    wanted = min(ceil(_COMPONENTS_PER_GROUP * n_programs), _MAX_COMPONENTS)
     tries = _TRIES if entries.n_entries <= _TRIED_ENTRIES else 1
     kinds: tuple[Residuals, ...] = ("pearson", "centred")
     for kind in kinds:
@@ -193,7 +194,7 @@ def _groupings(
 
 
 def _membership(group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Nearly certain memberships; cells without a group belong to all alike."""
+    """Near-hard memberships; those of unassigned cells are uniform."""
     member = np.full((len(group), n_groups), 1.0 / n_groups)
     placed = group >= 0
     member[placed] = 1e-3 / n_groups

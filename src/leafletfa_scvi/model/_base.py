@@ -26,14 +26,13 @@ from leafletfa_scvi.model._fit_state import (
     is_text,
     is_whole,
 )
-from leafletfa_scvi.ops import MultinomialEntries, multinomial_entries
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi.data import LayerDigests
     from leafletfa_scvi.module import LeafletFAModule
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import Entries, ObservedEntries
 
 
 class SplicingModelBase(BaseModelClass):
@@ -96,7 +95,7 @@ class SplicingModelBase(BaseModelClass):
     _model_summary_string: str
     _entries: ObservedEntries | None = None
     _layer_digests: LayerDigests = (None, None)
-    _gathered: tuple[ObservedEntries, MultinomialEntries] | None = None
+    _likelihood_cache: tuple[Entries, Entries] | None = None
 
     @property
     def _setup_args(self) -> dict[str, Any]:
@@ -205,33 +204,22 @@ class SplicingModelBase(BaseModelClass):
         """Return the observed entries of the cells the model was built on."""
         if self._entries is None:
             raise ValueError(
-                "This needs the training data, and the model was loaded without them: "
-                "LeafletFAModel.load(path, adata=adata)."
+                "This needs the training data, but the model was loaded without them: load it "
+                "with LeafletFAModel.load(path, adata=adata)."
             )
         return self._entries
 
-    def _likelihood_entries(
-        self, entries: ObservedEntries | MultinomialEntries
-    ) -> ObservedEntries | MultinomialEntries:
-        """Entries as the likelihood takes them: ATSE by ATSE for the Dirichlet-multinomial.
-
-        Implicit junctions are those of the data that the model was built on. Where another ATSE
-        has more reads in a cell than its junctions (a query with junctions that the reference
-        lacks), its total is lowered to the reads of the junctions that the model knows.
-        """
+    def _likelihood_entries(self, entries: Entries) -> Entries:
+        """Convert entries to those that the likelihood takes; see :meth:`.Likelihood.entries`."""
         model = self.module.model
-        if not model.shared or isinstance(entries, MultinomialEntries):
-            return entries
-        known_for = self._gathered  # once: another thread may put others there
-        if known_for is not None and known_for[0] is entries:
-            return known_for[1]
-        columns = model.columns.to(entries.device)
-        known = entries.n_junctions
-        gathered = multinomial_entries(entries, columns[:known], columns[known:], surplus="drop")
-        gathered.log_coefficient()
-        if entries.n_cells == model.n_obs:  # those of the last training, asked for several times
-            self._gathered = entries, gathered
-        return gathered
+        cached = self._likelihood_cache  # read once: another thread may replace it
+        if cached is not None and cached[0] is entries:
+            return cached[1]
+        converted = model.likelihood.entries(entries, model.program_atse)
+        # Those of the training cells are needed several times.
+        if converted is not entries and entries.n_cells == model.n_obs:
+            self._likelihood_cache = entries, converted
+        return converted
 
     def _require_trained(self) -> None:
         """Raise an error if the model is not trained."""

@@ -13,13 +13,12 @@ import torch
 from leafletfa_scvi import inference
 from leafletfa_scvi.data import cell_fingerprints
 from leafletfa_scvi.model._variances import activity_variance
-from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi.model._base import SplicingModelBase
-    from leafletfa_scvi.ops import MultinomialEntries
+    from leafletfa_scvi.ops import ObservedEntries
 
 Indices = Sequence[int] | Sequence[bool] | np.ndarray | slice | None
 
@@ -54,7 +53,7 @@ class CellPosterior:
         """Return the observed entries, or raise an error without data."""
         if self.entries is None:
             raise ValueError(
-                "This needs the counts of the cells: pass adata, or load the model with it, "
+                "This needs the counts of the cells: pass adata, or load the model with its data, "
                 "LeafletFAModel.load(path, adata=adata)."
             )
         return self.entries
@@ -109,22 +108,19 @@ def cell_variance(model: SplicingModelBase, cells: CellPosterior) -> torch.Tenso
 
 @torch.no_grad()
 def fit_new_cells(
-    model: SplicingModelBase, entries: ObservedEntries | MultinomialEntries, n_steps: int = 150
+    model: SplicingModelBase, entries: ObservedEntries, n_steps: int = 150
 ) -> torch.Tensor:
     """Fit Dirichlet concentrations ``(n, K)`` of new cells, programs fixed at their posterior."""
     module = model.module
     kappa = module.site_mean("kappa")
     programs = module.guide.psi()
-    streams = None
-    if isinstance(entries, ObservedEntries):
-        streams = cell_fingerprints(entries)
     return inference.fit_activities(
         model._likelihood_entries(entries),
         programs.mean.detach(),
         programs.sample,
         kappa,
         module.activity_prior().detach(),
-        streams=streams,
+        streams=cell_fingerprints(entries),
         weight=float(module.model.activity_weight),
         n_steps=n_steps,
     )

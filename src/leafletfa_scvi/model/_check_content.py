@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scvi import REGISTRY_KEYS
 
-from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._fit_state import is_codes, is_whole
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from leafletfa_scvi.model._base import SplicingModelBase
     from leafletfa_scvi.model._model_file import ModelContent
 
 _SETUP_ARGS = {"junction_layer", "cluster_layer", "atse_key"}
@@ -68,7 +68,7 @@ def check_registry(file: Path, registry: dict[str, Any], name: str) -> tuple[int
     return numbers[0], numbers[1]
 
 
-def check_content(file: Path, content: ModelContent, name: str) -> None:
+def check_content(file: Path, content: ModelContent, model_class: type[SplicingModelBase]) -> None:
     """Check that sizes, names, parameters and attributes of a saved model fit together.
 
     Parameters
@@ -77,14 +77,15 @@ def check_content(file: Path, content: ModelContent, name: str) -> None:
         File it was read from, for messages.
     content
         Content of the file.
-    name
-        Name of the model's class.
+    model_class
+        Class of the model.
 
     Raises
     ------
     ValueError
         They do not; the message names the part.
     """
+    name = model_class.__name__
     no_model = f"{file} is not a saved {name}: "
     n_cells, n_junctions = check_registry(file, content.attributes["registry_"], name)
     arguments = content.attributes["init_params_"].get("non_kwargs")
@@ -112,7 +113,7 @@ def check_content(file: Path, content: ModelContent, name: str) -> None:
             state = "is missing" if value is None else f"has the shape {tuple(value.shape)}"
             raise ValueError(f"{no_model}parameter {key!r} {state}, expected {shape}.")
     _check_numbers(no_model, content.state)
-    for key, attribute in SplicingModelBase._saved_attributes.items():
+    for key, attribute in model_class._saved_attributes.items():
         value = content.attributes.get(key)
         if key in content.attributes and not attribute.is_valid(value, n_cells, n_junctions):
             raise ValueError(f"{no_model}its attribute {key!r} has a wrong type or length.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +9,25 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from leafletfa_scvi._arguments import check_column, check_inside, check_once, check_whole
+from leafletfa_scvi._arguments import (
+    check_column,
+    check_inside,
+    check_once,
+    check_whole,
+)
 from leafletfa_scvi.data import check_axes
 from leafletfa_scvi.model._base import SplicingModelBase
-from leafletfa_scvi.model._cells import Indices, cell_posterior, positions
+from leafletfa_scvi.model._cells import Indices, cell_posterior
+from leafletfa_scvi.model._groups import comparisons
 from leafletfa_scvi.ops import drawing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from anndata import AnnData
 
 _MAX_SEED = 2**63 - 1
-_CARRIED = ("atse_id", "gene_id", "gene_name", "event_type")
+_ANNOTATION = ("atse_id", "gene_id", "gene_name", "event_type")
 
 
 class DifferentialSplicingMixin(SplicingModelBase):
@@ -43,34 +47,35 @@ class DifferentialSplicingMixin(SplicingModelBase):
         n_samples: int = 500,
         seed: int = 0,
     ) -> pd.DataFrame:
-        """Junctions whose mean PSI differs between two groups of cells.
+        """Test junctions for differential splicing between two groups of cells.
 
         In each posterior draw the PSI of a group is psi times the mean activity of its cells; a
-        junction differs where the two are more than ``delta`` apart. The probability of that is
-        turned into a set with a bound on the expected share of false discoveries. What is drawn
-        are the programs and the cells' activities, given these cells: animals or donors are not
-        modelled as replicates.
+        junction is differentially spliced if the two differ by more than ``delta``. Junctions are
+        selected by the probability of that, with a bound on the expected proportion of false
+        discoveries. Programs and the activities of the cells are drawn, conditional on these
+        cells: animals or donors are not modeled as replicates.
 
         Parameters
         ----------
         adata
             Cells, as in :meth:`get_cell_activities`.
         groupby
-            Column of ``obs`` with the groups; one.
+            Column of ``obs`` with the groups.
         group1
-            Group or groups to compare, by name or number; None for each in turn.
+            Group or groups to compare, by name or number. If None, each group in turn.
         group2
-            Group to compare with; None for all other cells, those without a label included.
+            Group to compare with. If None, all other cells, including those without a label.
         idx1, idx2
-            Cells by position or mask, instead of ``groupby``; ``idx2`` None for all others.
+            Positions or masks of cells, instead of ``groupby``. If ``idx2`` is None, all cells
+            that are not in ``idx1``.
         delta
-            Least difference in PSI that counts, in [0, 1).
+            Difference in PSI that must be exceeded, in [0, 1).
         fdr_target
             Bound on the expected false discovery proportion.
         n_samples
-            Posterior draws.
+            Number of posterior draws.
         seed
-            Seed of the draws; torch's random state is left as it was.
+            Seed of the draws; torch's random state does not change.
 
         Returns
         -------
@@ -79,16 +84,16 @@ class DifferentialSplicingMixin(SplicingModelBase):
         ``effect_size`` (mean PSI of group 1 minus group 2), ``est_psi1``, ``est_psi2``,
         ``emp_psi1``, ``emp_psi2`` (pooled y / n, NaN without reads), ``emp_effect``,
         ``n_obs_group1``, ``n_obs_group2`` (cells with n > 0), ``is_ds_fdr_<target>``, and the
-        annotation of the junction in ``var`` where there is any.
+        annotation of the junction in ``var``, if any.
 
         Raises
         ------
         KeyError
-            ``groupby`` or a group is not there.
+            ``groupby`` is not a column, or a group is not one of its values.
         TypeError
-            ``groupby`` is several columns.
+            ``groupby`` is a list of columns.
         ValueError
-            ``group1`` is a mask of cells, ``group2`` several groups, a group has no cells, the
+            ``group1`` is a mask of cells, ``group2`` is several groups, a group has no cells, the
             groups share cells, or a number is out of range.
         """
         _check_numbers(delta, fdr_target, n_samples, seed)
@@ -97,7 +102,7 @@ class DifferentialSplicingMixin(SplicingModelBase):
         self._require_trained()
         data = self.adata if adata is None else adata
         cells = cell_posterior(self, data, None)
-        pairs = list(_comparisons(data, cells.names, groupby, group1, group2, idx1, idx2))
+        pairs = list(comparisons(data, cells.names, groupby, group1, group2, idx1, idx2))
         members = np.zeros((2 * len(pairs), len(cells.names)), dtype=np.float32)
         for i, (_, _, first, second) in enumerate(pairs):
             members[2 * i, first], members[2 * i + 1, second] = 1.0, 1.0
@@ -133,55 +138,60 @@ class DifferentialSplicingMixin(SplicingModelBase):
         seed: int = 0,
         only_significant: bool = False,
     ) -> pd.DataFrame:
-        """Junctions whose PSI under a program differs from that under the others.
+        """Find marker junctions, whose PSI under a program differs from that under the others.
 
-        The others are averaged with their prevalence as weights.
+        The other programs are averaged, weighted by their prevalence.
 
         Parameters
         ----------
         programs
-            Name or names, ``"SP_1"`` ..; None for all.
+            Name or names of programs, such as ``"SP_1"``; None for all.
         delta, fdr_target, n_samples, seed
             As in :meth:`differential_splicing`.
         only_significant
-            Leave out junctions beyond the bound on false discoveries.
+            Return only junctions within the bound on false discoveries.
 
         Returns
         -------
         One row per program and junction, programs in order and the most probable junction first:
         ``program``, ``proba_ds``, ``proba_not_ds``, ``bayes_factor``, ``effect_size`` (PSI under
         the program minus that under the others), ``psi_program``, ``psi_others``,
-        ``is_ds_fdr_<target>``, and the annotation in ``var`` where there is any.
+        ``is_ds_fdr_<target>``, and the annotation in ``var``, if any.
         """
         self._require_trained()
         _check_numbers(delta, fdr_target, n_samples, seed)
         if self.n_programs == 1:
-            raise ValueError("Markers compare programs, and the model has only one.")
-        chosen = self.program_names if programs is None else programs
-        chosen = [chosen] if isinstance(chosen, str) else list(chosen)
-        if not chosen:
+            raise ValueError(
+                "Expected at least two programs to compare, found only one. Train a model with a "
+                "larger n_programs."
+            )
+        names = self.program_names if programs is None else programs
+        names = [names] if isinstance(names, str) else list(names)
+        if not names:
             raise ValueError("Expected at least one program, found an empty list.")
-        unknown = [name for name in chosen if name not in self.program_names]
+        unknown = [name for name in names if name not in self.program_names]
         if unknown:
-            raise KeyError(f"No program {unknown[0]!r}: the model has {self.program_names}.")
+            raise KeyError(
+                f"Expected names of programs in {self.program_names}, found {unknown[0]!r}."
+            )
         prevalence = self.module.guide.pi().mean.cpu()
         sides = []
-        for name in chosen:
+        for name in names:
             k = self.program_names.index(name)
-            own = torch.zeros_like(prevalence)
-            own[k] = 1.0
+            one = torch.zeros_like(prevalence)
+            one[k] = 1.0
             others = prevalence.clone()
             others[k] = 0.0
-            sides += [own, others / others.sum()]
+            sides += [one, others / others.sum()]
         weights = torch.stack(sides)
         with drawing(seed):
             draws = (weights for _ in range(n_samples))
-            moments = self._psi_differences(draws, len(chosen), delta, n_samples)
+            moments = self._psi_differences(draws, len(names), delta, n_samples)
         estimate = (weights @ self.module.programs().cpu().T).numpy()
         frames, annotation = [], None if self.adata is None else self.adata.var
         if annotation is not None:
             check_axes(self.adata)
-        for i, name in enumerate(chosen):
+        for i, name in enumerate(names):
             frame = self._result(moments[i], delta, fdr_target)
             frame.insert(0, "program", name)
             frame["psi_program"], frame["psi_others"] = estimate[2 * i], estimate[2 * i + 1]
@@ -194,40 +204,42 @@ class DifferentialSplicingMixin(SplicingModelBase):
     def _psi_differences(
         self, draws: Iterator[torch.Tensor], n_pairs: int, delta: float, n_samples: int
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Probability of a difference above delta and its mean, ``(P,)`` each, for each pair.
+        """Estimate the probability of a difference above delta, and its mean, from draws.
 
-        ``draws`` gives weights of programs, ``(2 n_pairs, K)``: group 1 and 2 of each pair.
+        Each of ``draws`` holds weights of programs, ``(2 n_pairs, K)``, of groups 1 and 2 of each
+        pair. The result has two arrays ``(P,)`` for each pair.
         """
         programs, n_junctions = self.module.guide.psi(), len(self.junction_names)
-        beyond = torch.zeros(n_pairs, n_junctions, dtype=torch.float32, device="cpu")
-        total = torch.zeros_like(beyond)
+        n_above = torch.zeros(n_pairs, n_junctions, dtype=torch.float32, device="cpu")
+        total = torch.zeros_like(n_above)
         for weights in draws:
             sides = weights[0::2] - weights[1::2]
             difference = sides @ programs.sample()[:n_junctions].cpu().T
-            beyond += difference.abs() > delta
+            n_above += difference.abs() > delta
             total += difference
-        beyond, total = beyond / n_samples, total / n_samples
-        return [(beyond[i].numpy(), total[i].numpy()) for i in range(n_pairs)]
+        probability, mean = n_above / n_samples, total / n_samples
+        return [(probability[i].numpy(), mean[i].numpy()) for i in range(n_pairs)]
 
     def _result(
         self, moments: tuple[np.ndarray, np.ndarray], delta: float, fdr_target: float
     ) -> pd.DataFrame:
+        """Table of one comparison, one row for each junction."""
         probability, effect = (m.astype(np.float64) for m in moments)
         eps = 1e-8
         odds = np.log(probability + eps) - np.log(1.0 - probability + eps)
-        found = false_discovery_set(probability, fdr_target) & (np.abs(effect) > delta)
+        selected = false_discovery_set(probability, fdr_target) & (np.abs(effect) > delta)
         columns: dict[str, Any] = {
             "proba_ds": probability,
             "proba_not_ds": 1.0 - probability,
             "bayes_factor": odds,
             "effect_size": effect,
-            f"is_ds_fdr_{fdr_target}": found,
+            f"is_ds_fdr_{fdr_target}": selected,
         }
         return pd.DataFrame(columns, index=pd.Index(self.junction_names, name="junction"))
 
 
 def false_discovery_set(probability: np.ndarray, target: float) -> np.ndarray:
-    """Largest set of most probable hypotheses whose mean probability of falsehood is <= target.
+    """Select as many of the most probable hypotheses as keep the expected FDR at the target.
 
     Parameters
     ----------
@@ -238,121 +250,25 @@ def false_discovery_set(probability: np.ndarray, target: float) -> np.ndarray:
 
     Returns
     -------
-    ``(P,)`` bool, in the order given.
+    ``(P,)`` bool, in the order of ``probability``.
     """
     order = np.argsort(-probability, kind="stable")
     expected = np.cumsum(1.0 - probability[order]) / np.arange(1, len(order) + 1)
-    found = np.zeros(len(order), dtype=bool)
-    found[order] = expected <= target
-    return found
+    selected = np.zeros(len(order), dtype=bool)
+    selected[order] = expected <= target
+    return selected
 
 
 def _check_numbers(delta: Any, fdr_target: Any, n_samples: Any, seed: Any) -> None:
+    """Check the numbers that both tests take."""
     check_inside("delta", delta, "[0, 1)")
     check_inside("fdr_target", fdr_target)
     check_whole("n_samples", n_samples, 1)
     check_whole("seed", seed, 0, _MAX_SEED)
 
 
-def _comparisons(
-    adata: AnnData | None,
-    names: np.ndarray,
-    groupby: str | None,
-    group1: str | float | Iterable[str | float] | None,
-    group2: str | float | None,
-    idx1: Indices,
-    idx2: Indices,
-) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Names and masks of the two groups of each comparison."""
-    if (groupby is None) == (idx1 is None):
-        raise ValueError("Expected either groupby or idx1, found both or neither.")
-    if (groupby is None and (group1 is not None or group2 is not None)) or (
-        idx1 is None and idx2 is not None
-    ):
-        raise ValueError(
-            "Expected group1 and group2 with groupby, or idx2 with idx1, found "
-            + ("group1 or group2 without groupby." if groupby is None else "idx2 without idx1.")
-            + " Name groups of a column of obs, or select cells, but not both."
-        )
-    everyone = np.ones(len(names), dtype=bool)
-    if groupby is None:
-        first = np.zeros_like(everyone)
-        first[positions(idx1, names)] = True
-        second = ~first
-        if idx2 is not None:
-            second = np.zeros_like(everyone)
-            second[positions(idx2, names)] = True
-        yield _checked("idx1", "rest" if idx2 is None else "idx2", first, second)
-        return
-    if adata is None or groupby not in adata.obs:
-        there = [] if adata is None else list(adata.obs.columns)
-        raise KeyError(f"No column {groupby!r} in adata.obs, which holds {there}.")
-    check_once(adata.obs, groupby)
-    labels = adata.obs[groupby]
-    groups = {str(v): v for v in pd.unique(labels.dropna())}
-    values = labels.astype(object).map(lambda v: None if pd.isna(v) else str(v)).to_numpy()
-    others = None if group2 is None else _group_names("group2", group2, groups, groupby, labels)
-    if others is not None and len(others) != 1:
-        raise ValueError(
-            f"Expected group2 to be one group, found {others}. To compare with several at once, "
-            "pass the cells as idx1 and idx2."
-        )
-    if group1 is None:
-        wanted = [name for name in sorted(groups) if others is None or name != others[0]]
-    else:
-        wanted = _group_names("group1", group1, groups, groupby, labels)
-    if not wanted:
-        raise ValueError(f"No group of adata.obs[{groupby!r}] is left to compare: {list(groups)}.")
-    for name in wanted:
-        first = values == name
-        second = ~first if others is None else values == others[0]
-        yield _checked(name, "rest" if others is None else others[0], first, second)
-
-
-def _group_names(
-    argument: str, given: Any, groups: Mapping[str, Any], groupby: str, labels: pd.Series
-) -> list[str]:
-    """Names of the groups that a user gives by name or as numbers, one or several, each once."""
-    one = isinstance(given, str | bytes) or not isinstance(given, Iterable)
-    wanted = [given] if one else list(given)
-    is_bool = [isinstance(w, bool | np.bool_) for w in wanted]
-    if len(wanted) == len(labels) and all(is_bool) and labels.dtype != bool:
-        raise ValueError(
-            f"Expected {argument} to name groups of adata.obs[{groupby!r}], found a mask of "
-            f"cells: pass it as idx{argument[-1]}, without groupby."
-        )
-    if isinstance(given, set | frozenset):
-        wanted.sort(key=str)
-    names = []
-    for group in wanted:
-        name = str(group)
-        if name not in groups and _is_number(group):  # 1 where labels are 1.0, or so
-            same = [text for text, value in groups.items() if _is_number(value) and value == group]
-            name = same[0] if same else name
-        if name not in groups:
-            raise KeyError(f"No group {name!r} in adata.obs[{groupby!r}]: {sorted(groups)}.")
-        names.append(name)
-    return list(dict.fromkeys(names))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-
-
-def _checked(
-    name1: str, name2: str, first: np.ndarray, second: np.ndarray
-) -> tuple[str, str, np.ndarray, np.ndarray]:
-    for name, mask in ((name1, first), (name2, second)):
-        if not mask.any():
-            raise ValueError(f"Group {name!r} has no cells.")
-    shared = int((first & second).sum())
-    if shared:
-        raise ValueError(f"Groups {name1!r} and {name2!r} share {shared} cells.")
-    return name1, name2, first, second
-
-
 def _pooled_psi(entries: Any, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled y / n and number of cells with n > 0, ``(groups, P)`` each."""
+    """Pool y / n and count the cells with n > 0, ``(groups, P)`` each."""
     shape = (entries.n_cells, entries.n_junctions)
     layout = (entries.column.numpy(), entries.indptr.numpy())
     sums = [
@@ -365,9 +281,10 @@ def _pooled_psi(entries: Any, members: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _annotate(frame: pd.DataFrame, var: pd.DataFrame | None) -> pd.DataFrame:
+    """Add the annotation of the junctions to a table."""
     if var is None:
         return frame
-    carried = [c for c in _CARRIED if c in var]
-    for column in carried:
+    columns = [c for c in _ANNOTATION if c in var]
+    for column in columns:
         check_once(var, column, "var")
-    return frame.assign(**{c: var[c].reindex(frame.index).to_numpy() for c in carried})
+    return frame.assign(**{c: var[c].reindex(frame.index).to_numpy() for c in columns})

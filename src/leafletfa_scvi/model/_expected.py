@@ -8,6 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from leafletfa_scvi.likelihoods import Factors
+
 if TYPE_CHECKING:
     from leafletfa_scvi.model._cells import CellPosterior
 
@@ -36,7 +38,7 @@ def expected_splicing(
     ``(n, m)`` float32.
     """
     distinct, column_of = np.unique(junctions, return_inverse=True)
-    expected = (cells.mean @ psi[distinct].T).numpy()
+    expected = Factors(cells.mean, psi[distinct]).expected_psi().numpy()
     if kappa is not None:
         entries = cells.observed()
         # Column in the result of each junction of the model, -1 for those not asked for.
@@ -60,7 +62,7 @@ def expected_observed(
     entries, phi = cells.observed(), cells.mean
     values = np.empty(entries.n_entries, dtype=np.float32)
     for rows, block in entries.blocks(_BLOCK_ENTRIES):
-        p = (phi[rows][block.rows()] * psi[block.column.long()]).sum(1)
+        p = Factors(phi[rows], psi).expected_psi(block)
         if kappa is not None:
             weight = torch.from_numpy(kappa)[block.column.long()]
             p = (weight * p + block.count) / (weight + block.total)

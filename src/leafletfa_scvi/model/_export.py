@@ -65,9 +65,9 @@ def global_results(model: PosteriorMixin, indexer: np.ndarray | None) -> dict[st
         "elbo_history": -history.to_numpy(dtype=np.float64).ravel(),
         "params": {
             "n_programs": model.n_programs,
-            "likelihood": generative.likelihood,
+            "likelihood": generative.likelihood.name,
             "dispersion": generative.dispersion,
-            "junction_prior": generative.junction_prior,
+            "junction_prior": generative.prior.name,
             "concentration_prior": generative.concentration_prior,
             **{key: str(value) for key, value in model._setup_args.items()},
         },

@@ -1,4 +1,4 @@
-"""Initialization of training: waypoints or other starts, improved by expected-table EM."""
+"""Initialization of training: waypoints or others, improved by expected-table EM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 from leafletfa_scvi import inference
 from leafletfa_scvi.model._cells import fit_new_cells
 from leafletfa_scvi.model._variances import initial_prior, set_activity_weight
-from leafletfa_scvi.ops import MultinomialEntries
 from leafletfa_scvi.train import fits_on_device
 
 if TYPE_CHECKING:
@@ -56,13 +55,13 @@ def initialize(
     for restart in range(options.n_restarts):
         fit, groups = fit_em(model, entries, options.init, options.em_iterations, options.device)
         value = fit.objective[-1] if fit.objective else -math.inf
-        log.info("Start %d: EM objective %.1f", restart + 1, value)
+        log.info("Initialization %d: EM objective %.1f", restart + 1, value)
         if best is None or value > best[0].objective[-1]:
             best = fit, groups
     assert best is not None
     fit, groups = best
     set_activity_weight(model, entries)
-    model.module.start_from(fit, model._likelihood_entries(entries))
+    model.module.initialize(fit, model._likelihood_entries(entries))
     model.waypoints_ = None if groups is None else _saved_waypoints(groups)
     return fit
 
@@ -80,7 +79,7 @@ def fit_em(
     n_iterations: int,
     device: torch.device,
 ) -> tuple[inference.EMResult, inference.Waypoints | None]:
-    """Run EM from one start, and return the waypoints if it started there."""
+    """Run EM from one initialization, and return its waypoints, if any."""
     options, seed, groups = model.module.model, model._seed(), None
     atse = None if model.atse_codes_ is None else torch.from_numpy(model.atse_codes_)
     if not isinstance(init, str):
@@ -93,8 +92,9 @@ def fit_em(
     else:
         raise ValueError(_EXPECTED_INIT.format(found=repr(init)))
     fitted = model._likelihood_entries(entries)
-    if isinstance(fitted, MultinomialEntries):
-        start = start._replace(psi=inference.shared_programs(start.psi, fitted))
+    psi = options.likelihood.complete_programs(start.psi, fitted)
+    if psi is not start.psi:
+        start = start._replace(psi=psi)
     kappa = _INITIAL_CONCENTRATION if options.learns_concentration else options.fixed("kappa")
     fit = inference.fit_em(
         fitted.to(device) if fits_on_device(device, fitted) else fitted,
@@ -147,7 +147,7 @@ def _values(given: Any, part: str, rows: np.ndarray) -> np.ndarray:
 
 
 def _in_order(frame: pd.DataFrame, part: str, rows: np.ndarray) -> pd.DataFrame:
-    """Order the rows of a data frame by name; numbered rows, or too few or many, stay."""
+    """Order the rows of a data frame by name, unless they are numbered or of another number."""
     if isinstance(frame.index, pd.RangeIndex) or len(frame) != len(rows):
         return frame
     named = frame.set_axis(frame.index.astype(str))

@@ -72,9 +72,8 @@ def posterior_summary(model: SplicingModelBase, level: float) -> pd.DataFrame:
     guide, tail = model.module.guide, (1.0 - level) / 2.0
     quantiles = model.module.model.one.new_tensor([tail, 1.0 - tail])
     rows: dict[str, tuple[float, float, float, float]] = {}
-    sites = {name: guide.scalar(name) for name in guide.scalars}
-    if model.module.model.junction_prior == "global":
-        sites |= {name: guide.site(name) for name in guide.prior_sites}
+    prior_sites, prior_weights = model.module.model.prior.summary(guide)
+    sites = {name: guide.scalar(name) for name in guide.scalars} | prior_sites
     for name, site in sites.items():
         low, high = site.icdf(quantiles).reshape(-1).tolist()
         rows[name] = float(site.mean), float(site.stddev), low, high
@@ -85,11 +84,9 @@ def posterior_summary(model: SplicingModelBase, level: float) -> pd.DataFrame:
     shares = {
         f"pi[{name}]": g for name, g in zip(model.program_names, _parts(guide.pi()), strict=True)
     }
-    if model.module.model.junction_prior == "mixture":
-        weights = _parts(guide.strength_weights())
-        shares |= {
-            f"strength[{c:g}]": g for c, g in zip(inference.STRENGTHS, weights, strict=True)
-        }
+    if prior_weights is not None:
+        names, weights = prior_weights
+        shares |= dict(zip(names, _parts(weights), strict=True))
     for key, (part, rest) in shares.items():
         total = part + rest
         if rest == 0.0:

@@ -1,7 +1,8 @@
-"""LeafletFAModel: registration of data, construction, and what its mixins share."""
+"""LeafletFAModel: registration of data and construction."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -11,13 +12,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField
 
-from leafletfa_scvi._arguments import (
-    check_anndata,
-    check_one_of,
-    check_positive,
-    check_whole,
-)
-from leafletfa_scvi._choices import ConcentrationPrior, Dispersion, JunctionPrior, Likelihood
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import (
     ATSE_KEY,
     CLUSTER_LAYER,
@@ -25,18 +20,26 @@ from leafletfa_scvi._constants import (
     TOTALS_KEY,
 )
 from leafletfa_scvi.data import CheckedContent
+from leafletfa_scvi.likelihoods import LIKELIHOODS
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
 from leafletfa_scvi.model._inherited import InheritedMixin
+from leafletfa_scvi.model._model_options import ModelOptions
 from leafletfa_scvi.model._persistence import PersistenceMixin
 from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._prune import PruneMixin
 from leafletfa_scvi.model._query import QueryMixin
 from leafletfa_scvi.model._training import TrainingMixin
 from leafletfa_scvi.module import LeafletFAModule
-from leafletfa_scvi.ops import implicit_junctions
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from leafletfa_scvi._choices import (
+        ConcentrationPrior,
+        Dispersion,
+        JunctionPrior,
+        Likelihood,
+    )
 
 _COVARIATES = {
     "batch_key",
@@ -46,12 +49,10 @@ _COVARIATES = {
     "categorical_covariate_keys",
     "continuous_covariate_keys",
 }
-"""Arguments by which other models of scvi-tools take batches and covariates."""
-_DISPERSION: Dispersion = "junction"
-"""Where kappa is learned and nothing else is asked for."""
+"""Arguments of other models of scvi-tools for batches and covariates."""
 
 _CHECKED: WeakKeyDictionary[AnnDataManager, CheckedContent] = WeakKeyDictionary()
-"""What ``setup_anndata`` found in the data of each manager, as long as that lives."""
+"""Data that ``setup_anndata`` checked, for the lifetime of each manager."""
 
 
 class LeafletFAModel(
@@ -73,43 +74,44 @@ class LeafletFAModel(
     ----------
     adata
         AnnData registered with :meth:`setup_anndata` and not changed since. The model keeps a
-        copy of the observed entries, which is what :meth:`train` works from: later changes of
-        ``adata`` do not reach training.
+        copy of the observed entries for :meth:`train`, which later changes of ``adata`` do not
+        affect.
     n_programs
         Number of splicing programs K, between 1 and the number of cells.
     likelihood
         ``"betabinomial"``; ``"binomial"``, its limit for kappa to infinity; or
         ``"dirichlet-multinomial"``, in which the junctions of an ATSE share its reads, so that
         each counts once, and a program's PSI sums to one within the ATSE. It needs ATSE labels.
-        Where an ATSE has more reads in some cell than its junctions, the rest is an implicit
-        further junction, of which results say nothing.
+        If an ATSE has more reads in some cell than its junctions, the rest is assigned to an
+        implicit junction, which is not part of the results.
     dispersion
         ``"junction"``: one concentration kappa for each junction (ATSE for the
-        Dirichlet-multinomial), log-normal about a common median; ``"global"``: one for all. None
-        is ``"junction"`` where kappa is learned.
+        Dirichlet-multinomial), log-normal around a common median; ``"global"``: one for all. If
+        None, ``"junction"`` for a learned kappa.
     junction_prior
-        ``"mixture"``: programs scatter around the mean usage of a junction with a strength that
-        an ATSE's junctions and all programs share, so that ATSEs that do not differ between
-        programs are told from those that do; ``"junction"``, as published: each junction has its
-        own prior, Beta (or its part of the Dirichlet within the ATSE); ``"global"``: one for all.
+        ``"mixture"``: programs vary around the mean usage of a junction with a prior concentration
+        common to the junctions of an ATSE and all programs, which distinguishes ATSEs that differ
+        between programs from those that do not; ``"junction"``, as published: each junction has
+        its own prior, Beta (or its part of the Dirichlet within the ATSE); ``"global"``: one for
+        all.
     concentration
-        Fixed concentration kappa; None to learn it. Infinity is the binomial (multinomial). It
-        goes with ``dispersion="global"``.
+        Fixed concentration kappa, common to all junctions; infinity is the binomial (multinomial).
+        If None, it is learned.
     activity_concentration
-        Fixed delta of phi ~ Dirichlet(delta pi); None to learn it.
+        Fixed delta of phi ~ Dirichlet(delta pi). If None, it is learned.
     concentration_prior
         Prior of a learned kappa: ``"weak"``, or ``"leafletfa"``, the published Gamma(10, 10) of
-        mean 1, which forces extreme over-dispersion.
+        mean 1, which forces extreme overdispersion.
     registry, columns
-        Of a saved or a reference model, ``columns`` the ATSE of each row of its programs,
-        implicit junctions last; used by :meth:`load` and :meth:`load_query_data`.
+        Registry of a saved or a reference model, and ATSE of each row of its programs, implicit
+        junctions last; passed by :meth:`load` and :meth:`load_query_data`.
 
     Raises
     ------
     ValueError
-        An option is not one of those above, two of them exclude each other, ``n_programs`` is out
-        of range, the Dirichlet-multinomial has no ATSE labels, or the layers, names or ATSE
-        labels of ``adata`` changed since :meth:`setup_anndata`.
+        An option is invalid, two options exclude each other, ``n_programs`` is out of range, the
+        Dirichlet-multinomial lacks ATSE labels, or the layers, names or ATSE labels of ``adata``
+        have changed since :meth:`setup_anndata`.
 
     Examples
     --------
@@ -122,8 +124,8 @@ class LeafletFAModel(
 
     Notes
     -----
-    The model and its priors follow LeafletFA (bioRxiv 10.64898/2025.12.30.697080); see the user
-    guide for what differs.
+    The model and its priors follow LeafletFA (bioRxiv 10.64898/2025.12.30.697080); the user guide
+    lists the differences.
     """
 
     _module_cls = LeafletFAModule
@@ -146,41 +148,20 @@ class LeafletFAModel(
             check_anndata(adata)
         super().__init__(adata, registry)
         self.get_normalized_function_name = "get_normalized_splicing"
-        check_one_of("likelihood", likelihood, Likelihood)
-        if dispersion is not None:
-            check_one_of("dispersion", dispersion, Dispersion)
-        check_one_of("junction_prior", junction_prior, JunctionPrior)
-        check_one_of("concentration_prior", concentration_prior, ConcentrationPrior)
-        if concentration is not None:
-            concentration = check_positive("concentration", concentration)
-        if activity_concentration is not None:
-            check_positive("activity_concentration", activity_concentration, finite=True)
         n_cells, n_junctions = int(self.summary_stats.n_cells), int(self.summary_stats.n_vars)
-        check_whole("n_programs", n_programs, 1)
-        is_new = registry is None
-        if is_new and n_programs > n_cells:
-            raise ValueError(
-                f"Expected n_programs between 1 and the number of cells ({n_cells}), "
-                f"found {n_programs}."
-            )
-        self.n_programs = int(n_programs)
-        if concentration is not None and np.isinf(concentration) and likelihood == "betabinomial":
-            likelihood, concentration = "binomial", None
-        if likelihood == "binomial" and (concentration is not None or dispersion == "junction"):
-            raise ValueError(
-                "The binomial has no concentration: leave concentration and dispersion out, or "
-                "use likelihood='betabinomial'."
-            )
-        if dispersion == "junction" and concentration is not None:
-            raise ValueError(
-                f"A fixed concentration, found {concentration:g}, is that of all junctions: leave "
-                "it out, or use dispersion='global'."
-            )
-        if dispersion is None:
-            learned = likelihood != "binomial" and concentration is None
-            # A model saved without its columns knew one kappa only.
-            learned = learned and (is_new or columns is not None)
-            dispersion = _DISPERSION if learned else "global"
+        options = ModelOptions.checked(
+            n_programs=n_programs,
+            likelihood=likelihood,
+            dispersion=dispersion,
+            junction_prior=junction_prior,
+            concentration=concentration,
+            activity_concentration=activity_concentration,
+            concentration_prior=concentration_prior,
+            max_programs=n_cells if registry is None else None,
+            # A model that was saved without its columns has one kappa.
+            default_dispersion="global" if registry is not None and columns is None else None,
+        )
+        self.n_programs = options.n_programs
         if adata is not None:
             checked = _CHECKED[self._adata_manager]
             self._entries = checked.take(adata)
@@ -189,38 +170,21 @@ class LeafletFAModel(
             self.cell_fingerprints_ = checked.fingerprints
             self.atse_codes_, self._layer_digests = checked.atse_codes, checked.digests
         if columns is None:
-            columns = self._new_columns(n_junctions, shared=likelihood == "dirichlet-multinomial")
+            columns = LIKELIHOODS[options.likelihood].program_atse(
+                self._entries, self.atse_codes_, n_junctions
+            )
         self.module = self._module_cls(
             n_cells,
             n_junctions,
-            self.n_programs,
-            likelihood=likelihood,
-            dispersion=dispersion,
-            junction_prior=junction_prior,
-            concentration=concentration,
-            activity_concentration=activity_concentration,
-            concentration_prior=concentration_prior,
-            columns=torch.as_tensor(columns, device="cpu"),
+            program_atse=torch.as_tensor(columns, device="cpu"),
+            **asdict(options),
         )
         self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
         self._model_summary_string = (
-            f"LeafletFAModel with {self.n_programs} splicing programs, {likelihood} "
+            f"LeafletFAModel with {self.n_programs} splicing programs, {options.likelihood} "
             f"likelihood, {n_cells} cells, {n_junctions} junctions"
         )
-        self.init_params_ = self._get_init_params(locals())
-
-    def _new_columns(self, n_junctions: int, shared: bool) -> np.ndarray:
-        """ATSE of each row of the programs, implicit junctions last if reads are ``shared``."""
-        codes = self.atse_codes_
-        if not shared:
-            return np.arange(n_junctions) if codes is None else codes
-        if self._entries is None or codes is None:
-            raise ValueError(
-                "The Dirichlet-multinomial needs the ATSE of each junction, and no labels were "
-                "registered: name their column, setup_anndata(adata, atse_key=...), or use "
-                "likelihood='betabinomial'."
-            )
-        return np.r_[codes, implicit_junctions(self._entries, torch.from_numpy(codes)).numpy()]
+        self.init_params_ = self._get_init_params({**locals(), **asdict(options)})
 
     @classmethod
     def setup_anndata(
@@ -233,37 +197,37 @@ class LeafletFAModel(
     ) -> None:
         """Check a data set and register it.
 
-        Everything is checked before anything is written; what is written is scvi's bookkeeping in
-        ``adata.uns``. The layers are read as they are, never replaced.
+        Everything is checked before anything is written; only scvi's bookkeeping in ``adata.uns``
+        is written. The layers are never changed.
 
-        Where layers, names or ATSE labels change afterwards, call it again before building a
-        model: the constructor takes only what was checked.
+        If layers, names or ATSE labels change afterwards, call it again before creating a model:
+        the constructor only accepts data that were checked.
 
         Parameters
         ----------
         adata
             Cells x junctions, of a full-length protocol such as Smart-seq2.
         junction_layer
-            Layer of junction counts y: CSR, CSC or dense, any dtype that holds whole numbers.
+            Layer of junction counts y: CSR, CSC or dense, whole numbers of any dtype.
         cluster_layer
-            Layer of ATSE totals n, likewise. An entry counts as observed where n > 0.
+            Layer of ATSE totals n, in the same formats. An entry with n > 0 is observed.
         atse_key
-            Column of ``adata.var`` with ATSE labels. The default is used where it is there; None
-            does without, any other name must be there.
+            Column of ``adata.var`` with ATSE labels. The default column may be missing, any other
+            must exist; None for no labels.
         **kwargs
             For :meth:`load` and :meth:`load_query_data`.
 
         Raises
         ------
         TypeError, KeyError, ValueError
-            The data break the contract; the message names layer, cell, junction and remedy.
+            The data are invalid; the message names layer, cell, junction and remedy.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         unknown = set(kwargs) - {"source_registry", "extend_categories"}
         if unknown:
             raise TypeError(_unknown_argument(min(unknown)))
         if check_anndata(adata).is_view:
-            raise ValueError("Expected an AnnData of its own, found a view: pass adata.copy().")
+            raise ValueError("Expected adata to be no view, found a view: pass adata.copy().")
         checked = CheckedContent(
             adata,
             junction_layer,
@@ -291,7 +255,7 @@ class LeafletFAModel(
 
 
 def _unknown_argument(name: str) -> str:
-    """Say what ``setup_anndata`` has instead of an argument that other models of scvi have."""
+    """Explain which arguments replace one that other models of scvi-tools have."""
     message = f"setup_anndata has no argument {name!r}. "
     if name in ("layer", "counts_layer", "layers"):
         return message + (
@@ -299,5 +263,5 @@ def _unknown_argument(name: str) -> str:
             "ATSE totals."
         )
     if name in _COVARIATES:
-        return message + "Batches and covariates are not modelled yet."
+        return message + "Batches and covariates are not modeled yet."
     return message + "Its arguments are junction_layer, cluster_layer and atse_key."

@@ -1,9 +1,9 @@
-"""The file of a saved model: tensors, text and numbers, none of which can run code.
+"""File of a saved model: tensors, text and numbers, none of which can run code.
 
-``model.pt`` has the name and the keys that scvi-tools gives it, so that its tools find what they
-need. It is written by :func:`torch.save` and can be read with ``weights_only=True``; here it is
-read more strictly (:func:`~leafletfa_scvi.model._plain.read_plain`). Arrays and tables are stored
-as tensors and lists, with a tag that says what they were (:func:`to_plain`).
+``model.pt`` has the name and the keys of scvi-tools, so that its tools can read it. It is written
+by :func:`torch.save` and can be read with ``weights_only=True``; here it is read more strictly
+(:func:`~leafletfa_scvi.model._plain.read_plain`). Arrays and tables are stored as tensors and
+lists, with a tag that names their type (:func:`to_plain`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT: Final = 1
-"""Number of the format that this version writes, and the newest that it reads."""
+"""Version of the format that is written, and the newest that can be read."""
 
 _FORMAT_KEY = "leafletfa_format"
 _TAG = "__leafletfa__"
@@ -56,8 +56,8 @@ def write_model_file(path: Path, content: ModelContent, **options: Any) -> None:
     Raises
     ------
     TypeError
-        An attribute is of a kind that cannot be stored without running code when it is read, or
-        another option is given.
+        An attribute has a type that cannot be read again without running code, or an option is
+        unknown.
     OSError
         The file cannot be written.
     """
@@ -72,9 +72,9 @@ def write_model_file(path: Path, content: ModelContent, **options: Any) -> None:
             name: to_plain(value, name) for name, value in content.attributes.items()
         },
     }
-    buffer = io.BytesIO()  # torch would raise another error than OSError for a full disk
+    buffer = io.BytesIO()  # torch would not raise an OSError for a full disk
     torch.save(plain, buffer, **options)
-    # Path.write_bytes would keep a view in the traceback of a full disk: Python 3.13 complains
+    # Path.write_bytes would keep a view in the traceback of a full disk, a warning in Python 3.13
     with buffer.getbuffer() as view, path.open("wb") as file:
         file.write(view)
 
@@ -87,24 +87,24 @@ def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:
     path
         File to read.
     trust
-        Also read files with pickled Python objects, as earlier versions wrote them. These can run
-        any code.
+        Also read files with pickled Python objects, which earlier versions wrote and which can
+        run any code.
 
     Raises
     ------
     ValueError
-        There is no such file, it is damaged, holds pickled objects and is not trusted, or is of a
+        The file does not exist, is damaged, holds pickled objects and is not trusted, or has a
         newer format.
     """
     if path.parent.is_file():
         raise ValueError(
-            f"{path.parent} is a file: give the folder that model.save wrote, which holds "
-            f"{path.name}."
+            f"Expected a folder that model.save wrote, found the file {path.parent}: pass the "
+            f"folder that holds {path.name}."
         )
     if not path.is_file():
         raise ValueError(
-            f"There is no file {path}: give the folder that model.save wrote, and the prefix it "
-            "was given."
+            f"There is no file {path}: pass the folder that model.save wrote, and the prefix "
+            "passed to it."
         )
     if not _is_archive(path):
         if not trust or path.stat().st_size == 0:
@@ -117,8 +117,8 @@ def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:
         if not trust:
             raise ValueError(
                 f"{path} holds pickled Python objects ({error}), which can run any code when they "
-                "are read: it is of an earlier version of leafletfa-scvi, or not by this package. "
-                "If you trust whoever made it, load it with trust=True and save it again."
+                "are read: it was saved by an earlier version of leafletfa-scvi, or by another "
+                "package. If you trust its source, load it with trust=True and save it again."
             ) from error
         content = _read_pickle(path)
     except (ValueError, OSError, zipfile.BadZipFile) as error:
@@ -127,10 +127,10 @@ def read_model_file(path: Path, *, trust: bool = False) -> ModelContent:
 
 
 def _is_archive(path: Path) -> bool:
-    """Check the archive and the checksum of each part; False for another kind of file.
+    """Check an archive and the checksums of its parts; False if the file is no archive.
 
-    Parts that are compressed, overlap, stand there twice, or are TorchScript are refused as well:
-    :func:`torch.save` writes none.
+    Parts that are compressed, overlapping, duplicate, or TorchScript raise an error, too:
+    :func:`torch.save` never writes them.
     """
     if not zipfile.is_zipfile(path):
         return False
@@ -147,19 +147,19 @@ def _is_archive(path: Path) -> bool:
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(_DAMAGED.format(path=path, found="its parts cannot be read")) from error
     if broken is not None:
-        raise ValueError(_DAMAGED.format(path=path, found=f"part {broken!r} has another checksum"))
+        raise ValueError(_DAMAGED.format(path=path, found=f"part {broken!r} has a wrong checksum"))
     names = [part.filename for part in parts]
     pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
     script = any(name.rpartition("/")[2] == "constants.pkl" for name in names)
     if odd or overlap or script or len(pickles) != 1 or len(set(names)) != len(names):
         raise ValueError(
-            f"{path} is not a saved model: an archive, but not of the kind that model.save writes."
+            f"{path} is not a saved model: it is an archive that model.save did not write."
         )
     return True
 
 
 def _read_pickle(path: Path) -> Any:
-    """Content of a trusted file of any kind that torch reads."""
+    """Read a trusted file in any format of torch."""
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # a pickle can raise anything
@@ -168,7 +168,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _checked(path: Path, content: Any, trust: bool) -> ModelContent:
-    """Find the parts of a model in what was read."""
+    """Check the parts of a file, and decode them."""
     keys = (SAVE_KEYS.MODEL_STATE_DICT_KEY, SAVE_KEYS.VAR_NAMES_KEY, SAVE_KEYS.ATTR_DICT_KEY)
     if not isinstance(content, dict) or not all(key in content for key in keys):
         raise ValueError(f"{path} is not a saved model: it lacks one of {', '.join(keys)}.")
@@ -177,26 +177,26 @@ def _checked(path: Path, content: Any, trust: bool) -> ModelContent:
     if number is None and not trust:
         raise ValueError(
             f"{path} was not saved by leafletfa-scvi, or by an earlier version: it names no "
-            "format. If you trust whoever made it, load it with trust=True and save it again."
+            "format. If you trust its source, load it with trust=True and save it again."
         )
     if number is not None and (not isinstance(number, int) or number > FORMAT):
         raise ValueError(
-            f"{path} is of format {number!r}, and this version of leafletfa-scvi reads up to "
+            f"{path} has format {number!r}, but this version of leafletfa-scvi reads up to "
             f"{FORMAT}: update the package."
         )
     if not isinstance(state, dict) or not isinstance(attributes, dict):
         raise ValueError(f"{path} is not a saved model: expected dicts of state and attributes.")
     state = {name: x for name, x in state.items() if name != _PYRO_STORE}
     if not all(isinstance(x, torch.Tensor) for x in state.values()):
-        raise ValueError(f"{path} is not a saved model: a parameter is no tensor.")
+        raise ValueError(f"{path} is not a saved model: a parameter is not a tensor.")
     if number is not None:
         try:
             attributes = {name: from_plain(value) for name, value in attributes.items()}
         except Exception as error:  # pandas and numpy raise many kinds
-            found = f"an attribute cannot be put together ({error})"
+            found = f"an attribute cannot be decoded ({error})"
             raise ValueError(_DAMAGED.format(path=path, found=found)) from error
         if not isinstance(var_names, list) or not all(isinstance(x, str) for x in var_names):
-            raise ValueError(f"{path} is not a saved model: names of junctions are not text.")
+            raise ValueError(f"{path} is not a saved model: junction names are not text.")
     lacking = [name for name in _ATTRIBUTES if not isinstance(attributes.get(name), dict)]
     if lacking:
         raise ValueError(f"{path} is not a saved model: it lacks {lacking[0]!r}.")
@@ -205,19 +205,19 @@ def _checked(path: Path, content: Any, trust: bool) -> ModelContent:
 
 
 def to_plain(value: Any, name: str = "value") -> Any:
-    """Turn arrays, tables and numpy's numbers into tensors, lists and Python's numbers.
+    """Convert arrays, tables and NumPy scalars to tensors, lists and Python scalars.
 
     Parameters
     ----------
     value
-        An attribute of a model.
+        Attribute of a model.
     name
-        Its name, for messages.
+        Name of the attribute, for messages.
 
     Raises
     ------
     TypeError
-        A value, or one within it, is of another kind.
+        The value, or a part of it, has another type.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -252,14 +252,14 @@ def to_plain(value: Any, name: str = "value") -> Any:
 
 
 def _plain_array(array: np.ndarray, name: str) -> dict[str, Any]:
-    """An array as a tensor of the same bytes, or a list of text."""
+    """Convert an array to a tensor of the same bytes, or to a list of text."""
     kind = array.dtype.kind
     if kind == "U" or (kind == "O" and all(isinstance(x, str) for x in array.flat)):
-        found = [str(x) for x in array.flat]
-        return {_TAG: "array", "dtype": array.dtype.str, "shape": array.shape, "values": found}
+        texts = [str(x) for x in array.flat]
+        return {_TAG: "array", "dtype": array.dtype.str, "shape": array.shape, "values": texts}
     if kind == "O":
-        found = [to_plain(x, name) for x in array.flat]
-        return {_TAG: "array", "dtype": "|O", "shape": array.shape, "values": found}
+        parts = [to_plain(x, name) for x in array.flat]
+        return {_TAG: "array", "dtype": "|O", "shape": array.shape, "values": parts}
     if kind not in "biuf":
         raise TypeError(f"Cannot save {name}: an array of dtype {array.dtype}.")
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
@@ -288,10 +288,11 @@ def from_plain(value: Any) -> Any:
         columns = from_plain(value["columns"])
         table = pd.DataFrame(dict(enumerate(map(from_plain, value["values"]))), index)
         return table.set_axis(columns, axis=1)
-    raise ValueError(f"nothing known is tagged {tag!r}")
+    raise ValueError(f"unknown tag {tag!r}")
 
 
 def _array(value: dict[str, Any]) -> np.ndarray:
+    """Undo :func:`_plain_array`, in memory that the size of the file bounds."""
     dtype, values = np.dtype(value["dtype"]), value["values"]
     if isinstance(values, torch.Tensor):
         if dtype.kind not in "biuf":
@@ -300,7 +301,9 @@ def _array(value: dict[str, Any]) -> np.ndarray:
         return native.astype(dtype).reshape(value["shape"])
     if dtype.kind not in "UO":
         raise ValueError(f"text of dtype {dtype}")
-    if dtype.kind == "U" and len(values) * dtype.itemsize > max(_ROOM, 64 * sum(map(len, values))):
+    if dtype.kind == "U" and len(values) * dtype.itemsize > max(
+        _MAX_TEXT_BYTES, 64 * sum(map(len, values))
+    ):
         raise ValueError(f"{len(values)} texts of dtype {dtype}")
     out = np.empty(len(values), dtype)
     for i, part in enumerate(values):
@@ -308,9 +311,7 @@ def _array(value: dict[str, Any]) -> np.ndarray:
     return out.reshape(value["shape"])
 
 
-_ROOM = 1 << 26
-"""Bytes that an array of text may take whatever its texts are."""
+_MAX_TEXT_BYTES = 1 << 26
+"""Bytes that an array of text may take regardless of the length of its texts."""
 _PYRO_STORE = "pyro_param_store"
-_DAMAGED = (
-    "{path} is damaged: {found}. Copy it again from where it was saved, or save the model again."
-)
+_DAMAGED = "{path} is damaged: {found}. Copy it again from its source, or save the model again."

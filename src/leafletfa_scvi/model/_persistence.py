@@ -1,4 +1,4 @@
-"""Saving and loading: files without code, written together, apart from Pyro's global store."""
+"""Saving and loading of models, without code in the files or Pyro's global store."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ import numpy as np
 import pyro
 from scvi.data import AnnDataManager
 
-from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._arguments import check_anndata, check_file
 from leafletfa_scvi._files import recover, replacing
 from leafletfa_scvi._scvi import SAVE_KEYS, download
-from leafletfa_scvi.data import atse_codes, cell_fingerprints, match_cells, resolve_atse_key
-from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
+from leafletfa_scvi.data import (
+    atse_codes,
+    cell_fingerprints,
+    match_cells,
+    read_h5ad,
+    resolve_atse_key,
+    write_h5ad,
+)
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._check_content import check_content, check_registry
 from leafletfa_scvi.model._fit_state import FitState, is_saved
 from leafletfa_scvi.model._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
-from leafletfa_scvi.pp._text import check_file
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi.model._model import LeafletFAModel
-
-_BY_CELL = ("phi_log", "phi_variance")
 
 
 class PersistenceMixin(SplicingModelBase):
@@ -44,37 +47,37 @@ class PersistenceMixin(SplicingModelBase):
         save_kwargs: dict[str, Any] | None = None,
         **anndata_write_kwargs: Any,
     ) -> None:
-        """Save the model, and the data with it if asked to.
+        """Save the model and, on request, its data.
 
-        Files are written beside the folder and moved into it when all are complete. Where the
-        process is stopped between the moves, the next :meth:`save` or :meth:`load` completes
-        them: an earlier save stays whole, or the new one is. ``model.pt`` holds tensors, text and
-        numbers, and no code.
+        Files are written beside the folder and moved into it when all are complete. If the process
+        is stopped between the moves, the next :meth:`save` or :meth:`load` completes them, so that
+        the folder holds either the earlier or the new model. ``model.pt`` holds tensors, text and
+        numbers, but no code.
 
         Parameters
         ----------
         dir_path
             Folder to write.
         prefix
-            Prepended to file names.
+            Prefix of the file names.
         overwrite
-            Write into a folder that exists. What else lies there stays, but for the data of an
-            earlier save.
+            Write to an existing folder. Other files in it are kept, except the data of an earlier
+            save.
         save_anndata
-            Save :attr:`adata` beside the model.
+            Save :attr:`adata`, too.
         save_kwargs
             ``pickle_protocol``, as in :func:`torch.save`.
         **anndata_write_kwargs
-            ``compression`` and ``compression_opts`` of the data.
+            ``compression`` and ``compression_opts`` of the data file.
 
         Raises
         ------
         ValueError
-            The folder exists, and ``overwrite`` is not given; the model has no data to save; or
-            they are no longer those that the model was built on, so that :meth:`load` would
-            refuse them.
+            The folder exists and ``overwrite`` is False; the model has no data to save; or they
+            are no longer those that the model was built on, so that :meth:`load` would refuse
+            them.
         TypeError
-            An attribute of the model is of a kind that is not saved, or an option is unknown.
+            An attribute of the model has a type that cannot be saved, or an option is unknown.
         OSError
             The files cannot be written.
         """
@@ -147,30 +150,30 @@ class PersistenceMixin(SplicingModelBase):
         *,
         trust: bool = False,
     ) -> LeafletFAModel:
-        """Load a saved model. No code that a file may hold is run, unless it is trusted.
+        """Load a saved model, without running code that its file may hold.
 
         Parameters
         ----------
         dir_path
             Folder it was saved to.
         adata
-            The cells it was trained on; None to read those saved with it; False for none. Without
-            data, programs, activities, prevalence and intervals are there all the same.
+            Cells it was trained on. If None, those saved with it; False for none. Programs,
+            activities, prevalence and intervals do not need the data.
         accelerator, device
-            Where to put the parameters.
+            Device of the parameters.
         prefix
-            As given to :meth:`save`.
+            Prefix passed to :meth:`save`.
         backup_url
-            Where to download ``model.pt`` from if the folder lacks it.
+            URL to download ``model.pt`` from if the folder lacks it.
         trust
-            Also load models of earlier versions, which are pickled Python objects: these can run
-            any code on your machine. Only for files of people you trust.
+            Also load models of earlier versions, which are pickled Python objects and can run any
+            code on your machine. Use it only for files from people you trust.
 
         Raises
         ------
         ValueError
-            There is no model in the folder, its file is damaged or holds pickled objects, or
-            ``adata`` does not hold the cells and junctions that it was trained on.
+            The folder holds no model, its file is damaged or holds pickled objects, or ``adata``
+            does not hold the cells and junctions that it was trained on.
         TypeError
             ``adata`` is True.
         """
@@ -180,22 +183,22 @@ class PersistenceMixin(SplicingModelBase):
         if adata is not None and adata is not False:
             check_anndata(adata)
         model_file, data_file = _files_of(dir_path, prefix)
-        for i in range(_TRIES):
+        for i in range(_MAX_READS):
             before = _stamp(model_file)
             try:
                 content = _read(dir_path, prefix, trust, backup_url)
-                found = _saved_data(data_file) if adata is None else adata
+                data = _saved_data(data_file) if adata is None else adata
             except (ValueError, OSError):
-                if i + 1 == _TRIES or _stamp(model_file) == before:
+                if i + 1 == _MAX_READS or _stamp(model_file) == before:
                     raise
             else:
-                if _stamp(model_file) == before:  # else another process saved meanwhile
+                if _stamp(model_file) == before:  # otherwise another process saved meanwhile
                     break
         else:
             raise ValueError(
-                f"{model_file} is saved again and again: load it when that has ended."
+                f"{model_file} is saved repeatedly while it is read: load it when that has ended."
             )
-        adata = found
+        adata = data
         if adata is None:
             warnings.warn(_NO_DATA.format(file=data_file), UserWarning, stacklevel=2)
         with pyro_alone(), pyro.get_param_store().scope():
@@ -223,7 +226,7 @@ class PersistenceMixin(SplicingModelBase):
         attributes = dict(content.attributes)
         registry, init = attributes.pop("registry_"), attributes.pop("init_params_")
         no_model = f"{file} is not a saved {cls.__name__}: "
-        check_content(file, content, cls.__name__)
+        check_content(file, content, cls)
         unknown = [name for name in attributes if not is_saved(name) or _is_code(cls, name)]
         if unknown:
             raise ValueError(f"{no_model}found attribute {unknown[0]!r}.")
@@ -239,7 +242,7 @@ class PersistenceMixin(SplicingModelBase):
             where = "only in the model" if name in built else "only in the file"
             raise ValueError(f"{no_model}parameter {name!r} is {where}.")
         wrong = [name for name in built if built[name].shape != saved[name].shape]
-        if adata is not None and any(name.endswith(_BY_CELL) for name in wrong):
+        if adata is not None and any(model.module.has_axis(name, "cells") for name in wrong):
             raise ValueError(_OTHER_CELLS.format(found="another number of cells"))
         if wrong:
             raise ValueError(
@@ -256,7 +259,7 @@ class PersistenceMixin(SplicingModelBase):
     def load_registry(
         dir_path: str | Path, prefix: str | None = None, *, trust: bool = False
     ) -> dict[str, Any]:
-        """Read how the data of a saved model were registered.
+        """Read the registry of a saved model.
 
         Parameters
         ----------
@@ -274,7 +277,7 @@ class PersistenceMixin(SplicingModelBase):
     def view_setup_args(
         dir_path: str | Path, prefix: str | None = None, *, trust: bool = False
     ) -> None:
-        """Print the arguments that ``setup_anndata`` had for a saved model.
+        """Print the arguments of ``setup_anndata`` of a saved model.
 
         Parameters
         ----------
@@ -290,10 +293,10 @@ class PersistenceMixin(SplicingModelBase):
 
     @staticmethod
     def convert_legacy_save(*args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: no model of this package is in the format of scvi-tools before 0.15."""
+        """Raise an error: no model has the format of scvi-tools before 0.15."""
         raise NotImplementedError(
             "Models of leafletfa-scvi were never saved in the format of scvi-tools before 0.15: "
-            "there is nothing to convert."
+            "there is nothing to convert. Use load."
         )
 
 
@@ -304,7 +307,7 @@ def _is_code(cls: type, name: str) -> bool:
 
 
 def _files_of(dir_path: str | Path, prefix: str | None) -> tuple[Path, Path]:
-    """Files of model and data in a folder."""
+    """Paths of the files of model and data."""
     names = (SAVE_KEYS.MODEL_FNAME, SAVE_KEYS.ADATA_FNAME)
     model, data = (Path(dir_path) / f"{prefix or ''}{name}" for name in names)
     return model, data
@@ -313,7 +316,7 @@ def _files_of(dir_path: str | Path, prefix: str | None) -> tuple[Path, Path]:
 def _read(
     dir_path: str | Path, prefix: str | None, trust: bool, backup_url: str | None = None
 ) -> ModelContent:
-    """Content of a saved model, after moves that a stopped process left to do."""
+    """Read a saved model, after completing the moves of a stopped process."""
     folder, files = Path(dir_path), _files_of(dir_path, prefix)
     for home in dict.fromkeys(
         (folder, folder.resolve().parent, *(x.resolve().parent for x in files))
@@ -327,14 +330,14 @@ def _read(
 
 
 def _read_registry(dir_path: str | Path, prefix: str | None, trust: bool) -> dict[str, Any]:
-    """How the data of a saved model were registered."""
+    """Read and check the registry of a saved model."""
     registry = _read(dir_path, prefix, trust).attributes["registry_"]
     check_registry(_files_of(dir_path, prefix)[0], registry, "LeafletFAModel")
     return registry
 
 
 def _saved_data(file: Path) -> AnnData | None:
-    """Data saved with a model, or None."""
+    """Read the data saved with a model; None if there are none."""
     if not os.path.lexists(file):
         return None
     try:
@@ -348,26 +351,26 @@ def _saved_data(file: Path) -> AnnData | None:
 
 
 def _stamp(file: Path) -> tuple[int, ...] | None:
-    """What changes when a file is replaced."""
+    """Return properties of a file that change when it is replaced."""
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-_TRIES = 20
-"""How often files are read that other processes replace meanwhile."""
+_MAX_READS = 20
+"""Maximum number of attempts to read files that other processes replace."""
 _NO_DATA = (
-    "There are no data beside the model ({file}): it is loaded without. Pass adata=..., or "
-    "adata=False to say that none are wanted."
+    "No data were saved with the model ({file}): it is loaded without. Pass adata=..., or "
+    "adata=False if none are needed."
 )
 _NOT_ITS_DATA = (
-    "model.adata is no longer what the model was built on, and load would refuse it: save the "
-    "model without save_anndata=True, and the AnnData by itself."
+    "model.adata has changed since the model was built, and load would refuse it: save the "
+    "model without save_anndata=True, and the AnnData separately."
 )
 _OTHER_CELLS = (
-    "adata is not what the model was trained on: found {found}. For other cells load with "
+    "adata does not hold the training data: found {found}. For other cells load with "
     "adata=False and call model.get_cell_activities(adata), or use "
     "LeafletFAModel.load_query_data(adata, path)."
 )

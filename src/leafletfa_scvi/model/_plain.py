@@ -1,7 +1,8 @@
-"""Reading what torch.save wrote of tensors, lists, dicts, text and numbers, and nothing else.
+"""Reader of archives of torch.save that hold only tensors, lists, dicts, text and numbers.
 
-The pickle within the archive is followed step by step. It names only what tensors are made of;
-no function is looked up or called, and the memory taken is that of the file.
+The pickle in the archive is interpreted opcode by opcode. Only the names from which tensors are
+rebuilt are accepted, no function is looked up or called, and the size of the file bounds the
+memory.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ _TUPLES: Final = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class NotPlainError(ValueError):
-    """An archive holds Python objects, which can run code."""
+    """The archive holds Python objects, which can run code."""
 
 
 class _Name(NamedTuple):
-    """Name of something of Python's that a pickle asks for."""
+    """Name of a Python object that a pickle refers to."""
 
     name: str
 
@@ -56,16 +57,16 @@ def read_plain(path: Path) -> Any:
     Parameters
     ----------
     path
-        File with one pickle, whose parts are neither compressed nor there twice.
+        File with one pickle, whose parts are neither compressed nor duplicate.
 
     Raises
     ------
     NotPlainError
-        It holds other objects than tensors, lists, tuples, dicts, text and numbers.
+        The file holds objects other than tensors, lists, tuples, dicts, text and numbers.
     ValueError
-        It cannot be followed, or claims more than the file holds.
+        The pickle is invalid, or refers to more bytes than the file holds.
     OSError
-        It cannot be read.
+        The file cannot be read.
     """
     with zipfile.ZipFile(path) as archive:
         (name,) = [x for x in archive.namelist() if x.rpartition("/")[2] == "data.pkl"]
@@ -75,13 +76,13 @@ def read_plain(path: Path) -> Any:
             if order != sys.byteorder:
                 raise ValueError(f"its numbers are {order}-endian")
         try:
-            return _Steps(archive, root).follow(archive.read(name))
+            return _Unpickler(archive, root).load(archive.read(name))
         except (AttributeError, IndexError, KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"its parts do not fit together ({error})") from error
 
 
-class _Steps:
-    """Stack and memo of a pickle."""
+class _Unpickler:
+    """Interpreter of a pickle, with its stack and memo."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         self._archive = archive
@@ -90,59 +91,63 @@ class _Steps:
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         self._storages: dict[str, torch.Tensor] = {}
-        self._left = sum(part.file_size for part in archive.infolist())
+        # Tensors may be views of one storage: their sizes are summed, so that a small file cannot
+        # ask for much memory.
+        self._n_free_bytes = sum(part.file_size for part in archive.infolist())
 
-    def follow(self, pickle: bytes) -> Any:
-        for step, value, _ in pickletools.genops(pickle):
-            if step.name == "STOP":
+    def load(self, pickle: bytes) -> Any:
+        """Interpret a pickle and return its object."""
+        for opcode, value, _ in pickletools.genops(pickle):
+            if opcode.name == "STOP":
                 return self._stack.pop()
-            self._do(step.name, value)
+            self._run(opcode.name, value)
         raise ValueError("its pickle has no end")
 
-    def _do(self, step: str, value: Any) -> None:
+    def _run(self, opcode: str, value: Any) -> None:
+        """Run one opcode."""
         stack, memo = self._stack, self._memo
-        if step in _TEXTS or step in _NUMBERS:
+        if opcode in _TEXTS or opcode in _NUMBERS:
             stack.append(value)
-        elif step in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            memo[len(memo) if step == "MEMOIZE" else value] = stack[-1]
-        elif step in ("BINGET", "LONG_BINGET"):
+        elif opcode in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if opcode == "MEMOIZE" else value] = stack[-1]
+        elif opcode in ("BINGET", "LONG_BINGET"):
             stack.append(_single(memo[value]))
-        elif step in _VALUES:
-            stack.append(_VALUES[step])
-        elif step in _TUPLES:
-            stack.append(tuple(self._take(_TUPLES[step])))
-        elif step == "TUPLE":
+        elif opcode in _VALUES:
+            stack.append(_VALUES[opcode])
+        elif opcode in _TUPLES:
+            stack.append(tuple(self._take(_TUPLES[opcode])))
+        elif opcode == "TUPLE":
             stack.append(tuple(self._marked()))
-        elif step == "EMPTY_DICT":
+        elif opcode == "EMPTY_DICT":
             stack.append({})
-        elif step == "EMPTY_LIST":
+        elif opcode == "EMPTY_LIST":
             stack.append([])
-        elif step == "MARK":
+        elif opcode == "MARK":
             self._marks.append(len(stack))
-        elif step in ("APPEND", "APPENDS"):
-            parts = self._marked() if step == "APPENDS" else self._take(1)
+        elif opcode in ("APPEND", "APPENDS"):
+            parts = self._marked() if opcode == "APPENDS" else self._take(1)
             stack[-1].extend(parts)
-        elif step in ("SETITEM", "SETITEMS"):
-            parts = self._marked() if step == "SETITEMS" else self._take(2)
+        elif opcode in ("SETITEM", "SETITEMS"):
+            parts = self._marked() if opcode == "SETITEMS" else self._take(2)
             for key, part in zip(parts[::2], parts[1::2], strict=True):
                 if not isinstance(key, str | int):
                     raise ValueError(f"a dict has a {type(key).__name__} among its keys")
                 stack[-1][key] = part
-        elif step in ("GLOBAL", "STACK_GLOBAL"):
-            name = value if step == "GLOBAL" else " ".join(self._take(2))
+        elif opcode in ("GLOBAL", "STACK_GLOBAL"):
+            name = value if opcode == "GLOBAL" else " ".join(self._take(2))
             if name not in (_TENSOR, _ORDERED, *_STORAGES):
                 raise NotPlainError(f"{name[:60]!r}")
             stack.append(_Name(name))
-        elif step == "REDUCE":
-            what, parts = self._take(2)
-            stack.append(self._made(what, parts))
-        elif step == "BINPERSID":
+        elif opcode == "REDUCE":
+            function, arguments = self._take(2)
+            stack.append(self._call(function, arguments))
+        elif opcode == "BINPERSID":
             stack.append(self._storage(*stack.pop()))
-        elif step not in ("PROTO", "FRAME"):
+        elif opcode not in ("PROTO", "FRAME"):
             raise NotPlainError("with a state of their own")
 
     def _take(self, n: int) -> list[Any]:
-        """The last ``n`` on the stack."""
+        """Pop the last ``n`` objects from the stack."""
         start = len(self._stack) - n
         if start < 0:
             raise ValueError("its pickle takes more than it has")
@@ -151,52 +156,53 @@ class _Steps:
         return parts
 
     def _marked(self) -> list[Any]:
-        """What was put on the stack since the last mark."""
+        """Pop all objects above the last mark."""
         return self._take(len(self._stack) - self._marks.pop())
 
-    def _made(self, what: Any, parts: tuple[Any, ...]) -> Any:
-        if what == _Name(_ORDERED) and parts == ():
+    def _call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        """Build the object that a call would return: an empty OrderedDict or a tensor."""
+        if function == _Name(_ORDERED) and arguments == ():
             return OrderedDict()
-        if what != _Name(_TENSOR):
+        if function != _Name(_TENSOR):
             raise NotPlainError("that call each other")
-        return self._tensor(*parts[:4])
+        return self._tensor(*arguments[:4])
 
-    def _storage(self, kind: str, dtype: Any, key: str, place: str, size: int) -> torch.Tensor:
-        """Values of a part of the archive."""
-        wanted = _STORAGES[dtype.name]
+    def _storage(self, kind: str, name: Any, key: str, device: str, size: int) -> torch.Tensor:
+        """Read the values of a part of the archive."""
+        dtype = _STORAGES[name.name]
         if kind != "storage":
-            raise ValueError("a part of it is no array")
+            raise ValueError("a part of it is not an array")
         if key not in self._storages:
             data = bytearray(self._archive.read(f"{self._root}data/{key}"))
-            empty = torch.empty(0, dtype=wanted)
-            found = torch.frombuffer(data, dtype=wanted) if data else empty
-            self._storages[key] = found
-        found = self._storages[key]
-        if found.dtype != wanted or len(found) != size:
-            raise ValueError(f"an array of {size} numbers is of {len(found)}")
-        return found
+            empty = torch.empty(0, dtype=dtype)
+            self._storages[key] = torch.frombuffer(data, dtype=dtype) if data else empty
+        values = self._storages[key]
+        if values.dtype != dtype or len(values) != size:
+            raise ValueError(f"an array of {size} numbers has {len(values)}")
+        return values
 
     def _tensor(
         self, storage: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
     ) -> torch.Tensor:
+        """Build a tensor, if all of its elements lie within the storage."""
         if not isinstance(storage, torch.Tensor) or len(shape) != len(strides):
             raise ValueError("a tensor has no numbers")
         if not all(isinstance(x, int) and x >= 0 for x in (offset, *shape, *strides)):
-            raise ValueError("the shape of a tensor is none")
+            raise ValueError("the shape of a tensor is invalid")
         n = 1
         for size in shape:
             n *= size
-        self._left -= n * storage.element_size()
+        self._n_free_bytes -= n * storage.element_size()
         steps = zip(shape, strides, strict=True)
         last = offset + sum((size - 1) * stride for size, stride in steps) if n else 0
-        if self._left < 0 or n > len(storage) or last >= max(len(storage), 1):
+        if self._n_free_bytes < 0 or n > len(storage) or last >= max(len(storage), 1):
             raise ValueError(f"a tensor of shape {shape} has {len(storage)} numbers")
         return torch.as_strided(storage, shape, strides, offset if n else 0)
 
 
 def _single(value: Any) -> Any:
-    """A value that may stand in several places; parts of a model stand in one."""
+    """Return a value of the memo, unless it is a container, which a model never repeats."""
     parts = value if isinstance(value, tuple) and not isinstance(value, _Name) else (value,)
     if not all(isinstance(x, str | int | float | _Name | None) for x in parts):
-        raise ValueError("a part of it is there twice")
+        raise ValueError("a part of it is repeated")
     return value

@@ -219,10 +219,9 @@ class PosteriorMixin(SplicingModelBase):
         Dirichlet-multinomial counts each read once, the others once per junction of its ATSE.
         """
         cells = cell_posterior(self, adata, indices)
-        psi, kappa = self.module.guide.psi().mean.cpu(), self.module.site_mean("kappa")
-        kappa = None if kappa is None else kappa.cpu()
+        factors = self.module.factors(cells.mean).to("cpu")
         entries = self._likelihood_entries(cells.observed())
-        value = ops.log_likelihood(entries, cells.mean, psi, kappa)
+        value = ops.log_likelihood(entries, factors.phi, factors.psi, factors.kappa)
         return pd.Series(value.double().numpy(), name_index(cells.names), name="log_likelihood")
 
     @torch.no_grad()

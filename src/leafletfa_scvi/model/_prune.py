@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 
 from leafletfa_scvi._arguments import check_inside
 from leafletfa_scvi.model import _fit_state
 from leafletfa_scvi.model._base import SplicingModelBase
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +74,7 @@ class PruneMixin(SplicingModelBase):
         # Built as when loading without data, so that options and shapes agree with those of load.
         init = {**self.init_params_["non_kwargs"], "n_programs": len(kept)}
         smaller = type(self)(None, registry=self.registry_, **init)
-        state = select_programs(self.module.state_dict(), smaller.module.state_dict(), kept)
-        smaller.module.load_state_dict(state)
+        smaller.module.load_state_dict(self.module.selected_state("programs", kept))
         smaller.module.to(self.module.device).train(self.module.training)
 
         positions = (~keep).nonzero()[:, 0].tolist()
@@ -100,28 +95,3 @@ class PruneMixin(SplicingModelBase):
                 stacklevel=2,
             )
         return dropped
-
-
-def select_programs(
-    state: Mapping[str, torch.Tensor], smaller: Mapping[str, torch.Tensor], kept: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """Select programs in the state of a module.
-
-    Parameters
-    ----------
-    state
-        State of a module with K programs.
-    smaller
-        State of a module that differs only in its number of programs. Axes whose sizes differ
-        between the two are those of programs, whatever the parameter is called.
-    kept
-        Positions of the remaining programs.
-    """
-    selected: dict[str, torch.Tensor] = {}
-    for name, value in state.items():
-        axes = zip(value.shape, smaller[name].shape, strict=True)
-        for axis, (size, smaller_size) in enumerate(axes):
-            if size != smaller_size:
-                value = value.index_select(axis, kept.to(value.device))
-        selected[name] = value.clone()
-    return selected

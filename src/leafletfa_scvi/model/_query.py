@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.model._model import LeafletFAModel
 
-_BY_CELL = ("phi_log", "phi_variance")
-
 
 class QueryMixin(SplicingModelBase):
     """Queries of :class:`~leafletfa_scvi.LeafletFAModel`."""
@@ -84,7 +82,10 @@ class QueryMixin(SplicingModelBase):
         state = reference.module.state_dict()
         own = model.module.state_dict()
         model.module.load_state_dict(
-            {key: own[key] if key.endswith(_BY_CELL) else value for key, value in state.items()}
+            {
+                key: own[key] if reference.module.has_axis(key, "cells") else value
+                for key, value in state.items()
+            }
         )
         model.module.to(reference.module.device)
         model._freeze_programs()
@@ -157,7 +158,7 @@ class QueryMixin(SplicingModelBase):
         """Train nothing but activities from now on."""
         self.frozen_programs_ = True
         for name, parameter in self.module.named_parameters():
-            parameter.requires_grad_(name.endswith("phi_log"))
+            parameter.requires_grad_(self.module.has_axis(name, "cells"))
 
 
 def _described(model: Any) -> str:

@@ -61,72 +61,74 @@ class TrainingMixin(SplicingModelBase):
     ) -> None:
         """Fit the model.
 
-        A start is improved by expected-table EM, which needs no learning rate; the posterior is
-        then found by variational inference from there. Repeats exactly on the CPU for a given
-        ``scvi.settings.seed``. A second call goes on from where the first ended. Where training
-        fails or is interrupted, the model is left as it was before the call. Threads train one at
-        a time: a second one waits until the first has ended, as Pyro and torch keep their states
-        for the whole process, and so do methods that draw, such as ``differential_splicing`` and
-        activities of new cells. Set ``scvi.settings.seed`` while no other thread draws.
+        Expected-table EM, which needs no learning rate, improves the initialization; variational
+        inference then continues from there to the posterior. On the CPU, results are reproducible
+        for a given ``scvi.settings.seed``. A second call continues where the first ended. If
+        training fails or is interrupted, the model is restored to its state before the call.
+        Pyro and torch keep their states for the whole process, so threads train one at a time, and
+        the same holds for methods that draw, such as ``differential_splicing`` and activities of
+        new cells. Set ``scvi.settings.seed`` while no other thread draws.
 
         Parameters
         ----------
         max_epochs
-            Passes over the data. None for 300 gradient steps in all, and at least 30 passes.
+            Number of passes over the data. If None, as many as 300 gradient steps take, but at
+            least 30.
         method
-            ``"svi"``: EM, then variational inference, for a posterior; ``"em"``: the EM fit
-            alone, a point estimate in seconds, with widths from the curvature of the likelihood.
-            It has no use for ``max_epochs``, ``batch_size`` and ``early_stopping``.
+            ``"svi"``: EM, then variational inference, for a posterior; ``"em"``: EM alone, a point
+            estimate in seconds, with variances from the curvature of the likelihood. ``"em"`` is
+            not compatible with ``max_epochs``, ``batch_size`` and ``early_stopping``.
         accelerator, devices
-            Where to train, as in :class:`lightning.pytorch.Trainer`: ``"cpu"``, ``"gpu"``, ...;
-            ``devices`` is one device, for example ``[1]`` for the second GPU.
+            Device to train on, as in :class:`lightning.pytorch.Trainer`: ``"cpu"``, ``"gpu"``,
+            ...; ``devices`` is one device, for example ``[1]`` for the second GPU.
         batch_size
-            Cells in a minibatch; None for the full batch, which is fastest where it fits.
+            Number of cells in a minibatch. If None, all cells are one batch, which is fastest if
+            they fit in memory.
         init
-            ``"waypoints"`` (groups of cells with like splicing, drawn by
-            :func:`leafletfa_scvi.pl.waypoints`), ``"random"``, or a pair of arrays or data
-            frames: activities ``(C, K)`` and programs ``(P, K)``, rows of data frames found by
+            ``"waypoints"`` (clusters of cells with similar splicing, plotted by
+            :func:`leafletfa_scvi.pl.waypoints`), ``"random"``, or a pair of arrays or DataFrames:
+            activities ``(C, K)`` and programs ``(P, K)``; the rows of DataFrames are matched by
             name. Ignored by a second call.
         n_restarts
-            Starts from different seeds; the best after EM is kept. Needs ``em_iterations > 0``.
+            Number of initializations from different seeds, of which the best after EM is used.
+            Needs ``em_iterations > 0``.
         em_iterations
-            Most passes of EM over the data; it stops where it has converged. 0 to leave it out.
+            Maximum number of EM iterations; 0 skips EM.
         validation_size
-            Share of observed (cell, ATSE) pairs hidden from training and scored each epoch as
-            ``reconstruction_loss_validation``; later calls hide the same pairs. None for 0, or
-            0.05 with early stopping by validation.
+            Fraction of observed (cell, ATSE) pairs to hide from training and to score at each
+            epoch as ``reconstruction_loss_validation``; later calls hide the same pairs. If None,
+            0.05 with early stopping by validation, and 0 otherwise.
         early_stopping
-            ``"validation"`` or True: stop when that score stops improving;
-            ``early_stopping_patience`` and the like are passed on to
-            :class:`scvi.train.Trainer`. ``"elbo"``: stop when the training loss no longer falls
-            by more than its noise, compared over halves of the last 40 epochs. False trains all
-            epochs.
+            ``"validation"`` or True: stop when that score stops improving; arguments such as
+            ``early_stopping_patience`` are passed to :class:`scvi.train.Trainer`. ``"elbo"``: stop
+            when the training loss no longer decreases by more than its noise between the halves of
+            the last 40 epochs. False: train all epochs.
         lr
-            First learning rate; it decays to 5 % of it. None for 0.05, or for 0.01 where training
-            goes on, so that what was reached is not left again.
+            Initial learning rate, which decays to 5 % of its value. If None, 0.05, or 0.01 if the
+            model is already trained, so that further training does not undo the fit.
         plan_kwargs
-            For :class:`~leafletfa_scvi.train.SplicingTrainingPlan`.
+            Arguments of :class:`~leafletfa_scvi.train.SplicingTrainingPlan`.
         logger
-            A Lightning logger or several, or ``"csv"``, ``"tensorboard"``, ``"wandb"``;
-            ``model.history`` is kept beside them.
+            One or several Lightning loggers, or ``"csv"``, ``"tensorboard"`` or ``"wandb"``, in
+            addition to ``model.history``.
         **trainer_kwargs
-            For :class:`scvi.train.Trainer`: ``callbacks``, ``enable_progress_bar``, ...
+            Arguments of :class:`scvi.train.Trainer`: ``callbacks``, ``enable_progress_bar``, ...
 
         Raises
         ------
         ValueError
             An argument is out of range, or the model has no data.
         TypeError
-            Neither ``train`` nor the trainer has such an argument.
+            An argument is unknown to both ``train`` and the trainer.
         FloatingPointError
             The loss is not finite.
         RuntimeError
-            Within :class:`torch.inference_mode`, or of a model that was built there.
+            Called within :class:`torch.inference_mode`, or for a model that was created there.
 
         Warns
         -----
         UserWarning
-            The loss, or with ``method="em"`` the objective, was still changing at the end.
+            The loss, or the objective with ``method="em"``, had not converged at the end.
         """
         options = TrainingOptions.checked(
             self,
@@ -164,8 +166,8 @@ class TrainingMixin(SplicingModelBase):
             raise RuntimeError("Training needs gradients: call train outside inference_mode().")
         if any(x.is_inference() for x in self.module.state_dict().values()):
             raise RuntimeError(
-                "The model was built or loaded within torch.inference_mode(), where torch makes "
-                "tensors that cannot be trained: build or load it outside."
+                "The model was created or loaded within torch.inference_mode(), where tensors "
+                "cannot be trained: create or load it outside."
             )
 
     def _hold_out(self, validation_size: float) -> tuple[ObservedEntries, ObservedEntries | None]:
@@ -258,7 +260,7 @@ class TrainingMixin(SplicingModelBase):
             order = guide.pi().mean.argsort(descending=True)
             guide.order(order)
             select_programs(self, order.cpu().numpy())
-            module.restore_prior(entries)
+            module.restore_prior(self._likelihood_entries(entries))
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
         set_variances(self, entries)

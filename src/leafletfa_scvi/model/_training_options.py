@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import lightning.pytorch as pl
 import numpy as np
@@ -23,7 +23,7 @@ from leafletfa_scvi.train import ElboPlateau
 if TYPE_CHECKING:
     from leafletfa_scvi.model._base import SplicingModelBase
 
-Init = Initialization | tuple[Any, Any]
+Init: TypeAlias = Initialization | tuple[Any, Any]
 
 _INITIAL_LR, _FURTHER_LR = 0.05, 0.01
 _VALIDATION_SIZE = 0.05
@@ -293,6 +293,7 @@ def resolve_loggers(logger: str | bool | Logger | Sequence[Logger] | None) -> li
 
 
 def _named_logger(name: str) -> Logger:
+    """Create a logger of Lightning by its name."""
     from lightning.pytorch import loggers
     from scvi import settings
 

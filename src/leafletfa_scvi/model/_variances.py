@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from leafletfa_scvi import inference, ops
+from leafletfa_scvi import inference
 
 if TYPE_CHECKING:
     from leafletfa_scvi.model._base import SplicingModelBase
-    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
+    from leafletfa_scvi.ops import Entries, ObservedEntries
+    from leafletfa_scvi.priors import PriorFit
 
 _PRIOR_REFITS = 3
 
 
 def composite_weight(model: SplicingModelBase) -> torch.Tensor | None:
     """Weight ``(P,)`` of each junction's information about activities; None if all are 1."""
-    if model.module.model.shared or model.atse_codes_ is None:
+    if model.atse_codes_ is None:
         return None
-    return inference.composite_weight(torch.from_numpy(model.atse_codes_))
+    return model.module.model.likelihood.composite_weight(torch.from_numpy(model.atse_codes_))
 
 
 def set_activity_weight(model: SplicingModelBase, entries: ObservedEntries) -> None:
@@ -34,15 +35,13 @@ def set_activity_weight(model: SplicingModelBase, entries: ObservedEntries) -> N
 
 @torch.no_grad()
 def activity_variance(
-    model: SplicingModelBase, entries: ObservedEntries | MultinomialEntries, phi: torch.Tensor
+    model: SplicingModelBase, entries: Entries, phi: torch.Tensor
 ) -> torch.Tensor:
     """Compute variances ``(B, K)`` of the activities of any cells, on the CPU."""
     module = model.module
     return inference.activity_variance(
         model._likelihood_entries(entries),
-        phi,
-        module.guide.psi().mean,
-        module.site_mean("kappa"),
+        module.factors(phi),
         float(module.activity_prior().sum()),
         composite_weight(model),
     )
@@ -52,24 +51,20 @@ def activity_variance(
 def set_variances(model: SplicingModelBase, entries: ObservedEntries) -> None:
     """Store the variances of the training cells and of the programs in the guide."""
     module, guide = model.module, model.module.guide
-    phi, psi, kappa = guide.phi().mean, guide.psi().mean, module.site_mean("kappa")
-    guide.phi_variance.copy_(activity_variance(model, entries, phi))
+    factors = module.factors(guide.phi().mean)
+    guide.phi_variance.copy_(activity_variance(model, entries, factors.phi))
     if model.frozen_programs_:
         return
     fitted = model._likelihood_entries(entries)
-    counts = inference.sweep(fitted, phi, psi, kappa)
-    prior = initial_prior(model, entries).to(psi.device)
+    counts = inference.sweep(fitted, factors)
+    prior = initial_prior(model, entries).to(module.device)
     for _ in range(_PRIOR_REFITS):
-        prior = prior.refitted(counts.inclusion, counts.exclusion)
-    guide.psi_variance.copy_(inference.program_variance(fitted, phi, psi, kappa, prior))
+        prior = prior.refit(counts.inclusion, counts.exclusion)
+    guide.psi_variance.copy_(inference.program_variance(fitted, factors, prior))
 
 
-def initial_prior(model: SplicingModelBase, entries: ObservedEntries) -> inference.ProgramPrior:
+def initial_prior(model: SplicingModelBase, entries: ObservedEntries) -> PriorFit:
     """Prior of the programs before its concentrations are fitted."""
-    fitted = model._likelihood_entries(entries)
-    atse = None if model.atse_codes_ is None else torch.from_numpy(model.atse_codes_)
-    shared = isinstance(fitted, ops.MultinomialEntries)
-    usage = inference.junction_usage(entries)
-    if isinstance(fitted, ops.MultinomialEntries):
-        usage, atse = inference.shared_usage(fitted), fitted.atse
-    return inference.program_prior(model.module.model.junction_prior, usage, atse, shared)
+    generative = model.module.model
+    mean_psi = generative.likelihood.mean_psi(model._likelihood_entries(entries))
+    return generative.prior.first_fit(mean_psi, generative.program_atse)

@@ -1,4 +1,4 @@
-"""One thread at a time in Pyro, whose handlers and parameter store are those of the process."""
+"""A lock for Pyro, whose handlers and parameter store belong to the whole process."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def pyro_alone() -> Iterator[None]:
     """Wait until no other thread uses Pyro or torch's random state; a thread may enter again.
 
-    Inside, tensors are made on the CPU where nothing else is asked for, whatever torch's default
-    device: loaders of Lightning and torch rely on it.
+    Inside, tensors are made on the CPU unless a device is given, whatever torch's default device:
+    data loaders of Lightning and torch rely on it.
     """
     with random_alone():
         # Not torch.get_default_device: in torch 2.7 it misses `with torch.device(...)`, and fails

@@ -1,4 +1,4 @@
-"""The ELBO with closed-form KL divergences and nothing computed that it does not need."""
+"""ELBO with closed-form KL divergences, without computing anything else."""
 
 from __future__ import annotations
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scvi.module.base import PyroBaseModuleClass
 
-from leafletfa_scvi.module._generative import EPS, SplicingGenerativeModel, activity_prior
+from leafletfa_scvi.likelihoods import Factors
+from leafletfa_scvi.module._axes import Axis, axes_of, take
+from leafletfa_scvi.module._generative import SplicingGenerativeModel, activity_prior
 from leafletfa_scvi.module._guide import SplicingGuide
-from leafletfa_scvi.module._start import start_guide
-from leafletfa_scvi.ops import MultinomialEntries
+from leafletfa_scvi.module._initialize import initialize
 
 if TYPE_CHECKING:
     from leafletfa_scvi.inference import EMResult
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import Entries
 
 
 class LeafletFAModule(PyroBaseModuleClass):
@@ -50,7 +51,7 @@ class LeafletFAModule(PyroBaseModuleClass):
 
     @property
     def list_obs_plate_vars(self) -> dict[str, Any]:
-        """Plate and local sites, as scvi's samplers want them."""
+        """Plate and local sites, in the form that samplers of scvi-tools take."""
         return {"name": "cells", "in": [], "sites": {"phi": self.model.n_programs}, "event_dim": 1}
 
     @staticmethod
@@ -58,13 +59,21 @@ class LeafletFAModule(PyroBaseModuleClass):
         return (tensor_dict["cells"], tensor_dict["entries"]), {}
 
     def on_load(self, model: Any, **kwargs: Any) -> None:
-        """Nothing to run before the state is loaded: all parameters exist since construction."""
+        """Do nothing before the state is loaded: all parameters exist since construction."""
+
+    def has_axis(self, name: str, axis: Axis) -> bool:
+        """Whether a parameter or buffer, by its name in the state, has an axis."""
+        return axis in axes_of(name, self.model.prior)
+
+    def selected_state(self, axis: Axis, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """State with the given positions of an axis, ``(n,)`` int64, in their order."""
+        return take(self.state_dict(), axis, positions, self.model.prior)
 
     def site_mean(self, name: str) -> torch.Tensor | None:
         """Posterior mean of a site, its fixed value, or None (kappa of the binomial).
 
-        A scalar; kappa with ``dispersion="junction"`` has one value per junction, or per ATSE for
-        the Dirichlet-multinomial.
+        A scalar; kappa with ``dispersion="junction"`` has one value per junction, or per ATSE if
+        junctions share its reads.
         """
         if name in self.guide.scalars:
             return self.guide.scalar(name).mean
@@ -73,65 +82,45 @@ class LeafletFAModule(PyroBaseModuleClass):
         value = self.model.fixed(name)
         return None if value is None else self.model.one.new_tensor(float(value))
 
+    def factors(self, phi: torch.Tensor) -> Factors:
+        """Factors of cells with the given activities, at the posterior means of the rest.
+
+        Parameters
+        ----------
+        phi
+            ``(B, K)`` activities of any cells.
+        """
+        return Factors(phi, self.guide.psi().mean, self.site_mean("kappa"))
+
     def junction_concentration(self) -> torch.Tensor | None:
         """Posterior mean of kappa of junctions, ``(P,)`` or a scalar; None for the binomial."""
         kappa = self.site_mean("kappa")
-        if kappa is None or not kappa.ndim or not self.model.shared:
-            return kappa
-        return kappa[self.model.columns[: self.model.n_junctions]]
+        if kappa is None:
+            return None
+        atse = self.model.program_atse[: self.model.n_junctions]
+        return self.model.likelihood.junction_concentration(kappa, atse)
 
     def programs(self) -> torch.Tensor:
         """Posterior mean of the programs of the P junctions, ``(P, K)``."""
         return self.guide.psi().mean[: self.model.n_junctions]
 
-    def unseen_programs(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Concentrations ``(P', 1)`` for and against that a junction never observed has.
+    @torch.no_grad()
+    def restore_prior(self, entries: Entries) -> None:
+        """Set the programs and concentrations of what was never observed exactly to their prior.
 
-        They are those of the prior at the posterior means of its parameters; of the mixture, those
-        of the Beta (or Dirichlet) with the same mean and variance.
+        Parameters
+        ----------
+        entries
+            Entries that the model was trained on.
         """
         model, guide = self.model, self.guide
-        if model.junction_prior == "mixture":
-            weights = guide.strength_weights().mean
-            strengths = model.mixture(weights).strengths
-            strength = 1.0 / (weights / (strengths + 1.0)).sum() - 1.0
-            mean = model.program_mean[:, None]
-            return strength * mean, strength * (1.0 - mean)
-        values = []
-        for name in model.prior_sites:
-            if model.junction_prior == "global":
-                value = guide.site(name).mean.reshape(())
-            else:
-                shape, rate = (guide.scalar(f"{name}_{part}").mean for part in ("shape", "rate"))
-                value = shape / rate
-            values.append((value + EPS).expand(model.n_columns, 1))
-        return values[0], values[-1]
-
-    @torch.no_grad()
-    def restore_prior(self, entries: ObservedEntries | MultinomialEntries) -> None:
-        """Give the programs and concentrations of what was never observed their prior exactly."""
-        model, guide = self.model, self.guide
-        lost = ~self._seen(entries)  # junctions, or ATSEs where they share their reads
-        unseen = lost[model.columns] if model.shared else lost
-        inclusion, exclusion = self.unseen_programs()
-        guide.psi_log_inclusion[unseen] = inclusion.log()[unseen]
-        if not model.shared:
-            guide.psi_log_exclusion[unseen] = exclusion.log()[unseen]
+        entries = model.likelihood.entries(entries, model.program_atse)
+        observed = entries.observed.seen_junctions().to(self.device)
+        rows = ~model.likelihood.observed_rows(observed, model.program_atse)
+        guide.set_programs(model.prior.unobserved_programs(model, guide), rows)
         if guide.has_kappas:
-            guide.kappa.loc[lost] = guide.scalar("kappa_median").mean.log()
-            guide.kappa.log_scale[lost] = guide.scalar("kappa_spread").mean.log()
-
-    def _seen(self, entries: ObservedEntries | MultinomialEntries) -> torch.Tensor:
-        """Which junctions, or ATSEs where they share their reads, are observed in some cell."""
-        model = self.model
-        if isinstance(entries, MultinomialEntries):
-            return entries.totals.seen_junctions().to(self.device)
-        seen = entries.seen_junctions().to(self.device)
-        if not model.shared:
-            return seen
-        atses = torch.zeros(model.groups.n_groups, dtype=torch.bool, device=self.device)
-        atses[model.columns[: model.n_junctions][seen]] = True
-        return atses
+            guide.kappa.loc[~observed] = guide.scalar("kappa_median").mean.log()
+            guide.kappa.log_scale[~observed] = guide.scalar("kappa_spread").mean.log()
 
     def activity_prior(self) -> torch.Tensor:
         """Concentrations ``(K,)`` of the activities' prior at the posterior mean of delta, pi."""
@@ -140,20 +129,16 @@ class LeafletFAModule(PyroBaseModuleClass):
         return activity_prior(self.guide.pi().mean, delta)
 
     @torch.no_grad()
-    def start_from(
-        self,
-        fit: EMResult,
-        entries: ObservedEntries | MultinomialEntries,
-    ) -> None:
-        """Start every site of the guide at an EM fit, widths from the curvature of the likelihood.
+    def initialize(self, fit: EMResult, entries: Entries) -> None:
+        """Initialize every site of the guide at an EM fit; see :mod:`._initialize`.
 
         Parameters
         ----------
         fit
             Outcome of the EM on the same cells and junctions.
         entries
-            The entries it was fitted to, ATSE by ATSE for the Dirichlet-multinomial.
+            The entries it was fitted to, as the likelihood takes them.
         """
-        # Everything anew: an earlier training may have failed half-way.
+        # All parameters are reset first: an earlier training may have failed half-way.
         self.guide.load_state_dict(SplicingGuide(self.model).state_dict())
-        start_guide(self.model, self.guide, fit, entries)
+        initialize(self.model, self.guide, fit, entries)

@@ -13,7 +13,7 @@ from leafletfa_scvi.ops._beta_dirichlet import (
 )
 from leafletfa_scvi.ops._entries import ObservedEntries, narrowest
 from leafletfa_scvi.ops._gamma_terms import gamma_terms
-from leafletfa_scvi.ops._grouped import Groups, draw_grouped_dirichlet
+from leafletfa_scvi.ops._grouped_dirichlet import Groups, draw_grouped_dirichlet, sum_within_groups
 from leafletfa_scvi.ops._multinomial import (
     MultinomialEntries,
     implicit_junctions,
@@ -22,19 +22,24 @@ from leafletfa_scvi.ops._multinomial import (
 from leafletfa_scvi.ops._random import drawing, random_alone
 from leafletfa_scvi.ops._reference import (
     LEAK,
+    Entries,
     ExpectedCounts,
+    column_concentration,
     entry_log_likelihood,
     entry_probability,
+    expected_psi,
 )
 
 __all__ = [
     "LEAK",
+    "Entries",
     "ExpectedCounts",
     "Groups",
     "MultinomialEntries",
     "ObservedEntries",
     "beta_divergence",
     "choose_backend",
+    "column_concentration",
     "dirichlet_divergence",
     "draw_beta",
     "draw_dirichlet",
@@ -43,10 +48,12 @@ __all__ = [
     "entry_log_likelihood",
     "entry_probability",
     "expected_counts",
+    "expected_psi",
     "gamma_terms",
     "implicit_junctions",
     "log_likelihood",
     "multinomial_entries",
     "narrowest",
     "random_alone",
+    "sum_within_groups",
 ]

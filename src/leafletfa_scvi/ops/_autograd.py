@@ -24,22 +24,22 @@ Backend = Literal["numba", "torch", "triton"]
 _NATIVE: dict[str, Backend] = {"cpu": "numba", "cuda": "triton"}
 
 _TORCH_BLOCK = 1 << 20
-"""Entries handled at a time where an array of entries x K is made."""
+"""Number of entries in a block for which an array of entries x K is formed."""
 
 
 def choose_backend(
     device: torch.device, backend: str | None = None, dtype: torch.dtype = torch.float32
 ) -> Backend:
-    """Backend for tensors on ``device``.
+    """Choose the backend for tensors on ``device``.
 
-    That is numba on the CPU and triton on CUDA devices, where they are installed, else torch.
+    By default numba on the CPU and Triton on CUDA devices if installed, otherwise torch.
 
     Parameters
     ----------
     device
-        Where the entries are.
+        Device of the entries.
     backend
-        A choice that overrides this one, ``"numba"``, ``"torch"`` or ``"triton"``.
+        ``"numba"``, ``"torch"`` or ``"triton"`` to override the default.
     dtype
         Dtype of phi and psi. The kernels compute in float32, so float64 goes to torch unless
         ``backend`` says otherwise.
@@ -48,7 +48,7 @@ def choose_backend(
     ------
     ValueError
         ``backend`` is unknown, ``"numba"`` on a device that is not the CPU, or ``"triton"`` on one
-        that is not CUDA (the CPU will do where ``TRITON_INTERPRET=1`` is set).
+        that is not CUDA (the CPU is allowed if ``TRITON_INTERPRET=1`` is set).
     ImportError
         The package of the chosen ``backend`` is not installed.
     """
@@ -77,14 +77,14 @@ def choose_backend(
 
 
 def _installed(package: str) -> bool:
-    """Whether a package is there; of triton, a version that has ``tl.gather``."""
+    """Return whether a package is importable, and Triton recent enough for ``tl.gather``."""
     if importlib.util.find_spec(package) is None:
         return False
     return package != "triton" or hasattr(importlib.import_module("triton.language"), "gather")
 
 
 class _Kernels(NamedTuple):
-    """What a backend of fused kernels offers."""
+    """Functions of a backend with fused kernels."""
 
     log_likelihood: Callable[..., torch.Tensor]
     gradients: Callable[..., tuple[torch.Tensor, ...]]
@@ -106,10 +106,10 @@ def _kernels(backend: Backend, deterministic: bool | None) -> _Kernels:
 
 
 class _FusedLogLikelihood(torch.autograd.Function):
-    """Log-likelihood per cell whose gradients come from the same sweep as its value.
+    """Log-likelihood per cell with gradients from the same pass over the data.
 
-    The gradients are made in the forward pass for an upstream gradient of one and multiplied by it
-    in the backward pass. Only where it differs between cells is the sweep repeated with weights.
+    Gradients are computed in the forward pass for an upstream gradient of one, and scaled in the
+    backward pass. Only if the upstream gradient differs between cells is the pass repeated.
     """
 
     @staticmethod
@@ -144,7 +144,7 @@ class _FusedLogLikelihood(torch.autograd.Function):
 def _check(
     entries: Entries, phi: torch.Tensor, psi: torch.Tensor, concentration: torch.Tensor | None
 ) -> None:
-    """Shapes and devices; the kernels read where they are told, within an array or not."""
+    """Check shapes and devices, because kernels do not check bounds."""
     k = psi.shape[1] if psi.ndim == 2 else phi.shape[-1]
     for name, found, expected, what in (
         ("psi", psi, (entries.n_junctions, k), "junctions x programs"),
@@ -176,9 +176,9 @@ def _log_likelihood_in_blocks(
     psi: torch.Tensor,
     concentration: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The reference on blocks of cells, recomputed in the backward pass to bound the memory.
+    """Compute the reference in blocks of cells, recomputed in the backward pass to limit memory.
 
-    In float64: differences of lgamma lose all digits of float32 at a large concentration.
+    In float64, because differences of lgamma cancel in float32 at a large concentration.
     """
     phi, psi, concentration = _widened(phi, psi, concentration)
     parts = [
@@ -218,7 +218,7 @@ def _expected_counts_in_blocks(
 def _widened(
     phi: torch.Tensor, psi: torch.Tensor, concentration: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """The same in float64, on devices that have it."""
+    """Convert to float64 on devices that support it."""
     if phi.device.type == "mps":
         return phi, psi, concentration
     kappa = None if concentration is None else concentration.double()
@@ -234,13 +234,13 @@ def log_likelihood(
     backend: str | None = None,
     deterministic: bool | None = None,
 ) -> torch.Tensor:
-    """Log-likelihood of each cell, differentiable for phi, psi and kappa.
+    """Compute the log-likelihood of each cell, differentiable for phi, psi and kappa.
 
     Parameters
     ----------
     entries
-        Observed entries of B cells and P junctions (beta-binomial or binomial), or the same ATSE
-        by ATSE (Dirichlet-multinomial or multinomial).
+        Observed entries of B cells and P junctions (beta-binomial or binomial), or grouped by ATSE
+        (Dirichlet-multinomial or multinomial).
     phi
         ``(B, K)`` activities, rows on the simplex.
     psi
@@ -249,14 +249,13 @@ def log_likelihood(
         kappa > 0: a scalar tensor, ``(P,)`` for observed entries, or one value per ATSE; None for
         the binomial or multinomial likelihood.
     backend
-        ``"numba"``, ``"triton"`` or ``"torch"``; None chooses by device and dtype. numba and
-        triton compute in float32.
+        ``"numba"``, ``"triton"`` or ``"torch"``. If None, chosen by device and dtype. numba and
+        Triton compute in float32.
     deterministic
-        Of triton: True sums over junctions in a fixed order, so that gradients repeat bitwise;
-        False by atomic additions; None chooses the first where
-        :func:`torch.use_deterministic_algorithms` asks for it, or where the same entries are used
-        a second time and an index of their columns pays. Results of numba always repeat, those of
-        torch do on the CPU.
+        Triton only. If True, sums over cells are computed in a fixed order, so that gradients are
+        bitwise reproducible; if False, by atomic additions. If None, True if
+        :func:`torch.use_deterministic_algorithms` is set or the entries are used repeatedly.
+        Results of numba are always reproducible, those of torch on the CPU.
 
     Returns
     -------
@@ -265,7 +264,7 @@ def log_likelihood(
     Raises
     ------
     ValueError
-        A shape or a device does not fit the entries, or the backend does not fit the device.
+        A shape or device does not match the entries, or the backend does not support the device.
     ImportError
         The package of the chosen backend is not installed.
     """
@@ -287,9 +286,9 @@ def expected_counts(
     backend: str | None = None,
     deterministic: bool | None = None,
 ) -> ExpectedCounts:
-    """Expected table counts for the EM; arguments as in :func:`log_likelihood`.
+    """Compute the expected table counts of EM; arguments are those of :func:`log_likelihood`.
 
-    The log-likelihood per cell in the result is float64, as there.
+    The log-likelihood per cell in the result is float64.
     """
     _check(entries, phi, psi, concentration)
     chosen = choose_backend(entries.device, backend, torch.promote_types(phi.dtype, psi.dtype))

@@ -39,14 +39,14 @@ class _BetaDraw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inclusion: torch.Tensor, exclusion: torch.Tensor) -> torch.Tensor:
         from leafletfa_scvi.ops import _gamma
-        from leafletfa_scvi.ops._threads import launch
+        from leafletfa_scvi.ops._threads import run_kernel
 
         derivative = any(ctx.needs_input_grad)
         value = inclusion.new_empty(inclusion.shape)
         shape = inclusion.shape if derivative else (1, 1)
         slopes = [inclusion.new_empty(shape) for _ in range(2)]
         inputs, outputs = (inclusion, exclusion), (value, *slopes)
-        launch(
+        run_kernel(
             _gamma.beta_kernel,
             _seed(),
             *(_rows(t).reshape(-1) for t in inputs),
@@ -66,7 +66,7 @@ class _DirichletDraw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, concentration: torch.Tensor, streams: np.ndarray | None) -> torch.Tensor:
         from leafletfa_scvi.ops import _gamma
-        from leafletfa_scvi.ops._threads import launch
+        from leafletfa_scvi.ops._threads import run_kernel
 
         derivative = any(ctx.needs_input_grad)
         value = concentration.new_empty(concentration.shape)
@@ -74,7 +74,7 @@ class _DirichletDraw(torch.autograd.Function):
         rows, outputs = _rows(concentration), (_rows(value), _rows(slope))
         if streams is None:
             streams = np.arange(len(rows), dtype=np.uint64) * np.uint64(rows.shape[1])
-        launch(_gamma.dirichlet_kernel, _seed(), streams, rows, derivative, *outputs)
+        run_kernel(_gamma.dirichlet_kernel, _seed(), streams, rows, derivative, *outputs)
         ctx.save_for_backward(value, slope)
         return value
 
@@ -89,12 +89,12 @@ class _BetaDivergence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *concentrations: torch.Tensor) -> torch.Tensor:
         from leafletfa_scvi.ops import _divergence
-        from leafletfa_scvi.ops._threads import launch
+        from leafletfa_scvi.ops._threads import run_kernel
 
         shape = concentrations[0].shape
         value, *slopes = (concentrations[0].new_empty(shape) for _ in range(5))
         arrays = [_rows(t) for t in (*concentrations, value, *slopes)]
-        launch(_divergence.beta_kernel, *arrays)
+        run_kernel(_divergence.beta_kernel, *arrays)
         ctx.save_for_backward(*slopes)
         return value
 
@@ -109,11 +109,11 @@ class _DirichletDivergence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         from leafletfa_scvi.ops import _divergence
-        from leafletfa_scvi.ops._threads import launch
+        from leafletfa_scvi.ops._threads import run_kernel
 
         value, d_a, d_b = (a.new_empty(shape) for shape in (a.shape[:-1], a.shape, a.shape))
         arrays = _rows(a), _rows(b), value.reshape(-1).numpy(), _rows(d_a), _rows(d_b)
-        launch(_divergence.dirichlet_kernel, *arrays)
+        run_kernel(_divergence.dirichlet_kernel, *arrays)
         ctx.save_for_backward(d_a, d_b)
         return value
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from leafletfa_scvi.ops._lanes import LANES
 from leafletfa_scvi.ops._multinomial import MultinomialEntries
+from leafletfa_scvi.ops._numba_simd import LANES
 from leafletfa_scvi.ops._reference import (
     MAX_CONCENTRATION,
     ExpectedCounts,
@@ -21,7 +21,7 @@ from leafletfa_scvi.ops._reference import (
 )
 from leafletfa_scvi.ops._rising import rising_table
 from leafletfa_scvi.ops._sweep import subtract_totals, sweep
-from leafletfa_scvi.ops._threads import launch
+from leafletfa_scvi.ops._threads import run_kernel
 
 if TYPE_CHECKING:
     from leafletfa_scvi.ops._entries import ObservedEntries
@@ -33,9 +33,10 @@ _TABLE = 1 << 16
 
 
 def _blocks(indptr: np.ndarray, n_gradient: int) -> np.ndarray:
-    """Boundaries of cell blocks with about equal numbers of entries; a function of the data.
+    """Return boundaries of cell blocks with about equal numbers of entries.
 
-    Each has a gradient of ``n_gradient`` floats: as many as fit and are quickly added up.
+    They depend on the data alone. Each block has a gradient of ``n_gradient`` floats, so that
+    their number is limited by memory and by the time to add them up.
     """
     fitting = _GRADIENT_BYTES // max(4 * n_gradient, 1)
     cheap = indptr[-1] // max(2 * n_gradient, 1)
@@ -47,7 +48,7 @@ def _blocks(indptr: np.ndarray, n_gradient: int) -> np.ndarray:
 
 
 def _padded(tensor: torch.Tensor) -> np.ndarray:
-    """Float32 copy whose rows are a whole number of vectors, filled up with zeros."""
+    """Copy to float32, with rows padded by zeros to a multiple of the vector length."""
     rows, width = tensor.shape
     out = np.zeros((rows, -(-max(width, 1) // LANES) * LANES), dtype=np.float32)
     out[:, :width] = tensor.detach().numpy()
@@ -55,7 +56,7 @@ def _padded(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _kappa(concentration: torch.Tensor | None) -> np.ndarray:
-    """Kappa as ``(1,)`` or ``(n,)`` float32; one infinite value for the binomial."""
+    """Return kappa as ``(1,)`` or ``(n,)`` float32; one infinite value for the binomial."""
     if concentration is None or (concentration.ndim == 0 and concentration.isinf()):
         return np.array([np.inf], dtype=np.float32)
     kappa = concentration.detach().reshape(-1).double().clamp(max=MAX_CONCENTRATION)
@@ -63,9 +64,9 @@ def _kappa(concentration: torch.Tensor | None) -> np.ndarray:
 
 
 class _Sweep:
-    """One run of the kernels: padded inputs, and sums over cells, columns and kappa.
+    """Run of the kernels, with the sums over cells, columns and for kappa.
 
-    ``planes`` is 0 for values only, 1 for gradients and 2 for g1 and -g0 apart.
+    ``planes`` is 0 for values only, 1 for gradients, and 2 for ``d_p`` and ``-d_q`` separately.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class _Sweep:
         planes: int,
         weight: torch.Tensor | None = None,
     ) -> None:
-        visited, shared = swept(entries), isinstance(entries, MultinomialEntries)
+        visited, shares_reads = swept(entries), isinstance(entries, MultinomialEntries)
         self.entries, self.n_programs = entries, phi.shape[1]
         self.concentration = concentration
         phi_rows, psi_rows = _padded(phi), _padded(psi)
@@ -92,11 +93,11 @@ class _Sweep:
         n_blocks = blocks.shape[0] - 1
         table = self._table(visited.max_total(), kappa)
         self.value = np.zeros(entries.n_cells)
-        self.against = np.zeros(entries.n_cells if planes == 2 else 0)
+        self.sum_d_q = np.zeros(entries.n_cells if planes == 2 else 0)
         self.dphi = np.zeros(phi_rows.shape if planes else (0, 0), dtype=np.float32)
-        self.rates = np.zeros((n_blocks, planes, *psi_rows.shape), dtype=np.float32)
+        self.dpsi = np.zeros((n_blocks, planes, *psi_rows.shape), dtype=np.float32)
         self.dkappa = np.zeros((n_blocks, kappa.shape[0]))
-        launch(
+        run_kernel(
             sweep,
             blocks,
             *_arrays(visited),
@@ -105,12 +106,12 @@ class _Sweep:
             kappa,
             table,
             weights,
-            shared,
+            shares_reads,
             tile,
             self.value,
-            self.against,
+            self.sum_d_q,
             self.dphi,
-            self.rates,
+            self.dpsi,
             self.dkappa,
         )
         self.concentration_grad = torch.from_numpy(self.dkappa.sum(0))
@@ -126,12 +127,12 @@ class _Sweep:
     def _subtract_totals(
         self, entries: MultinomialEntries, table: np.ndarray, weights: np.ndarray
     ) -> None:
-        """Terms of whole ATSEs; the gradient of columns becomes one of ATSEs."""
+        """Subtract the terms of ATSE totals; sum the gradient of columns by ATSE."""
         kappa = _kappa(self.concentration)
         indptr, atse, _, total = _arrays(entries.totals)
         blocks = _blocks(indptr, 2 * kappa.shape[0])
         dkappa = np.zeros((blocks.shape[0] - 1, kappa.shape[0]))
-        launch(
+        run_kernel(
             subtract_totals, blocks, indptr, atse, total, kappa, table, weights, self.value, dkappa
         )
         grad = torch.from_numpy(dkappa.sum(0))
@@ -141,16 +142,16 @@ class _Sweep:
         self.concentration_grad = grad
 
     def log_likelihood(self) -> torch.Tensor:
-        """``(B,)`` float64, coefficients included."""
+        """Return log-likelihoods ``(B,)`` float64, including coefficients."""
         return torch.from_numpy(self.value) + self.entries.log_coefficient()
 
     def activity_sum(self) -> torch.Tensor:
-        """``(B, K)`` sum of (g1 - g0) psi."""
+        """Return the sum of (d_p - d_q) psi, ``(B, K)``."""
         return torch.from_numpy(self.dphi[:, : self.n_programs])
 
     def program_sum(self, plane: int = 0) -> torch.Tensor:
-        """``(P, K)`` sum over the blocks, in order."""
-        return torch.from_numpy(self.rates[:, plane].sum(0)[:, : self.n_programs])
+        """Return the sum over blocks, ``(P, K)``; in order, so that results are reproducible."""
+        return torch.from_numpy(self.dpsi[:, plane].sum(0)[:, : self.n_programs])
 
 
 def _arrays(entries: ObservedEntries) -> tuple[np.ndarray, ...]:
@@ -164,7 +165,7 @@ def log_likelihood(
     psi: torch.Tensor,
     concentration: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Log-likelihood of each cell, ``(B,)`` float64; as in the reference, without autograd."""
+    """Compute the log-likelihood of each cell, ``(B,)`` float64, without autograd."""
     return _Sweep(entries, phi, psi, concentration, 0).log_likelihood()
 
 
@@ -175,9 +176,9 @@ def gradients(
     concentration: torch.Tensor | None,
     weight: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log-likelihood of each cell and gradients of its ``weight``-ed sum for phi, psi and kappa.
+    """Compute log-likelihoods of cells and gradients of their ``weight``-ed sum.
 
-    ``weight`` is ``(B,)``; None stands for ones. The gradient of kappa is one-dimensional.
+    ``weight`` is ``(B,)``; if None, ones. The gradient for kappa is one-dimensional.
     """
     run = _Sweep(entries, phi, psi, concentration, 1, weight)
     return run.log_likelihood(), run.activity_sum(), run.program_sum(), run.concentration_grad
@@ -189,14 +190,14 @@ def expected_counts(
     psi: torch.Tensor,
     concentration: torch.Tensor | None = None,
 ) -> ExpectedCounts:
-    """Expected table counts of the EM, as in the reference; values per cell in float64."""
-    shared = isinstance(entries, MultinomialEntries)
-    run = _Sweep(entries, phi, psi, concentration, 1 if shared else 2)
+    """Compute the expected table counts of EM; values per cell are float64."""
+    shares_reads = isinstance(entries, MultinomialEntries)
+    run = _Sweep(entries, phi, psi, concentration, 1 if shares_reads else 2)
     activity, inclusion = run.activity_sum(), psi * run.program_sum()
-    if shared:
+    if shares_reads:
         exclusion = torch.zeros_like(psi)
     else:
-        activity = activity + torch.from_numpy(run.against)[:, None]
+        activity = activity + torch.from_numpy(run.sum_d_q)[:, None]
         exclusion = (psi - 1.0) * run.program_sum(1)
     shape = () if concentration is None else concentration.shape
     grad = run.concentration_grad.reshape(shape)

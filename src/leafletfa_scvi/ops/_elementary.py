@@ -1,7 +1,7 @@
-"""Logarithm, exponential and sine that a compiler can spread over vector lanes.
+"""Logarithm, exponential and sine that compilers can vectorize.
 
 Calls of the C library keep a loop scalar. These are polynomials after the usual reductions of the
-argument, exact to a few units in the last place of float64 where stated.
+argument, accurate to a few units in the last place of float64.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SINE = np.array([(-1.0) ** k / factorial(2 * k + 1) for k in range(11)])
 def log(x):
     """Natural logarithm of a positive normal number: exponent, and artanh of the mantissa.
 
-    Infinity and what is not a number give NaN.
+    Infinity and NaN give NaN.
     """
     bits = np.float64(x).view(np.int64)
     exponent = (bits - _SQRT_HALF_BITS) >> _MANTISSA
@@ -42,7 +42,7 @@ def log(x):
 
 @njit(error_model="numpy", fastmath=_FASTMATH, inline="always")
 def exp(x):
-    """Exponential; arguments beyond -708 and 708 count as these."""
+    """Exponential, with arguments clipped to [-708, 708]."""
     x = min(max(x, -708.0), 708.0)
     n = np.floor(x * _INVERSE_LOG_2 + 0.5)
     t = x - n * _LOG_2_HIGH - n * _LOG_2_LOW

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BLOCK = 1 << 20
-"""Entries handled at a time where float64 temporaries are made."""
+"""Number of entries in a block for which float64 temporary arrays are formed."""
 
 
 class ColumnOrder(NamedTuple):
@@ -79,6 +79,16 @@ class ObservedEntries:
         """Device of the tensors."""
         return self.indptr.device
 
+    @property
+    def visited(self) -> ObservedEntries:
+        """Entries that kernels visit: all of them."""
+        return self
+
+    @property
+    def observed(self) -> ObservedEntries:
+        """Observed pairs, one for each cell and concentration: the entries themselves."""
+        return self
+
     def rows(self) -> torch.Tensor:
         """Cell of each entry, ``(nnz,)`` int64."""
         return torch.repeat_interleave(
@@ -86,7 +96,7 @@ class ObservedEntries:
         )
 
     def derived(self, name: str, make: Callable[[], T]) -> T:
-        """What ``make`` returns, made once: indices that hold for this block and no other."""
+        """Return the result of ``make``, computed once for this block of entries."""
         if name not in self._derived:
             self._derived[name] = make()
         return self._derived[name]
@@ -123,7 +133,7 @@ class ObservedEntries:
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ObservedEntries:
-        """The same entries on ``device``; itself where they already are there."""
+        """Return the entries on ``device``; the same object if they are already on it."""
         if torch.device(device) == self.device:
             return self
         return ObservedEntries(
@@ -172,12 +182,12 @@ class ObservedEntries:
         torch.cumsum(length, 0, out=indptr[1:])
         arrays = self.column, self.count, self.total
         if self.device.type == "cpu" and importlib.util.find_spec("numba") is not None:
-            from leafletfa_scvi.ops._copy import copy_runs
-            from leafletfa_scvi.ops._threads import launch
+            from leafletfa_scvi.ops._copy import copy_rows
+            from leafletfa_scvi.ops._threads import run_kernel
 
             column, count, total = (x.new_empty(int(indptr[-1])) for x in arrays)
             given = start, indptr, *arrays, column, count, total
-            launch(copy_runs, *(x.numpy() for x in given))
+            run_kernel(copy_rows, *(x.numpy() for x in given))
         else:
             shift = torch.repeat_interleave(start - indptr[:-1], length)
             take = shift + torch.arange(len(shift), device=self.device)
@@ -189,7 +199,7 @@ class ObservedEntries:
         return {k: v[cells] for k, v in self._cache.items() if v.ndim}
 
     def keep(self, mask: torch.Tensor) -> ObservedEntries:
-        """The entries where ``mask`` (``(nnz,)`` bool) is true; cells stay, maybe empty."""
+        """Select entries by ``mask``, ``(nnz,)`` bool; all cells are kept, even if empty."""
         indptr = torch.zeros_like(self.indptr)
         size = int(mask.sum())
         column, count, total = (x.new_empty(size) for x in (self.column, self.count, self.total))
@@ -206,7 +216,7 @@ class ObservedEntries:
         return ObservedEntries(indptr, column, count, total, self.n_junctions)
 
     def seen_junctions(self) -> torch.Tensor:
-        """Whether each junction is observed in some cell, ``(P,)`` bool."""
+        """Return whether each junction is observed in any cell, ``(P,)`` bool."""
         seen = torch.zeros(self.n_junctions, dtype=torch.bool, device=self.device)
         for _, block in self.blocks(_BLOCK):
             seen[block.column.long()] = True
@@ -251,7 +261,7 @@ class ObservedEntries:
         n_junctions: int,
         device: torch.device | str = "cpu",
     ) -> ObservedEntries:
-        """Entries of consecutive runs of cells as one; none where there are no parts."""
+        """Concatenate the entries of consecutive cells; without parts, return no entries."""
         if not parts:
             empty = torch.zeros(0, dtype=torch.uint8, device=device)
             indptr = torch.zeros(1, dtype=torch.int64, device=device)

@@ -1,4 +1,4 @@
-"""What a forked child can compute: torch on one thread, numba kernels where none ran before.
+"""Limits of forked child processes: torch on one thread, and no numba kernels after a parent's.
 
 The threads of an OpenMP pool do not survive a fork. In the child, torch waits for them for ever
 once it asks for more than one thread, and numba ends the process.

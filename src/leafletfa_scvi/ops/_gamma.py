@@ -1,11 +1,11 @@
-"""Beta and Dirichlet draws with their pathwise derivatives, from gamma variates, on the CPU.
+"""Beta and Dirichlet draws with pathwise derivatives, from gamma variates, on the CPU.
 
-A gamma variate x of shape a moves with a at a fixed quantile as
+The derivative of a gamma variate x for its shape a at a fixed quantile is
 
     r(a, x) = d log x / da = -(dF/da) / (x f),
 
-F and f being its distribution and density (implicit reparameterisation: Figurnov, Mohamed and
-Mnih 2018). The continuity equation of f says that
+where F and f are the distribution function and the density (implicit reparameterization:
+Figurnov, Mohamed and Mnih 2018). By the continuity equation of f,
 
     x r' + (a - x) r = digamma(a) - log x.
 
@@ -19,7 +19,7 @@ exact step r(a, x) = (x r(a + 1, x) + digamma(a + 1) - log x) / a, which leads f
 shapes. The relative error is below 3e-6 between the 1e-6 and 1 - 1e-6 quantiles, and below 1e-9
 between those of 0.01 and 0.99.
 
-Every element has random numbers of its own, so draws do not depend on the number of threads.
+Every element uses separate random numbers, so draws do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import numpy as np
 from numba import njit, prange
 
 from leafletfa_scvi.ops._elementary import exp, log, sine
+from leafletfa_scvi.ops._splitmix import GOLDEN, scramble
 
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 _ORDERS = 7
@@ -39,9 +40,6 @@ _EXPAND_FROM = 12.0
 _MAX_STEPS = 12
 _MIN_RATIO = -3.0
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
 _STREAM, _ATTEMPT = np.uint64(1 << 12), np.uint64(3)
 _ATTEMPT_ANGLE, _ATTEMPT_UNIFORM = np.uint64(1), np.uint64(2)
 _ONE, _BELOW_ONE = np.uint64(0x3FF << 52), 1.0 - 2.0**-53
@@ -53,11 +51,11 @@ _LARGEST = np.float32(1.0 - 2.0**-24)
 
 
 def _expansion() -> np.ndarray:
-    """Power series of R_1 .. R_7 in L, lowest power first, ``(_ORDERS, _TERMS)``."""
+    """Compute the power series of R_1 .. R_7 in L, ascending, ``(_ORDERS, _TERMS)``."""
     size = _TERMS + 2 * _ORDERS
 
     def divide(series: list[Fraction]) -> list[Fraction]:
-        """Quotient by exp(L) - 1 of a series less its constant term, which some b_k cancels."""
+        """Divide a series by exp(L) - 1, without its constant term, which b_k cancels."""
         quotient: list[Fraction] = []
         for i, term in enumerate(series[1:]):
             known = sum(q / factorial(i - j + 1) for j, q in enumerate(quotient))
@@ -71,23 +69,21 @@ def _expansion() -> np.ndarray:
 
 
 _R = _expansion()
+_scramble = njit(inline="always")(scramble)
 
 
 @njit(inline="always")
 def _uniform(key, counter):
-    """Number in (0, 1): SplitMix64 (Steele, Lea and Flood 2014) at a position of its sequence."""
-    bits = key + counter * _GOLDEN
-    bits = (bits ^ (bits >> np.uint64(30))) * _MIX_1
-    bits = (bits ^ (bits >> np.uint64(27))) * _MIX_2
-    bits = bits ^ (bits >> np.uint64(31))
+    """Return a number in (0, 1), at position ``counter`` of the sequence of SplitMix64."""
+    bits = _scramble(key + counter * GOLDEN)
     return np.uint64((bits >> np.uint64(12)) | _ONE).view(np.float64) - _BELOW_ONE
 
 
 @njit(error_model="numpy", fastmath=_FASTMATH, inline="always")
 def _proposal(shape, key, counter):
-    """One attempt of Marsaglia and Tsang (2000) at a gamma variate: its log, or inf if refused.
+    """Propose a gamma variate (Marsaglia and Tsang 2000): its log, or inf if rejected.
 
-    The normal number is that of Box and Muller, with the sine of a uniform angle.
+    The normal variate is that of Box and Muller, with the sine of a uniform angle.
     """
     d = shape - 1.0 / 3.0
     radius = np.sqrt(-2.0 * log(_uniform(key, counter)))
@@ -96,15 +92,16 @@ def _proposal(shape, key, counter):
     root = 1.0 + z / np.sqrt(9.0 * d)
     log_v = 3.0 * log(max(root, _SMALLEST))
     bound = 0.5 * z * z + d * (1.0 - root * root * root + log_v)
-    refused = (root <= 0.0) | (log(u) >= bound)  # not so where the shape is NaN: no endless loop
-    return np.inf if refused else log(d) + log_v
+    rejected = (root <= 0.0) | (log(u) >= bound)  # False if the shape is NaN, which ends the loop
+    return np.inf if rejected else log(d) + log_v
 
 
 @njit(error_model="numpy", fastmath=_FASTMATH)
 def _log_variates(shape, key, first, log_x):
-    """Logs of gamma variates of elements ``first``, ``first + 1``, ...
+    """Draw logs of gamma variates of elements ``first``, ``first + 1``, ...
 
-    Shapes below one draw at shape + 1 and multiply by a uniform to the power 1 / shape.
+    For shapes below one, draw at shape + 1 and multiply by a uniform to the power 1 / shape. Three
+    loops, so that all but the rare retries are vectorized.
     """
     for i in range(shape.shape[0]):
         counter = (first + np.uint64(i)) * _STREAM
@@ -125,14 +122,14 @@ def _log_variates(shape, key, first, log_x):
 
 @njit(error_model="numpy", fastmath=_FASTMATH)
 def _log_derivatives(shape, log_x, r):
-    """r(shape, x): derivatives of log x in the shape at a fixed quantile."""
+    """Compute r(shape, x), the derivatives of log x for the shape at a fixed quantile."""
     for i in range(shape.shape[0]):
         steps = max(np.ceil(_EXPAND_FROM - shape[i]), 0.0)
         top = shape[i] + steps
         ratio = log_x[i] - log(top)
         s = 1.0 / top
         s2 = s * s
-        # What is lost by the bound is below rounding after the steps down.
+        # The error of this bound is below rounding after the steps down.
         t = max(ratio, _MIN_RATIO)
         value = 0.0
         for k in range(_ORDERS - 1, -1, -1):
@@ -152,7 +149,7 @@ def _log_derivatives(shape, log_x, r):
 
 @njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
 def beta_kernel(key, inclusion, exclusion, derivative, value, d_inclusion, d_exclusion):
-    """Beta draws as the share of one gamma variate in two; derivatives where asked for.
+    """Draw beta variates as shares of two gamma variates, with derivatives if requested.
 
     All arrays are (N,).
     """
@@ -183,7 +180,7 @@ def beta_kernel(key, inclusion, exclusion, derivative, value, d_inclusion, d_exc
 
 @njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
 def dirichlet_kernel(key, first, concentration, derivative, value, d_log):
-    """Dirichlet draws x as shares of gamma variates; d_log is x times r of its variate.
+    """Draw Dirichlet variates x as shares of gamma variates; d_log is x r of each variate.
 
     Row i uses the random numbers of ``key`` from ``first[i]`` on; the other arrays are (N, K).
     """
@@ -208,7 +205,7 @@ def dirichlet_kernel(key, first, concentration, derivative, value, d_log):
 
 @njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
 def grouped_kernel(key, concentration, order, offsets, derivative, value, d_log):
-    """Dirichlet draws within groups of rows, column by column, as :func:`dirichlet_kernel`.
+    """Draw Dirichlet variates within groups of rows, by column, like :func:`dirichlet_kernel`.
 
     Group g has rows ``order[offsets[g]:offsets[g + 1]]``; the other arrays are (N, K).
     """

@@ -1,4 +1,4 @@
-"""Log-gamma and digamma of each element, both differentiable, in one sweep on the CPU."""
+"""Log-gamma and digamma of each element, both differentiable, in one pass on the CPU."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class _GammaTerms(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         from leafletfa_scvi.ops import _divergence
-        from leafletfa_scvi.ops._threads import launch
+        from leafletfa_scvi.ops._threads import run_kernel
 
         value, first, second = (x.new_empty(x.shape) for _ in range(3))
         given = x.detach().contiguous()
-        launch(
+        run_kernel(
             _divergence.gamma_kernel,
             *(t.reshape(-1).numpy() for t in (given, value, first, second)),
         )
@@ -33,7 +33,7 @@ class _GammaTerms(torch.autograd.Function):
 
 
 def gamma_terms(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-gamma and digamma of ``x`` > 0, of its shape."""
+    """Compute log-gamma and digamma of ``x`` > 0, in its shape."""
     if _fused(x):
         return _GammaTerms.apply(x)
     return torch.lgamma(x), torch.digamma(x)

@@ -60,6 +60,16 @@ class MultinomialEntries:
         """Device of the tensors."""
         return self.reads.device
 
+    @property
+    def visited(self) -> ObservedEntries:
+        """Entries that kernels visit: junctions with reads."""
+        return self.reads
+
+    @property
+    def observed(self) -> ObservedEntries:
+        """Observed pairs, one for each cell and concentration: those of cell and ATSE."""
+        return self.totals
+
     def rows(self) -> torch.Tensor:
         """Cell of each entry of ``reads``, int64."""
         return self.reads.rows()

@@ -60,7 +60,7 @@ class ExpectedCounts(NamedTuple):
 
 def swept(entries: Entries) -> ObservedEntries:
     """The entries that a sweep visits: all observed ones, or those with reads."""
-    return entries.reads if isinstance(entries, MultinomialEntries) else entries
+    return entries.visited
 
 
 def column_concentration(entries: Entries, concentration: torch.Tensor) -> torch.Tensor:
@@ -68,6 +68,15 @@ def column_concentration(entries: Entries, concentration: torch.Tensor) -> torch
     if concentration.ndim and isinstance(entries, MultinomialEntries):
         return concentration[entries.atse]
     return concentration
+
+
+def expected_psi(
+    phi: torch.Tensor, psi: torch.Tensor, entries: ObservedEntries | None = None
+) -> torch.Tensor:
+    """Expected PSI, sum_k phi_ck psi_jk: ``(B, P)``, or ``(nnz,)`` at ``entries`` alone."""
+    if entries is None:
+        return phi @ psi.T
+    return (phi[entries.rows()] * psi[entries.column.long()]).sum(-1)
 
 
 def entry_probability(
@@ -84,8 +93,7 @@ def entry_probability(
     psi
         ``(P, K)`` programs in [0, 1].
     """
-    visited = swept(entries)
-    mean = (phi[visited.rows()] * psi[visited.column.long()]).sum(-1)
+    mean = expected_psi(phi, psi, swept(entries))
     scale = 1.0 - 2.0 * LEAK
     return LEAK + scale * mean, LEAK + scale * (1.0 - mean)
 

@@ -1,8 +1,8 @@
-"""Differences of log gamma and digamma over a whole number of steps, in vectorised float32.
+"""Differences of log gamma and digamma over an integer number of steps, in vectorized float32.
 
-For a > 0 and a whole number m, with b = a + m,
+For a > 0 and an integer m, with b = a + m,
 
-    value = lgamma(b) - lgamma(a) - m log(scale),      rate = digamma(b) - digamma(a)
+    value = lgamma(b) - lgamma(a) - m log(scale),      slope = digamma(b) - digamma(a)
 
 as four steps of the recurrence, which bring both ends above 4, and the difference of the
 asymptotic series there. The leading terms m log(b / scale) and log1p(m / a) are taken without
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 VECTOR = {"error_model": "numpy", "fastmath": {"contract", "nsz"}}
-"""Options of vectorised functions: no reassociation, which would undo log1p below."""
+"""Options of vectorized functions: no reassociation, which would undo log1p below."""
 
 _f = np.float32
 _i = np.int32
@@ -46,7 +46,7 @@ def log(x):
 
 @njit(inline="always", **VECTOR)
 def rising(a, m, inverse_scale):
-    """``value`` and ``rate`` as the module has them, float32; the rate is exactly 0 where m = 0.
+    """Compute ``value`` and ``slope`` of the module docstring, float32; exactly 0 slope if m = 0.
 
     a in [1e-8, 1e9] and m up to 2^24 keep every product within float32.
     """
@@ -68,13 +68,13 @@ def rising(a, m, inverse_scale):
     end_a = ra * (_f(1 / 12) - ra2 * (_f(1 / 360) - ra2 * _f(1 / 1260)))
     end_b = rb * (_f(1 / 12) - rb2 * (_f(1 / 360) - rb2 * _f(1 / 1260)))
     value = m * log(b4 * inverse_scale) + ((a4 - _f(0.5)) * growth - m) + (end_b - end_a)
-    rate_a = _f(0.5) * ra + ra2 * (_f(1 / 12) - ra2 * (_f(1 / 120) - ra2 * _f(1 / 252)))
-    rate_b = _f(0.5) * rb + rb2 * (_f(1 / 12) - rb2 * (_f(1 / 120) - rb2 * _f(1 / 252)))
-    return value + log(ratio), steps + growth + (rate_a - rate_b) * min(m, _f(1))
+    slope_a = _f(0.5) * ra + ra2 * (_f(1 / 12) - ra2 * (_f(1 / 120) - ra2 * _f(1 / 252)))
+    slope_b = _f(0.5) * rb + rb2 * (_f(1 / 12) - rb2 * (_f(1 / 120) - rb2 * _f(1 / 252)))
+    return value + log(ratio), steps + growth + (slope_a - slope_b) * min(m, _f(1))
 
 
 def rising_table(kappa: float, size: int) -> np.ndarray:
-    """``value`` with scale kappa + m, and ``rate``, of m = 0 .. size - 1 at a = kappa.
+    """Tabulate ``value`` with scale kappa + m, and ``slope``, for m < ``size`` and a = kappa.
 
     Summed in float64, ``(size, 2)`` float32.
     """

@@ -1,10 +1,13 @@
-"""The numba kernel that visits every entry once: dot products, likelihood, gradients.
+"""The numba kernel of the numerical core: dot products, likelihood and gradients in one pass.
 
-Cells are cut into blocks; each block adds to a gradient of psi of its own. Within a block, groups
-of cells are visited one tile of columns after the other, so that the rows of psi and of its
-gradient in use stay in the second-level cache. Entries are gathered into chunks that may span
-cells, whose likelihoods are vector code over entries; the products before and after it are vector
-code over programs. Nothing depends on the number of threads.
+Each block of cells adds to its own gradient for psi, so that results do not depend on the number
+of threads. Within a block, groups of cells are processed tile by tile of columns, so that the rows
+of psi and its gradient in use stay in the L2 cache. Entries are gathered into chunks that may span
+cells: the likelihood of a chunk is vectorized over entries, the products before and after it over
+programs.
+
+``d_p`` and ``d_q`` are derivatives for the expected PSI and its complement, as if both were free;
+``d_kappa`` is that for kappa, and a ``slope`` is the derivative of a log rising factorial.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from leafletfa_scvi.ops._lanes import dots, exchange
+from leafletfa_scvi.ops._numba_simd import gather_dot, scatter_add_rows
 from leafletfa_scvi.ops._reference import LEAK
 from leafletfa_scvi.ops._rising import VECTOR, log, rising
 
@@ -22,96 +25,97 @@ _LEAK = np.float32(LEAK)
 _SCALE = np.float32(1.0 - 2.0 * LEAK)
 _ONE = np.float32(1.0)
 # Rows of the chunk's buffers.
-_MEAN, _COUNT, _TOTAL, _KAPPA, _VALUE, _FOR, _AGAINST, _RATE = range(8)
+_MEAN, _COUNT, _TOTAL, _KAPPA, _VALUE, _D_P, _D_Q, _D_KAPPA = range(8)
 
 
 @njit(**VECTOR)
-def _whole(total, kappa, table, value, rate, size):
-    """Log-likelihood terms of kappa and n alone, from the table where there is one."""
+def _total_terms(total, kappa, table, value, d_kappa, size):
+    """Compute the terms of kappa and n alone, from the table if available."""
     if table.shape[0]:
         for i in range(size):
             n = np.int64(total[i])
             value[i] = table[n, 0]
-            rate[i] = table[n, 1]
+            d_kappa[i] = table[n, 1]
     else:
         for i in range(size):
-            value[i], rate[i] = rising(kappa[i], total[i], _ONE / (kappa[i] + total[i]))
+            value[i], d_kappa[i] = rising(kappa[i], total[i], _ONE / (kappa[i] + total[i]))
 
 
 @njit(**VECTOR)
-def _beta_binomial(mean, count, total, kappa, value, g1, g0, rate, size):
-    """Adds both sides of beta-binomial entries to minus what :func:`_whole` left."""
+def _beta_binomial(mean, count, total, kappa, value, d_p, d_q, d_kappa, size):
+    """Compute beta-binomial entries; ``value`` and ``d_kappa`` hold their :func:`_total_terms`."""
     for i in range(size):
         y, n, k = count[i], total[i], kappa[i]
         p = _LEAK + _SCALE * mean[i]
         q = _LEAK + _SCALE * (_ONE - mean[i])
         inverse = _ONE / (k + n)
-        value1, rate1 = rising(k * p, y, inverse)
-        value0, rate0 = rising(k * q, n - y, inverse)
+        value1, slope_p = rising(k * p, y, inverse)
+        value0, slope_q = rising(k * q, n - y, inverse)
         value[i] = value1 + value0 - value[i]
-        g1[i] = _SCALE * k * rate1
-        g0[i] = _SCALE * k * rate0
-        rate[i] = p * rate1 + q * rate0 - rate[i]
+        d_p[i] = _SCALE * k * slope_p
+        d_q[i] = _SCALE * k * slope_q
+        d_kappa[i] = p * slope_p + q * slope_q - d_kappa[i]
 
 
 @njit(**VECTOR)
-def _dirichlet_multinomial(mean, count, total, kappa, value, g1, rate, size):
+def _dirichlet_multinomial(mean, count, total, kappa, value, d_p, d_kappa, size):
     for i in range(size):
         y, k = count[i], kappa[i]
         p = _LEAK + _SCALE * mean[i]
-        value1, rate1 = rising(k * p, y, _ONE / (k + total[i]))
+        value1, slope_p = rising(k * p, y, _ONE / (k + total[i]))
         value[i] = value1
-        g1[i] = _SCALE * k * rate1
-        rate[i] = p * rate1
+        d_p[i] = _SCALE * k * slope_p
+        d_kappa[i] = p * slope_p
 
 
 @njit(**VECTOR)
-def _binomial(mean, count, total, value, g1, g0, size):
+def _binomial(mean, count, total, value, d_p, d_q, size):
     for i in range(size):
         y, n = count[i], total[i]
         p = _LEAK + _SCALE * mean[i]
         q = _LEAK + _SCALE * (_ONE - mean[i])
         value[i] = y * log(p) + (n - y) * log(q)
-        g1[i] = _SCALE * y / p
-        g0[i] = _SCALE * (n - y) / q
+        d_p[i] = _SCALE * y / p
+        d_q[i] = _SCALE * (n - y) / q
 
 
 @njit(**VECTOR)
-def _multinomial(mean, count, value, g1, size):
+def _multinomial(mean, count, value, d_p, size):
     for i in range(size):
         p = _LEAK + _SCALE * mean[i]
         value[i] = count[i] * log(p)
-        g1[i] = _SCALE * count[i] / p
+        d_p[i] = _SCALE * count[i] / p
 
 
 @njit(**VECTOR)
-def _likelihood(chunk, table, shared, finite, size):
-    """Log-likelihood and derivatives of the entries of a chunk."""
+def _likelihood(chunk, table, shares_reads, finite, size):
+    """Compute log-likelihood and derivatives of the entries of a chunk."""
     mean, count, total, kappa = chunk[_MEAN], chunk[_COUNT], chunk[_TOTAL], chunk[_KAPPA]
-    value, g1, g0, rate = chunk[_VALUE], chunk[_FOR], chunk[_AGAINST], chunk[_RATE]
-    if shared:
-        g0[:size] = 0.0
+    value, d_p, d_q, d_kappa = chunk[_VALUE], chunk[_D_P], chunk[_D_Q], chunk[_D_KAPPA]
+    if shares_reads:
+        d_q[:size] = 0.0
         if finite:
-            _dirichlet_multinomial(mean, count, total, kappa, value, g1, rate, size)
+            _dirichlet_multinomial(mean, count, total, kappa, value, d_p, d_kappa, size)
         else:
-            _multinomial(mean, count, value, g1, size)
+            _multinomial(mean, count, value, d_p, size)
     elif finite:
-        _whole(total, kappa, table, value, rate, size)
-        _beta_binomial(mean, count, total, kappa, value, g1, g0, rate, size)
+        _total_terms(total, kappa, table, value, d_kappa, size)
+        _beta_binomial(mean, count, total, kappa, value, d_p, d_q, d_kappa, size)
     else:
-        _binomial(mean, count, total, value, g1, g0, size)
+        _binomial(mean, count, total, value, d_p, d_q, size)
 
 
 @njit(error_model="numpy", fastmath=True)
 def _sum(values):
-    """Sum in float64."""
+    """Sum in float64, because a cell may have many entries."""
     out = 0.0
     for i in range(values.shape[0]):
         out += np.float64(values[i])
     return out
 
 
-# Slices counted from 0: an index of unknown sign would be wrapped around, in scalar code.
+# Slices are indexed from 0: for an index of unknown sign, numba adds a test for negative values,
+# which keeps the loop scalar.
 @njit(inline="always")
 def _gather(entries_from, entries_to):
     for i in range(entries_to.shape[0]):
@@ -120,7 +124,7 @@ def _gather(entries_from, entries_to):
 
 @njit(inline="always")
 def _first_from(column, start, stop, bound):
-    """First position in ``start:stop`` whose column is ``bound`` or more."""
+    """Find the first position in ``start:stop`` whose column is at least ``bound``."""
     while start < stop:
         middle = (start + stop) // 2
         if column[middle] < bound:
@@ -132,61 +136,62 @@ def _first_from(column, start, stop, bound):
 
 @njit(**VECTOR)
 def _flush(
-    b, chunk, columns, cells, ends, n_segments, phi, psi, table, weight, shared, finite,
-    value, against, dphi, rates, dkappa,
+    b, chunk, columns, cells, ends, n_segments, phi, psi, table, weight, shares_reads, finite,
+    value, sum_d_q, dphi, dpsi, dkappa,
 ):  # fmt: skip
-    """Likelihood of a chunk, and what it adds to the sums of cells, junctions and kappa."""
+    """Compute the likelihood of a chunk, and add to the sums of cells, junctions and kappa."""
     size = ends[n_segments - 1]
-    _likelihood(chunk, table, shared, finite, size)
+    _likelihood(chunk, table, shares_reads, finite, size)
     width = psi.shape[1]
-    n_planes = rates.shape[1]
-    g1, g0, rate = chunk[_FOR], chunk[_AGAINST], chunk[_RATE]
+    n_planes = dpsi.shape[1]
+    d_p, d_q, d_kappa = chunk[_D_P], chunk[_D_Q], chunk[_D_KAPPA]
     start = 0
     for s in range(n_segments):
         cell, stop = cells[s], ends[s]
         value[cell] += _sum(chunk[_VALUE, start:stop])
         if n_planes == 2:
-            against[cell] += _sum(g0[start:stop])
+            sum_d_q[cell] += _sum(d_q[start:stop])
         if weight.shape[0]:
             w = np.float32(weight[cell])
             for i in range(start, stop):
-                g1[i] *= w
-                g0[i] *= w
-                rate[i] *= w
+                d_p[i] *= w
+                d_q[i] *= w
+                d_kappa[i] *= w
         start = stop
     if n_planes == 0:
         return
     if finite:
         if dkappa.shape[1] == 1:
-            dkappa[b, 0] += _sum(rate[:size])
+            dkappa[b, 0] += _sum(d_kappa[:size])
         else:
             for i in range(size):
-                dkappa[b, columns[i]] += rate[i]
+                dkappa[b, columns[i]] += d_kappa[i]
     if n_planes == 1:
+        # Gradients need the derivative for PSI alone; expected counts need both apart.
         for i in range(size):
-            g1[i] -= g0[i]
+            d_p[i] -= d_q[i]
     plane = b * n_planes * psi.shape[0]
     start = 0
     for s in range(n_segments):
         cell, stop = cells[s], ends[s]
-        exchange(g1, phi, cell, psi, columns, start, stop, width, dphi, rates, plane)
+        scatter_add_rows(d_p, phi, cell, psi, columns, start, stop, width, dphi, dpsi, plane)
         start = stop
     if n_planes == 1:
         return
     for i in range(size):
-        g0[i] = -g0[i]
+        d_q[i] = -d_q[i]
     start = 0
     for s in range(n_segments):
         cell, stop = cells[s], ends[s]
         other = plane + psi.shape[0]
-        exchange(g0, phi, cell, psi, columns, start, stop, width, dphi, rates, other)
+        scatter_add_rows(d_q, phi, cell, psi, columns, start, stop, width, dphi, dpsi, other)
         start = stop
 
 
 @njit(**VECTOR)
 def _sweep_block(
-    b, first, last, indptr, column, count, total, phi, psi, kappa, table, weight, shared, tile,
-    value, against, dphi, rates, dkappa,
+    b, first, last, indptr, column, count, total, phi, psi, kappa, table, weight, shares_reads,
+    tile, value, sum_d_q, dphi, dpsi, dkappa,
 ):  # fmt: skip
     width = psi.shape[1]
     finite = kappa[0] != np.inf
@@ -200,6 +205,7 @@ def _sweep_block(
         high = min(low + GROUP, last)
         for cell in range(low, high):
             position[cell - low] = indptr[cell]
+        # Columns ascend within a cell, so ``position`` marks where the last tile ended.
         for edge in range(tile, psi.shape[0] + tile, tile):
             size = n_segments = 0
             for cell in range(low, high):
@@ -216,7 +222,7 @@ def _sweep_block(
                         for i in range(size, size + n):
                             chunk[_KAPPA, i] = kappa[columns[i]]
                     chunk[_MEAN, size : size + n] = 0.0
-                    dots(phi, cell, psi, columns, size, size + n, width, chunk[_MEAN])
+                    gather_dot(phi, cell, psi, columns, size, size + n, width, chunk[_MEAN])
                     start += n
                     size += n
                     cells[n_segments], ends[n_segments] = cell, size
@@ -224,22 +230,22 @@ def _sweep_block(
                     if size == CHUNK:
                         _flush(
                             b, chunk, columns, cells, ends, n_segments, phi, psi, table, weight,
-                            shared, finite, value, against, dphi, rates, dkappa,
+                            shares_reads, finite, value, sum_d_q, dphi, dpsi, dkappa,
                         )  # fmt: skip
                         size = n_segments = 0
             if n_segments:
                 _flush(
                     b, chunk, columns, cells, ends, n_segments, phi, psi, table, weight,
-                    shared, finite, value, against, dphi, rates, dkappa,
+                    shares_reads, finite, value, sum_d_q, dphi, dpsi, dkappa,
                 )  # fmt: skip
 
 
 @njit(parallel=True, cache=True)
 def sweep(
-    blocks, indptr, column, count, total, phi, psi, kappa, table, weight, shared, tile,
-    value, against, dphi, rates, dkappa,
+    blocks, indptr, column, count, total, phi, psi, kappa, table, weight, shares_reads, tile,
+    value, sum_d_q, dphi, dpsi, dkappa,
 ):  # fmt: skip
-    """Visit the entries of all cells; adds to the last five arguments.
+    """Process the entries of all cells, and add to the last five arguments.
 
     Parameters
     ----------
@@ -248,41 +254,41 @@ def sweep(
     indptr, column, count, total
         The entries.
     phi, psi
-        ``(B, W)`` and ``(P, W)`` float32, W a multiple of the lanes, zeros beyond K.
+        ``(B, W)`` and ``(P, W)`` float32, with W a multiple of the lanes and zeros beyond K.
     kappa
-        ``(1,)`` or ``(P,)`` float32; the first one infinite for (multi)binomial entries.
+        ``(1,)`` or ``(P,)`` float32; the first is infinite for binomial and multinomial entries.
     table
-        Of :func:`rising_table`, or empty: computed for each entry.
+        Result of :func:`rising_table`, or empty to compute terms for each entry.
     weight
-        ``(B,)`` weights of the cells in the gradients, or empty for ones.
-    shared
-        The junctions of an ATSE share its total: only their own terms count.
+        ``(B,)`` weights of cells in the gradients, or empty for ones.
+    shares_reads
+        Whether the junctions of an ATSE share its reads, so that entries have no complement.
     tile
-        Columns in a tile.
+        Number of columns in a tile.
     value
         ``(B,)`` float64 log-likelihood without coefficients.
-    against
-        ``(B,)`` float64 sum of g0 of each cell; used with two planes of ``rates``.
+    sum_d_q
+        ``(B,)`` float64 sum of d_q of each cell; used with two planes of ``dpsi``.
     dphi
-        ``(B, W)`` float32 sum of (g1 - g0) psi.
-    rates
+        ``(B, W)`` float32 sum of (d_p - d_q) psi.
+    dpsi
         ``(n_blocks, planes, P, W)`` float32: no plane for values only, one for the sum of
-        (g1 - g0) phi, two for those of g1 phi and -g0 phi.
+        (d_p - d_q) phi, two for those of d_p phi and -d_q phi.
     dkappa
         ``(n_blocks, 1 or P)`` float64.
     """
     for b in prange(blocks.shape[0] - 1):
         _sweep_block(
             b, blocks[b], blocks[b + 1], indptr, column, count, total, phi, psi, kappa, table,
-            weight, shared, tile, value, against, dphi, rates, dkappa,
+            weight, shares_reads, tile, value, sum_d_q, dphi, dpsi, dkappa,
         )  # fmt: skip
 
 
 @njit(parallel=True, cache=True, **VECTOR)
 def subtract_totals(blocks, indptr, atse, total, kappa, table, weight, value, dkappa):
-    """The terms of kappa and n alone of each (cell, ATSE), off ``value`` and ``dkappa``.
+    """Subtract the terms of kappa and n of each (cell, ATSE) from ``value`` and ``dkappa``.
 
-    Arguments as in :func:`sweep`, with an ATSE in place of a column.
+    Arguments are those of :func:`sweep`, with ATSEs instead of columns.
     """
     per_atse = kappa.shape[0] > 1
     for b in prange(blocks.shape[0] - 1):
@@ -291,10 +297,10 @@ def subtract_totals(blocks, indptr, atse, total, kappa, table, weight, value, dk
             for e in range(indptr[cell], indptr[cell + 1]):
                 at = np.int64(atse[e]) if per_atse else 0
                 if table.shape[0]:
-                    whole = table[np.int64(total[e]), 0]
-                    rate = table[np.int64(total[e]), 1]
+                    total_value = table[np.int64(total[e]), 0]
+                    d_kappa = table[np.int64(total[e]), 1]
                 else:
                     k, n = kappa[at], np.float32(total[e])
-                    whole, rate = rising(k, n, _ONE / (k + n))
-                value[cell] -= whole
-                dkappa[b, at] -= w * rate
+                    total_value, d_kappa = rising(k, n, _ONE / (k + n))
+                value[cell] -= total_value
+                dkappa[b, at] -= w * d_kappa

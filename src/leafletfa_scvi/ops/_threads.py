@@ -1,4 +1,4 @@
-"""Running numba kernels beside torch: one at a time, on torch's number of threads."""
+"""Running numba kernels alongside torch: one at a time, on torch's number of threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _lock = threading.Lock()
 
 
 def _new_lock() -> None:
-    """Forget a lock that a thread of the parent held when the process was forked."""
+    """Replace a lock that a thread of the parent may have held at the fork."""
     global _lock
     _lock = threading.Lock()
 
@@ -31,7 +31,7 @@ in_child(_new_lock)
 
 
 class _Announce(event.Listener):
-    """Says once in a process that a kernel is compiled, as that takes seconds."""
+    """Listener that logs once per process that kernels are compiled, which takes seconds."""
 
     def __init__(self) -> None:
         self.done = False
@@ -44,19 +44,19 @@ class _Announce(event.Listener):
         self.done = True
 
     def on_end(self, event: event.Event) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
 
 _announce = _Announce()
 
 
-def launch(kernel: Callable[..., Any], *args: Any) -> None:
-    """Run a kernel on torch's number of threads and leave torch's setting as it was.
+def run_kernel(kernel: Callable[..., Any], *args: Any) -> None:
+    """Run a kernel on torch's number of threads, and restore torch's setting.
 
     Raises
     ------
     RuntimeError
-        In a forked child whose parent ran numba kernels: threads are lost in a fork.
+        The process was forked from one that had run numba kernels, whose threads are lost.
     """
     check_pool()
     with _lock, event.install_listener("numba:compile", _announce):

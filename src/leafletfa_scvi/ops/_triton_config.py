@@ -34,13 +34,13 @@ CONFIGS: dict[str, dict[int, Config]] = {
 
 
 def padded(name: str, n_programs: int) -> int:
-    """The key of a pass that holds ``n_programs``, or the largest there is."""
+    """Return the smallest key of a pass that is at least ``n_programs``, or the largest key."""
     keys = sorted(CONFIGS[name])
     return next((k for k in keys if k >= n_programs), keys[-1])
 
 
 def config(name: str, n_programs: int) -> Config:
-    """Block sizes of a pass for ``n_programs``."""
+    """Return the block sizes of a pass for ``n_programs``."""
     return CONFIGS[name][padded(name, n_programs)]
 
 

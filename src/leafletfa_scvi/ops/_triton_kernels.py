@@ -1,12 +1,16 @@
-"""Triton kernels of the numerical core; :mod:`leafletfa_scvi.ops._triton` launches them.
+"""Triton kernels of the numerical core, run by :mod:`leafletfa_scvi.ops._triton`.
 
-One program sweeps one segment: consecutive entries of one cell, or of one column. It reads rows of
-``psi`` (or ``phi``) as a tile of entries x programs, and keeps its sums in registers until the
-end. Rows in memory are ``STRIDE`` floats apart, a multiple of 4, so that a row is read in aligned
-loads of 16 bytes; ``BLOCK_K``, the power of 2 above it, exists in registers alone.
+Each program processes one segment: consecutive entries of one cell, or of one column. It reads
+rows of ``psi`` (or ``phi``) as a tile of entries x programs, and keeps its sums in registers. Rows
+are ``STRIDE`` floats apart, a multiple of 4, so that each is read in aligned loads of 16 bytes;
+``BLOCK_K``, the next power of 2, exists in registers only.
 
-Everything is float32. The differences of lgamma and digamma are taken by a shift of four and
-Stirling's series, in a form that subtracts no large numbers from each other.
+All computations are in float32. Differences of lgamma and digamma use four steps of the recurrence
+and Stirling's series, in a form without cancellation of large numbers.
+
+Derivatives are named by what they are derivatives for: ``d_p`` is dL/dp, ``d_q`` is dL/dq for the
+complement q = 1 - p (both as if free), and ``d_kappa`` is dL/dkappa; a ``slope`` is the derivative
+of a log rising factorial for its first argument.
 """
 
 from __future__ import annotations
@@ -23,24 +27,24 @@ _LARGEST = tl.constexpr(MAX_CONCENTRATION)
 
 @triton.jit
 def _stirling(r):
-    """Rest of Stirling's series of lgamma at 1 / r."""
+    """Compute the remainder of Stirling's series of lgamma at 1 / r."""
     r2 = r * r
     return r * (1.0 / 12 - r2 * (1.0 / 360 - r2 * (1.0 / 1260)))
 
 
 @triton.jit
-def _stirling_rate(r):
-    """Rest of the series of log(z) - digamma(z) at z = 1 / r."""
+def _stirling_slope(r):
+    """Compute the series of log(z) - digamma(z) at z = 1 / r."""
     r2 = r * r
     return 0.5 * r + r2 * (1.0 / 12 - r2 * (1.0 / 120 - r2 * (1.0 / 252)))
 
 
 @triton.jit
 def _rising(a, m, inverse):
-    """Log of a (a + 1) .. (a + m - 1), plus m log(inverse); and its derivative in a.
+    """Compute log a (a + 1) .. (a + m - 1) + m log(inverse), and its derivative for a.
 
-    ``inverse`` is 1 / (kappa + n). Its logs cancel between the terms of an entry, and with them
-    the largest part of each.
+    ``inverse`` is 1 / (kappa + n). Its logs cancel between the terms of an entry, and remove the
+    largest part of each, which float32 could not represent precisely.
     """
     b = a + m
     a1, a2, a3 = a + 1.0, a + 2.0, a + 3.0
@@ -48,7 +52,7 @@ def _rising(a, m, inverse):
     low_a, low_b, high_a, high_b = a * a1, b * b1, a2 * a3, b2 * b3
     low = 1.0 / (low_a * low_b)
     high = 1.0 / (high_a * high_b)
-    shift_rate = m * ((a * b + a1 * b1) * low + (a2 * b2 + a3 * b3) * high)
+    shift_slope = m * ((a * b + a1 * b1) * low + (a2 * b2 + a3 * b3) * high)
     shift = (low_a * low_a * low) * (high_a * high_a * high)
     a4, b4 = a + 4.0, b + 4.0
     both = 1.0 / (a4 * b4)
@@ -58,16 +62,17 @@ def _rising(a, m, inverse):
     growth = tl.log(u) + (x - (u - 1.0)) * (a4 * rb)
     value = m * tl.log(b4 * inverse) + ((a4 - 0.5) * growth - m)
     value += _stirling(rb) - _stirling(ra) + tl.log(shift)
-    rate = shift_rate + growth + _stirling_rate(ra) - _stirling_rate(rb)
-    return tl.where(m > 0.0, value, 0.0), rate
+    slope = shift_slope + growth + _stirling_slope(ra) - _stirling_slope(rb)
+    return tl.where(m > 0.0, value, 0.0), slope
 
 
 @triton.jit
 def _probability(f, s):
-    """Probability p of each entry of a tile, and its complement q.
+    """Compute the probability p of each entry of a tile, and its complement q.
 
     The gather changes no value. It moves the sums from the layout of the tile, where all threads
-    of a row hold the same one, to one entry per thread: what follows would be done several times.
+    of a row hold the same one, to one entry per thread; otherwise all following computations
+    would be repeated by these threads.
     """
     mean = tl.sum(f[None, :] * s, axis=1)
     mean = tl.minimum(tl.gather(mean, tl.arange(0, mean.shape[0]), 0), 1.0)
@@ -76,49 +81,49 @@ def _probability(f, s):
 
 @triton.jit
 def _binomial(p, q, y, rest):
-    """Log-likelihood of each entry, dL/dp and dL/dq (p and q free)."""
+    """Compute the log-likelihood of each entry, dL/dp and dL/dq (p and q free)."""
     return y * tl.log(p) + rest * tl.log(q), y / p, rest / q
 
 
 @triton.jit
-def _whole(n, kappa, table):
-    """Log of kappa (kappa + 1) .. (kappa + n - 1) / (kappa + n)^n and its derivative in kappa."""
+def _total_terms(n, kappa, table):
+    """Compute log kappa .. (kappa + n - 1) / (kappa + n)^n, and its derivative for kappa."""
     if table is not None:
         at = table + 2 * n.to(tl.int32)
-        value, rate = tl.load(at), tl.load(at + 1)
+        value, slope = tl.load(at), tl.load(at + 1)
     else:
-        value, rate = _rising(kappa + tl.zeros_like(n), n, 1.0 / (kappa + n))
-    return value, rate
+        value, slope = _rising(kappa + tl.zeros_like(n), n, 1.0 / (kappa + n))
+    return value, slope
 
 
 @triton.jit
 def _beta_binomial(p, q, y, rest, n, kappa, table, READS: tl.constexpr):
-    """The same with a concentration, and dL/dkappa.
+    """Compute the same with a concentration, and dL/dkappa.
 
-    Where ``READS``, entries are shares of an ATSE: there is no rest, and :func:`totals_kernel` has
-    the terms that hold n and kappa alone.
+    If ``READS``, entries are shares of an ATSE: they have no rest, and :func:`totals_kernel`
+    computes the terms of n and kappa alone.
     """
     inverse = 1.0 / (kappa + n)
-    value, rate1 = _rising(kappa * p, y, inverse)
-    g1 = kappa * rate1
-    gk = p * rate1
-    g0 = tl.zeros_like(g1)
+    value, slope_p = _rising(kappa * p, y, inverse)
+    d_p = kappa * slope_p
+    d_kappa = p * slope_p
+    d_q = tl.zeros_like(d_p)
     if not READS:
-        value0, rate0 = _rising(kappa * q, rest, inverse)
-        whole, rate = _whole(n, kappa, table)
-        value += value0 - whole
-        g0 = kappa * rate0
-        gk += q * rate0 - rate
-    return value, g1, g0, gk
+        value0, slope_q = _rising(kappa * q, rest, inverse)
+        total_value, slope = _total_terms(n, kappa, table)
+        value += value0 - total_value
+        d_q = kappa * slope_q
+        d_kappa += q * slope_q - slope
+    return value, d_p, d_q, d_kappa
 
 
 @triton.jit
 def table_kernel(kappa, table, SIZE: tl.constexpr, BLOCK: tl.constexpr):
-    """Both results of :func:`_whole` for a scalar kappa and each n below ``SIZE``."""
+    """Tabulate :func:`_total_terms` for a scalar kappa and each n below ``SIZE``."""
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    value, rate = _whole(n.to(tl.float32), tl.minimum(tl.load(kappa), _LARGEST), None)
+    value, slope = _total_terms(n.to(tl.float32), tl.minimum(tl.load(kappa), _LARGEST), None)
     tl.store(table + 2 * n, value, mask=n < SIZE)
-    tl.store(table + 2 * n + 1, rate, mask=n < SIZE)
+    tl.store(table + 2 * n + 1, slope, mask=n < SIZE)
 
 
 @triton.jit
@@ -139,7 +144,7 @@ def row_kernel(
     by_column,
     plane,
     kappa_by_column,
-    rates,
+    slopes,
     STRIDE: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_E: tl.constexpr,
@@ -148,14 +153,14 @@ def row_kernel(
     READS: tl.constexpr,
     PER_COLUMN: tl.constexpr,
 ):
-    """Sweep the entries of one segment of a cell.
+    """Process the entries of one segment of a cell.
 
     Parameters
     ----------
     segments
         ``(3, n_segments)`` cell, first entry and end of each segment.
     kappa
-        ``(1,)``, or ``(P,)`` where ``PER_COLUMN``; None for the binomial and the multinomial.
+        ``(1,)``, or ``(P,)`` if ``PER_COLUMN``; None for the binomial and the multinomial.
     table
         From :func:`table_kernel`, or None.
     weight
@@ -165,13 +170,13 @@ def row_kernel(
         over phi), ``STRIDE`` of them, and the derivative for a scalar kappa.
     by_column, kappa_by_column
         Zeros to which the derivatives for psi (or the expected counts: two arrays ``(P, STRIDE)``,
-        ``plane`` apart) and those for kappa are added.
-    rates
-        Or else, ``(nnz, C)``: what :func:`column_kernel` needs of each entry.
+        ``plane`` apart) and those for kappa are added by atomics.
+    slopes
+        ``(nnz, C)`` derivatives of each entry for :func:`column_kernel`, instead of atomics.
     N_FACTORS
-        0: log-likelihood alone. 1: derivatives, where dL/dm is the factor of phi in that for psi.
-        2: expected counts, where dL/dp and dL/dq are. With ``READS`` there is no dL/dq, and 1
-        gives expected counts as well.
+        0 for the log-likelihood only. 1 for derivatives, in which dL/dm is the factor of phi. 2
+        for expected counts, in which dL/dp and dL/dq are factors. If ``READS``, dL/dq is 0, and 1
+        gives expected counts, too.
     """
     segment = tl.program_id(0).to(tl.int64)
     cell = tl.load(segments + segment)
@@ -197,42 +202,42 @@ def row_kernel(
         p, q = _probability(f, s)
         rest = tl.zeros_like(y) if READS else n - y
         if kappa is None:
-            v, g1, g0 = _binomial(p, q, y, rest)
+            v, d_p, d_q = _binomial(p, q, y, rest)
         elif PER_COLUMN:
-            own = tl.minimum(tl.load(kappa + j), _LARGEST)
-            v, g1, g0, gk = _beta_binomial(p, q, y, rest, n, own, table, READS)
+            kappa_j = tl.minimum(tl.load(kappa + j), _LARGEST)
+            v, d_p, d_q, d_kappa = _beta_binomial(p, q, y, rest, n, kappa_j, table, READS)
         else:
-            own = tl.minimum(tl.load(kappa), _LARGEST)
-            v, g1, g0, gk = _beta_binomial(p, q, y, rest, n, own, table, READS)
+            kappa_j = tl.minimum(tl.load(kappa), _LARGEST)
+            v, d_p, d_q, d_kappa = _beta_binomial(p, q, y, rest, n, kappa_j, table, READS)
         value_sum += v
         if N_FACTORS > 0:
-            g1 *= factor * _SCALE
-            g0 *= factor * _SCALE
+            d_p *= factor * _SCALE
+            d_q *= factor * _SCALE
             if N_FACTORS == 1:
-                g1 -= g0
-                row_sum += tl.sum(g1[:, None] * s, axis=0)
+                d_p -= d_q  # dL/dm: q = 1 - p moves with p
+                row_sum += tl.sum(d_p[:, None] * s, axis=0)
             else:
-                row_sum += tl.sum(g1[:, None] * s + g0[:, None] * (1.0 - s), axis=0)
+                row_sum += tl.sum(d_p[:, None] * s + d_q[:, None] * (1.0 - s), axis=0)
             width: tl.constexpr = N_FACTORS + PER_COLUMN
-            if rates is not None:
-                tl.store(rates + entry * width, g1, mask=inside)
+            if slopes is not None:
+                tl.store(slopes + entry * width, d_p, mask=inside)
                 if N_FACTORS == 2:
-                    tl.store(rates + entry * width + 1, g0, mask=inside)
+                    tl.store(slopes + entry * width + 1, d_q, mask=inside)
             else:
                 both = inside[:, None] & (k < STRIDE)[None, :]
                 target = by_column + programs
-                tl.atomic_add(target, g1[:, None] * f[None, :], mask=both, sem="relaxed")
+                tl.atomic_add(target, d_p[:, None] * f[None, :], mask=both, sem="relaxed")
                 if N_FACTORS == 2:
                     target += plane
-                    tl.atomic_add(target, g0[:, None] * f[None, :], mask=both, sem="relaxed")
+                    tl.atomic_add(target, d_q[:, None] * f[None, :], mask=both, sem="relaxed")
             if kappa is not None:
-                gk *= factor
+                d_kappa *= factor
                 if not PER_COLUMN:
-                    grad_sum += gk
-                elif rates is not None:
-                    tl.store(rates + entry * width + N_FACTORS, gk, mask=inside)
+                    grad_sum += d_kappa
+                elif slopes is not None:
+                    tl.store(slopes + entry * width + N_FACTORS, d_kappa, mask=inside)
                 else:
-                    tl.atomic_add(kappa_by_column + j, gk, mask=inside, sem="relaxed")
+                    tl.atomic_add(kappa_by_column + j, d_kappa, mask=inside, sem="relaxed")
     tl.store(value + segment, tl.sum(value_sum, axis=0))
     if N_FACTORS > 0:
         tl.store(by_row + segment * STRIDE + k, row_sum, mask=k < STRIDE)
@@ -252,14 +257,14 @@ def totals_kernel(
     value,
     kappa_sum,
     kappa_by_column,
-    rates,
+    slopes,
     BLOCK_E: tl.constexpr,
     PER_COLUMN: tl.constexpr,
 ):
-    """Sweep the ATSE totals of one segment of a cell: terms that hold n and kappa alone.
+    """Process the ATSE totals of one segment of a cell: terms of n and kappa alone.
 
-    Parameters are as in :func:`row_kernel`; ``kappa`` is ``(1,)`` or one value per ATSE, and the
-    derivative is skipped where there is nowhere to put it.
+    Parameters are those of :func:`row_kernel`; ``kappa`` is ``(1,)`` or one value per ATSE. The
+    derivative is omitted if no output for it is given.
     """
     segment = tl.program_id(0).to(tl.int64)
     cell = tl.load(segments + segment)
@@ -275,12 +280,12 @@ def totals_kernel(
         inside = i < n_entries
         n = tl.load(total + start + i, mask=inside, other=0).to(tl.float32)
         j = tl.load(column + start + i, mask=inside, other=0)
-        own = tl.load(kappa + j) if PER_COLUMN else tl.load(kappa)
-        v, g = _whole(n, tl.minimum(own, _LARGEST), table)
+        kappa_j = tl.load(kappa + j) if PER_COLUMN else tl.load(kappa)
+        v, g = _total_terms(n, tl.minimum(kappa_j, _LARGEST), table)
         value_sum += v
         g *= -factor
-        if rates is not None:
-            tl.store(rates + start + i, g, mask=inside)
+        if slopes is not None:
+            tl.store(slopes + start + i, g, mask=inside)
         elif kappa_by_column is not None:
             tl.atomic_add(kappa_by_column + j, g, mask=inside, sem="relaxed")
         else:
@@ -296,7 +301,7 @@ def column_kernel(
     n_segments,
     order,
     row,
-    rates,
+    slopes,
     phi,
     by_column,
     kappa_sum,
@@ -307,14 +312,14 @@ def column_kernel(
     N_FACTORS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Sum over one segment of a column what :func:`row_kernel` kept of each entry.
+    """Sum the derivatives stored by :func:`row_kernel` over one segment of a column.
 
     Parameters
     ----------
     order, row
-        Position of each entry, column by column, among the entries row by row; and its cell.
-    rates
-        ``(nnz, WIDTH)``: ``N_FACTORS`` factors of phi, then dL/dkappa if ``kappa_sum`` is there.
+        Position of each entry of the column order in the row order, and its cell.
+    slopes
+        ``(nnz, WIDTH)``: ``N_FACTORS`` factors of phi, then dL/dkappa if ``kappa_sum`` is given.
     by_column, kappa_sum
         Sums of each segment, ``(n_segments, N_FACTORS, STRIDE)`` and ``(n_segments,)``.
     """
@@ -333,13 +338,13 @@ def column_kernel(
             cell = tl.load(row + start + i, mask=inside, other=0).to(tl.int64)
             activities = (cell * STRIDE)[:, None] + k[None, :]
             f = tl.load(phi + activities, mask=(k < STRIDE)[None, :], other=0.0)
-            g1 = tl.load(rates + entry, mask=inside, other=0.0)
-            sum1 += g1[:, None] * f
+            d_p = tl.load(slopes + entry, mask=inside, other=0.0)
+            sum1 += d_p[:, None] * f
             if N_FACTORS == 2:
-                g0 = tl.load(rates + entry + 1, mask=inside, other=0.0)
-                sum0 += g0[:, None] * f
+                d_q = tl.load(slopes + entry + 1, mask=inside, other=0.0)
+                sum0 += d_q[:, None] * f
         if kappa_sum is not None:
-            grad_sum += tl.load(rates + entry + N_FACTORS, mask=inside, other=0.0)
+            grad_sum += tl.load(slopes + entry + N_FACTORS, mask=inside, other=0.0)
     if N_FACTORS > 0:
         target = by_column + segment * N_FACTORS * STRIDE + k
         tl.store(target, tl.sum(sum1, axis=0), mask=k < STRIDE)

@@ -19,8 +19,8 @@ from matplotlib.ticker import (
 
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.pl._slots import short_number
-from leafletfa_scvi.pp.qc._matrices import require_splicing
-from leafletfa_scvi.pp.qc._metrics import qc_metrics
+from leafletfa_scvi.pp import qc_metrics
+from leafletfa_scvi.pp.qc import require_splicing
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 STRANDS: Final = ("?", "+", "-")
-"""Strands by their code, which is that of STAR's ``SJ.out.tab``."""
+"""Strands by their code."""
 UNSTRANDED, FORWARD, REVERSE = 0, 1, 2
 
 MOTIFS: Final = ("unknown", "non-canonical", "GT-AG", "GC-AG", "AT-AC")

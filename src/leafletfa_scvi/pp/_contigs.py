@@ -32,7 +32,7 @@ def match_contigs(
     data, reference
         Contig names; repeats do not matter.
     what_data, what_reference
-        What holds the names, for messages: ``"the junctions"``, a path.
+        Source of the names, for messages: ``"the junctions"``, a path.
 
     Returns
     -------
@@ -43,13 +43,13 @@ def match_contigs(
     Raises
     ------
     ValueError
-        The data have contigs and none matches, or two of them match the same one.
+        If the data have contigs and none matches, or two of them match the same one.
 
     Warns
     -----
     UserWarning
-        The data name the mitochondrion twice (``chrM`` and ``chrMT`` of hg19 are two sequences)
-        and the reference has one of these names: the other is left unmatched.
+        If the data name the mitochondrion twice (``chrM`` and ``chrMT`` of hg19 are two sequences)
+        and the reference has one of these names; the other is left unmatched.
     """
     data, reference = natsorted(sorted(set(data))), set(reference)
     matched = {name: name for name in data if name in reference}
@@ -80,13 +80,13 @@ def match_contigs(
         raise ValueError(
             f"No contig of {what_data} ({_examples(data)}) is in {what_reference} "
             f"({_examples(reference)}), with or without 'chr'. Use files of the same genome "
-            "build that name contigs alike, or rename the contigs of one of them."
+            "build with the same names of contigs, or rename the contigs of one of them."
         )
     return matched
 
 
 def other_names(name: str) -> list[str]:
-    """Other names of the same contig, the most alike first."""
+    """Return other names of the same contig, the most similar first."""
     has_prefix = name.startswith(_PREFIXES) and len(name) > 3
     bare = name[3:] if has_prefix else name
     prefixed = [prefix + bare for prefix in _PREFIXES]
@@ -99,7 +99,7 @@ def other_names(name: str) -> list[str]:
 
 
 def is_second_mitochondrion(name: str, other: str) -> bool:
-    """Whether both name a mitochondrion, and not the same one with and without prefix."""
+    """Return whether both name a mitochondrion, other than by adding or removing the prefix."""
     bare = [text[3:] if text.startswith(_PREFIXES) else text for text in (name, other)]
     return bare[0] != bare[1] and set(bare) <= set(_MITOCHONDRIAL)
 

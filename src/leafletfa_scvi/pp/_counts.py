@@ -7,55 +7,59 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from anndata import AnnData
 
-from leafletfa_scvi._constants import ATSE_KEY
-from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._expand import expand_counts
-from leafletfa_scvi.pp.qc._matrices import check_counts
+from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
+from leafletfa_scvi.data import expand_counts, splicing_anndata
+from leafletfa_scvi.pp.qc._matrices import check_counts, require_no_totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anndata import AnnData
-
 
 def splicing_from_counts(
-    counts: np.ndarray | pd.DataFrame | sp.spmatrix | sp.sparray,
-    atse_id: pd.Series | Sequence[Any],
+    counts: AnnData | np.ndarray | pd.DataFrame | sp.spmatrix | sp.sparray,
+    atse_id: pd.Series | Sequence[Any] | None = None,
     obs: pd.DataFrame | None = None,
     var: pd.DataFrame | None = None,
 ) -> AnnData:
     """Make a splicing data set from junction counts and the ATSE of each junction.
 
     The ATSE total of a junction in a cell is the sum of the cell's counts over all junctions of
-    the ATSE. Everything stays sparse.
+    the ATSE. All matrices stay sparse.
 
     Parameters
     ----------
     counts
-        ``(C, P)`` reads of each cell (row) that support each junction (column): whole numbers of
-        any dtype, dense or in any scipy sparse format (duplicates of COO are summed).
+        Junction counts with ``var["atse_id"]``, as :func:`find_atses` leaves them; junctions
+        without a label are dropped. Or a matrix: ``(C, P)`` reads of each cell (row) that support
+        each junction (column), whole numbers of any dtype, dense or in any scipy sparse format
+        (duplicates of COO are summed).
     atse_id
-        ``(P,)`` ATSE label of each junction; stored as text. A Series is aligned by its index to
-        the names of the junctions where ``counts`` or ``var`` gives them, else taken in order.
+        For a matrix: ``(P,)`` ATSE label of each junction; stored as text. A Series is aligned by
+        its index to the names of the junctions if ``counts`` or ``var`` gives them, else taken in
+        order.
     obs, var
-        Annotation of cells and junctions, copied. Aligned by index where ``counts`` is a
-        DataFrame, else taken in order. Names come from the DataFrames given; without any they are
-        ``cell_0``, ``cell_1``, ... and ``junction_0``, ...
+        For a matrix: annotation of cells and junctions, copied. Aligned by index if ``counts`` is
+        a DataFrame, else taken in order. Names come from the DataFrames given; without any they
+        are ``cell_0``, ``cell_1``, ... and ``junction_0``, ...
 
     Returns
     -------
     AnnData
         Layers ``cell_by_junction_matrix`` (y) and ``cell_by_cluster_matrix`` (n), int32 CSR on
         one pattern, the entries with n > 0 (so zeros are stored in the first); ``X`` equals the
-        first as float32; ``var["atse_id"]`` categorical; ``uns["splicing"]``.
+        first as float32; ``var["atse_id"]`` categorical; ``uns["splicing"]``, which keeps the
+        record of earlier steps.
 
     Raises
     ------
+    KeyError
+        If an AnnData has no ``var["atse_id"]``.
     ValueError
-        A count is not finite, negative or fractional; lengths or names do not match; names are
-        repeated; a junction has no label; ``var`` has other labels in a column ``atse_id``; or a
-        total is above 16,777,216.
+        If no junction of an AnnData has a label; a count is not finite, negative or fractional;
+        lengths or names do not match; names are repeated; a junction of a matrix has no label;
+        ``var`` has other labels in a column ``atse_id``; or a total is above 16,777,216.
 
     Examples
     --------
@@ -64,6 +68,20 @@ def splicing_from_counts(
     array([[4, 4, 0],
            [0, 0, 2]], dtype=int32)
     """
+    if isinstance(counts, AnnData):
+        if not (atse_id is None and obs is None and var is None):
+            raise TypeError(
+                "Expected an AnnData alone, found atse_id, obs or var beside it. Store the labels "
+                f"in var[{ATSE_KEY!r}], or pass the counts of its X."
+            )
+        require_no_totals(counts, "The AnnData is a splicing data set already.")
+        check_counts(sp.csr_matrix(counts.X), "adata.X", counts.obs_names, counts.var_names)
+        matrix, obs, var, record = atse_junctions(counts)
+        codes = var[ATSE_KEY].cat.codes.to_numpy(np.int64)
+        entries = expand_counts(matrix, codes)
+        return splicing_anndata(*entries, obs, var, "splicing_from_counts", **record)
+    if atse_id is None:
+        raise TypeError("Expected atse_id, the ATSE label of each junction of the matrix.")
     rows = counts.index if isinstance(counts, pd.DataFrame) else None
     columns = counts.columns if isinstance(counts, pd.DataFrame) else None
     matrix = _as_csr(counts)
@@ -76,13 +94,53 @@ def splicing_from_counts(
     _check_column(var, labels)
     codes, names = pd.factorize(labels)
     var[ATSE_KEY] = pd.Categorical.from_codes(codes, names)
-    indptr, column, count, total = expand_counts(matrix, codes)
-    source = "splicing_from_counts"
-    return splicing_anndata(indptr, column, count, total, obs, var, source)
+    return splicing_anndata(*expand_counts(matrix, codes), obs, var, "splicing_from_counts")
+
+
+def atse_junctions(
+    junctions: AnnData,
+) -> tuple[sp.csr_matrix, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Select the junctions that are in ATSEs.
+
+    Parameters
+    ----------
+    junctions
+        Junction counts with ``var["atse_id"]``, missing for junctions in no ATSE.
+
+    Returns
+    -------
+    counts
+        ``(C, P)`` counts of the junctions in ATSEs, in canonical order.
+    obs, var
+        Annotation of the cells and of these junctions.
+    record
+        ``uns["splicing"]`` of the earlier steps, without their source and version.
+    """
+    if ATSE_KEY not in junctions.var:
+        raise KeyError(
+            f"Expected ATSE labels in adata.var[{ATSE_KEY!r}], found the columns "
+            f"{list(junctions.var.columns)}. Call find_atses first."
+        )
+    has_atse = junctions.var[ATSE_KEY].notna().to_numpy()
+    if not has_atse.any():
+        raise ValueError(
+            f"Expected ATSE labels in adata.var[{ATSE_KEY!r}], found none for any of "
+            f"{junctions.n_vars:,} junctions. uns['splicing']['atses'] says why."
+        )
+    counts = sp.csr_matrix(junctions.X)[:, np.flatnonzero(has_atse)]
+    counts.sort_indices()
+    var = junctions.var.loc[has_atse].copy()
+    if not isinstance(var[ATSE_KEY].dtype, pd.CategoricalDtype):
+        var[ATSE_KEY] = pd.Categorical(var[ATSE_KEY].astype(str))
+    for name in var.select_dtypes("category"):
+        var[name] = var[name].cat.remove_unused_categories()
+    earlier = junctions.uns.get(DATASET_SLOT, {})
+    record = {key: value for key, value in earlier.items() if key not in ("source", "version")}
+    return counts, junctions.obs.copy(), var, record
 
 
 def _check_column(var: pd.DataFrame, labels: np.ndarray) -> None:
-    """No column of ``var`` is in the place of the labels, unless it is these."""
+    """Check that ``var`` has no column of other labels that would be replaced."""
     if ATSE_KEY not in var:
         return
     differs = var[ATSE_KEY].astype(object).map(str).to_numpy() != labels
@@ -96,7 +154,7 @@ def _check_column(var: pd.DataFrame, labels: np.ndarray) -> None:
 
 
 def _as_csr(counts: Any) -> sp.csr_array:
-    """A private canonical copy: float64 as yet unchecked, no zeros, no duplicates."""
+    """Return a canonical copy: float64, not checked yet, without zeros and duplicates."""
     if isinstance(counts, pd.DataFrame):
         is_sparse = len(counts.columns) and all(
             isinstance(dtype, pd.SparseDtype) and dtype.fill_value == 0 for dtype in counts.dtypes
@@ -118,7 +176,7 @@ def _as_csr(counts: Any) -> sp.csr_array:
 def _annotation(
     given: pd.DataFrame | None, names: pd.Index | None, length: int, what: str, argument: str
 ) -> pd.DataFrame:
-    """Copy of the annotation of one axis, in the order of the counts, with unique names."""
+    """Copy the annotation of one axis, in the order of the counts, with unique names."""
     if given is None:
         names = pd.Index([f"{what}_{i}" for i in range(length)]) if names is None else names
         table = pd.DataFrame(index=names)
@@ -142,7 +200,7 @@ def _annotation(
 
 
 def _labels(atse_id: Any, junctions: pd.Index, has_names: bool) -> np.ndarray:
-    """One label for each junction, as text."""
+    """Return one label for each junction, as text."""
     if isinstance(atse_id, pd.Series) and has_names:
         atse_id = atse_id.set_axis(atse_id.index.astype(str))
         missing = junctions.difference(atse_id.index)

@@ -1,4 +1,4 @@
-"""From files of alignments or junctions to a splicing data set, in one call."""
+"""Making a splicing data set from files of alignments or junctions, in one call."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
 from anndata import AnnData
 
 from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of
 from leafletfa_scvi._choices import AnnotationStatus, KeepOrDrop
 from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
-from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._expand import expand_counts
+from leafletfa_scvi.data import expand_counts, splicing_anndata
+from leafletfa_scvi.pp._counts import atse_junctions
 from leafletfa_scvi.pp._dataset_messages import nothing_left, nothing_read, warn_of_annotation
 from leafletfa_scvi.pp.annotate._annotate import annotate_junctions
 from leafletfa_scvi.pp.annotate._annotation import Annotation, load_annotation, no_genes_message
 from leafletfa_scvi.pp.annotate._strand import resolve_strands
-from leafletfa_scvi.pp.atse._events import classify_events
-from leafletfa_scvi.pp.atse._graph import find_atses
-from leafletfa_scvi.pp.atse._usage import filter_usage, splice_site_usage
+from leafletfa_scvi.pp.atse._classify_events import classify_events
+from leafletfa_scvi.pp.atse._find_atses import find_atses
+from leafletfa_scvi.pp.atse._usage import filter_usage
 from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
+from leafletfa_scvi.pp.qc._matrices import junction_reads
 from leafletfa_scvi.pp.qc._metrics import qc_metrics
-from leafletfa_scvi.pp.read._read_junctions import read_junctions
+from leafletfa_scvi.pp.read._read_junctions import ReadArguments, read_junctions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from leafletfa_scvi.pp.read._read_junctions import FileArguments
     from leafletfa_scvi.pp.read._sources import Inputs
 
 
@@ -54,43 +52,46 @@ def make_splicing_dataset(
     unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
     stage: Callable[[str], None] | None = None,
-    **reading: Unpack[FileArguments],
+    **reading: Unpack[ReadArguments],
 ) -> AnnData:
     """Make a splicing data set from alignments or junction files.
 
-    Reads the files, finds the strands of junctions that have none, annotates, drops junctions by
-    the criteria below, joins those that share splice sites to ATSEs, names their events, and sums
-    their totals. ``uns["splicing"]`` counts what every step kept and dropped.
+    The steps are :func:`read_junctions`, :func:`resolve_strands`, :func:`annotate_junctions`,
+    :func:`filter_junctions`, :func:`filter_usage`, :func:`find_atses`, :func:`classify_events`,
+    :func:`splicing_from_counts` and :func:`qc_metrics`. ``uns["splicing"]`` counts what every step
+    kept and dropped.
 
     Parameters
     ----------
     inputs
-        Files, as in :func:`read_junctions`; or an AnnData of junction counts that one of the
-        readers returned, which is not changed.
+        Files, as in :func:`read_junctions`; or junction counts as the readers return them, which
+        are not changed.
     gtf
-        Annotation, GTF or GFF3 (gzip too), or what :func:`read_annotation` returned. ATSEs are
-        then formed within genes; without it within strands of chromosomes.
+        Annotation: a GTF or GFF3 file, plain or gzip, or the result of :func:`read_annotation`.
+        ATSEs are then found within genes, otherwise within strands of contigs.
     genome
-        FASTA file of the genome: gives splice motifs, and strands to junctions without one.
+        FASTA file of the genome, for splice motifs and for strands of junctions without one.
     min_reads, min_cells, min_samples
-        Reads, cells and samples (``obs["sample"]``) in which a junction must be seen, at least.
+        Minimum number of reads of a junction, and of cells and samples (``obs["sample"]``) with
+        reads.
     min_intron, max_intron
-        Shortest and longest intron, in bases.
+        Minimum and maximum length of an intron, in bases.
     canonical_only
-        Keep GT-AG, GC-AG and AT-AC introns only; needs ``genome``, or motifs from STAR.
+        If True, keep only GT-AG, GC-AG and AT-AC introns; needs ``genome``, or motifs from STAR.
     annotation_status
-        ``"both"`` or ``"either"`` of a junction's splice sites must be annotated; needs ``gtf``.
+        ``"both"`` or ``"either"`` of a junction's splice sites must be annotated, which needs
+        ``gtf``; ``"any"`` requires neither.
     min_usage
-        Least share of the reads at both of its splice sites that a junction must have.
+        Minimum share of the reads at each of its splice sites that support a junction.
     multi_gene, no_gene, unstranded
-        Whether junctions of several genes, of no gene, and of unknown strand are dropped or kept;
-        see :func:`find_atses`. The first two need ``gtf``.
+        Treatment of junctions of several genes, of no gene, and of unknown strand; see
+        :func:`find_atses`. The first two need ``gtf``.
     max_junctions
-        Split ATSEs with more junctions, by usage; by default they are only reported.
+        Split ATSEs with more junctions, by usage. If None, they are only reported.
     stage
         Called with a line of text before each step.
     reading
-        What the readers take: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
+        Arguments of the readers: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
         ``progress``, ``star_reads``, ``barcodes`` (see :func:`read_junctions`); ``cell_tag``,
         ``umi_tag``, ``reads_without_umi``, ``strand``, ``strand_tag``, ``min_anchor``,
         ``min_mapq``, ``skip_duplicates``, ``regtools``, ``reference`` (see :func:`read_bam`).
@@ -102,15 +103,15 @@ def make_splicing_dataset(
         ``cell_by_cluster_matrix``, int32 CSR on the pattern of observed entries; ``X`` the first
         as float32. ``var``: ``chrom``, ``start``, ``end`` (1-based, inclusive introns),
         ``strand``, ``atse_id``, ``event_type``, usage at both splice sites, and with ``gtf``
-        genes and what is annotated. ``obs`` and ``var`` hold the measures of :func:`qc_metrics`.
+        genes and annotation status. ``obs`` and ``var`` hold the columns of :func:`qc_metrics`.
 
     Raises
     ------
     FileNotFoundError
-        A path or pattern matches nothing.
+        If a path or pattern matches nothing.
     ValueError
-        A file is malformed, an argument is out of its range, or no ATSE is left; the message says
-        at which step junctions were lost. Or ``gtf`` names no genes: ``gene_id`` is
+        If a file is malformed, an argument is out of range, or no ATSE is left; the message says
+        at which step junctions were lost. Or if ``gtf`` names no genes: ``gene_id`` is
         ``transcript_id``, as UCSC's table browser writes it.
 
     Examples
@@ -152,37 +153,36 @@ def make_splicing_dataset(
     junctions = resolve_strands(junctions, annotation, genome)
     if annotation is not None:
         annotate_junctions(junctions, annotation)
-        warn_of_annotation(junctions.var, _reads(junctions), _name(gtf))
+        warn_of_annotation(junctions.var, junction_reads(junctions), _name(gtf))
     junctions = filter_junctions(junctions, **criteria)
-    gc.collect()
     say(f"Finding ATSEs among {junctions.n_vars:,} junctions")
-    var, seen, record = _group(junctions, annotation is not None, min_usage, grouping)
+    junctions = filter_usage(junctions, min_usage)
+    gc.collect()  # an AnnData refers to itself: without this, earlier counts stay in memory
+    find_atses(junctions, use_genes=annotation is not None, **grouping)
     names = {"gtf": gtf, "genome": genome}
-    record["parameters"] = {
+    junctions.uns[DATASET_SLOT]["parameters"] = {
         **{key: value for key, value in {**criteria, **grouping}.items() if value is not None},
         "min_usage": min_usage,
-        **{key: _name(value) for key, value in names.items() if value is not None},
+        **{key: _name(path) for key, path in names.items() if path is not None},
     }
-    if var.empty:
+    record = junctions.uns[DATASET_SLOT]
+    if not record["atses"]["atses"]:
         raise ValueError(nothing_left(record))
-    events = classify_events(var, var[ATSE_KEY], all_junctions=seen, annotation=annotation)
-    var["event_type"] = pd.Categorical(var[ATSE_KEY].astype(object).map(events))
-    say(f"Summing the totals of {len(events):,} ATSEs, {len(var):,} junctions")
-    counts = sp.csr_matrix(junctions.X[:, junctions.var_names.get_indexer(var.index)])
-    obs = junctions.obs.copy()
+    classify_events(junctions, annotation=annotation)
+    n_junctions = record["atses"]["junctions_in_atses"]
+    say(f"Summing the totals of {record['atses']['atses']:,} ATSEs, {n_junctions:,} junctions")
+    counts, obs, var, record = atse_junctions(junctions)
     del junctions
-    gc.collect()  # an AnnData refers to itself; its counts must not lie beside the totals
-    counts.sort_indices()
+    gc.collect()
     entries = expand_counts(counts, var[ATSE_KEY].cat.codes.to_numpy(np.int64))
     del counts
-    record = {key: value for key, value in record.items() if key not in ("source", "version")}
     adata = splicing_anndata(*entries, obs, var, "make_splicing_dataset", **record)
     qc_metrics(adata)
     return adata
 
 
 def _check_columns(junctions: AnnData) -> None:
-    """No column of ``obs`` is in the place of a measure, unless it is one."""
+    """Check that no other column of ``obs`` has the name of a metric."""
     taken = [name for name in CELL_METRICS if name in junctions.obs]
     if not taken:
         return
@@ -203,7 +203,13 @@ def _check(
     inputs: Any,
     reading: Any,
 ) -> None:
-    """Refuse what cannot work before any file is read."""
+    """Check arguments before any file is read."""
+    unknown = sorted(set(reading) - set(ReadArguments.__annotations__))
+    if unknown:
+        raise TypeError(
+            f"Unknown argument {unknown[0]!r}: expected any of "
+            f"{', '.join(sorted(ReadArguments.__annotations__))}."
+        )
     thresholds = ("min_reads", "min_cells", "min_samples")
     check_at_least(0, **{name: criteria[name] for name in thresholds})
     check_at_least(1, min_intron=criteria["min_length"], max_intron=criteria["max_length"])
@@ -234,41 +240,13 @@ def _check(
 
 
 def _check_genes(annotation: Annotation | None, gtf: Any) -> None:
-    """Refuse an annotation without genes, with which nearly all junctions would be lost."""
+    """Refuse an annotation without genes, which would lose nearly all junctions."""
     if annotation is not None and annotation.report["transcripts_named_as_genes"]:
         raise ValueError(
             no_genes_message("gtf" if isinstance(gtf, Annotation) else gtf, annotation)
         )
 
 
-def _group(
-    junctions: AnnData, use_genes: bool, min_usage: float, grouping: dict[str, Any]
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Annotation of the junctions that are in ATSEs, of all in use, and the record so far."""
-    reads = _reads(junctions)
-    usage = splice_site_usage(junctions.var, reads)
-    used, usage_report = filter_usage(junctions.var, reads, min_usage)
-    labels, atse_report = find_atses(
-        junctions.var[used], use_genes=use_genes, reads=reads[used], **grouping
-    )
-    inside = labels.index[labels.notna()]
-    var = junctions.var.join(usage).loc[inside]
-    var[ATSE_KEY] = pd.Categorical(labels[inside])
-    record = {
-        **junctions.uns[DATASET_SLOT],
-        "splice_site_usage": usage_report,
-        "atses": atse_report,
-    }
-    for name in var.select_dtypes("category"):
-        var[name] = var[name].cat.remove_unused_categories()
-    return var, junctions.var[used], record
-
-
-def _reads(junctions: AnnData) -> np.ndarray:
-    """``(J,)`` reads of each junction over all cells."""
-    return np.asarray(junctions.X.sum(axis=0), np.int64).ravel()
-
-
 def _name(value: Any) -> str:
-    """File name of an annotation or a genome; nothing about where it lies."""
+    """Return the file name of an annotation or a genome, without its folder."""
     return "Annotation" if isinstance(value, Annotation) else Path(os.fspath(value)).name

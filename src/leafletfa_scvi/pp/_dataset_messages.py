@@ -1,4 +1,4 @@
-"""What a user is told when a data set comes out badly: where junctions were lost, and why."""
+"""Messages for a data set without ATSEs, or with few known junctions: what was lost, and why."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-_LEAST_KNOWN: Final = 0.5
-"""Share of reads at annotated introns below which the annotation is doubted."""
+_MIN_KNOWN: Final = 0.5
+"""Minimum share of reads at annotated introns, below which a warning is given."""
 
 _ADVICE: Final = {
     "no gene": "Is the annotation of this species and genome build? Or pass no_gene='keep'.",
@@ -20,7 +20,7 @@ _ADVICE: Final = {
     "unknown strand": "Pass gtf or genome to find strands, or unstranded='keep'.",
     "no other junction at their splice sites": "Too few junctions may have been read.",
 }
-"""What helps against a loss; criteria that are arguments are to be lowered."""
+"""Remedies, by reason; for other reasons, which are arguments, lower the criterion."""
 
 _UNALIGNED: Final = (
     "The reads are not aligned: align them to the genome with an aligner that knows introns, such "
@@ -39,26 +39,26 @@ _READING_ADVICE: Final = {
     "reads_qc_fail": "All reads are marked as failing quality control.",
     "reads_duplicate": "Leave out skip_duplicates (--skip-duplicates).",
     "reads_low_mapq": "Lower min_mapq (--min-mapq).",
-    "reads_without_barcode": "Is cell_tag (--cell-tag) the tag of the cell barcodes there?",
+    "reads_without_barcode": "Is cell_tag (--cell-tag) the tag of cell barcodes in these files?",
     "reads_other_barcode": _BARCODES,
     "reads_of_other_barcodes": _BARCODES,
-    "reads_without_umi": "Is umi_tag (--umi-tag) the tag of the UMIs there? "
+    "reads_without_umi": "Is umi_tag (--umi-tag) the tag of the UMIs in these files? "
     "umi_tag=None (--no-umi) counts fragments.",
     "introns_too_short": "Lower min_intron (--min-intron).",
     "introns_too_long": "Raise max_intron (--max-intron).",
     "introns_short_anchor": "Lower min_anchor (--min-anchor).",
     "reads_multimapped": "star_reads='all' (--star-reads all) counts reads of several loci too.",
 }
-"""What helps where most of what was read was left out for this reason."""
+"""Remedies if most of what was read was left out for this reason."""
 
 
 def nothing_read(reading: Mapping[str, Any]) -> str:
-    """Message for inputs without any junction to count: what was left out, and what to do.
+    """Return the message for inputs without junctions: what was left out, and the remedy.
 
     Parameters
     ----------
     reading
-        ``uns["splicing"]["reading"]``; empty where it is not known.
+        ``uns["splicing"]["reading"]``; empty if unknown.
     """
     counted = {key: int(value) for key, value in reading.items() if value}
     found = ", ".join(f"{key} {value:,}" for key, value in counted.items())
@@ -70,11 +70,11 @@ def nothing_read(reading: Mapping[str, Any]) -> str:
         advice = _UNSPLICED
     elif counted and not counted.get("reads") and not counted.get("rows"):
         advice = "The files hold no reads and no junctions: were they made and copied in full?"
-    return f"No ATSE is left, as no junction was read: {found or 'there are none'}. {advice}"
+    return f"No ATSE is left, as no junction was read: {found or 'the inputs have none'}. {advice}"
 
 
 def nothing_left(record: dict[str, Any]) -> str:
-    """Message for a data set without ATSEs: what was lost at which step, and what to do.
+    """Return the message for a data set without ATSEs: losses by step, and the remedy.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def nothing_left(record: dict[str, Any]) -> str:
 
 
 def warn_of_annotation(junctions: pd.DataFrame, reads: np.ndarray, name: str) -> None:
-    """Warn where most reads are at introns that the annotation does not know.
+    """Warn if most reads are at introns that the annotation does not contain.
 
     Parameters
     ----------
@@ -106,14 +106,14 @@ def warn_of_annotation(junctions: pd.DataFrame, reads: np.ndarray, name: str) ->
     reads
         ``(J,)`` reads of each.
     name
-        Of the annotation.
+        Name of the annotation.
     """
     if not reads.sum():
         return
     known = junctions["known_junction"].to_numpy(bool)
     of_genes = junctions["n_genes"].to_numpy() > 0
     share = reads[known].sum() / reads.sum()
-    if share >= _LEAST_KNOWN:
+    if share >= _MIN_KNOWN:
         return
     in_genes = reads[of_genes].sum() / reads.sum()
     warnings.warn(

@@ -1,4 +1,4 @@
-"""Tables of junctions as numbers: coordinates, reads and splice sites, checked."""
+"""Tables of junctions: checked coordinates and reads, splice sites, and names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Introns:
-    """Coordinates of J junctions, checked and as numbers.
+    """Checked coordinates of J junctions, as numbers.
 
     Attributes
     ----------
     chroms
-        Names of chromosomes in natural order (chr2 before chr10).
+        Names of contigs in natural order (chr2 before chr10).
     chrom
         ``(J,)`` int64, position in ``chroms``.
     strand
@@ -39,22 +39,22 @@ class Introns:
 
     @property
     def contig(self) -> np.ndarray:
-        """``(J,)`` names of chromosomes, object."""
+        """``(J,)`` names of contigs, object."""
         return np.array(self.chroms, object)[self.chrom]
 
     @property
-    def place(self) -> np.ndarray:
-        """``(J,)`` one number for each chromosome and strand, in order of the genome."""
+    def strand_key(self) -> np.ndarray:
+        """``(J,)`` one number for each contig and strand, in order of the genome."""
         return self.chrom * len(STRANDS) + self.strand
 
 
 def introns(junctions: pd.DataFrame) -> Introns:
-    """Columns ``chrom``, ``start``, ``end`` and ``strand`` of a table, checked.
+    """Check the columns ``chrom``, ``start``, ``end`` and ``strand`` of a table.
 
     Raises
     ------
     ValueError
-        A column is missing; a chromosome is not named; a strand is not ``+``, ``-`` or ``?``; a
+        If a column is missing, a contig has no name, a strand is not ``+``, ``-`` or ``?``, a
         coordinate is not a whole number from 1 to 2,147,483,647, or an intron ends before it
         starts.
     """
@@ -90,7 +90,7 @@ def introns(junctions: pd.DataFrame) -> Introns:
 
 
 def whole_numbers(table: pd.DataFrame, column: str) -> np.ndarray:
-    """A column as int64, where it holds whole numbers."""
+    """Return a column of whole numbers as int64."""
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = ~np.isfinite(values) | (values != np.rint(values)) | (np.abs(values) >= 2**53)
     if wrong.any():
@@ -114,17 +114,17 @@ def junction_names(junctions: pd.DataFrame) -> pd.Index:
 
 
 def name_of(table: pd.DataFrame, i: int) -> str:
-    """Name of a row, for messages."""
+    """Return the name of a row, for messages."""
     return repr(table.index[i : i + 1].tolist()[0])
 
 
 def read_numbers(reads: ArrayLike, junctions: pd.DataFrame) -> np.ndarray:
-    """Reads of each junction as float64, checked against the table.
+    """Return the reads of each junction as float64, checked against the table.
 
     Raises
     ------
     ValueError
-        Their number or their index is not that of the table, or one is negative or not finite.
+        If their number or their index is not that of the table, or one is negative or not finite.
     """
     if isinstance(reads, pd.Series) and not reads.index.equals(junctions.index):
         raise ValueError(
@@ -144,10 +144,10 @@ def read_numbers(reads: ArrayLike, junctions: pd.DataFrame) -> np.ndarray:
 
 
 def splice_sites(group: np.ndarray, start: np.ndarray, end: np.ndarray) -> list[np.ndarray]:
-    """Codes of the left and of the right splice sites, numbered apart.
+    """Number the left and the right splice sites, separately.
 
-    Sites are the same where the group (chromosome, strand, maybe genes) and the position are.
-    Within one strand, left and right tell donors from acceptors.
+    Sites are identical if the group (contig, strand and optionally genes) and the position are.
+    On one strand, left and right ends are donors and acceptors or the reverse.
     """
     size = int(end.max(initial=0)) + 1
     return [pd.factorize(group * size + position)[0] for position in (start, end)]

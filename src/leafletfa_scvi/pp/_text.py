@@ -1,35 +1,29 @@
-"""Text files as lines: any encoding and line end, in bounded memory, damage named by its line."""
+"""Text files as blocks of lines: any encoding and line end, in bounded memory."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
-import os
-import stat
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from leafletfa_scvi._arguments import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
 BLOCK: Final = 1 << 24
-"""Bytes of text that are held at a time."""
+"""Number of bytes of text that are held at a time."""
 MAX_LINE: Final = BLOCK
-"""Bytes of the longest line: room for the counts of 800,000 barcodes of a junction."""
+"""Maximum length of a line in bytes: room for the counts of 800,000 barcodes of a junction."""
 
 _COMPRESSED: Final = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _WORKBOOK: Final = b"PK\3\4"
 _CONTROL: Final = bytes(i for i in (*range(32), 127) if i not in b"\t\n\r")
 _REPLACED: Final = "\ufffd".encode()
-_NO_FILE: Final = (
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Block:
     data
         UTF-8, if the file is text at all.
     is_whole
-        False where the file ends without a line end: its last line may be cut.
+        False if the file ends without a line end, so that its last line may be cut.
     """
 
     path: str
@@ -54,49 +48,24 @@ class Block:
     is_whole: bool = True
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Number and bytes of each line."""
+        """Yield number and bytes of each line."""
         return enumerate(self.data.split(b"\n")[:-1], self.first)
 
 
 def whole_number(text: str | bytes) -> int | None:
-    """Value of at most 18 plain decimal digits; None for anything else, as 1_000, +5 or 1e3."""
+    """Return the value of up to 18 decimal digits; None for anything else, as 1_000, +5 or 1e3."""
     is_number = text.isdigit() and text.isascii() and len(text) < 19
     return int(text) if is_number else None
 
 
 def line_error(path: str, number: int, message: str) -> ValueError:
-    """The error of one line, with its 1-based number."""
+    """Return the error of a line, with its 1-based number."""
     return ValueError(f"{path}, line {number}: {message}")
 
 
 def shown(text: str, longest: int = 60) -> str:
-    """A value for messages, in quotes and not too long."""
+    """Quote a value for messages, shortened if it is long."""
     return repr(text if len(text) <= longest else f"{text[: longest - 10]}...")
-
-
-def check_file(path: str | os.PathLike[str], what: str = "file") -> None:
-    """Refuse what is no file that can be read again and again.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is nothing at the path.
-    ValueError
-        It is a folder, named pipe, socket or device.
-    """
-    name = os.fspath(path)
-    try:
-        mode = os.stat(name).st_mode
-    except FileNotFoundError:
-        raise FileNotFoundError(f"There is no {what} {name}.") from None
-    if stat.S_ISDIR(mode):
-        raise ValueError(f"{name} is a folder: expected a {what}.")
-    for test, kind in _NO_FILE:
-        if test(mode):
-            raise ValueError(
-                f"{name} is {kind}: expected a {what} on disk, as inputs are read more than once. "
-                "Write its content to a file first."
-            )
 
 
 @contextmanager
@@ -106,8 +75,8 @@ def open_bytes(path: str) -> Iterator[BinaryIO]:
     Raises
     ------
     FileNotFoundError, ValueError
-        It is no file, is compressed otherwise, or its gzip is damaged, now or while it is read in
-        the ``with`` block.
+        If it is no file, is compressed otherwise, or its gzip is damaged, when opened or while it
+        is read in the ``with`` block.
     """
     check_file(path)
     with open(path, "rb") as raw:
@@ -129,27 +98,29 @@ def open_bytes(path: str) -> Iterator[BinaryIO]:
                 yield file  # type: ignore[misc]
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(
-                f"{path} is truncated or damaged: gzip says {str(error)!r}. Copy or make it anew."
+                f"{path} is truncated or damaged: gzip says {str(error)!r}. Copy it again or "
+                "regenerate it."
             ) from error
 
 
 def read_blocks(path: str, size: int = BLOCK, longest: int = MAX_LINE) -> Iterator[Block]:
-    r"""Whole lines of a text file, about ``size`` bytes at a time, with Unix line ends.
+    r"""Yield whole lines of a text file, about ``size`` bytes at a time, with Unix line ends.
 
     Parameters
     ----------
     path
         UTF-8, with or without a byte order mark, or UTF-16 with one; plain or gzip. Line ends are
-        ``\n`` or ``\r\n``, or throughout ``\r``.
+        ``\n`` or ``\r\n``, or all ``\r``.
     size
-        Bytes to read at a time.
+        Number of bytes to read at a time.
     longest
-        Bytes that a line may have.
+        Maximum length of a line in bytes.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As :func:`open_bytes`; a line is too long, or holds control characters. Names the line.
+        As :func:`open_bytes`, or if a line is too long or holds control characters; names the
+        line.
     """
     first, rest, end = 1, b"", b""
     with open_bytes(path) as file:
@@ -171,18 +142,18 @@ def read_blocks(path: str, size: int = BLOCK, longest: int = MAX_LINE) -> Iterat
 
 
 def require_line_end(block: Block) -> None:
-    """Refuse a last line that ends in a number and not in a line end: digits may be missing."""
+    """Refuse a last line that ends in a number without a line end: digits may be missing."""
     if not block.is_whole:
         raise line_error(
             block.path,
             block.first + block.data.count(b"\n") - 1,
-            "has no line end, so that its last number may be cut off. Copy or make the file "
-            "anew; if it is whole, add a line end.",
+            "has no line end, so that its last number may be cut off. Copy the file again or "
+            "regenerate it; if it is complete, add a line end.",
         )
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Bytes of a file as UTF-8, without the mark at its start."""
+    """Yield the bytes of a file as UTF-8, without a byte order mark."""
     data = file.read(size)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         decoder = codecs.getincrementaldecoder("utf-16")("replace")
@@ -198,7 +169,7 @@ def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def _line_end(data: bytes) -> bytes:
-    r"""Last byte of line ends: ``\n``, or ``\r`` of old Macs; empty where none came so far."""
+    r"""Return the last byte of line ends: ``\n``, or ``\r`` of old Macs; empty if none so far."""
     if b"\n" in data:
         return b"\n"
     return b"\r" if b"\r" in data[:-1] else b""
@@ -215,23 +186,29 @@ def _check_length(path: str, number: int, length: int, longest: int) -> None:
 
 
 def _checked(path: str, first: int, data: bytes, end: bytes) -> bytes:
-    """Text with Unix line ends, in which nothing but text is found."""
+    """Return text with Unix line ends, checked for control characters."""
     if end == b"\r":
-        odd, what = b"\n", "a line feed, where line ends are carriage returns"
-        place = data.find(odd)
+        odd, what = b"\n", "a line feed, although lines end in carriage returns"
+        position = data.find(odd)
         data = data.replace(b"\r", b"\n")
     else:
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").removesuffix(b"\r")
-        place, what = data.find(b"\r"), "a carriage return within the line"
-    if place < 0 and len(data.translate(None, _CONTROL)) < len(data):
-        place = next(i for i, byte in enumerate(data) if byte in _CONTROL)
-        what = "a zero byte" if data[place] == 0 else f"the control character {data[place]:#04x}"
-    if place < 0 and (place := data.find(_REPLACED)) >= 0:
-        what = "what is no character of UTF-16"
-    if place >= 0:
-        number = first + data.count(b"\n", 0, place)
+        position, what = data.find(b"\r"), "a carriage return within the line"
+    if position < 0 and len(data.translate(None, _CONTROL)) < len(data):
+        position = next(i for i, byte in enumerate(data) if byte in _CONTROL)
+        what = (
+            "a zero byte"
+            if data[position] == 0
+            else f"the control character {data[position]:#04x}"
+        )
+    if position < 0 and (position := data.find(_REPLACED)) >= 0:
+        what = "an invalid character of UTF-16"
+    if position >= 0:
+        number = first + data.count(b"\n", 0, position)
         raise line_error(
-            path, number, f"holds {what}: expected a text file in UTF-8. Copy or make it anew."
+            path,
+            number,
+            f"holds {what}: expected a text file in UTF-8. Copy it again or regenerate it.",
         )
     return data

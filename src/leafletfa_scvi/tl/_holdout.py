@@ -17,7 +17,7 @@ from leafletfa_scvi._arguments import check_anndata, check_inside, check_whole
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
 from leafletfa_scvi.data import atse_codes, holdout_mask, resolve_atse_key, splicing_data
 from leafletfa_scvi.inference import junction_usage
-from leafletfa_scvi.ops import entry_probability
+from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.tl._scores import BINS, fit_kappa, sample_entries, score_predictions
 
 if TYPE_CHECKING:
@@ -286,6 +286,6 @@ def _predicted(model: LeafletFAModel, entries: ObservedEntries, cells: torch.Ten
     out = np.empty(entries.n_entries)
     for rows, block in entries.blocks(_BLOCK):
         first = int(entries.indptr[rows.start])
-        p, _ = entry_probability(block, phi[rows], psi)
+        p, _ = Factors(phi[rows], psi).probability(block)
         out[first : first + block.n_entries] = p.numpy()
     return out

@@ -13,7 +13,7 @@ from leafletfa_scvi.data import cell_loader
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
-    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
+    from leafletfa_scvi.ops import Entries
 
 
 class SplicingDataSplitter(pl.LightningDataModule):
@@ -39,8 +39,8 @@ class SplicingDataSplitter(pl.LightningDataModule):
 
     def __init__(
         self,
-        training: ObservedEntries | MultinomialEntries,
-        hidden: ObservedEntries | MultinomialEntries | None = None,
+        training: Entries,
+        hidden: Entries | None = None,
         batch_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class SplicingDataSplitter(pl.LightningDataModule):
         self.batch_size = batch_size
         self.n_train = training.n_cells
         self.train_idx = np.arange(training.n_cells)
-        self._moved: dict[int, ObservedEntries | MultinomialEntries] = {}
+        self._moved: dict[int, Entries] = {}
 
     def train_dataloader(self) -> DataLoader:
         """Return minibatches in random order, or the one full batch."""
@@ -61,9 +61,7 @@ class SplicingDataSplitter(pl.LightningDataModule):
             return []
         return cell_loader(self._on_device(self.hidden), self.batch_size)
 
-    def _on_device(
-        self, entries: ObservedEntries | MultinomialEntries
-    ) -> ObservedEntries | MultinomialEntries:
+    def _on_device(self, entries: Entries) -> Entries:
         """Move entries to the trainer's device if there is one and they fit."""
         device = None if self.trainer is None else self.trainer.strategy.root_device
         if device is None or device.type == "cpu":
@@ -74,7 +72,7 @@ class SplicingDataSplitter(pl.LightningDataModule):
         return self._moved[key]
 
 
-def fits_on_device(device: torch.device, entries: ObservedEntries | MultinomialEntries) -> bool:
+def fits_on_device(device: torch.device, entries: Entries) -> bool:
     """Return True if entries take at most half of a CUDA device's free memory; True elsewhere."""
     if device.type != "cuda":
         return True

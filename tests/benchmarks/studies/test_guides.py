@@ -12,7 +12,9 @@ from benchmarks.studies.guides import _fits, _kinds, _normal, _vb
 from torch.distributions import Dirichlet, Normal, kl_divergence
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.module._mixture import StrengthMixture
+from leafletfa_scvi.distributions import ConcentrationMixture
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,9 @@ def test_divergence_of_programs_agrees_with_draws() -> None:
     torch.manual_seed(0)
     loc, scale = torch.randn(1, 1), torch.full((1, 1), 0.7)
     mean, weights = torch.tensor([0.4]), torch.tensor([0.0, 0, 1, 0, 0, 0, 0]) + 1e-30
-    prior = StrengthMixture(mean, weights, ops.Groups(torch.zeros(1, dtype=torch.long)), 1, False)
+    prior = ConcentrationMixture(
+        mean, weights, ops.Groups(torch.zeros(1, dtype=torch.long)), 1, False
+    )
     z = loc + scale * torch.randn(200_000, 1)
     psi = z.sigmoid()
     log_q = Normal(loc, scale).log_prob(z) - psi.log() - (1.0 - psi).log()
@@ -100,7 +104,9 @@ def test_coordinate_ascent_rises_and_bounds_the_elbo(start) -> None:
         likelihood = np.mean([ops.log_likelihood(entries, *d, kappa).sum() for d in draws])
         prior = Dirichlet(torch.from_numpy(found.alpha).float())
         loss = kl_divergence(guide.phi(), prior).sum()
-        mixture = module.model.mixture(torch.from_numpy(found.weights).float())
+        mixture = module.model.prior.distribution(
+            module.model, torch.from_numpy(found.weights).float()
+        )
         loss = loss + kl_divergence(guide.psi().to_event(2), mixture)
     elbo = likelihood - float(loss)
     assert found.bound[-1] < elbo < found.bound[-1] + 0.2 * abs(elbo)

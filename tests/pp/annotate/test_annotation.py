@@ -47,7 +47,7 @@ def test_tables_of_two_overlapping_genes(tmp_path):
 
 @pytest.mark.parametrize("kind", ["plain", "gzip", "bgzip", "crlf"])
 def test_plain_and_compressed_files_read_the_same(tmp_path, kind):
-    path = tmp_path / "a.txt"  # told apart by content
+    path = tmp_path / "a.txt"  # recognized by content
     text = "".join(LINES)
     path.write_bytes((text.replace("\n", "\r\n") if kind == "crlf" else text).encode())
     if kind == "gzip":

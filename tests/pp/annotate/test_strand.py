@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
-from leafletfa_scvi.pp.annotate import _strand
+from leafletfa_scvi.pp.annotate import _genome
 from leafletfa_scvi.pp.annotate._annotation import read_annotation
-from leafletfa_scvi.pp.annotate._strand import resolve_strands, splice_motifs
+from leafletfa_scvi.pp.annotate._genome import motifs_and_strands
+from leafletfa_scvi.pp.annotate._strand import resolve_strands
 
 ENDS = {
     "GT-AG": "+",
@@ -71,7 +72,7 @@ def test_a_first_line_without_end_is_refused_before_it_fills_the_memory(
     monkeypatch.setattr(pysam, "FastaFile", None)  # is not reached
     for path in (plain, packed):
         with pytest.raises(ValueError, match=rf"{path.name}, line 1: is longer than"):
-            splice_motifs(counts([("chr1", 10, 20, "+")]).var, path)
+            motifs_and_strands(counts([("chr1", 10, 20, "+")]).var, path)
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def all_ends(strand):
 
 @pytest.mark.parametrize("strand", STRANDS)
 def test_motifs_on_the_own_strand(genome, strand):
-    motif, implied = splice_motifs(all_ends(strand), genome)
+    motif, implied = motifs_and_strands(all_ends(strand), genome)
     assert motif.dtype == implied.dtype == np.int8
     assert [STRANDS[code] for code in implied] == list(ENDS.values())
     wanted = [
@@ -112,7 +113,7 @@ def test_case_unknown_bases_contigs_and_short_introns(tmp_path):
             ("chrM", 6, 6, "+"),
         ]
     ).var
-    motif, implied = splice_motifs(table, path)
+    motif, implied = motifs_and_strands(table, path)
     names = [MOTIFS[code] for code in motif]
     assert names == [
         "GT-AG",
@@ -128,19 +129,19 @@ def test_case_unknown_bases_contigs_and_short_introns(tmp_path):
 
 def test_an_intron_beyond_the_contig_is_named(genome):
     with pytest.raises(ValueError, match=r"chr2:11-31:\+ ends beyond contig 'chr2'.*30 bases"):
-        splice_motifs(counts([("chr2", 11, 20, "+"), ("chr2", 11, 31, "+")]).var, genome)
-    assert splice_motifs(counts([("chr2", 11, 30, "+")]).var, genome)[0].tolist() == [1]
+        motifs_and_strands(counts([("chr2", 11, 20, "+"), ("chr2", 11, 31, "+")]).var, genome)
+    assert motifs_and_strands(counts([("chr2", 11, 30, "+")]).var, genome)[0].tolist() == [1]
     with pytest.raises(ValueError, match="No contig of the junctions"):
-        splice_motifs(counts([("scaffold", 11, 20, "+")]).var, genome)
-    with pytest.raises(FileNotFoundError, match="no genome at"):
-        splice_motifs(counts([("chr2", 11, 20, "+")]).var, genome.with_name("none.fa"))
+        motifs_and_strands(counts([("scaffold", 11, 20, "+")]).var, genome)
+    with pytest.raises(FileNotFoundError, match="Expected a genome at .*none.fa, found nothing"):
+        motifs_and_strands(counts([("chr2", 11, 20, "+")]).var, genome.with_name("none.fa"))
 
 
 @pytest.mark.parametrize("kind", ["plain", "bgzip", "indexed", "read-only", "stale"])
 def test_the_folder_of_the_genome_stays_as_it_is(genome, kind):
     folder = genome.parent
     table = all_ends("?")
-    wanted = splice_motifs(table, genome)
+    wanted = motifs_and_strands(table, genome)
     if kind == "bgzip":
         pysam.tabix_compress(str(genome), f"{genome}.gz")
         genome = Path(f"{genome}.gz")
@@ -153,7 +154,7 @@ def test_the_folder_of_the_genome_stays_as_it_is(genome, kind):
         os.utime(f"{genome}.fai", (1, 1))
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     try:
-        found = splice_motifs(table, genome)
+        found = motifs_and_strands(table, genome)
     finally:
         folder.chmod(0o755)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
@@ -167,7 +168,7 @@ def test_what_is_no_genome(tmp_path):
     for content in (gzip.compress(b">chr1\nACGT\n"), b"", b"chr1\t1\n", bytes(range(200))):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="g.fa.gz cannot be read as a genome"):
-            splice_motifs(table, path)
+            motifs_and_strands(table, path)
 
 
 @settings(max_examples=40, deadline=None)
@@ -186,8 +187,8 @@ def test_motifs_as_slices_say(tmp_path_factory, letters, places, window):
     path = write_genome(tmp_path_factory.mktemp("slices") / "g.fa", {"c": letters})
     complement = str.maketrans("ACGTN", "TGCAN")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_strand, "_WINDOW", window)
-        motif, implied = splice_motifs(counts([("c", *place) for place in places]).var, path)
+        patch.setattr(_genome, "_WINDOW", window)
+        motif, implied = motifs_and_strands(counts([("c", *place) for place in places]).var, path)
     for i, (start, end, sign) in enumerate(places):
         intron = letters[start - 1 : end]
         back = intron.translate(complement)[::-1]
@@ -216,7 +217,9 @@ def annotation(tmp_path):
     return read_annotation(tmp_path / "a.gtf")
 
 
-def test_every_rule_and_its_report(annotation, genome):
+@pytest.fixture
+def every_rule():
+    """Junctions that meet each of the rules, most of them without a strand."""
     rows = [
         ("1", 311, 390, "?"),  # motif: CT-AC
         ("1", 511, 590, "?"),  # annotated nowhere, motif GT-AT
@@ -228,17 +231,17 @@ def test_every_rule_and_its_report(annotation, genome):
         ("1", 11, 90, "?"),  # annotated on both strands: the motif decides, +
         ("1", 611, 690, "?"),  # no rule
         ("1", 711, 790, "+"),  # was never without strand
-        ("1", 311, 390, "+"),
+        ("1", 312, 390, "+"),
         ("1", 411, 490, "?"),  # annotated on -, twin on -
         ("1", 411, 490, "-"),
         ("ERCC", 5, 9, "?"),
     ]
-    rows[10] = ("1", 312, 390, "+")
-    adata = counts(rows)
-    before = adata.copy()
-    found = resolve_strands(adata, annotation, genome)
-    value = adata.X.toarray().sum(axis=0).tolist()
-    x = adata.X.toarray()
+    return counts(rows)
+
+
+def test_every_rule(every_rule, annotation, genome):
+    found = resolve_strands(every_rule, annotation, genome)
+    x = every_rule.X.toarray()
     assert by_name(found) == {
         "1:11-90:+": x[:, 7].tolist(),
         "1:111-190:-": (x[:, 2] + x[:, 3]).tolist(),
@@ -258,6 +261,11 @@ def test_every_rule_and_its_report(annotation, genome):
         "GT-AG", "non-canonical", "AT-AC", "non-canonical", "GT-AG", "non-canonical", "GC-AG",
         "AT-AC", "non-canonical", "non-canonical", "unknown",
     ]  # fmt: skip
+
+
+def test_the_report_counts_junctions_and_reads_of_each_rule(every_rule, annotation, genome):
+    found = resolve_strands(every_rule, annotation, genome)
+    value = every_rule.X.toarray().sum(axis=0).tolist()
     assert found.uns["splicing"]["strand"] == {
         "unstranded": 8,
         "reads_unstranded": sum(value[i] for i in (0, 1, 2, 4, 7, 8, 11, 13)),
@@ -276,9 +284,14 @@ def test_every_rule_and_its_report(annotation, genome):
         "junctions_before": 14,
         "junctions_after": 11,
     }
-    pd.testing.assert_frame_equal(adata.var, before.var)
-    assert (adata.X != before.X).nnz == 0
-    assert adata.uns == {}
+
+
+def test_the_given_object_does_not_change(every_rule, annotation, genome):
+    before = every_rule.copy()
+    resolve_strands(every_rule, annotation, genome)
+    pd.testing.assert_frame_equal(every_rule.var, before.var)
+    assert (every_rule.X != before.X).nnz == 0
+    assert every_rule.uns == {}
 
 
 def test_without_annotation_and_genome_only_twins_decide():
@@ -336,7 +349,7 @@ def test_a_strand_found_by_the_annotation_has_the_motif_of_that_strand(tmp_path,
 def test_errors_name_what_is_wrong(annotation):
     adata = counts([("chr1", 1, 9, "?")])
     adata.layers["cell_by_cluster_matrix"] = adata.X.copy()
-    with pytest.raises(ValueError, match="then make ATSEs"):
+    with pytest.raises(ValueError, match="then find ATSEs"):
         resolve_strands(adata)
     with pytest.raises(ValueError, match="has motif 'GTAG'"):
         resolve_strands(counts([("chr1", 1, 9, "?")], motif=["GTAG"]))
@@ -347,7 +360,7 @@ def test_errors_name_what_is_wrong(annotation):
         resolve_strands(large)
     bare = counts([("chr1", 1, 9, "?")])
     bare.X = None
-    with pytest.raises(ValueError, match="no X"):
+    with pytest.raises(ValueError, match="Expected junction counts in adata.X, found none"):
         resolve_strands(bare)
 
 

@@ -24,8 +24,8 @@ from helpers.events import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp.atse._events import EVENT_TYPES, classify_events
-from leafletfa_scvi.pp.atse._graph import find_atses
+from leafletfa_scvi.pp.atse._events import EVENT_TYPES, event_types
+from leafletfa_scvi.pp.atse._graph import label_atses
 
 E = {name: (1000 * i, 1000 * i + 100) for i, name in enumerate("ABCDEFG", start=1)}
 
@@ -127,9 +127,9 @@ def test_planted_sites(name):
     assert types_of(transcripts, "?", transcripts) == [bare if bare == CASSETTE else COMPLEX]
     # An annotation of the other strand or of another chromosome tells nothing.
     junctions = table(introns_of(transcripts))
-    labels, _ = find_atses(junctions, use_genes=False)
+    labels, _ = label_atses(junctions, use_genes=False)
     for elsewhere in (annotation_of(turned, "-"), annotation_of(transcripts, "+", "2")):
-        assert classify_events(junctions, labels, annotation=elsewhere).tolist() == [bare]
+        assert event_types(junctions, labels, annotation=elsewhere).tolist() == [bare]
 
 
 @pytest.mark.parametrize("source", ["junctions", "all_junctions", "annotation"])
@@ -140,11 +140,11 @@ def test_where_a_skipped_intron_is_known_from(source):
     def type_with(intron, strand="+", chrom="1"):
         more = table([intron], strand, chrom)
         if source == "junctions":
-            return classify_events(pd.concat([junctions, more]), [*labels, None]).item()
+            return event_types(pd.concat([junctions, more]), [*labels, None]).item()
         if source == "all_junctions":
-            return classify_events(junctions, labels, all_junctions=more).item()
+            return event_types(junctions, labels, all_junctions=more).item()
         annotation = SimpleNamespace(introns=more, exons=table([]).assign(first=[], last=[]))
-        return classify_events(junctions, labels, annotation=annotation).item()
+        return event_types(junctions, labels, annotation=annotation).item()
 
     # The exon is 21 to 90.
     assert type_with((22, 89)) == MULTI
@@ -158,7 +158,7 @@ def test_where_a_skipped_intron_is_known_from(source):
 
 def test_an_exon_has_a_base():
     def type_of(*introns):
-        return classify_events(table(introns), ["a"] * len(introns)).item()
+        return event_types(table(introns), ["a"] * len(introns)).item()
 
     assert type_of((10, 20), (22, 30), (10, 30)) == CASSETTE
     assert type_of((10, 20), (21, 30), (10, 30)) == COMPLEX  # a site used again, not an exon
@@ -187,8 +187,8 @@ def test_mirrors_and_orders_of_random_genes(seed, n_exons, n_transcripts):
 
     def typed(transcripts, strand, order):
         junctions = table(introns_of(transcripts), strand).iloc[order]
-        labels, _ = find_atses(junctions, use_genes=False)
-        kinds = classify_events(junctions, labels, annotation=annotation_of(transcripts, strand))
+        labels, _ = label_atses(junctions, use_genes=False)
+        kinds = event_types(junctions, labels, annotation=annotation_of(transcripts, strand))
         # None where there is no ATSE.
         return dict(
             zip(
@@ -232,35 +232,35 @@ def test_labels_of_any_kind_and_any_order():
         pd.Series(labels, junctions.index, dtype="string"),
         pd.Series(labels, junctions.index).sample(frac=1, random_state=1),
     ):
-        types = classify_events(junctions, given_)
+        types = event_types(junctions, given_)
         assert types.to_dict() == {"a": A3, "b": CASSETTE}
         assert types.index.tolist() == ["a", "b"]
     assert types.name == "event_type"
     assert types.index.name == "atse_id"
     categories = junctions.astype({"chrom": "category", "strand": "category"})
     more = categories.assign(chrom=pd.Categorical(["2"] * 7))
-    assert classify_events(categories, labels, all_junctions=more).equals(types)
+    assert event_types(categories, labels, all_junctions=more).equals(types)
 
 
 def test_labels_that_are_no_atses():
     several = pd.concat([table([(11, 20)]), table([(11, 30)], "-"), table([(11, 30)], "+", "2")])
-    assert classify_events(several.iloc[[0, 1]], ["a", "a"]).tolist() == [COMPLEX]
-    assert classify_events(several.iloc[[0, 2]], ["a", "a"]).tolist() == [COMPLEX]
-    assert classify_events(several.iloc[:1], ["a"]).tolist() == [COMPLEX]
-    assert classify_events(table([(11, 20), (31, 40)]), ["a", "a"]).tolist() == [COMPLEX]
-    assert classify_events(several, [None] * 3).empty
-    assert classify_events(several.iloc[:0], []).empty
+    assert event_types(several.iloc[[0, 1]], ["a", "a"]).tolist() == [COMPLEX]
+    assert event_types(several.iloc[[0, 2]], ["a", "a"]).tolist() == [COMPLEX]
+    assert event_types(several.iloc[:1], ["a"]).tolist() == [COMPLEX]
+    assert event_types(table([(11, 20), (31, 40)]), ["a", "a"]).tolist() == [COMPLEX]
+    assert event_types(several, [None] * 3).empty
+    assert event_types(several.iloc[:0], []).empty
 
 
 def test_errors():
     junctions = table([(11, 20), (11, 30)])
     with pytest.raises(ValueError, match=r"shape \(1,\) for 2 junctions"):
-        classify_events(junctions, ["a"])
+        event_types(junctions, ["a"])
     with pytest.raises(ValueError, match="no entry for junction 1, 1 in all"):
-        classify_events(junctions, pd.Series("a", [0, 5]))
+        event_types(junctions, pd.Series("a", [0, 5]))
     with pytest.raises(ValueError, match="atse_id has 0 in its index more than once"):
-        classify_events(junctions, pd.Series("a", [0, 0]))
+        event_types(junctions, pd.Series("a", [0, 0]))
     with pytest.raises(ValueError, match="no column 'strand'"):
-        classify_events(junctions.drop(columns="strand"), ["a", "a"])
+        event_types(junctions.drop(columns="strand"), ["a", "a"])
     with pytest.raises(ValueError, match="no column 'strand'"):
-        classify_events(junctions, ["a", "a"], all_junctions=junctions[["chrom", "start", "end"]])
+        event_types(junctions, ["a", "a"], all_junctions=junctions[["chrom", "start", "end"]])

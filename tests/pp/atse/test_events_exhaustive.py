@@ -18,8 +18,8 @@ from helpers.events import (
     introns_of,
 )
 
-from leafletfa_scvi.pp.atse._events import classify_events
-from leafletfa_scvi.pp.atse._graph import find_atses
+from leafletfa_scvi.pp.atse._events import event_types
+from leafletfa_scvi.pp.atse._graph import label_atses
 
 POSITIONS = tuple(range(10, 70, 10))
 
@@ -119,10 +119,10 @@ def test_all_small_splice_graphs_in_all_orders(strand):
     if strand == "-":
         expected = [FLIPPED.get(kind, kind) for kind in expected]
     junctions = many(graphs, strand)
-    types = classify_events(junctions, junctions["atse"])
+    types = event_types(junctions, junctions["atse"])
     assert types.tolist() == expected
     shuffled = junctions.sample(frac=1, random_state=0)
-    pd.testing.assert_series_equal(classify_events(shuffled, shuffled["atse"]), types)
+    pd.testing.assert_series_equal(event_types(shuffled, shuffled["atse"]), types)
 
 
 def most_exons(introns, after, before):
@@ -140,8 +140,8 @@ def most_exons(introns, after, before):
 @pytest.mark.parametrize("strand", ["+", "-"])
 def test_all_small_sets_of_junctions_from_graph_to_type(strand):
     junctions = many(SUBSETS, strand)
-    labels, _ = find_atses(junctions, use_genes=False)
-    types = classify_events(junctions, labels)
+    labels, _ = label_atses(junctions, use_genes=False)
+    types = event_types(junctions, labels)
     assert types.index.is_monotonic_increasing
     seen = set()
     for _, rows in junctions.assign(label=labels).groupby("atse"):
@@ -171,5 +171,5 @@ def test_fifty_thousand_atses():
     rng = np.random.default_rng(0)
     graphs = [SUBSETS[i] for i in rng.integers(0, len(SUBSETS), 50_000)]
     junctions = many(graphs, "+")
-    types = classify_events(junctions, junctions["atse"])
+    types = event_types(junctions, junctions["atse"])
     assert len(types) == 50_000

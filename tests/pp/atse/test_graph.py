@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from helpers.atse import add_up, frame
 
-from leafletfa_scvi.pp.atse._graph import find_atses
+from leafletfa_scvi.pp.atse._graph import label_atses
 
 TABLE = frame(
     "chr10:10-20:+ A",
@@ -27,7 +27,7 @@ TABLE = frame(
 
 
 def test_labels_by_hand():
-    labels, report = find_atses(TABLE, use_genes=True)
+    labels, report = label_atses(TABLE, use_genes=True)
     expected = [
         *["A:ATSE_1"] * 2,
         *["B:ATSE_2"] * 2,
@@ -60,7 +60,7 @@ def test_labels_by_hand():
 
 
 def test_everything_kept():
-    labels, report = find_atses(
+    labels, report = label_atses(
         TABLE, use_genes=True, multi_gene="keep", no_gene="keep", unstranded="keep"
     )
     assert labels.tolist() == [
@@ -81,7 +81,7 @@ def test_everything_kept():
 
 
 def test_without_genes():
-    labels, report = find_atses(TABLE[["chrom", "start", "end", "strand"]], use_genes=False)
+    labels, report = label_atses(TABLE[["chrom", "start", "end", "strand"]], use_genes=False)
     assert labels.tolist() == [
         *["chr10:+:ATSE_1"] * 2,
         *["chr2:-:ATSE_2"] * 2,
@@ -94,19 +94,19 @@ def test_without_genes():
         *["chr2:+:ATSE_2"] * 2,
     ]
     assert report["junctions_of_several_genes"] == 0
-    labels, _ = find_atses(TABLE, use_genes=False, unstranded="keep")
+    labels, _ = label_atses(TABLE, use_genes=False, unstranded="keep")
     assert labels.tolist()[10:12] == ["chr2:?:ATSE_1"] * 2
 
 
 def test_donors_and_acceptors_at_one_position_are_different_sites():
-    labels, _ = find_atses(frame("1:10-20:+", "1:20-30:+", "1:30-40:+"), use_genes=False)
+    labels, _ = label_atses(frame("1:10-20:+", "1:20-30:+", "1:30-40:+"), use_genes=False)
     assert labels.isna().all()
 
 
 def test_a_site_is_shared_within_a_gene_only():
     table = frame("1:10-20:+ A", "1:10-30:+ B", "1:10-40:+ B")
-    assert find_atses(table, use_genes=True)[0].tolist() == [None, "B:ATSE_1", "B:ATSE_1"]
-    assert find_atses(table, use_genes=False)[0].notna().all()
+    assert label_atses(table, use_genes=True)[0].tolist() == [None, "B:ATSE_1", "B:ATSE_1"]
+    assert label_atses(table, use_genes=False)[0].notna().all()
 
 
 def test_genes_linked_through_others_act_as_one():
@@ -118,14 +118,14 @@ def test_genes_linked_through_others_act_as_one():
         "1:90-95:+ D",
         "1:90-99:+ D",
     )
-    labels, report = find_atses(table, use_genes=True, multi_gene="keep")
+    labels, report = label_atses(table, use_genes=True, multi_gene="keep")
     assert labels.tolist() == [
         *["A+B+C:ATSE_1"] * 2,
         *["A+B+C:ATSE_2"] * 2,
         *["D:ATSE_1"] * 2,
     ]
     add_up(report)
-    labels, report = find_atses(table, use_genes=True)
+    labels, report = label_atses(table, use_genes=True)
     assert labels.tolist() == [*[None] * 4, *["D:ATSE_1"] * 2]
     assert report["junctions_of_several_genes_dropped"] == 2
     assert report["junctions_alone"] == 2
@@ -141,14 +141,14 @@ def test_a_gene_of_two_places_has_one_numbering_and_links_stay_in_place():
         "chrX:10-30:+ A",
         "chrX:10-40:+ A,B",
     )
-    labels, _ = find_atses(table, use_genes=True)
+    labels, _ = label_atses(table, use_genes=True)
     assert labels.tolist() == [
         *["A:ATSE_3"] * 2,
         *["A:ATSE_2"] * 2,
         *["A:ATSE_1"] * 2,
         None,
     ]
-    labels, _ = find_atses(table, use_genes=True, multi_gene="keep")
+    labels, _ = label_atses(table, use_genes=True, multi_gene="keep")
     assert labels.tolist() == [
         *["A:ATSE_2"] * 2,
         *["A:ATSE_1"] * 2,
@@ -158,22 +158,22 @@ def test_a_gene_of_two_places_has_one_numbering_and_links_stay_in_place():
 
 def test_missing_genes_categories_and_commas_in_an_id():
     table = frame("1:10-20:+ A", "1:10-30:+ A", "1:10-40:+ ", "1:50-60:+ x,y", "1:50-70:+ x,y")
-    expected = find_atses(table, use_genes=True)
+    expected = label_atses(table, use_genes=True)
     table["n_genes"] = [1, 1, 0, 2, 2]
     for missing in (None, np.nan, pd.NA, ""):
         gene = [*table["gene_id"][:2], missing, *table["gene_id"][3:]]
         given_ = table.assign(gene_id=pd.Series(gene, table.index, dtype=object))
         for dtype in (object, "category"):
-            again = find_atses(given_.astype({"gene_id": dtype, "chrom": dtype}), use_genes=True)
+            again = label_atses(given_.astype({"gene_id": dtype, "chrom": dtype}), use_genes=True)
             assert again[0].tolist() == expected[0].tolist()
             assert again[1] == expected[1]
     table["n_genes"] = [1, 1, 0, 1, 1]
-    assert find_atses(table, use_genes=True)[0].tolist()[3:] == ["x,y:ATSE_1"] * 2
+    assert label_atses(table, use_genes=True)[0].tolist()[3:] == ["x,y:ATSE_1"] * 2
 
 
 def test_repeated_rows_count_once():
     table = frame("1:10-20:+", "1:10-20:+", "1:50-60:+", "1:50-70:+", "1:50-60:+")
-    labels, report = find_atses(table, use_genes=False)
+    labels, report = label_atses(table, use_genes=False)
     assert labels.tolist() == [None, None, *["1:+:ATSE_1"] * 3]
     assert report["junctions_repeated"] == 2
     assert report["junctions_alone"] == 2
@@ -186,7 +186,7 @@ def test_giants_are_reported():
     table = frame(
         *(f"1:{1000 * ord(g)}-{1000 * ord(g) + i}:+ {g}" for g in sizes for i in range(sizes[g]))
     )
-    _, report = find_atses(table, use_genes=True)
+    _, report = label_atses(table, use_genes=True)
     assert report["giant_atses"] == 6
     assert report["largest_atse_junctions"] == 40
     assert list(report["largest_giant_atses"].items()) == [
@@ -196,7 +196,7 @@ def test_giants_are_reported():
         ("F:ATSE_1", 32),
         ("D:ATSE_1", 31),
     ]
-    assert find_atses(table, use_genes=True, giant=41)[1]["giant_atses"] == 0
+    assert label_atses(table, use_genes=True, giant_size=41)[1]["giant_atses"] == 0
 
 
 def test_splitting_by_hand():
@@ -214,7 +214,7 @@ def test_splitting_by_hand():
         2: [1, 1, 0, 0, 0, 0, 0],
     }
     for largest, numbers in expected.items():
-        labels, report = find_atses(table, use_genes=False, max_junctions=largest, reads=reads)
+        labels, report = label_atses(table, use_genes=False, max_junctions=largest, reads=reads)
         assert labels.tolist() == [f"1:+:ATSE_{i}" if i else None for i in numbers]
         assert report["atses_split"] == (largest < 7)
         assert report["largest_component_junctions"] == 7
@@ -223,7 +223,7 @@ def test_splitting_by_hand():
     assert report["junctions_alone"] == 2
     # Without reads at all everything falls out at once, and other components stay as they are.
     table = pd.concat([table, frame("2:10-20:+", "2:10-30:+")])
-    labels, _ = find_atses(table, use_genes=False, max_junctions=3, reads=np.zeros(9))
+    labels, _ = label_atses(table, use_genes=False, max_junctions=3, reads=np.zeros(9))
     assert labels.tolist() == [*[None] * 7, *["2:+:ATSE_1"] * 2]
 
 
@@ -243,19 +243,19 @@ def test_splitting_by_hand():
 )
 def test_arguments(options, message):
     with pytest.raises(ValueError, match=message):
-        find_atses(TABLE, use_genes=True, **options)
+        label_atses(TABLE, use_genes=True, **options)
 
 
 def test_gene_columns():
     with pytest.raises(ValueError, match="no column 'gene_id'"):
-        find_atses(TABLE.drop(columns="gene_id"), use_genes=True)
+        label_atses(TABLE.drop(columns="gene_id"), use_genes=True)
     wrong = TABLE.assign(n_genes=1)
     with pytest.raises(ValueError, match=r"gene_id '' but n_genes 1"):
-        find_atses(wrong, use_genes=True)
-    assert find_atses(wrong, use_genes=False)[1]["atses"] == 5
+        label_atses(wrong, use_genes=True)
+    assert label_atses(wrong, use_genes=False)[1]["atses"] == 5
 
 
 def test_no_junctions():
-    labels, report = find_atses(TABLE.iloc[:0], use_genes=True, max_junctions=2, reads=[])
+    labels, report = label_atses(TABLE.iloc[:0], use_genes=True, max_junctions=2, reads=[])
     assert len(labels) == 0
     assert set(map(str, report.values())) == {"0", "{}"}

@@ -10,7 +10,7 @@ from helpers.atse import add_up, partition, union_find
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp.atse._graph import find_atses
+from leafletfa_scvi.pp.atse._graph import label_atses
 
 
 def random_table(rng, n_junctions):
@@ -41,7 +41,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 )
 def test_components_equal_an_independent_union_find(seed, n_junctions, use_genes, keep):
     table = random_table(np.random.default_rng(seed), n_junctions)
-    labels, report = find_atses(table, use_genes=use_genes, **dict.fromkeys(keep, "keep"))
+    labels, report = label_atses(table, use_genes=use_genes, **dict.fromkeys(keep, "keep"))
     add_up(report)
 
     dropped = (table["strand"] == "?") & ("unstranded" not in keep)
@@ -103,17 +103,17 @@ def test_any_order_gives_the_same_labels_and_report(seed, n_junctions, use_genes
         "multi_gene": "keep",
         "no_gene": "keep",
         "max_junctions": largest,
-        "giant": 3,
+        "giant_size": 3,
     }
-    labels, report = find_atses(table, reads=table["reads"], **options)
+    labels, report = label_atses(table, reads=table["reads"], **options)
     shuffled = table.sample(frac=1, random_state=seed)
-    again, other = find_atses(shuffled, reads=shuffled["reads"], **options)
+    again, other = label_atses(shuffled, reads=shuffled["reads"], **options)
     assert again.loc[table.index].tolist() == labels.tolist()
     assert other == report
     add_up(report)
     assert report["largest_atse_junctions"] <= largest
     # What split is finer than what was, and what was small enough is as it was.
-    whole, _ = find_atses(table, **(options | {"max_junctions": None}))
+    whole, _ = label_atses(table, **(options | {"max_junctions": None}))
     distinct = table.drop_duplicates(["chrom", "start", "end", "strand", "gene_id"])
     size = distinct.groupby(whole[distinct.index])["start"].size()
     parts = {frozenset(part) for part in partition(whole) if size[whole[min(part)]] <= largest}
@@ -156,7 +156,7 @@ def test_splitting_equals_the_plain_rule(seed, n_junctions, largest):
     pairs = rng.permutation([(a, b) for a in range(1, 10) for b in range(a, a + 6)])[:n_junctions]
     reads = rng.integers(0, 200, len(pairs)) ** 2
     table = pd.DataFrame(pairs, columns=["start", "end"]).assign(chrom="1", strand="-")
-    labels, _ = find_atses(table, use_genes=False, max_junctions=largest, reads=reads)
+    labels, _ = label_atses(table, use_genes=False, max_junctions=largest, reads=reads)
     rows = [tuple(pair) for pair in pairs.tolist()]
     assert partition(labels) == split_plainly(rows, reads.tolist(), largest)
 
@@ -172,12 +172,12 @@ def test_gtex_equals_an_independent_union_find(data_dir):
     read = table[table["score"] > 0]
     assert len(read) == 10343
     for rows in (table, read):
-        labels, report = find_atses(rows, use_genes=False)
+        labels, report = label_atses(rows, use_genes=False)
         expected = union_find(list(zip(rows["strand"], rows["start"], rows["end"], strict=True)))
         assert partition(labels) == expected
         assert report["atses"] == len(expected)
         add_up(report)
-    split, report = find_atses(read, use_genes=False, max_junctions=10, reads=read["score"])
+    split, report = label_atses(read, use_genes=False, max_junctions=10, reads=read["score"])
     assert report["atses_split"] > 0
     assert report["largest_atse_junctions"] <= 10
     add_up(report)
@@ -195,5 +195,5 @@ def test_a_million_junctions():
     table = pd.DataFrame({"start": start, "end": end, "strand": np.where(gene % 2, "+", "-")})
     table["chrom"] = np.array([f"chr{i}" for i in range(1, 23)], object)[gene % 22]
     table["gene_id"] = np.char.add("ENSG", gene.astype(str)).astype(object)
-    _, report = find_atses(table, use_genes=True)
+    _, report = label_atses(table, use_genes=True)
     assert report["atses"] > 100_000

@@ -7,8 +7,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp.atse._graph import find_atses
-from leafletfa_scvi.pp.atse._usage import filter_usage, splice_site_usage
+from leafletfa_scvi.pp.atse._graph import label_atses
+from leafletfa_scvi.pp.atse._usage import usage_mask, usage_of_sites
 
 ROWS = [
     # chrom, start, end, strand, reads, usage of the left and of the right site
@@ -32,7 +32,7 @@ def table():
 
 
 def test_usage_by_hand(table):
-    usage = splice_site_usage(table, table["reads"])
+    usage = usage_of_sites(table, table["reads"])
     reverse = table["strand"] == "-"
     assert usage.index.equals(table.index)
     assert list(usage) == ["usage_5ss", "usage_3ss"]
@@ -47,15 +47,15 @@ def column_sums(reads):
 
 @pytest.mark.parametrize("kind", [list, np.array, column_sums, "category"])
 def test_kinds_of_reads_and_columns(table, kind):
-    expected = splice_site_usage(table, table["reads"])
+    expected = usage_of_sites(table, table["reads"])
     reads = table["reads"].to_numpy() if kind == "category" else kind(table["reads"].to_numpy())
     if kind == "category":
         table = table.astype({"chrom": "category", "strand": "category"})
-    pd.testing.assert_frame_equal(splice_site_usage(table, reads), expected)
+    pd.testing.assert_frame_equal(usage_of_sites(table, reads), expected)
 
 
 def test_filter_by_hand(table):
-    mask, report = filter_usage(table, table["reads"], 0.25)
+    mask, report = usage_mask(table, table["reads"], 0.25)
     assert table.index[~mask].tolist() == ["j2", "j4", "j8"]
     assert report == {
         "junctions": 9,
@@ -63,26 +63,26 @@ def test_filter_by_hand(table):
         "junctions_below_usage_5ss": 2,  # j4 (its right site, on -) and j8
         "junctions_below_usage_3ss": 2,  # j2 and j8
     }
-    assert filter_usage(table, table["reads"], 0)[0].all()
-    mask, _ = filter_usage(table, table["reads"], 1)
+    assert usage_mask(table, table["reads"], 0)[0].all()
+    mask, _ = usage_mask(table, table["reads"], 1)
     assert table.index[mask].tolist() == ["j7"]
 
 
 def test_one_percent_is_kept_and_less_is_not():
     table = pd.DataFrame({"chrom": "1", "start": 5, "end": [9, 19, 29], "strand": "+"})
-    assert filter_usage(table, [10, 985, 5])[0].tolist() == [True, True, False]
+    assert usage_mask(table, [10, 985, 5])[0].tolist() == [True, True, False]
 
 
-def test_connectivity_is_found_anew_after_the_filter():
+def test_connectivity_is_recomputed_after_the_filter():
     # 10-20 and 10-40 share a donor, 30-40 and 30-60 too; 10-40 links the two, with 1 of 201 reads.
     table = pd.DataFrame(
         {"chrom": "1", "start": [10, 10, 10, 30, 30], "end": [20, 25, 40, 40, 60], "strand": "+"}
     )
     reads = np.array([100, 100, 1, 100, 100])
-    assert find_atses(table, use_genes=False)[1]["atses"] == 1
-    mask, _ = filter_usage(table, reads)
+    assert label_atses(table, use_genes=False)[1]["atses"] == 1
+    mask, _ = usage_mask(table, reads)
     assert mask.tolist() == [True, True, False, True, True]
-    labels, report = find_atses(table[mask], use_genes=False)
+    labels, report = label_atses(table[mask], use_genes=False)
     assert labels.tolist() == ["1:+:ATSE_1"] * 2 + ["1:+:ATSE_2"] * 2
     assert report["atses"] == 2
 
@@ -101,16 +101,16 @@ def test_usages_sum_to_one_at_each_site_in_any_order(seed, n_junctions):
             "reads": rng.integers(1, 100, n_junctions),
         }
     )
-    usage = splice_site_usage(table, table["reads"])
+    usage = usage_of_sites(table, table["reads"])
     donor = table["start"].where(table["strand"] != "-", table["end"])
     acceptor = table["end"].where(table["strand"] != "-", table["start"])
     for column, site in (("usage_5ss", donor), ("usage_3ss", acceptor)):
         sums = usage[column].groupby([table["chrom"], table["strand"], site]).sum()
         np.testing.assert_allclose(sums, 1)
     shuffled = table.sample(frac=1, random_state=seed)
-    again = splice_site_usage(shuffled, shuffled["reads"])
+    again = usage_of_sites(shuffled, shuffled["reads"])
     pd.testing.assert_frame_equal(again, usage.loc[shuffled.index])
-    assert filter_usage(table, table["reads"], 0.3)[0].tolist() == (
+    assert usage_mask(table, table["reads"], 0.3)[0].tolist() == (
         (usage >= 0.3).all(axis=1).tolist()
     )
 
@@ -134,22 +134,22 @@ def test_errors_name_the_junction(table, column, value, message):
     table = table.astype({column: object})
     table.loc["j1", column] = value
     with pytest.raises(ValueError, match=message):
-        splice_site_usage(table, table["reads"])
+        usage_of_sites(table, table["reads"])
 
 
 def test_errors(table):
     with pytest.raises(ValueError, match="no column 'strand'"):
-        splice_site_usage(table.drop(columns="strand"), table["reads"])
+        usage_of_sites(table.drop(columns="strand"), table["reads"])
     with pytest.raises(ValueError, match="8 values for 9 junctions"):
-        splice_site_usage(table, table["reads"].to_numpy()[1:])
+        usage_of_sites(table, table["reads"].to_numpy()[1:])
     with pytest.raises(ValueError, match="index is not that of the junctions"):
-        splice_site_usage(table, table["reads"].iloc[::-1])
+        usage_of_sites(table, table["reads"].iloc[::-1])
     for share in (-0.1, 1.5, np.nan):
         with pytest.raises(ValueError, match="min_usage"):
-            filter_usage(table, table["reads"], share)
+            usage_mask(table, table["reads"], share)
 
 
 def test_no_junctions(table):
-    mask, report = filter_usage(table.iloc[:0], [])
+    mask, report = usage_mask(table.iloc[:0], [])
     assert len(mask) == 0
     assert report["junctions_kept"] == 0

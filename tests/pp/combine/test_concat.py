@@ -177,7 +177,7 @@ def test_options_reach_the_search_for_atses():
         concat_splicing([counts_of([[1, 2]], several)])
 
 
-def test_genes_are_found_anew(tmp_path):
+def test_genes_are_assigned_again(tmp_path):
     gtf = tmp_path / "a.gtf"
     lines = [
         f'chr2\tx\texon\t{s}\t{e}\t.\t+\t.\tgene_id "new"; transcript_id "{t}"; gene_name "N";'

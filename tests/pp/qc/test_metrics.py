@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from leafletfa_scvi._constants import CELL_METRICS
+from leafletfa_scvi._constants import CELL_METRICS, JUNCTION_METRICS
 from leafletfa_scvi.pp._counts import splicing_from_counts
-from leafletfa_scvi.pp.qc._metrics import JUNCTION_METRICS, qc_metrics
+from leafletfa_scvi.pp.qc._metrics import qc_metrics
 
 JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
 
@@ -93,7 +93,7 @@ def test_errors(adata):
     adata.layers[JUNCTION] = adata.layers[JUNCTION] * 0.3
     with pytest.raises(ValueError, match=f"layers.'{JUNCTION}'. holds the fractional value"):
         qc_metrics(adata)
-    with pytest.raises(ValueError, match="found neither"):
+    with pytest.raises(ValueError, match="found none of these"):
         qc_metrics(anndata.AnnData(obs=adata.obs, var=adata.var))
 
 

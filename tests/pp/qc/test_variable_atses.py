@@ -80,7 +80,7 @@ def test_order_of_junctions_does_not_matter():
 @pytest.mark.parametrize("mean_depth", [2.0, 30.0])
 def test_nothing_varies_under_multinomial_noise(mean_depth):
     adata = simulate_splicing(
-        300, 600, differing=0, concentration=np.inf, mean_depth=mean_depth, seed=3
+        300, 600, frac_differential=0, concentration=np.inf, mean_depth=mean_depth, seed=3
     )
     select_variable_atses(adata)
     table = per_atse(adata).dropna(subset="atse_variability_z")
@@ -99,7 +99,13 @@ def test_false_discoveries_are_few_at_low_depth():
     rates = []
     for seed in range(3):
         adata = simulate_splicing(
-            40, 500, differing=0, concentration=np.inf, coverage=0.5, mean_depth=4, seed=seed
+            40,
+            500,
+            frac_differential=0,
+            concentration=np.inf,
+            coverage=0.5,
+            mean_depth=4,
+            seed=seed,
         )
         counts = adata.layers["cell_by_junction_matrix"].copy()
         counts.eliminate_zeros()
@@ -131,7 +137,7 @@ def test_planted_differences_come_first(options, least):
 def test_variability_is_that_of_the_dirichlet_multinomial():
     for concentration in (4.0, 19.0):
         adata = simulate_splicing(
-            400, 200, differing=0, concentration=concentration, coverage=0.5, seed=0
+            400, 200, frac_differential=0, concentration=concentration, coverage=0.5, seed=0
         )
         select_variable_atses(adata)
         found = per_atse(adata)["atse_variability"].median()
@@ -144,7 +150,7 @@ def test_standard_errors_cover():
         adata = simulate_splicing(
             300,
             100,
-            differing=0,
+            frac_differential=0,
             concentration=9,
             coverage=0.6,
             junctions_per_atse=(2, 2),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from leafletfa_scvi.pp.read._formats import cell_name, detect_format
+from leafletfa_scvi.pp.read._detect import cell_name, detect_format
+from leafletfa_scvi.pp.read._formats import FORMATS, InputFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,3 +121,7 @@ def test_real_files(data_dir: Path) -> None:
     tasic = sorted((data_dir / "tasic2016" / "sj").glob("*"))
     assert {detect_format(path) for path in tasic} == {"star"}
     assert len({cell_name(path) for path in tasic}) == 264
+
+
+def test_every_format_has_a_row() -> None:
+    assert tuple(FORMATS) == get_args(InputFormat)

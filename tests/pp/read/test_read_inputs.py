@@ -16,9 +16,16 @@ from helpers.bam import write as write_bam
 from helpers.junction_files import BARCODES, SJ, write
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.pp import read_bam, read_junctions, read_regtools, read_star
-from leafletfa_scvi.pp.read import _read_junctions
-from leafletfa_scvi.pp.read._read_junctions import read_options, read_starsolo
+from leafletfa_scvi.pp import (
+    read_bam,
+    read_junc,
+    read_junctions,
+    read_regtools,
+    read_star,
+    read_starsolo,
+)
+from leafletfa_scvi.pp.read._options import read_options
+from leafletfa_scvi.pp.read._read_junctions import ReadArguments
 from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 STAR = "chr1\t101\t250\t1\t1\t1\t{}\t2\t30\n"
@@ -39,7 +46,7 @@ def options(monkeypatch):
     def options(reader, **arguments):
         passed = []
         monkeypatch.setattr(
-            _read_junctions, "read_inputs", lambda *given, **run: passed.append(given)
+            f"{reader.__module__}.read_inputs", lambda *given, **run: passed.append(given)
         )
         reader("nowhere", **arguments)
         return passed[0][1]
@@ -68,11 +75,31 @@ def test_every_argument_of_counting_is_passed_on(options, reader, name, value):
     assert bam == BamOptions(**{name: value})
 
 
-def test_defaults_are_those_of_the_counter():
+@pytest.mark.parametrize("reader", [read_bam, read_junctions])
+def test_defaults_are_those_of_the_counter(reader):
     assert read_options().bam == BamOptions()
-    for name, parameter in inspect.signature(read_bam).parameters.items():
+    for name, parameter in inspect.signature(reader).parameters.items():
         if name in BamOptions.__dataclass_fields__ and name != "umi_tag":
             assert parameter.default == getattr(BamOptions(), name), name
+
+
+@pytest.mark.parametrize(
+    "reader", [read_bam, read_junc, read_junctions, read_regtools, read_star, read_starsolo]
+)
+def test_every_argument_of_a_reader_has_a_name_and_the_same_default(reader):
+    reference = inspect.signature(read_junctions).parameters
+    parameters = inspect.signature(reader).parameters
+    assert {"n_jobs", "client", "work_dir", "on_error", "progress"} <= set(parameters)
+    for name, parameter in parameters.items():
+        assert parameter.kind is not parameter.VAR_KEYWORD
+        same = reference["star_reads" if name == "reads" else name]
+        assert (parameter.default, parameter.annotation) == (same.default, same.annotation), name
+
+
+def test_making_a_data_set_passes_on_all_arguments_of_reading():
+    own = inspect.signature(lfa.pp.make_splicing_dataset).parameters
+    arguments = set(inspect.signature(read_junctions).parameters) - set(own)
+    assert arguments == set(ReadArguments.__annotations__)
 
 
 @pytest.mark.parametrize("reader", [read_bam, read_junctions])

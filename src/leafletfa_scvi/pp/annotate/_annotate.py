@@ -25,11 +25,11 @@ STATUSES: Final = ("none", "five_prime", "three_prime", "both")
 """Annotation status by (5' splice site known) + 2 (3' splice site known)."""
 
 _BATCH: Final = 10_000_000
-"""Pairs of junction and gene that are compared at once."""
+"""Number of pairs of junction and gene that are compared at once."""
 
 
 def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
-    """Write genes and annotation status of all junctions into ``adata.var``, in place.
+    """Write genes and annotation status of junctions into ``adata.var``, in place.
 
     The genes of a junction, all on its contig and strand, are those of the first of these rules
     that any gene meets; all that meet it are reported:
@@ -61,20 +61,20 @@ def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
     Columns written, replacing any of the same name:
 
     ``gene_id``, ``gene_name``
-        Text, ``""`` where no gene is found; several are joined by ``","`` in the order of their
+        Text, ``""`` without a gene; several are joined by ``","`` in the order of their
         ids.
     ``n_genes``
         Number of genes.
     ``known_junction``
-        Whether an annotated intron is the same, on the same strand.
+        True if an identical intron is annotated on the same strand.
     ``known_5ss``, ``known_3ss``
-        Whether an annotated intron has the same 5' splice site (donor: ``start`` on ``+``,
+        True if an annotated intron has the same 5' splice site (donor: ``start`` on ``+``,
         ``end`` on ``-``), and the same 3' splice site.
     ``annotation_status``
-        ``"both"`` where both splice sites are known, also where no intron joins them;
+        ``"both"`` if both splice sites are known, even if no intron joins them;
         ``"five_prime"``, ``"three_prime"``, or ``"none"``.
 
-    ``uns["splicing"]["annotation"]`` reports the numbers of junctions: ``junctions``,
+    ``uns["splicing"]["annotation"]`` reports numbers of junctions: ``junctions``,
     ``junctions_known``, ``junctions_novel``, ``junctions_without_gene``,
     ``junctions_of_several_genes``, ``junctions_unstranded``,
     ``junctions_on_unmatched_contigs``, and of ``unmatched_contigs``.
@@ -82,7 +82,7 @@ def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
     Raises
     ------
     ValueError
-        A column is missing or holds other values, no contig is in the annotation, or two
+        If a column is missing or holds other values, no contig is in the annotation, or two
         contigs match the same one.
     """
     columns, report = annotate(check_anndata(adata).var, annotation)
@@ -91,35 +91,16 @@ def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
     adata.uns.setdefault(DATASET_SLOT, {})["annotation"] = dict(report)
 
 
-def annotation_columns(junctions: pd.DataFrame, annotation: Annotation) -> pd.DataFrame:
-    """Genes and annotation status of junctions, as :func:`annotate_junctions` writes them.
-
-    Parameters
-    ----------
-    junctions
-        Columns ``chrom``, ``start``, ``end`` (first and last base of the intron, 1-based
-        inclusive) and ``strand``; one row for each junction, in any order.
-    annotation
-        From :func:`read_annotation`.
-
-    Returns
-    -------
-    DataFrame
-        On the index of ``junctions``.
-    """
-    return annotate(junctions, annotation)[0]
-
-
 def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFrame, Counter[str]]:
-    """Columns and report of :func:`annotate_junctions`."""
-    where = introns(junctions)
-    contig, start, end, strand = where.contig, where.start, where.end, where.strand
+    """Return columns and report of :func:`annotate_junctions`."""
+    located = introns(junctions)
+    contig, start, end, strand = located.contig, located.start, located.end, located.strand
     genes = annotation.genes
     reference = pd.Index(pd.unique(_text(genes["chrom"])), dtype=object)
     names = pd.unique(contig)
     matched = match_contigs(names, reference, "the junctions", "the annotation")
-    place = reference.get_indexer([matched.get(name) for name in names])
-    place = place[pd.Index(names, dtype=object).get_indexer(contig)]
+    contig_code = reference.get_indexer([matched.get(name) for name in names])
+    contig_code = contig_code[pd.Index(names, dtype=object).get_indexer(contig)]
 
     # A junction without strand is looked up on every strand.
     unstranded = np.flatnonzero(strand == 0)
@@ -127,19 +108,19 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     query_strand = np.concatenate(
         [strand, np.ones(len(unstranded), np.int64), np.full(len(unstranded), 2)]
     )
-    on_contig = place[query] >= 0
+    on_contig = contig_code[query] >= 0
     query, query_strand = query[on_contig], query_strand[on_contig]
     queries = pd.DataFrame(
         {
             "junction": query,
-            "place": place[query] * len(STRANDS) + query_strand,
+            "strand_key": contig_code[query] * len(STRANDS) + query_strand,
             "start": start[query],
             "end": end[query],
         }
     )
     annotated = pd.DataFrame(
         {
-            "place": _places(annotation.introns, reference),
+            "strand_key": _strand_keys(annotation.introns, reference),
             "start": annotation.introns["start"].to_numpy(np.int64),
             "end": annotation.introns["end"].to_numpy(np.int64),
             "gene": genes.index.get_indexer(_text(annotation.introns["gene_id"])),
@@ -148,7 +129,7 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     columns = _known(queries, annotated, len(start))
     bodies = pd.DataFrame(
         {
-            "place": _places(genes, reference),
+            "strand_key": _strand_keys(genes, reference),
             "start": genes["start"].to_numpy(np.int64),
             "end": genes["end"].to_numpy(np.int64),
         }
@@ -165,7 +146,7 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     report["junctions_without_gene"] = int((n_genes == 0).sum())
     report["junctions_of_several_genes"] = int((n_genes > 1).sum())
     report["junctions_unstranded"] = len(unstranded)
-    report["junctions_on_unmatched_contigs"] = int((place < 0).sum())
+    report["junctions_on_unmatched_contigs"] = int((contig_code < 0).sum())
     report["unmatched_contigs"] = len(names) - len(matched)
     return table, report
 
@@ -174,35 +155,35 @@ def _text(values: pd.Series) -> np.ndarray:
     return values.astype(object).to_numpy()
 
 
-def _places(table: pd.DataFrame, reference: pd.Index) -> np.ndarray:
-    """One number for contig and strand, which that of a query equals."""
+def _strand_keys(table: pd.DataFrame, reference: pd.Index) -> np.ndarray:
+    """Number contig and strand as the queries do."""
     contig = reference.get_indexer(_text(table["chrom"]))
     strand = pd.Index(STRANDS, dtype=object).get_indexer(_text(table["strand"]))
     return contig * len(STRANDS) + strand
 
 
 def _sites(table: pd.DataFrame, side: str) -> np.ndarray:
-    """One number for contig, strand and position of a splice site."""
-    return (table["place"].to_numpy(np.int64) << 32) + table[side].to_numpy(np.int64)
+    """Number contig, strand and position of a splice site."""
+    return (table["strand_key"].to_numpy(np.int64) << 32) + table[side].to_numpy(np.int64)
 
 
 def _known(queries: pd.DataFrame, introns: pd.DataFrame, n: int) -> dict[str, np.ndarray]:
-    """What the annotation knows of each junction, on the strand on which it knows most."""
-    distinct = introns[["place", "start", "end"]].drop_duplicates()
+    """Return what is annotated of each junction, on the strand with the best match."""
+    distinct = introns[["strand_key", "start", "end"]].drop_duplicates()
     same = queries.merge(distinct, how="left", indicator=True)["_merge"].to_numpy() == "both"
     left, right = (np.isin(_sites(queries, side), _sites(introns, side)) for side in _SIDES)
-    strand = queries["place"].to_numpy() % len(STRANDS)
+    strand = queries["strand_key"].to_numpy() % len(STRANDS)
     junction = queries["junction"].to_numpy()
     best = np.lexsort((-strand, left.astype(int) + right, same))  # the best of each comes last
-    where = np.full(n, -1)
-    where[junction[best]] = best
-    found = where >= 0
-    where = where[found]
-    is_reverse = strand[where] == 2
+    query = np.full(n, -1)
+    query[junction[best]] = best
+    found = query >= 0
+    query = query[found]
+    is_reverse = strand[query] == 2
     columns = {name: np.zeros(n, bool) for name in ("known_junction", "known_5ss", "known_3ss")}
-    columns["known_junction"][found] = same[where]
-    columns["known_5ss"][found] = np.where(is_reverse, right[where], left[where])
-    columns["known_3ss"][found] = np.where(is_reverse, left[where], right[where])
+    columns["known_junction"][found] = same[query]
+    columns["known_5ss"][found] = np.where(is_reverse, right[query], left[query])
+    columns["known_3ss"][found] = np.where(is_reverse, left[query], right[query])
     code = columns["known_5ss"] + 2 * columns["known_3ss"].astype(int)
     return {**columns, "annotation_status": np.array(STATUSES, object)[code]}
 
@@ -211,10 +192,10 @@ _SIDES: Final = ("start", "end")
 
 
 def _genes(queries: pd.DataFrame, introns: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
-    """Distinct pairs of junction and gene, by the first rule that finds any gene."""
+    """Return distinct pairs of junction and gene, by the first rule that finds any gene."""
 
     def by_intron(left: pd.DataFrame) -> pd.DataFrame:
-        return left.merge(introns, on=["place", "start", "end"])
+        return left.merge(introns, on=["strand_key", "start", "end"])
 
     def by_site(left: pd.DataFrame, side: str) -> pd.DataFrame:
         sites = pd.DataFrame({"site": _sites(introns, side), "gene": introns["gene"]})
@@ -239,13 +220,14 @@ def _genes(queries: pd.DataFrame, introns: pd.DataFrame, bodies: pd.DataFrame) -
 
 
 def _containing(queries: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of junction and gene whose body contains the whole intron."""
-    order = np.lexsort((bodies["start"], bodies["place"]))
-    place, gene_end = bodies["place"].to_numpy()[order], bodies["end"].to_numpy()[order]
+    """Return pairs of junction and gene whose body contains the whole intron."""
+    order = np.lexsort((bodies["start"], bodies["strand_key"]))
+    strand_key, gene_end = bodies["strand_key"].to_numpy()[order], bodies["end"].to_numpy()[order]
     left = _sites(bodies, "start")[order]
-    shift = place.astype(np.int64) << 32
+    shift = strand_key.astype(np.int64) << 32
     reach = np.maximum.accumulate(shift + gene_end) if len(order) else shift
-    # Genes that begin in time, less those before the first that reaches far enough.
+    # Sorted by start, the candidates of an intron end with the last gene that starts before it,
+    # and begin with the first that extends beyond it: `reach` is the largest end so far.
     stop = np.searchsorted(left, _sites(queries, "start"), side="right")
     begin = np.minimum(np.searchsorted(reach, _sites(queries, "end")), stop)
     junction, query_end = queries["junction"].to_numpy(), _sites(queries, "end")
@@ -264,13 +246,13 @@ def _containing(queries: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
 
 
 def _batches(number: np.ndarray) -> Iterable[np.ndarray]:
-    """Rows, in runs of about ``_BATCH`` pairs."""
+    """Split rows into runs of about ``_BATCH`` pairs."""
     run = np.cumsum(number) // _BATCH
     return np.split(np.arange(len(number)), np.flatnonzero(np.diff(run)) + 1)
 
 
 def _joined(pairs: pd.DataFrame, genes: pd.DataFrame, n: int) -> dict[str, np.ndarray]:
-    """Ids and names of the genes of each junction, as text, and their number."""
+    """Join ids and names of the genes of each junction as text, and count them."""
     ids = genes.index.to_numpy(object)
     names = _text(genes["gene_name"])
     rank = np.argsort(np.argsort(ids, kind="stable"), kind="stable")

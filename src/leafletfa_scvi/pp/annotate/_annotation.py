@@ -26,14 +26,14 @@ _WORDS = {"+": "plus", "-": "minus", "?": "unstranded"}
 class Annotation:
     """Genes with their introns and exons; all coordinates 1-based and inclusive.
 
-    Made by :func:`read_annotation`. Strands are ``"+"``, ``"-"`` and, where the file gives none,
+    Made by :func:`read_annotation`. Strands are ``"+"``, ``"-"`` and, if the file gives none,
     ``"?"``.
 
     Attributes
     ----------
     genes
         Index ``gene_id``, unique; columns ``gene_name``, ``chrom``, ``start``, ``end``,
-        ``strand``, ``gene_type`` (``""`` where the file has none).
+        ``strand``, ``gene_type`` (``""`` if the file has none).
     introns
         Distinct rows of ``chrom``, ``start``, ``end`` (first and last base of the intron),
         ``strand``, ``gene_id``. An intron of two genes has two rows.
@@ -56,7 +56,7 @@ def read_annotation(path: str | os.PathLike[str]) -> Annotation:
     """Read genes, introns and exons from a GTF or GFF3 file.
 
     Lines of feature ``exon`` are grouped by transcript: ``transcript_id`` in GTF, ``Parent`` in
-    GFF3, where an exon with several parents belongs to each. Introns are the gaps between
+    GFF3, in which an exon with several parents belongs to each. Introns are the gaps between
     consecutive exons of a transcript. The order of lines does not matter. Lines of other
     features are used for the names and bounds of genes and for parents, or not at all.
 
@@ -69,14 +69,14 @@ def read_annotation(path: str | os.PathLike[str]) -> Annotation:
       no intron is empty; the report counts them.
     - A gene id on several contigs (pseudoautosomal genes) is a gene on each. The first contig in
       natural order keeps the id, the others get it with the contig appended: ``ENSG1`` on chrX
-      and ``ENSG1_chrY``. In the same way, ``_minus`` is appended where a contig has a gene id on
+      and ``ENSG1_chrY``. In the same way, ``_minus`` is appended if a contig has a gene id on
       both strands (trans-splicing, or one id for several copies of a gene).
     - Transcripts without strand give exons and no introns.
 
     Parameters
     ----------
     path
-        GTF or GFF3 file, plain, gzip or bgzip, told apart by content.
+        GTF or GFF3 file, plain, gzip or bgzip, recognized by content.
 
     Returns
     -------
@@ -167,12 +167,12 @@ def load_annotation(path: str | os.PathLike[str]) -> Annotation:
 
 
 def no_genes_message(what: Any, annotation: Annotation) -> str:
-    """What to say of an annotation whose gene ids are those of transcripts."""
+    """Return the message for an annotation whose gene ids are transcript ids."""
     report = annotation.report
     return (
         f"{what} names no genes: gene_id is the same as transcript_id in "
         f"{report['transcripts_named_as_genes']:,} of {report['transcripts']:,} transcripts, as "
-        "in GTF files of UCSC's table browser, so that each transcript is a gene of its own. Use "
+        "in GTF files of UCSC's table browser, so that each transcript would be a gene. Use "
         "the GTF of GENCODE or Ensembl, those of UCSC's folder bigZips/genes, or make one with "
         "'genePredToGtf -genePredExt', which writes gene names as gene_id."
     )
@@ -184,7 +184,7 @@ def _blocks(lines: ExonLines) -> pd.DataFrame:
     transcript, start, end = (
         values[order] for values in (lines.transcript, lines.start, lines.end)
     )
-    shift = transcript << 32  # so that the running maximum starts anew at each transcript
+    shift = transcript << 32  # so that the running maximum restarts at each transcript
     reach = np.maximum.accumulate(shift + end) - shift
     new_transcript = np.diff(transcript, prepend=-1) != 0
     new_block = new_transcript.copy()
@@ -203,7 +203,7 @@ def _blocks(lines: ExonLines) -> pd.DataFrame:
 
 
 def _unique_ids(loci: list[Locus]) -> list[str]:
-    """A key for each locus: the gene id, and where it has several loci what tells them apart."""
+    """Return a key for each locus: the gene id, with a suffix if it has several loci."""
     contigs = {
         chrom: i for i, chrom in enumerate(natsorted(sorted({chrom for _, chrom, _ in loci})))
     }

@@ -23,7 +23,7 @@ _KEYS: Final = {
 
 
 class Attributes:
-    """Find the value of an attribute; empty where it is not there.
+    """Find the value of an attribute; empty if absent.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Attributes:
         return b"" if found is None else (found[found.lastindex or 1] or b"").strip()
 
     def first(self, text: bytes, keys: tuple[str, ...]) -> bytes:
-        """Value of the first of the attributes that is there."""
+        """Return the value of the first attribute that is present."""
         return next((value for key in keys if (value := self.get(text, key))), b"")
 
     def problem(self, text: bytes) -> str | None:
@@ -59,7 +59,7 @@ class Attributes:
         rest = text[place:].decode("utf-8", "backslashreplace")
         return (
             f"attributes are cut off or damaged from {shown(rest)} on: expected such as {form} "
-            "Copy or make the file anew."
+            "Copy the file again or regenerate it."
         )
 
     def problem_of_last(self, text: bytes, earlier: Sequence[bytes]) -> str | None:

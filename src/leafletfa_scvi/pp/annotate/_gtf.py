@@ -32,7 +32,7 @@ _N_COMPARED: Final = 1000
 _OWN_GENES: Final = 0.95
 """Share of transcripts whose gene id is their own, from which genes are taken to be missing."""
 _SHARING: Final = 0.05
-"""Share of transcripts that begin or end an exon where another does, of the same."""
+"""Share of transcripts that share the start or end of an exon with another one."""
 _GENE_NAMES: Final = ("gene_name", "Name", "gene")
 _EXON_NAMES: Final = ("gene_name", "gene")
 """Attributes that name a gene, the best first; ``Name`` of an exon is the name of the exon."""
@@ -45,7 +45,7 @@ Locus = tuple[str, str, str]
 
 @dataclass
 class ExonLines:
-    """What was read: one entry for each exon of each transcript. 1-based, inclusive.
+    """Exon lines: one entry for each exon of each transcript, 1-based and inclusive.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ class _Reader:
         return self.find
 
     def checked(self, text: bytes) -> Attributes:
-        """Attributes, where all of the text is of their syntax."""
+        """Return the attributes, if all of the text has their syntax."""
         find = self.attributes(text)
         if (problem := find.problem(text)) is not None:
             raise self.fail(problem)
@@ -175,7 +175,7 @@ class _Reader:
         find = self.attributes(fields[8])
         problem = find.problem_of_last(fields[8], same[-_N_COMPARED:])
         if problem is not None:
-            raise self.fail(f"{problem} The file is truncated: copy or make it anew.")
+            raise self.fail(f"{problem} The file is truncated: copy it again or regenerate it.")
 
     def place(self, fields: list[bytes]) -> tuple[int, int]:
         """First and last base, checked, of a line whose strand is checked too."""
@@ -258,7 +258,7 @@ class _Reader:
             self.parents[identifier] = tuple(map(self.text, parents.split(b",")))
 
     def best(self, text: bytes, keys: tuple[str, ...], rank: int) -> tuple[int, str] | None:
-        """Value of the first of the attributes that is there, with its rank."""
+        """Return the value of the first attribute that is present, with its rank."""
         for i, key in enumerate(keys):
             if value := self.attributes(text).get(text, key):
                 return rank + i, self.text(value)
@@ -273,7 +273,7 @@ class _Reader:
         return unquote(text) if is_escaped else text
 
     def genes(self, identifier: str, above: frozenset[str] = frozenset()) -> set[str]:
-        """Gene ids of a feature, along its parents; the topmost feature where none is a gene."""
+        """Return gene ids of a feature or its parents; the topmost feature if none is a gene."""
         if identifier in self.gene_of:
             return {self.gene_of[identifier]}
         above = above | {identifier}
@@ -283,7 +283,7 @@ class _Reader:
         return set().union(*(self.genes(name, above) for name in parents))
 
     def check_parents(self) -> None:
-        """Refuse a Parent that no line has as its ID, in a file where lines have these."""
+        """Refuse a Parent that no line has as its ID, in a file with IDs."""
         known = {*self.gene_of, *self.parent_line}
         exons = {
             parent: line
@@ -307,7 +307,7 @@ class _Reader:
     def own_genes(self, start: np.ndarray, end: np.ndarray) -> int:
         """Count the transcripts with their own id for that of the gene, if these are the rule.
 
-        So UCSC writes GTF. It does harm where transcripts share exons, or their ends.
+        UCSC writes such GTF. It is harmful if transcripts share exons, or their ends.
         """
         same = sum(gene == name for _, _, name, gene in self.keys)
         if same < _OWN_GENES * len(self.keys):
@@ -318,8 +318,8 @@ class _Reader:
         sharing = np.zeros(len(self.keys), bool)
         for base in (start, end):
             at = np.unique(np.stack([place[transcript], base, transcript]), axis=1)
-            alike = (np.diff(at[:2], axis=1) == 0).all(0)
-            sharing[at[2, 1:][alike]] = sharing[at[2, :-1][alike]] = True
+            is_same = (np.diff(at[:2], axis=1) == 0).all(0)
+            sharing[at[2, 1:][is_same]] = sharing[at[2, :-1][is_same]] = True
         return same if sharing.sum() >= _SHARING * len(sharing) else 0
 
     def finish(self) -> ExonLines:

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.pp._junctions import Introns
 
-GIANT: Final = 30
-"""Junctions from which an ATSE is reported as giant."""
-LISTED: Final = 5
-"""How many of the giants the report names."""
-STEPS: Final = 100
-"""Splitting raises the least usage of a splice site by one part in this many at a time."""
+GIANT_SIZE: Final = 30
+"""Minimum number of junctions of an ATSE that is reported as giant."""
+N_LISTED: Final = 5
+"""Number of giants that the report names."""
+N_STEPS: Final = 100
+"""Splitting raises the usage that a junction needs by one part in this many at a time."""
 
 
-def find_atses(
+def label_atses(
     junctions: pd.DataFrame,
     *,
     use_genes: bool,
@@ -43,76 +43,44 @@ def find_atses(
     unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
     reads: ArrayLike | None = None,
-    giant: int = GIANT,
+    giant_size: int = GIANT_SIZE,
 ) -> tuple[pd.Series, dict[str, Any]]:
-    """Label each junction with its ATSE: the junctions that share splice sites with it.
+    """Label the junctions of a table with their ATSEs; see :func:`find_atses`.
 
-    Splice sites are the nodes of a graph (chromosome, strand, gene, donor or acceptor, position)
-    and junctions its edges; an ATSE is a connected component with at least two distinct
-    junctions. Without genes it is one of a strand of a chromosome. Neither labels nor report
-    depend on the order of the rows; a row that repeats a junction gets its label and counts once
-    for the size.
-
-    ATSEs are named ``{gene_id}:ATSE_{i}``, or ``{chrom}:{strand}:ATSE_{i}`` without genes, where
-    i = 1, 2, ... along the genome, by the smallest start and then end. So a name depends on the
-    set of junctions alone.
+    Neither labels nor report depend on the order of the rows. A row that repeats a junction gets
+    the same label and counts once for the size of the ATSE.
 
     Parameters
     ----------
     junctions
         J rows in any order: ``chrom``; ``start`` and ``end``, the first and last base of the
         intron, 1-based; ``strand``, one of ``+``, ``-`` and ``?``. With genes also ``gene_id``,
-        empty or missing where there is none, several of a junction joined by commas, and maybe
-        ``n_genes``, their number.
-    use_genes
-        Whether junctions share a site only within a gene.
-    multi_gene
-        Junctions of several genes: ``"drop"`` leaves them without label. With ``"keep"``, genes
-        that such junctions link, directly or through others, act as one; its id is theirs,
-        sorted and joined by ``+``.
-    no_gene
-        Junctions of no gene: without label, or in ATSEs of their own, named as without genes.
-    unstranded
-        Junctions of strand ``?``: without label, or in ATSEs of their own. They never share a
-        site with those of a strand.
-    max_junctions
-        Split larger components (at least 2). For each junction, take the smaller of its reads as
-        a share of all at its donor and at its acceptor, in the whole component. Of a component
-        too large, the junctions below 1 % drop out, then those below 2 % of the pieces that are
-        still too large, and so on, until all are small enough. Junctions that drop out get no
-        label, nor do pieces of one junction.
+        empty or missing without a gene, several ids joined by commas, and optionally ``n_genes``,
+        their number.
+    use_genes, multi_gene, no_gene, unstranded, max_junctions, giant_size
+        As in :func:`find_atses`.
     reads
         ``(J,)`` reads of each junction, for ``max_junctions``. Repeated rows are summed.
-    giant
-        Least number of junctions of an ATSE that the report counts as giant.
 
     Returns
     -------
     labels
         ``(J,)`` the names of ATSEs as text, and None; index of ``junctions``.
     report
-        Numbers: ``junctions`` (rows), of which ``junctions_in_atses``, ``junctions_alone`` (no
-        other shares a splice site), ``junctions_unstranded_dropped``,
-        ``junctions_without_gene_dropped``, ``junctions_of_several_genes_dropped`` and
-        ``junctions_dropped_by_splitting`` make up the whole; ``junctions_repeated``,
-        ``junctions_unstranded``, ``junctions_without_gene``, ``junctions_of_several_genes``,
-        dropped or not; ``atses``, ``atses_split``, ``largest_component_junctions`` before
-        splitting, ``largest_atse_junctions``, ``giant_atses``. ``largest_giant_atses`` maps the
-        names of the largest five giants to their junctions.
+        Numbers, as in :func:`find_atses`.
 
     Raises
     ------
     ValueError
-        A column is missing or holds something else than stated, ``n_genes`` contradicts
-        ``gene_id``, an argument is none of its values, or ``max_junctions`` is given without
-        ``reads``.
+        If a column is missing or holds other values, ``n_genes`` contradicts ``gene_id``, an
+        argument is out of range, or ``max_junctions`` is given without ``reads``.
 
     Examples
     --------
     >>> table = pd.DataFrame(
     ...     {"chrom": "chr1", "start": [11, 31, 11, 90], "end": [20, 40, 40, 99], "strand": "+"}
     ... )
-    >>> find_atses(table, use_genes=False)[0].tolist()
+    >>> label_atses(table, use_genes=False)[0].tolist()
     ['chr1:+:ATSE_1', 'chr1:+:ATSE_1', 'chr1:+:ATSE_1', None]
     """
     choices = {"multi_gene": multi_gene, "no_gene": no_gene, "unstranded": unstranded}
@@ -178,15 +146,15 @@ def find_atses(
     report["junctions_alone"] = int((in_component == 1).sum())
     report["atses"] = int((sizes > 1).sum())
     report["largest_atse_junctions"] = int(sizes[sizes > 1].max(initial=0))
-    giants = {names[i]: int(sizes[i]) for i in np.flatnonzero(sizes >= max(giant, 2))}
+    giants = {names[i]: int(sizes[i]) for i in np.flatnonzero(sizes >= max(giant_size, 2))}
     report["giant_atses"] = len(giants)
-    largest = sorted(giants, key=lambda name: (-giants[name], name))[:LISTED]
+    largest = sorted(giants, key=lambda name: (-giants[name], name))[:N_LISTED]
     report["largest_giant_atses"] = {name: giants[name] for name in largest}
     return pd.Series(labels, index=junctions.index, name=ATSE_KEY, dtype=object), report
 
 
 def _genes(junctions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Genes of each junction as text, empty without, and their number."""
+    """Return the genes of each junction as text, empty without a gene, and their number."""
     if "gene_id" not in junctions:
         raise ValueError(
             "The table of junctions has no column 'gene_id'. Annotate the junctions, or pass "
@@ -213,26 +181,42 @@ def _genes(junctions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _gene_groups(
     table: Introns, rows: np.ndarray, gene: np.ndarray, n_genes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Group of each row (place, and gene or genes linked), and the prefix of each group."""
-    keys = pd.DataFrame({"place": table.place[rows], "gene": gene, "several": n_genes > 1})
-    combination = keys.groupby(["place", "gene", "several"], sort=False).ngroup().to_numpy()
+    """Number the groups within which splice sites can be shared, and name them.
+
+    A group is a strand and a gene, or genes linked by junctions that belong to several of them.
+
+    Returns
+    -------
+    group
+        ``(R,)`` group of each row.
+    prefixes
+        Prefix of the names of the ATSEs of each group.
+    """
+    keys = pd.DataFrame(
+        {"strand_key": table.strand_key[rows], "gene": gene, "is_several": n_genes > 1}
+    )
+    by = ["strand_key", "gene", "is_several"]
+    combination = keys.groupby(by, sort=False).ngroup().to_numpy()
     links = keys.drop_duplicates().reset_index(drop=True)  # in the order of the numbers
-    several = links["several"].to_numpy(bool)
+    is_several = links["is_several"].to_numpy(bool)
     links["gene"] = [
         name.split(",") if split else [name]
-        for name, split in zip(links["gene"], several, strict=True)
+        for name, split in zip(links["gene"], is_several, strict=True)
     ]
     links = links.explode("gene")
-    node = links.groupby(["place", "gene"], sort=False).ngroup().to_numpy()
-    group_of = np.zeros(len(several), np.int64)
+    # Combinations of genes are linked through the genes that they have in common: a bipartite
+    # graph like that of junctions and splice sites.
+    node = links.groupby(["strand_key", "gene"], sort=False).ngroup().to_numpy()
+    group_of = np.zeros(len(is_several), np.int64)
     group_of[links.index] = group_of_link = _components(links.index.to_numpy(), node)
 
     links["group"] = group_of_link
     links = links.drop_duplicates(["group", "gene"]).sort_values(["group", "gene"])
     prefixes = np.empty(int(group_of.max(initial=-1)) + 1, object)
-    for group, place, name in links[["group", "place", "gene"]].itertuples(index=False):
+    n_strands = len(STRANDS)
+    for group, key, name in links[["group", "strand_key", "gene"]].itertuples(index=False):
         if not name:
-            prefixes[group] = f"{table.chroms[place // len(STRANDS)]}:{STRANDS[place % 3]}"
+            prefixes[group] = f"{table.chroms[key // n_strands]}:{STRANDS[key % n_strands]}"
         else:
             linked = prefixes[group]
             prefixes[group] = name if linked is None else f"{linked}+{name}"
@@ -240,39 +224,44 @@ def _gene_groups(
 
 
 def _components(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Connected component of each edge between left and right nodes, both from 0."""
+    """Return the connected component of each edge between left and right nodes, both from 0."""
     if not len(left):
         return np.zeros(0, np.int64)
     n_left, n_right = int(left.max()) + 1, int(right.max()) + 1
     edges = (np.ones(len(left), np.int8), (left, right + n_left))
     graph = coo_array(edges, shape=(n_left + n_right,) * 2)
     component = connected_components(graph, directed=False)[1][left]
-    return pd.factorize(component)[0].astype(np.int64)  # numbers of nodes without edge left out
+    return pd.factorize(component)[0].astype(
+        np.int64
+    )  # renumbered without those of isolated nodes
 
 
 def _split(
     component: np.ndarray, left: np.ndarray, right: np.ndarray, reads: np.ndarray, largest: int
 ) -> np.ndarray:
-    """Components of at most ``largest`` junctions; -1 for the junctions that drop out."""
+    """Split components to at most ``largest`` junctions; -1 for junctions that are removed."""
     at_left, at_right = np.bincount(left, reads)[left], np.bincount(right, reads)[right]
-    total = np.maximum(at_left, at_right)  # at the site where the usage is smaller
-    # Whole numbers of steps, from products: no quotient is rounded over a threshold.
+    total = np.maximum(at_left, at_right)  # of the site with the smaller usage
+    # Usage as a whole number of steps, by integer division: a rounded quotient could cross a
+    # threshold.
     level = np.zeros(len(reads), np.int64)
-    level[total > 0] = (reads[total > 0] * STEPS) // total[total > 0]
+    level[total > 0] = (reads[total > 0] * N_STEPS) // total[total > 0]
     result = component.copy()
-    following = int(component.max(initial=-1)) + 1
+    next_label = int(component.max(initial=-1)) + 1
     large = np.flatnonzero(np.bincount(component)[component] > largest)
     step = 0
     while len(large):
         step += 1
+        # Removing junctions may disconnect the rest: only pieces that are still too large are
+        # split by the next step, so that small pieces keep their junctions of low usage.
         result[large[level[large] < step]] = -1
         large = large[level[large] >= step]
         pieces = _components(
             pd.factorize(left[large])[0].astype(np.int64),
             pd.factorize(right[large])[0].astype(np.int64),
         )
-        result[large] = following + pieces
-        following += int(pieces.max(initial=-1)) + 1
+        result[large] = next_label + pieces
+        next_label += int(pieces.max(initial=-1)) + 1
         large = large[np.bincount(pieces)[pieces] > largest]
     labelled = result >= 0
     result[labelled] = pd.factorize(result[labelled])[0]
@@ -286,19 +275,21 @@ def _names(
     table: Introns,
     edge: np.ndarray,
 ) -> np.ndarray:
-    """Names of the components, those of one junction not counted."""
+    """Name the components by their order along the genome; None for those of one junction."""
     n_components = int(component.max(initial=-1)) + 1
     start, end = table.start[edge], table.end[edge]
     order = np.lexsort((end, start))[::-1]
     order = order[component[order] >= 0]
     first = np.zeros(n_components, np.int64)
-    first[component[order]] = order  # of several, the last stays: the smallest start and end
+    first[component[order]] = order  # the last assignment remains: the smallest start and end
     counted = np.flatnonzero(np.bincount(component[order], minlength=n_components) > 1)
 
     first = first[counted]
     prefix, texts = pd.factorize(prefixes[group[first]])
-    place = table.place[edge[first]]
-    order = np.lexsort((place % 3, end[first], start[first], place // 3, prefix))
+    strand_key = table.strand_key[edge[first]]
+    order = np.lexsort(
+        (strand_key % len(STRANDS), end[first], start[first], strand_key // len(STRANDS), prefix)
+    )
     begin = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(np.bincount(prefix, minlength=len(texts)), out=begin[1:])
     number = np.empty(len(order), np.int64)

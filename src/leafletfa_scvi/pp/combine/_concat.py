@@ -1,4 +1,4 @@
-"""Data sets made apart become one: junctions united, ATSEs rebuilt, totals recomputed."""
+"""Combining data sets: union of junctions, ATSEs found again, totals recomputed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import pandas as pd
 from anndata import AnnData
 from natsort import natsorted
 
-from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
+from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT, JUNCTION_METRICS
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._counts import splicing_from_counts
 from leafletfa_scvi.pp._junctions import junction_names
+from leafletfa_scvi.pp.atse._events import event_types
+from leafletfa_scvi.pp.atse._graph import label_atses
 from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts
-from leafletfa_scvi.pp.qc._metrics import JUNCTION_METRICS
 from leafletfa_scvi.pp.qc._variable_atses import VARIABILITY_COLUMNS
 
 if TYPE_CHECKING:
     from leafletfa_scvi._choices import KeepOrDrop
     from leafletfa_scvi.pp.annotate._annotation import Annotation
 
-PLACE: Final = ("chrom", "start", "end", "strand")
+COORDINATES: Final = ("chrom", "start", "end", "strand")
 GENES: Final = (
     "gene_id",
     "gene_name",
@@ -35,7 +36,7 @@ GENES: Final = (
     "annotation_status",
 )
 """Columns of an annotation, which data sets that are united must share."""
-_MADE_ANEW: Final = (ATSE_KEY, "event_type", *JUNCTION_METRICS, *VARIABILITY_COLUMNS)
+_RECOMPUTED: Final = (ATSE_KEY, "event_type", *JUNCTION_METRICS, *VARIABILITY_COLUMNS)
 _UNKNOWN_MOTIF: Final = "unknown"
 
 
@@ -50,21 +51,21 @@ def concat_splicing(
     unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
 ) -> AnnData:
-    """Unite data sets that were made apart into one, as if their junctions had been read together.
+    """Combine data sets into one, as if their junctions had been read together.
 
     Junctions are united by name, ATSEs are found again in the union, and totals and event types
     are made from them; so the same junction may be in an ATSE of another name, or in a larger
     one, than before.
 
-    A junction that a data set does not have counts 0 in its cells. **That is right only if it was
-    not seen there.** Where it was seen but filtered out, or shares no splice site with another
-    one of its data set and so is in no ATSE there, its reads are lost, and PSI of its ATSE is too
-    high at the others. The result equals that of making the data set from all files at once if
-    nothing was filtered and what is united are *junction counts* (before ATSEs are made, as the
-    readers return them), which are accepted here, too; for splicing data sets it equals that if,
-    besides, each of them holds every junction of the result that has reads in it. Filter
-    junctions afterwards or by the same list. Event types then are those of the junctions
-    in ATSEs, as the others are not known any more.
+    A junction that a data set does not have counts 0 in its cells. **That is correct only if it
+    was not observed in them.** If it was observed but filtered out, or is in no ATSE of its data
+    set because it shares no splice site there, its reads are lost, and the PSI of the other
+    junctions of its ATSE is too high. The result equals that of making the data set from all
+    files at once if nothing was filtered and *junction counts* are combined (before ATSEs are
+    found, as the readers return them), which are accepted as well. For splicing data sets, each
+    of them must also hold every junction of the result that has reads in it. Filter junctions
+    afterwards or by the same list. Event types are those of the junctions in ATSEs, as the others
+    are no longer known.
 
     Parameters
     ----------
@@ -75,22 +76,22 @@ def concat_splicing(
     label
         Column of ``obs`` for the name of the data set of each cell; None for none.
     index_unique
-        Joins names of cells and of their data set, as ``"-"`` in ``cell-0``; needed where two
-        data sets have cells of one name.
+        Joins names of cells and of their data set, as ``"-"`` in ``cell-0``; needed if two
+        data sets have cells of the same name.
     annotation
-        GTF or GFF3 by which genes are given anew. Without it genes are taken from ``var``, where
-        all data sets have ``gene_id`` or none has.
+        GTF or GFF3 from which genes are assigned again. If None, genes are taken from ``var``, if
+        all data sets have ``gene_id``.
     multi_gene, no_gene, unstranded
-        What becomes of junctions of several genes, of no gene, and of no strand; they are
-        dropped from the result, or kept in ATSEs.
+        Treatment of junctions of several genes, of no gene, and of no strand: dropped from the
+        result, or kept in ATSEs.
     max_junctions
-        Split ATSEs with more junctions; not at all by default.
+        Split ATSEs with more junctions. If None, ATSEs are not split.
 
     Returns
     -------
     AnnData
         All cells, in the order of the data sets, x the junctions in ATSEs, in genomic order.
-        ``obs`` has the columns of all data sets, missing values where one has none. ``var`` has
+        ``obs`` has the columns of all data sets, missing values if one has none. ``var`` has
         their annotation: columns of genes and motifs must agree (an unknown motif agrees with
         any); other columns stay if all data sets that have the junction and the column agree.
         Metrics are left out, like ``obsm`` and all else. ``uns["splicing"]["concat"]`` counts
@@ -106,16 +107,13 @@ def concat_splicing(
         coordinates; contigs are named ``chr1`` in one data set and ``1`` in another; data sets
         disagree on genes or motif of a junction; or no ATSE is found.
     """
-    from leafletfa_scvi.pp.atse._events import classify_events
-    from leafletfa_scvi.pp.atse._graph import find_atses
-
     parts = _named(adatas)
     for name, part in parts.items():
         _check_junctions(name, part)
     _check_contigs(parts)
     _check_cells(parts, label, index_unique)
 
-    var = _places(parts)
+    var = _coordinates(parts)
     united, left_out = _annotation_columns(parts, var.index, skip=GENES if annotation else ())
     var = pd.concat([var, united], axis=1)
     if annotation is not None:
@@ -137,7 +135,7 @@ def concat_splicing(
     options: dict[str, Any] = {}
     if max_junctions is not None:
         options = {"max_junctions": max_junctions, "reads": column_sums(counts)}
-    labels, report = find_atses(
+    labels, report = label_atses(
         var,
         use_genes="gene_id" in var,
         multi_gene=multi_gene,
@@ -151,7 +149,7 @@ def concat_splicing(
             f"None of the {len(var)} junctions of all data sets is in an ATSE: {report}. Check "
             "genes and strands, or keep those without with no_gene and unstranded."
         )
-    types = classify_events(var, labels, annotation=annotation)
+    types = event_types(var, labels, annotation=annotation)
     record = {
         "data_sets": list(parts),
         "cells": [part.n_obs for part in parts.values()],
@@ -190,8 +188,8 @@ def _named(adatas: Mapping[str, AnnData] | Iterable[AnnData]) -> dict[str, AnnDa
 
 
 def _check_junctions(name: str, part: AnnData) -> None:
-    """Junctions are named by their coordinates, each once."""
-    missing = [column for column in PLACE if column not in part.var]
+    """Check that junctions are named by their coordinates, each once."""
+    missing = [column for column in COORDINATES if column not in part.var]
     if missing:
         raise KeyError(
             f"var of data set {name!r} has no column {missing[0]!r}: found "
@@ -211,7 +209,7 @@ def _check_junctions(name: str, part: AnnData) -> None:
 
 
 def _check_contigs(parts: Mapping[str, AnnData]) -> None:
-    """No contig is there with the prefix ``chr`` and without it."""
+    """Check that no contig occurs both with and without the prefix ``chr``."""
     home: dict[str, str] = {}
     for name, part in parts.items():
         for contig in part.var["chrom"].astype(str).unique():
@@ -220,14 +218,14 @@ def _check_contigs(parts: Mapping[str, AnnData]) -> None:
         if f"chr{contig}" in home:
             raise ValueError(
                 f"Data set {name!r} has contig {contig!r}, data set {home[f'chr{contig}']!r} "
-                f"'chr{contig}': name contigs alike first."
+                f"'chr{contig}': rename the contigs of one of them first."
             )
 
 
 def _check_cells(
     parts: Mapping[str, AnnData], label: str | None, index_unique: str | None
 ) -> None:
-    """Names of cells differ, and the column for data sets is free."""
+    """Check that names of cells differ, and that the column for data sets is free."""
     home: dict[str, str] = {}
     for name, part in parts.items():
         if label is not None and label in part.obs:
@@ -248,11 +246,11 @@ def _check_cells(
             raise ValueError(f"Data set {name!r} has cell {cell!r} more than once.")
 
 
-def _places(parts: Mapping[str, AnnData]) -> pd.DataFrame:
-    """Coordinates of all junctions, in genomic order."""
+def _coordinates(parts: Mapping[str, AnnData]) -> pd.DataFrame:
+    """Return the coordinates of all junctions, in genomic order."""
     table = pd.concat(
         [
-            part.var[list(PLACE)].astype(
+            part.var[list(COORDINATES)].astype(
                 {"chrom": str, "start": np.int64, "end": np.int64, "strand": str}
             )
             for part in parts.values()
@@ -268,18 +266,18 @@ def _places(parts: Mapping[str, AnnData]) -> pd.DataFrame:
 def _annotation_columns(
     parts: Mapping[str, AnnData], junctions: pd.Index, skip: tuple[str, ...]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Columns of ``var`` on which data sets agree, and the names of the others."""
+    """Return columns of ``var`` on which data sets agree, and the names of the others."""
     names = dict.fromkeys(column for part in parts.values() for column in part.var)
     table, left_out = pd.DataFrame(index=junctions), []
     for column in names:
-        if column in (*PLACE, *_MADE_ANEW, *skip):
+        if column in (*COORDINATES, *_RECOMPUTED, *skip):
             continue
         missing = [name for name, part in parts.items() if column not in part.var]
         if column in GENES and missing:
             has = next(name for name, part in parts.items() if column in part.var)
             raise ValueError(
                 f"var of data set {has!r} has {column!r}, that of {missing[0]!r} has not: pass "
-                "annotation to find genes anew for all."
+                "annotation to assign genes again for all."
             )
         values = _agreed(parts, column, junctions)
         if values is None:
@@ -290,7 +288,7 @@ def _annotation_columns(
 
 
 def _agreed(parts: Mapping[str, AnnData], column: str, junctions: pd.Index) -> Any:
-    """Values of a column over all junctions; None where data sets differ and may."""
+    """Return a column over all junctions; None if data sets differ and may."""
     values = np.full(len(junctions), None, object)
     source = np.full(len(junctions), -1)
     for i, (name, part) in enumerate(parts.items()):
@@ -315,7 +313,7 @@ def _agreed(parts: Mapping[str, AnnData], column: str, junctions: pd.Index) -> A
                 + (
                     "Read junctions with one genome."
                     if column == "motif"
-                    else "Pass annotation to find genes anew for all."
+                    else "Pass annotation to assign genes again for all."
                 )
             )
         values[at], source[at] = new, i
@@ -337,7 +335,7 @@ def _agreed(parts: Mapping[str, AnnData], column: str, junctions: pd.Index) -> A
 def _annotated(
     var: pd.DataFrame, annotation: Annotation | str | os.PathLike[str]
 ) -> tuple[pd.DataFrame, Annotation]:
-    """Junctions with genes of an annotation, which is read if it is a path."""
+    """Annotate junctions; the annotation is read if it is a path."""
     from leafletfa_scvi.pp.annotate._annotate import annotate_junctions
     from leafletfa_scvi.pp.annotate._annotation import read_annotation
 

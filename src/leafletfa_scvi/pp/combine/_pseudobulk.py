@@ -1,4 +1,4 @@
-"""Sums over cells: pseudobulk samples by annotation, metacells by similarity."""
+"""Sums over cells: pseudobulks by annotation, metacells by similarity."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import scipy.sparse as sp
 
 from leafletfa_scvi._arguments import check_at_least, check_column, check_once
 from leafletfa_scvi._constants import ACTIVITY_SLOT, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
-from leafletfa_scvi.data._assemble import splicing_anndata
-from leafletfa_scvi.data._layers import MAX_COUNT, get_layer
+from leafletfa_scvi.data import MAX_COUNT, get_layer, splicing_anndata, stored_rows
 from leafletfa_scvi.pp.qc._matrices import junction_counts, require_splicing
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _MANY_CELLS = 20_000
-"""Cells of a group above which centres of metacells are found from minibatches."""
+"""Number of cells of a group above which k-means uses minibatches."""
 
 
 def pseudobulk(
@@ -28,25 +27,25 @@ def pseudobulk(
 ) -> AnnData:
     """Sum junction counts and ATSE totals over the cells of each group.
 
-    A total of a group is the sum of the totals of its cells, which is what summing the junction
-    counts again would give. So an entry is observed if it is in any cell of the group.
+    The total of a group is the sum of the totals of its cells, which equals the sum of the summed
+    junction counts. So an entry is observed if it is observed in any cell of the group.
 
     Parameters
     ----------
     adata
-        Splicing data set; left as it is.
+        Splicing data set; not changed.
     groupby
-        Column of ``adata.obs``, or several: then every combination that occurs is a group. Cells
-        without a value in any of them are left out.
+        Column of ``adata.obs``, or several, of which every combination that occurs is a group.
+        Cells with a missing value are left out.
     min_cells
-        Groups of fewer cells are left out.
+        Minimum number of cells of a group; smaller groups are left out.
     sep
-        Joins the values of several columns to the name of a group.
+        Separator between the values of several columns in the name of a group.
 
     Returns
     -------
     AnnData
-        Groups x junctions, groups in sorted order (of categories, where the columns have them).
+        Groups x junctions, groups in sorted order (of categories, if the columns have them).
         ``obs`` has the columns of ``groupby``, others that do not vary within any group, and
         ``n_cells``. ``var`` is that of ``adata``; ``uns["splicing"]["pseudobulk"]`` counts cells
         and groups left out.
@@ -54,9 +53,9 @@ def pseudobulk(
     Raises
     ------
     KeyError
-        A layer or a column is missing.
+        If a layer or a column is missing.
     ValueError
-        No group is left, two groups get one name, or a sum is above 16,777,216.
+        If no group is left, two groups get the same name, or a sum is above 16,777,216.
     """
     require_splicing(adata)
     columns = [groupby] if isinstance(groupby, str) else list(groupby)
@@ -65,7 +64,7 @@ def pseudobulk(
     for name in columns:
         _require_column(adata, name)
     grouped = adata.obs.groupby(columns, observed=True, sort=True, dropna=True)
-    codes = grouped.ngroup().fillna(-1).to_numpy(np.int64)  # -1 where a value is missing
+    codes = grouped.ngroup().fillna(-1).to_numpy(np.int64)  # -1 if a value is missing
     size = np.bincount(codes[codes >= 0], minlength=grouped.ngroups)
     check_at_least(0, min_cells=min_cells)
     kept = np.flatnonzero(size >= min_cells)
@@ -74,15 +73,15 @@ def pseudobulk(
             f"No group of {columns} has {min_cells} cells: the largest of {len(size)} has "
             f"{size.max(initial=0)}. Lower min_cells."
         )
-    place = np.full(len(size) + 1, -1)
-    place[kept] = np.arange(len(kept))
+    new_code = np.full(len(size) + 1, -1)
+    new_code[kept] = np.arange(len(kept))
     record = {
         "groupby": columns,
         "cells_without_group": int((codes < 0).sum()),
         "groups_dropped": int(len(size) - len(kept)),
         "cells_in_groups_dropped": int(size.sum() - size[kept].sum()),
     }
-    codes = place[codes]
+    codes = new_code[codes]
     obs = _group_annotation(adata.obs, columns, codes, size[kept], sep)
     return _summed(adata, codes, obs, "pseudobulk", record)
 
@@ -97,22 +96,22 @@ def metacells(
 ) -> AnnData:
     """Sum junction counts and ATSE totals over small sets of similar cells.
 
-    Cells are put together by k-means on a representation, within groups. Its sets differ in size;
-    n cells make ``n / n_cells_per_metacell`` of them, rounded, one at least.
+    Cells are clustered by k-means on a representation, within groups. Clusters differ in size; n
+    cells give ``n / n_cells_per_metacell`` of them, rounded, and at least one.
 
     Parameters
     ----------
     adata
-        Splicing data set; left as it is.
+        Splicing data set; not changed.
     n_cells_per_metacell
         Mean number of cells of a metacell.
     use_rep
-        Key of ``adata.obsm`` with coordinates of cells, of which Euclidean distances are sensible.
-        Best one that is not made from the junctions themselves where metacells are then tested
-        for differences.
+        Key of ``adata.obsm`` with coordinates of cells for which Euclidean distances are
+        meaningful. If metacells are tested for differences, it should not be computed from the
+        junctions themselves.
     groupby
-        Column of ``adata.obs``; no metacell has cells of two of its groups. Cells without a value
-        are left out.
+        Column of ``adata.obs``; a metacell has cells of one of its groups only. Cells without a
+        value are left out.
     seed
         Seed of k-means; the same seed gives the same metacells.
 
@@ -127,11 +126,11 @@ def metacells(
     Raises
     ------
     KeyError
-        ``use_rep``, ``groupby`` or a layer is missing.
+        If ``use_rep``, ``groupby`` or a layer is missing.
     TypeError
-        ``groupby`` is several columns.
+        If ``groupby`` is not the name of one column.
     ValueError
-        Coordinates are not finite, ``n_cells_per_metacell`` is below 1, or a sum is above
+        If coordinates are not finite, ``n_cells_per_metacell`` is below 1, or a sum is above
         16,777,216.
     """
     require_splicing(adata)
@@ -141,10 +140,10 @@ def metacells(
             f"adata.obsm has no {use_rep!r}: found {', '.join(map(repr, adata.obsm)) or 'none'}. "
             "Name one with use_rep, or fit a model and call model.export_posterior(adata)."
         )
-    where = adata.obsm[use_rep]
-    where = np.asarray(where.toarray() if sp.issparse(where) else where, np.float64)
-    if not np.isfinite(where).all():
-        cell = adata.obs_names[int((~np.isfinite(where)).any(axis=1).argmax())]
+    rep = adata.obsm[use_rep]
+    rep = np.asarray(rep.toarray() if sp.issparse(rep) else rep, np.float64)
+    if not np.isfinite(rep).all():
+        cell = adata.obs_names[int((~np.isfinite(rep)).any(axis=1).argmax())]
         raise ValueError(f"adata.obsm[{use_rep!r}] is not finite for cell {cell!r}.")
 
     if groupby is None:
@@ -158,7 +157,7 @@ def metacells(
     group_of: list[int] = []
     for group in np.unique(groups[groups >= 0]):
         cells = np.flatnonzero(groups == group)
-        nearest = _k_means(where[cells], n_cells_per_metacell, seed)
+        nearest = _k_means(rep[cells], n_cells_per_metacell, seed)
         codes[cells] = len(names) + nearest
         prefix = "" if labels is None else f"{labels.categories[group]}_"
         names += [f"{prefix}metacell_{i + 1}" for i in range(nearest.max() + 1)]
@@ -179,12 +178,12 @@ def metacells(
     if groupby is not None:
         record["groupby"] = groupby
     out = _summed(adata, codes, obs, "metacells", record)
-    out.obsm[use_rep] = _members(codes, len(names)) @ where / obs["n_cells"].to_numpy()[:, None]
+    out.obsm[use_rep] = _members(codes, len(names)) @ rep / obs["n_cells"].to_numpy()[:, None]
     return out
 
 
 def _k_means(where: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Cluster of each cell, numbered from 0 by first appearance, none empty."""
+    """Return the cluster of each cell, numbered from 0 by first appearance, none empty."""
     n_clusters = min(max(1, round(len(where) / size)), len(np.unique(where, axis=0)))
     if n_clusters == 1:
         return np.zeros(len(where), np.int64)
@@ -204,7 +203,7 @@ def _require_column(adata: AnnData, name: str) -> None:
 def _group_annotation(
     obs: pd.DataFrame, columns: list[str], codes: np.ndarray, size: np.ndarray, sep: str
 ) -> pd.DataFrame:
-    """One row for each group: its values, what else its cells share, and their number."""
+    """Return a row for each group: its values, other common values, and its number of cells."""
     member = np.flatnonzero(codes >= 0)
     first = member[np.unique(codes[member], return_index=True)[1]]
     table = obs.iloc[first][columns].copy()
@@ -224,14 +223,14 @@ def _group_annotation(
 
 
 def _is_constant(values: np.ndarray, groups: np.ndarray) -> bool:
-    """Whether all members of a group have one value, in every group."""
+    """Return whether all members of a group have the same value, for every group."""
     order = np.argsort(groups, kind="stable")
     same = np.diff(groups[order]) == 0
     return not (np.diff(values[order])[same] != 0).any()
 
 
 def _members(codes: np.ndarray, n_groups: int) -> sp.csr_matrix:
-    """``(G, C)`` ones where a cell belongs to a group."""
+    """Return ``(G, C)`` ones for the cells of each group."""
     cells = np.flatnonzero(codes >= 0)
     ones = np.ones(len(cells), np.int64)
     return sp.csr_matrix((ones, (codes[cells], cells)), shape=(n_groups, len(codes)))
@@ -240,7 +239,7 @@ def _members(codes: np.ndarray, n_groups: int) -> sp.csr_matrix:
 def _summed(
     adata: AnnData, codes: np.ndarray, obs: pd.DataFrame, source: str, record: dict[str, Any]
 ) -> AnnData:
-    """Splicing data set of groups; cells of code -1 are left out."""
+    """Build the splicing data set of groups; cells of code -1 are left out."""
     member = _members(codes, len(obs))
     total = _sum_rows(member, sp.csr_matrix(get_layer(adata, CLUSTER_LAYER)))
     reads = _sum_rows(member, junction_counts(adata))
@@ -278,7 +277,7 @@ def _summed(
 
 
 def _sum_rows(member: sp.csr_matrix, matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """Sums of the rows of each group, int64, sorted, without stored zeros."""
+    """Sum the rows of each group, int64, sorted, without stored zeros."""
     sums = sp.csr_matrix(member @ matrix.astype(np.int64))
     sums.sum_duplicates()
     sums.eliminate_zeros()
@@ -286,5 +285,4 @@ def _sum_rows(member: sp.csr_matrix, matrix: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def _keys(matrix: sp.csr_matrix) -> np.ndarray:
-    row = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-    return row * matrix.shape[1] + matrix.indices
+    return stored_rows(matrix) * matrix.shape[1] + matrix.indices

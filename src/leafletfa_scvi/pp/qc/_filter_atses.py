@@ -1,4 +1,4 @@
-"""Quality control of ATSEs: whole ones go, so totals stay right."""
+"""Filters of whole ATSEs, which leave totals valid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from leafletfa_scvi._arguments import check_at_least, check_names
 from leafletfa_scvi._constants import ATSE_KEY
-from leafletfa_scvi.data._atse import atse_codes
+from leafletfa_scvi.data import atse_codes
 from leafletfa_scvi.pp.qc._filtering import (
     apply_criteria,
     status_passes,
@@ -48,34 +48,34 @@ def filter_atses(
     annotation_status: AnnotationStatus = "any",
     atse_key: str = ATSE_KEY,
 ) -> AnnData:
-    """Drop ATSEs that are badly covered, constitutive, or not of the kind wanted.
+    """Drop ATSEs with low coverage, without alternative usage, or by type or annotation.
 
-    An ATSE goes with all its junctions or stays with all of them: totals need no recomputation.
-    The criteria apply in the order event types, annotation, junctions (fewest, most), reads, mean
-    reads, cells, minor usage; an ATSE is counted under the first one it fails.
+    An ATSE is dropped or kept with all its junctions, so totals need no recomputation. The
+    criteria apply in the order event types, annotation, number of junctions, reads, mean reads,
+    cells, minor usage; an ATSE is counted under the first one that it fails.
 
     Parameters
     ----------
     adata
-        Splicing data set; left as it is.
+        Splicing data set; not changed.
     min_cells
-        Fewest cells with at least ``min_cell_reads`` reads of the ATSE.
+        Minimum number of cells with at least ``min_cell_reads`` reads of the ATSE.
     min_cell_reads
-        Total from which a cell counts for ``min_cells``.
+        Minimum total of a cell that counts for ``min_cells``.
     min_reads
-        Fewest reads over all cells.
+        Minimum number of reads over all cells.
     min_mean_reads
-        Least mean of the totals over the cells in which the ATSE is observed.
+        Minimum mean of the totals over the cells in which the ATSE is observed.
     min_junctions, max_junctions
-        Fewest and most junctions, those without reads included.
+        Minimum and maximum number of junctions, including those without reads.
     min_minor_usage
-        Least share of the reads, from 0 to 1, that support other junctions than the most used
-        one. Where it is near 0 nothing is spliced in two ways.
+        Minimum share of the reads, from 0 to 1, that support other junctions than the most used
+        one. Near 0, an ATSE is not spliced alternatively.
     event_types
-        Values of ``var["event_type"]`` that stay.
+        Values of ``var["event_type"]`` to keep. If None, all.
     annotation_status
-        ``"both"``: both splice sites of every junction of the ATSE are annotated; ``"either"``:
-        at least one of each; ``"any"``: none needs to be.
+        ``"both"``: both splice sites of every junction of the ATSE must be annotated;
+        ``"either"``: at least one of each; ``"any"``: none.
     atse_key
         Column of ``adata.var`` with ATSE labels.
 
@@ -83,15 +83,16 @@ def filter_atses(
     -------
     AnnData
         Copy with the junctions of the remaining ATSEs, possibly none, and all cells; both layers
-        are on the pattern of observed entries. ``uns["splicing"]["atse_qc"]`` has ATSEs and reads
-        before and kept, and those dropped by each criterion; another call adds to it.
+        are on the pattern of observed entries. ``uns["splicing"]["atse_qc"]`` has the numbers of
+        ATSEs and reads before and kept, and those dropped by each criterion; further calls add to
+        it.
 
     Raises
     ------
     KeyError
-        A layer, or a column that a criterion needs, is missing.
+        If a layer, or a column that a criterion needs, is missing.
     ValueError
-        An argument is out of its range, or event types differ within an ATSE.
+        If an argument is out of range, or event types differ within an ATSE.
     """
     require_splicing(adata)
     check_at_least(0, min_cells=min_cells, min_reads=min_reads, min_mean_reads=min_mean_reads)
@@ -135,7 +136,7 @@ def filter_atses(
 
 
 def _of_types(adata: AnnData, codes: np.ndarray, n_atses: int, wanted: list[str]) -> np.ndarray:
-    """Which ATSEs are of a wanted event type, ``(A,)``."""
+    """Mark the ATSEs of the event types to keep, ``(A,)`` bool."""
     types = text_column(adata.var, "event_type", _EVENTS)
     is_wanted = np.isin(types, wanted)
     unknown = [name for name in wanted if not (types == name).any()]

@@ -1,4 +1,4 @@
-"""Quality control of single junctions, before ATSEs are made of them."""
+"""Filters of single junctions, before ATSEs are found."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leafletfa_scvi._arguments import (
-    check_anndata,
-    check_at_least,
-    check_column,
-    check_names,
-    check_one_of,
-)
-from leafletfa_scvi._constants import CLUSTER_LAYER
+from leafletfa_scvi._arguments import check_at_least, check_column, check_names, check_one_of
 from leafletfa_scvi.pp._codes import MOTIFS
 from leafletfa_scvi.pp.qc._filtering import (
     apply_criteria,
@@ -22,7 +15,7 @@ from leafletfa_scvi.pp.qc._filtering import (
     store_record,
     text_column,
 )
-from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts
+from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts, require_no_totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +27,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi._choices import AnnotationStatus
 
 CANONICAL = ("GT-AG", "GC-AG", "AT-AC")
-"""Motifs of introns that the spliceosomes are known to remove."""
+"""Motifs of introns that the two spliceosomes remove."""
 
 _ANNOTATE = "Call annotate_junctions with an annotation first."
 _MOTIF = "Give a FASTA of the genome when reading, or junctions of STAR, which have motifs."
@@ -56,66 +49,61 @@ def filter_junctions(
     known_only: bool = False,
     exclude_contigs: Sequence[str] = (),
 ) -> AnnData:
-    """Drop junctions that are badly supported, or not of the kind wanted.
+    """Drop junctions with little support, or by length, motif or annotation.
 
-    For junction counts, before ATSEs are made: of a finished data set drop whole ATSEs with
-    :func:`filter_atses`, as totals are sums over the junctions that are there. The criteria apply
-    in this order: contig, length, motif, annotation, reads, cells, samples; a junction is counted
-    under the first one it fails.
+    For junction counts, before totals are summed: from a finished data set drop whole ATSEs with
+    :func:`filter_atses`, because totals are sums over the junctions present. The criteria apply in
+    this order: contig, length, motif, annotation, reads, cells, samples; a junction is counted
+    under the first one that it fails.
 
     Parameters
     ----------
     adata
-        Cells x junctions, ``X`` the counts; left as it is.
+        Cells x junctions, counts in ``X``; not changed.
     min_reads
-        Fewest reads over all cells.
+        Minimum number of reads over all cells.
     min_cells
-        Fewest cells with a read.
+        Minimum number of cells with reads.
     min_samples
-        Fewest samples with a read.
+        Minimum number of samples with reads.
     sample_key
-        Column of ``adata.obs`` with the sample of each cell; read if ``min_samples`` is above 1.
-        Cells without a sample count for none.
+        Column of ``adata.obs`` with the sample of each cell; used if ``min_samples`` is above 1.
+        Cells without a sample do not count.
     min_length, max_length
-        Shortest and longest intron, in bases, both allowed: ``end - start + 1``.
+        Minimum and maximum length of an intron in bases: ``end - start + 1``.
     motifs
-        Motifs allowed in ``var["motif"]``, of ``("unknown", "non-canonical", "GT-AG", "GC-AG",
+        Allowed values of ``var["motif"]``, among ``("unknown", "non-canonical", "GT-AG", "GC-AG",
         "AT-AC")``.
     canonical_only
-        Keep GT-AG, GC-AG and AT-AC only; junctions of unknown motif go, too.
+        If True, keep only GT-AG, GC-AG and AT-AC; junctions of unknown motif are dropped, too.
     annotation_status
-        ``"both"`` splice sites of the junction are annotated, ``"either"`` at least one, or
-        ``"any"``: none needs to be.
+        ``"both"`` splice sites of the junction must be annotated, or ``"either"``; ``"any"``
+        requires neither.
     known_only
-        Keep annotated introns only (``var["known_junction"]``): both splice sites of one intron,
-        which is stricter than ``annotation_status="both"``.
+        If True, keep only annotated introns (``var["known_junction"]``): both splice sites of one
+        intron, which is stricter than ``annotation_status="both"``.
     exclude_contigs
-        Contigs whose junctions go, named as in ``var["chrom"]``. Names that do not occur are
-        allowed.
+        Contigs whose junctions are dropped, named as in ``var["chrom"]``. Names that do not occur
+        are ignored.
 
     Returns
     -------
     AnnData
         Copy with the remaining junctions, possibly none, and all cells.
-        ``uns["splicing"]["junction_qc"]`` has junctions and reads before and kept, and those
-        dropped by each criterion; another call adds to it.
+        ``uns["splicing"]["junction_qc"]`` has the numbers of junctions and reads before and kept,
+        and those dropped by each criterion; further calls add to it.
 
     Raises
     ------
     KeyError
-        A column that a criterion needs is missing.
+        If a column that a criterion needs is missing.
     TypeError
-        ``sample_key`` is several columns.
+        If ``sample_key`` is not the name of one column.
     ValueError
-        An argument is out of its range, a motif unknown, a count not a whole number; or ``adata``
+        If an argument is out of range, a motif unknown, a count not a whole number, or ``adata``
         has ATSE totals already.
     """
-    check_anndata(adata)
-    if CLUSTER_LAYER in adata.layers:
-        raise ValueError(
-            f"adata has the layer {CLUSTER_LAYER!r}: dropping junctions would make its totals "
-            "wrong. Drop whole ATSEs with filter_atses, or filter before ATSEs are made."
-        )
+    require_no_totals(adata, "Drop whole ATSEs with filter_atses, or filter junction counts.")
     check_at_least(0, min_reads=min_reads, min_cells=min_cells, min_samples=min_samples)
     check_at_least(1, min_length=min_length)
     check_at_least(1 if min_length is None else min_length, max_length=max_length)
@@ -163,7 +151,7 @@ def _length(var: pd.DataFrame) -> np.ndarray:
 
 
 def _samples(adata: AnnData, counts: sp.csr_matrix, sample_key: str) -> np.ndarray:
-    """Samples with a read of each junction, ``(P,)``."""
+    """Count the samples with reads of each junction, ``(P,)``."""
     import pandas as pd
 
     if check_column("sample_key", sample_key) not in adata.obs:

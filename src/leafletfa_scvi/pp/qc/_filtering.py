@@ -1,4 +1,4 @@
-"""Filters by several criteria in a stated order, and what each one takes away."""
+"""Filters by several criteria in order, and a record of what each one drops."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def apply_criteria(
     criteria: dict[str, np.ndarray], reads: np.ndarray, what: str
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """What passes every criterion, and a record of what does not.
+    """Select items that pass every criterion, and record the others.
 
     Parameters
     ----------
     criteria
-        For each criterion, in order, which of the N items pass it, ``(N,)`` bool.
+        Mask of the items that pass each criterion, ``(N,)`` bool, in order.
     reads
         ``(N,)`` reads of each item.
     what
@@ -34,8 +34,8 @@ def apply_criteria(
     keep
         ``(N,)`` bool.
     record
-        Items and reads before and kept, and those dropped by each criterion in ``"dropped"``. An
-        item is counted under the first criterion that it fails.
+        Numbers of items and reads before and kept, and those dropped by each criterion in
+        ``"dropped"``. An item is counted under the first criterion that it fails.
     """
     keep = np.ones(len(reads), bool)
     dropped = {}
@@ -55,7 +55,7 @@ def apply_criteria(
 
 
 def store_record(adata: AnnData, key: str, record: dict[str, Any], what: str) -> None:
-    """Write a record to ``uns["splicing"][key]``, added to that of earlier calls."""
+    """Write a record to ``uns["splicing"][key]``, added to the record of earlier calls."""
     slot = dict(adata.uns.get(DATASET_SLOT, {}))
     earlier = slot.get(key)
     if earlier:
@@ -77,23 +77,23 @@ def store_record(adata: AnnData, key: str, record: dict[str, Any], what: str) ->
 
 
 def status_passes(var: pd.DataFrame, wanted: str, remedy: str) -> np.ndarray:
-    """Which junctions have as many annotated splice sites as wanted.
+    """Mark junctions with enough annotated splice sites.
 
     Parameters
     ----------
     var
         Annotation of junctions with ``annotation_status``.
     wanted
-        ``"both"``, ``"either"`` (at least one) or ``"any"`` (none is needed).
+        ``"both"``, ``"either"`` (at least one) or ``"any"`` (none required).
     remedy
-        What to call where the column is missing.
+        Advice if the column is missing.
 
     Raises
     ------
     ValueError
-        ``wanted``, or a value of the column, is none of those known.
+        If ``wanted`` or a value of the column is unknown.
     KeyError
-        The column is missing and needed.
+        If the column is missing and needed.
     """
     check_one_of("annotation_status", wanted, AnnotationStatus)
     if wanted == "any":
@@ -110,14 +110,14 @@ def status_passes(var: pd.DataFrame, wanted: str, remedy: str) -> np.ndarray:
 
 
 def text_column(var: pd.DataFrame, name: str, remedy: str) -> np.ndarray:
-    """A column as text, ``(N,)`` object, categorical or not; a clear KeyError without it."""
+    """Return a column as text, ``(N,)`` object, or raise a KeyError with the remedy."""
     if name not in var:
         raise KeyError(f"adata.var has no column {name!r}: found {list(var.columns)}. {remedy}")
     return var[name].astype(object).astype(str).to_numpy(object)
 
 
 def flag_column(var: pd.DataFrame, name: str, remedy: str) -> np.ndarray:
-    """A column of truth values, ``(N,)`` bool; a clear KeyError without it."""
+    """Return a boolean column, ``(N,)`` bool, or raise a KeyError with the remedy."""
     if name not in var:
         raise KeyError(f"adata.var has no column {name!r}: found {list(var.columns)}. {remedy}")
     return var[name].to_numpy(bool)

@@ -1,25 +1,23 @@
-"""Counts and totals of a data set as sparse matrices of cells x junctions and cells x ATSEs."""
+"""Counts and totals of a data set, as sparse matrices of cells x junctions or cells x ATSEs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from leafletfa_scvi._arguments import check_anndata, check_once
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi.data._layers import get_layer, named_layers, observed_entries
+from leafletfa_scvi.data import get_layer, named_layers, observed_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pandas as pd
     from anndata import AnnData
 
 
 def is_splicing(adata: AnnData) -> bool:
-    """Whether there are both layers; else ``adata`` holds junction counts only, in ``X``."""
+    """Return whether ``adata`` has both layers, rather than junction counts in ``X`` only."""
     for slot, table in (("obs", check_anndata(adata).obs), ("var", adata.var)):
         for column in table.columns[table.columns.duplicated()]:
             check_once(table, column, slot)  # anndata cannot copy such a table
@@ -27,7 +25,7 @@ def is_splicing(adata: AnnData) -> bool:
 
 
 def junction_counts(adata: AnnData) -> sp.csr_matrix:
-    """Junction counts of a splicing data set, or of junction counts in ``X``.
+    """Return the junction counts of a splicing data set, or those in ``X``.
 
     Returns
     -------
@@ -37,7 +35,7 @@ def junction_counts(adata: AnnData) -> sp.csr_matrix:
     Raises
     ------
     ValueError
-        A count is not finite, negative or fractional, or there are none.
+        If a count is not finite, negative or fractional, or counts are missing.
     """
     if is_splicing(adata):
         where, counts = f"adata.layers[{JUNCTION_LAYER!r}]", get_layer(adata, JUNCTION_LAYER)
@@ -45,8 +43,8 @@ def junction_counts(adata: AnnData) -> sp.csr_matrix:
         where, counts = "adata.X", adata.X
     if counts is None:
         raise ValueError(
-            f"Expected junction counts in adata.X, or the layers {JUNCTION_LAYER!r} and "
-            f"{CLUSTER_LAYER!r}, found neither. Store the reads of each junction in adata.X."
+            f"Expected the layers {JUNCTION_LAYER!r} and {CLUSTER_LAYER!r}, or junction counts in "
+            "adata.X, found none of these. Store the reads of each junction in adata.X."
         )
     if hasattr(counts, "to_memory"):
         counts = counts.to_memory()
@@ -60,7 +58,7 @@ def junction_counts(adata: AnnData) -> sp.csr_matrix:
 def check_counts(
     matrix: sp.csr_matrix | sp.csr_array, where: str, cells: pd.Index, junctions: pd.Index
 ) -> None:
-    """Fail unless counts are finite, not negative and whole; ``where`` says what holds them."""
+    """Fail unless counts are finite, non-negative and whole; ``where`` names what holds them."""
     value = matrix.data
     for kind, wrong in (
         ("non-finite", ~np.isfinite(value)),
@@ -77,12 +75,12 @@ def check_counts(
 
 
 def atse_totals(adata: AnnData, codes: np.ndarray, n_atses: int) -> sp.csr_matrix:
-    """ATSE totals, each once.
+    """Return ATSE totals, one column per ATSE.
 
     Parameters
     ----------
     adata
-        Splicing data set; totals are taken to be equal within each ATSE of a cell.
+        Splicing data set; totals are assumed to be equal within each ATSE of a cell.
     codes
         ``(P,)`` ATSE of each junction, 0-based.
     n_atses
@@ -112,7 +110,7 @@ def row_sums(matrix: sp.csr_matrix) -> np.ndarray:
 
 
 def with_one_pattern(adata: AnnData) -> AnnData:
-    """The data set itself, its layers put on the pattern of observed entries if they are not."""
+    """Put the layers on the pattern of observed entries, unless they are; return the data set."""
     y, n = (adata.layers[name] for name in (JUNCTION_LAYER, CLUSTER_LAYER))
     if (
         all(sp.issparse(m) and m.format == "csr" for m in (y, n))
@@ -140,8 +138,26 @@ def require_splicing(adata: AnnData) -> None:
         )
 
 
-def require_columns(table: Any, slot: str, names: Iterable[str], remedy: str) -> None:
-    """Fail unless the table of annotation has the columns."""
-    for name in names:
-        if name not in table:
-            raise KeyError(f"adata.{slot} has no column {name!r}: found {list(table)}. {remedy}")
+def require_no_totals(adata: AnnData, remedy: str) -> None:
+    """Fail if ``adata`` has ATSE totals, which would be wrong once its junctions change.
+
+    Parameters
+    ----------
+    adata
+        Junction counts.
+    remedy
+        Advice, for the message.
+    """
+    if CLUSTER_LAYER in check_anndata(adata).layers:
+        raise ValueError(
+            f"Expected junction counts, found ATSE totals in layer {CLUSTER_LAYER!r}, which would "
+            f"not be those of the new junctions or ATSEs. {remedy}"
+        )
+
+
+def junction_reads(adata: AnnData) -> np.ndarray:
+    """``(P,)`` int64 reads of each junction over all cells, without a copy of the counts."""
+    counts = adata.layers[JUNCTION_LAYER] if is_splicing(adata) else adata.X
+    if counts is None:
+        raise ValueError("Expected junction counts in adata.X, found none.")
+    return np.asarray(counts.sum(axis=0), np.int64).ravel()

@@ -1,17 +1,16 @@
-"""Measures of quality of cells, junctions and ATSEs."""
+"""Quality metrics of cells, junctions and ATSEs."""
 
 from __future__ import annotations
 
 from functools import reduce
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER
-from leafletfa_scvi.data._atse import atse_codes
-from leafletfa_scvi.data._blocks import BLOCK, entry_rows
+from leafletfa_scvi.data import BLOCK, atse_codes, stored_rows
 from leafletfa_scvi.pp.qc._matrices import (
     atse_totals,
     column_sums,
@@ -25,27 +24,14 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-JUNCTION_METRICS: Final = (
-    "n_cells",
-    "reads",
-    "mean_psi",
-    "pooled_psi",
-    "atse_n_cells",
-    "atse_reads",
-    "atse_n_junctions",
-    "atse_entropy",
-    "atse_minor_usage",
-)
-"""Columns of ``var`` that :func:`qc_metrics` writes."""
-
 
 def qc_metrics(
     adata: AnnData, *, atse_key: str = ATSE_KEY, inplace: bool = True
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Measure coverage and usage of cells, junctions and ATSEs.
+    """Compute coverage and usage of cells, junctions and ATSEs.
 
-    Works on a splicing data set, and on junction counts in ``X`` for what does not need ATSEs.
-    Entries are observed where the ATSE total is above 0. Columns of the same name are replaced.
+    ``adata`` is a splicing data set, or junction counts in ``X`` for metrics that need no ATSEs.
+    Entries with an ATSE total above 0 are observed. Columns of the same name are replaced.
 
     Parameters
     ----------
@@ -54,55 +40,56 @@ def qc_metrics(
     atse_key
         Column of ``adata.var`` with ATSE labels.
     inplace
-        Whether to write into ``adata.obs`` and ``adata.var``, or to return the tables.
+        If True, write to ``adata.obs`` and ``adata.var``; otherwise return the tables.
 
     Returns
     -------
     tuple of pandas.DataFrame or None
-        Unless ``inplace``, measures of cells and of junctions, as named below.
+        Unless ``inplace``, metrics of cells and of junctions, as named below.
 
     Raises
     ------
     KeyError
-        A splicing data set has no ``var[atse_key]``.
+        If a splicing data set has no ``var[atse_key]``.
     ValueError
-        A count is not a whole number, or there are none.
+        If a count is not a whole number, or counts are missing.
 
     Notes
     -----
-    Of cells, in ``obs``:
+    For cells, in ``obs``:
 
     ``n_junctions``
-        Junctions with a read.
+        Number of junctions with reads.
     ``junction_reads``
-        Reads over all junctions.
+        Number of reads over all junctions.
     ``pct_reads_known``
-        Percent of them on annotated introns; only where ``var["known_junction"]`` is there.
+        Percentage of them on annotated introns; only if ``var["known_junction"]`` is present.
     ``n_atses``
-        ATSEs observed (*).
+        Number of observed ATSEs (*).
     ``atse_reads``
         Sum of the totals, each ATSE once (*). Equals ``junction_reads`` unless totals count reads
         of junctions that are not in the data set.
     ``reads_per_atse``
-        Mean total of the ATSEs observed (*).
+        Mean total of the observed ATSEs (*).
     ``pct_atses_observed``
-        Percent of all ATSEs (*).
+        Percentage of all ATSEs that are observed (*).
 
-    Of junctions, in ``var``:
+    For junctions, in ``var``:
 
     ``n_cells``, ``reads``
-        Cells with a read, and reads.
+        Number of cells with reads, and of reads.
     ``mean_psi``, ``pooled_psi``
         Mean of y / n over the cells in which it is observed, and sum of y over sum of n (*).
     ``atse_n_cells``, ``atse_reads``, ``atse_n_junctions``
-        Cells in which its ATSE is observed, sum of the totals, junctions of the ATSE (*).
+        Number of cells in which the ATSE is observed, sum of its totals, number of its junctions
+        (*).
     ``atse_entropy``
-        Entropy of the shares of reads of the ATSE's junctions over all cells, in bits: 0 where
-        one has all reads, log2 of their number at most (*).
+        Entropy of the shares of reads of the ATSE's junctions over all cells, in bits: 0 if one
+        has all reads, at most log2 of their number (*).
     ``atse_minor_usage``
         Share of the ATSE's reads, 0 to 1, outside its most used junction (*).
 
-    (*) Needs ATSEs. What has no reads has NaN for percentages, means, shares and entropy.
+    (*) Needs ATSEs. Percentages, means, shares and entropy are NaN without reads.
     """
     splicing = is_splicing(adata)
     codes, n_atses = atse_codes(adata, atse_key) if splicing else (np.empty(0, np.int64), 0)
@@ -129,7 +116,7 @@ def qc_metrics(
 
 
 def _row_blocks(adata: AnnData) -> Iterator[slice]:
-    """Runs of cells with a bounded number of values, one at least."""
+    """Yield runs of at least one cell with a bounded number of values."""
     matrix = adata.layers[CLUSTER_LAYER] if is_splicing(adata) else adata.X
     n_values = matrix.nnz if sp.issparse(matrix) else adata.n_obs * adata.n_vars
     step = max(1, BLOCK * adata.n_obs // max(n_values, 1))
@@ -140,7 +127,7 @@ def _row_blocks(adata: AnnData) -> Iterator[slice]:
 def _cell_metrics(
     counts: sp.csr_matrix, totals: sp.csr_matrix | None, known: np.ndarray | None
 ) -> pd.DataFrame:
-    """Measures of the cells of a block."""
+    """Compute the metrics of the cells of a block."""
     obs = pd.DataFrame(
         {
             "n_junctions": np.diff(counts.indptr).astype(np.int64),
@@ -161,7 +148,7 @@ def _cell_metrics(
 def _sums(
     counts: sp.csr_matrix, totals: sp.csr_matrix | None, codes: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Sums over the cells of a block, of junctions and of ATSEs."""
+    """Sum over the cells of a block, for junctions and for ATSEs."""
     sums = {
         "n_cells": np.bincount(counts.indices, minlength=counts.shape[1]),
         "reads": column_sums(counts),
@@ -195,13 +182,13 @@ def _add_atse_metrics(
 
 
 def _psi_sums(y: sp.csr_matrix, n: sp.csr_matrix, codes: np.ndarray) -> np.ndarray:
-    """Sum of y / n over cells for each junction, ``(P,)``; y = 0 adds nothing."""
-    wanted = entry_rows(y) * n.shape[1] + codes[y.indices]
-    at = np.searchsorted(entry_rows(n) * n.shape[1] + n.indices, wanted)
+    """Sum y / n over cells for each junction, ``(P,)``; entries with y = 0 add nothing."""
+    wanted = stored_rows(y) * n.shape[1] + codes[y.indices]
+    at = np.searchsorted(stored_rows(n) * n.shape[1] + n.indices, wanted)
     return np.bincount(y.indices, y.data / n.data[at], y.shape[1])
 
 
 def _ratio(above: np.ndarray | pd.Series, below: np.ndarray | pd.Series) -> np.ndarray:
-    """Quotient; NaN where the denominator is 0."""
+    """Return the quotient; NaN if the denominator is 0."""
     above, below = np.asarray(above, float), np.asarray(below, float)
     return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)

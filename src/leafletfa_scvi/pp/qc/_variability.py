@@ -1,4 +1,4 @@
-"""How much the usage of an ATSE varies between cells, beyond the noise of counting reads."""
+"""Variability of the usage of an ATSE between cells, beyond the noise of counting reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leafletfa_scvi.data._blocks import row_blocks
+from leafletfa_scvi.data import row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ class Agreement:
 
     @property
     def variability(self) -> np.ndarray:
-        """``excess / possible``; 0 where nothing can vary."""
+        """``excess / possible``; 0 if nothing can vary."""
         return _ratio(self.excess, self.possible)
 
     @property
@@ -63,7 +63,7 @@ class Agreement:
 
     @property
     def null_error(self) -> np.ndarray:
-        """Standard error of ``variability`` if there is none between cells."""
+        """Standard error of ``variability`` if usage does not vary between cells."""
         return _ratio(np.sqrt(self.null_variance), self.possible)
 
     @property
@@ -74,7 +74,7 @@ class Agreement:
     def p_value(self) -> np.ndarray:
         """Chance of such an ``excess`` or more if reads were dealt at random.
 
-        By the gamma distribution of the same mean and variance; 1 where nothing can vary.
+        By the gamma distribution of the same mean and variance; 1 if nothing can vary.
         """
         from scipy.stats import gamma
 
@@ -209,7 +209,7 @@ def _mantel_variance(
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Quotient, 0 where the denominator is not positive."""
+    """Return the quotient; 0 if the denominator is not positive."""
     return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
 
 

@@ -1,4 +1,4 @@
-"""Choice of the ATSEs whose usage varies between cells."""
+"""Selection of ATSEs whose usage varies between cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 
 from leafletfa_scvi._arguments import check_at_least, check_column, check_inside
 from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
-from leafletfa_scvi.data._atse import atse_codes
+from leafletfa_scvi.data import atse_codes
 from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts, require_splicing
 from leafletfa_scvi.pp.qc._variability import agreement, beyond_typical
 
@@ -44,11 +44,11 @@ def select_variable_atses(
     subset: bool = False,
     atse_key: str = ATSE_KEY,
 ) -> None:
-    """Mark the ATSEs whose usage varies between cells by more than counting reads explains.
+    """Mark ATSEs whose usage varies between cells by more than counting noise.
 
     The *variability* of an ATSE is (f - h) / (1 - h), where f is the chance that two reads of one
     cell support the same junction, a cell of n reads weighing n - 1, and h the same for any two
-    reads of the ATSE. It is the F_ST of population genetics, an intra-class correlation: 1 where
+    reads of the ATSE. It is the F_ST of population genetics, an intra-class correlation: 1 if
     every cell uses one junction only, 1 / (1 + concentration) under Dirichlet-multinomial counts,
     and 0 on average under multinomial ones, whatever the depth.
 
@@ -62,41 +62,42 @@ def select_variable_atses(
     Parameters
     ----------
     adata
-        Splicing data set; written to as told below.
+        Splicing data set; columns are added to ``var`` as described below.
     n_top
-        How many ATSEs to mark, those of the highest scores.
+        Number of ATSEs to mark, those with the highest scores.
     fraction
         Share of the ATSEs with a score to mark, above 0 and at most 1, instead of ``n_top``.
     fdr
-        Without either, ATSEs that vary at this false discovery rate are marked. As biology alone
-        makes more noise than multinomial, these are most of those well covered.
+        Without ``n_top`` and ``fraction``, ATSEs that vary at this false discovery rate are
+        marked. As biological noise exceeds multinomial noise, these are most of the well covered
+        ones.
     min_cells
-        Cells with at least two reads of the ATSE that it takes to score it. A single read says
-        nothing about variation.
+        Minimum number of cells with at least two reads of an ATSE to score it. A single read
+        carries no information on variation.
     batch_key
         Column of ``adata.obs``: variability is measured within its groups and pooled, so that
         differences between them do not count. Cells without a value are left out.
     annotation_weight
-        From 0 to 1: how much of its score an ATSE loses if all its reads are on junctions that
-        are not annotated (``var["known_junction"]``); in proportion to their share.
+        Share of its score, from 0 to 1, that an ATSE loses if all its reads are on novel junctions
+        (not ``var["known_junction"]``); otherwise in proportion to their share.
     subset
-        Whether to drop, in place, the junctions of other ATSEs.
+        If True, drop the junctions of other ATSEs, in place.
     atse_key
         Column of ``adata.var`` with ATSE labels.
 
     Returns
     -------
     None
-        The measures are written to ``adata.var``, as named below.
+        Columns are written to ``adata.var``, as named below.
 
     Raises
     ------
     KeyError
-        A layer or a column is missing.
+        If a layer or a column is missing.
     TypeError
-        ``atse_key`` or ``batch_key`` is several columns.
+        If ``atse_key`` or ``batch_key`` is not the name of one column.
     ValueError
-        Both ``n_top`` and ``fraction`` are given, one is out of its range, no ATSE can be scored,
+        If both ``n_top`` and ``fraction`` are given, one is out of range, no ATSE can be scored,
         or ``subset`` would leave none.
 
     Notes
@@ -104,10 +105,10 @@ def select_variable_atses(
     Written to ``adata.var``, the same for all junctions of an ATSE:
 
     ``variable_atse``
-        Whether it is marked.
+        True for marked ATSEs.
     ``atse_variability``, ``atse_variability_se``
         Variability and its standard error, from the spread over cells, not below that under
-        multinomial counts. 0 where all reads are on one junction.
+        multinomial counts. 0 if all reads are on one junction.
     ``atse_variability_z``
         Its distance from 0 in exact standard deviations, given the reads of each cell and of each
         junction, if usage does not vary. It grows with depth and cells, unlike the variability.
@@ -115,7 +116,7 @@ def select_variable_atses(
         Adjusted (Benjamini-Hochberg) chance of such a value if usage does not vary, by a gamma
         distribution of the exact mean and variance.
     ``atse_score``
-        What ATSEs are ranked by; NaN where all reads are on one junction.
+        Score by which ATSEs are ranked; NaN if all reads are on one junction.
 
     ATSEs of fewer than ``min_cells`` cells have NaN. ``uns["splicing"]["variable_atses"]`` has
     the arguments and counts.
@@ -219,7 +220,7 @@ def _mark(
     fdr: float,
     n_scored: int,
 ) -> np.ndarray:
-    """Which ATSEs are chosen, ``(A,)`` bool."""
+    """Mark the selected ATSEs, ``(A,)`` bool."""
     if n_top is None and fraction is None:
         return varies & (np.nan_to_num(q, nan=1.0) <= fdr)
     wanted = max(1, round(fraction * n_scored)) if fraction is not None else int(n_top or 0)

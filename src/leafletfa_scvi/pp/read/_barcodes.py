@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from leafletfa_scvi.pp._text import line_error, read_blocks, shown, whole_number
 
@@ -25,12 +25,12 @@ _BARCODE: Final = re.compile(r"[!-~]+", re.ASCII)
 _BASES: Final = re.compile(r"[ACGTN]{4,}([-_.][0-9A-Za-z]+)?", re.ASCII)
 _N_ALIKE: Final = 3
 _N_COLUMNS: Final = 2
-"""Most columns of barcodes that a table without header has, as those that translate barcodes."""
+"""Maximum number of barcode columns without a header, as in lists that translate barcodes."""
 _EXPECTED: Final = "expected one barcode a line, or a table with a column of them"
 
 
 def barcode_rows(path: str) -> Iterator[tuple[int, list[str], bool]]:
-    """Number and fields of each line without quotes, and whether it has no line end.
+    """Yield number and fields of each line without quotes, and True if it has no line end.
 
     Fields are divided by tabs, else by commas, else by semicolons, else by spaces; empty ones at
     the end are left out, so that a blank line has none.
@@ -38,7 +38,7 @@ def barcode_rows(path: str) -> Iterator[tuple[int, list[str], bool]]:
     Raises
     ------
     ValueError
-        A line is not UTF-8, or has a quote without end. Names the file and line.
+        If a line is not UTF-8, or has a quote without end; names the file and line.
     """
     for block in read_blocks(path):
         is_simple = not any(mark in block.data for mark in (b'"', b"\t", b",", b";", b" "))
@@ -53,7 +53,7 @@ def barcode_rows(path: str) -> Iterator[tuple[int, list[str], bool]]:
 
 
 def _fields(path: str, number: int, text: str) -> list[str]:
-    """Fields of a line."""
+    """Return the fields of a line."""
     mark = next((mark for mark in "\t,;" if mark in text), " ")
     try:
         rows = list(csv.reader([text], delimiter=mark, skipinitialspace=True, strict=True))
@@ -68,12 +68,12 @@ def _fields(path: str, number: int, text: str) -> list[str]:
 
 
 def barcode(path: str, number: int, value: str) -> str:
-    """The barcode, if it can be one.
+    """Return the barcode, if it is valid.
 
     Raises
     ------
     ValueError
-        It is empty, or has other characters than those of ASCII that can be seen.
+        If it is empty, or has other than printable ASCII characters.
     """
     if value in ("", "NA") or _BARCODE.fullmatch(value) is None:
         raise line_error(path, number, f"{shown(value)} is no barcode: {_EXPECTED}.")
@@ -81,14 +81,14 @@ def barcode(path: str, number: int, value: str) -> str:
 
 
 def read_barcodes(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Barcodes of a file, plain or gzip, in their order.
+    """Read the barcodes of a file, plain or gzip, in their order.
 
     The file is only read. It may be UTF-8 or, with a byte order mark, UTF-16, with line ends of
     any system, values in quotes, blank lines and empty columns at the end. Columns are divided
     by tabs, commas, semicolons or spaces. The barcodes are in
 
     - the column that a header calls ``barcode``, ``cell``, ``x`` (R) or the like;
-    - else the second column, where the first has whole numbers only and the second others, as R
+    - else the second column, if the first has whole numbers only and the second others, as R
       and pandas number rows;
     - else the first column, as of a table with cells for row names.
 
@@ -140,12 +140,12 @@ def check_cut(path: str, number: int, name: str, names: Iterable[str]) -> None:
             path,
             number,
             f"{name!r} has no line end and is shorter than all other barcodes: the file is "
-            "truncated. Copy or make it anew; if it is whole, add a line end.",
+            "truncated. Copy it again or regenerate it; if it is complete, add a line end.",
         )
 
 
 def _check_rows(path: str, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> None:
-    """Refuse barcodes that stand beside each other, of which one column would be read."""
+    """Refuse several barcodes in a row, of which one column would be read."""
     if header:
         wide = next((row for row in rows if len(row[1]) > len(header) + 1), None)
         if wide is not None:  # one more is the name of the row
@@ -171,7 +171,7 @@ def _check_rows(path: str, header: Sequence[str], rows: Sequence[tuple[int, list
 
 
 def _is_header(rows: Sequence[tuple[int, list[str]]]) -> bool:
-    """Whether the first row names columns."""
+    """Return whether the first row names columns."""
     first, others = rows[0][1], [fields for _, fields in rows[1:]]
     if not first[0]:  # row names have no name
         return True
@@ -192,7 +192,7 @@ def _header_name(name: str) -> str:
 
 
 def _column(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Position of the barcodes in each row."""
+    """Return the position of the barcodes in each row."""
     numbered = all(whole_number(fields[0]) is not None for fields in rows)
     # R's write.table has a column of row names more than its header.
     shift = int(bool(header) and len(header) + 1 == len(rows[0]))
@@ -205,9 +205,9 @@ def _column(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 
 def check_alike(path: str, names: Mapping[str, int]) -> None:
-    """Refuse the one barcode that is no sequence of bases, where all others are.
+    """Refuse a single barcode that is not a sequence of bases, if all others are.
 
-    It may be a header that is not known for one, or damaged.
+    It may be an unknown header, or damaged.
 
     Parameters
     ----------
@@ -224,5 +224,13 @@ def check_alike(path: str, names: Mapping[str, int]) -> None:
         path,
         names[odd[0]],
         f"{odd[0]!r} is not like all other barcodes, such as {example!r}. If it names the column, "
-        "call it 'barcode' or leave the line out; else copy or make the file anew.",
+        "call it 'barcode' or leave the line out; else copy the file again or regenerate it.",
+    )
+
+
+def no_barcode_message(path: str, listed: Iterable[str], example: Any) -> str:
+    """Message for a file in which no barcode of a list occurs."""
+    return (
+        f"{path} holds none of the barcodes listed, such as {min(listed, default='')!r}; it has "
+        f"{example!r}. Check for a suffix as in '-1', and that the list is of this sample."
     )

@@ -1,4 +1,4 @@
-"""Junction counts of one input file: what every reader returns, on disk and in memory."""
+"""Junction counts of one input file, as every reader returns them, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COUNTS_VERSION: Final = 2
-"""Changes when the same input would give another part; parts of other versions are made anew."""
+"""Increased when the same input gives other counts; counts of other versions are not used."""
 
 
 @dataclass(frozen=True, eq=False)
 class FileCounts:
-    """Junction counts of one file, sparse, in canonical order.
+    """Sparse junction counts of one file, in canonical order.
 
     Made by :func:`file_counts`, which sorts and sums. J junctions, B cells, N counts above zero.
 
@@ -40,11 +40,11 @@ class FileCounts:
     motif
         ``(J,)`` int8, position in ``MOTIFS``.
     cells
-        Names of the B cells of the file, those without reads included.
+        Names of the B cells of the file, including those without reads.
     cell, junction, count
         ``(N,)`` int32, ascending by cell and then junction, each pair once; counts are positive.
     report
-        What was read and what was left out, and why, as numbers.
+        Numbers of what was read, and of what was left out by reason.
     """
 
     contigs: tuple[str, ...]
@@ -65,7 +65,7 @@ class FileCounts:
         return len(self.start)
 
     def save(self, path: Path) -> None:
-        """Write to ``path`` (.npz), whole or not at all."""
+        """Write to ``path`` (.npz), entirely or not at all."""
         names = json.dumps(
             {"contigs": self.contigs, "cells": self.cells, "report": dict(self.report)}
         )
@@ -106,10 +106,10 @@ def file_counts(
     motif: np.ndarray | None = None,
     report: Counter[str] | None = None,
 ) -> FileCounts:
-    """Junction counts in canonical order, from one row for each count.
+    """Build counts in canonical order from one row for each count.
 
-    Rows of the same junction and cell are summed; rows with count 0 are left out, and so are
-    junctions without any other. The order of the rows does not matter.
+    Rows of the same junction and cell are summed. Rows with count 0, and junctions that have only
+    such, are left out. The order of the rows does not matter.
 
     Parameters
     ----------
@@ -128,10 +128,15 @@ def file_counts(
     count
         ``(N,)`` non-negative whole numbers.
     motif
-        ``(N,)`` position in ``MOTIFS``; unknown without. Where rows of a junction differ, the
-        largest counts.
+        ``(N,)`` position in ``MOTIFS``; if None, unknown. If rows of a junction differ, the
+        largest position is taken.
     report
-        What was read and left out.
+        Numbers of what was read and left out.
+
+    Raises
+    ------
+    ValueError
+        If the counts of a junction in a cell sum to more than an int32 holds.
     """
     keep = np.flatnonzero(np.asarray(count) > 0)
     rank = np.argsort(np.argsort(np.asarray(contigs, dtype=object), kind="stable"))
@@ -151,18 +156,19 @@ def file_counts(
     first = np.flatnonzero(new)
     junction = np.empty(len(order), np.int64)
     junction[order] = np.cumsum(new) - 1
-    pair = np.asarray(cell)[keep].astype(np.int64) * len(first) + junction
-    pairs, where = np.unique(pair, return_inverse=True)
-    total = np.zeros(len(pairs), np.int64)
-    np.add.at(total, where, np.asarray(count)[keep].astype(np.int64))
+    entry_key = np.asarray(cell)[keep].astype(np.int64) * len(first) + junction
+    entries, entry = np.unique(entry_key, return_inverse=True)
+    total = np.zeros(len(entries), np.int64)
+    np.add.at(total, entry, np.asarray(count)[keep].astype(np.int64))
     if len(total) and total.max() > np.iinfo(np.int32).max:
-        largest = pairs[total.argmax()]
+        largest = entries[total.argmax()]
         i = first[largest % len(first)]
         chrom = sorted(contigs)[contig[i]]
         name = junction_name(chrom, start[i], end[i], STRANDS[strand[i]])
         raise ValueError(
-            f"Expected counts up to 2,147,483,647, found {total.max():,} reads of junction {name} "
-            f"in cell {cells[largest // len(first)]!r}. Check the counts of that file."
+            f"Expected at most {np.iinfo(np.int32).max:,} reads of a junction in a cell, found "
+            f"{total.max():,} of {name} in cell {cells[largest // len(first)]!r}. Check the "
+            "counts of the file."
         )
 
     used, contig = np.unique(contig[first], return_inverse=True)
@@ -175,8 +181,8 @@ def file_counts(
         strand=strand[first].astype(np.int8),
         motif=(np.maximum.reduceat(motif, first) if len(first) else motif).astype(np.int8),
         cells=tuple(cells),
-        cell=(pairs // max(len(first), 1)).astype(np.int32),
-        junction=(pairs % max(len(first), 1)).astype(np.int32),
+        cell=(entries // max(len(first), 1)).astype(np.int32),
+        junction=(entries % max(len(first), 1)).astype(np.int32),
         count=total.astype(np.int32),
         report=Counter() if report is None else report,
     )

@@ -11,21 +11,13 @@ from typing import Final
 
 from natsort import natsorted
 
-from leafletfa_scvi.pp.read._formats import cell_name
-from leafletfa_scvi.pp.read._starsolo import find_solo
+from leafletfa_scvi.pp.read._detect import cell_name
+from leafletfa_scvi.pp.read._formats import FORMATS, endings_of
+from leafletfa_scvi.pp.read._solo_folder import find_solo
 
-_ALIGNMENTS: Final = (".bam", ".cram")
-_JUNCTIONS: Final = (".bed", ".bed.gz", ".junc", ".junc.gz")
-_STAR: Final = ("SJ.out.tab", "SJ.out.tab.gz")
-_ENDINGS: Final = {
-    "bam": _ALIGNMENTS,
-    "regtools": _JUNCTIONS,
-    "junc": _JUNCTIONS,
-    "star": _STAR,
-    "auto": (*_ALIGNMENTS, *_JUNCTIONS, *_STAR),
-}
-"""Endings of the names of files that a folder is searched for, by format."""
-
+_ALIGNMENTS: Final = tuple(
+    ending for row in FORMATS.values() if row.is_alignment for ending in row.endings
+)
 _SOLO: Final = "Solo.out"
 _FOLDERS: Final = {
     "_STARpass1": "STAR's first pass",
@@ -44,7 +36,7 @@ _SORTED, _UNSORTED = "Aligned.sortedByCoord.out", "Aligned.out"
 
 
 def by_product(path: str | os.PathLike[str]) -> str | None:
-    """What a path is, if STAR writes it beside its results; None for anything else.
+    """Describe a path that STAR writes beside its results; None for anything else.
 
     Alignments to transcripts, chimeric reads, counts of genes, coverage, unaligned reads, logs,
     all in folders that end with ``_STARpass1``, ``_STARgenome`` or ``_STARtmp``, and parts of
@@ -78,7 +70,7 @@ def refuse_by_product(path: str | os.PathLike[str]) -> None:
 
 
 def expand_folder(folder: Path, format: str) -> list[str]:
-    """Input files of a folder, in natural order, or its STARsolo folders.
+    """List the input files of a folder, in natural order, or its STARsolo folders.
 
     With a format only files that may be of it. By-products of STAR are left out with a warning,
     and so are files beside a STARsolo folder with junctions.
@@ -86,13 +78,13 @@ def expand_folder(folder: Path, format: str) -> list[str]:
     Raises
     ------
     FileNotFoundError
-        There is no input.
+        If the folder has no input.
     ValueError
-        There are alignments and junction files, or a STARsolo folder without junctions; a
-        format tells which to read.
+        If both alignments and junction files are present, or a STARsolo folder without
+        junctions; a format selects what to read.
     """
     entries = natsorted(str(entry) for entry in folder.iterdir())
-    wanted = _ENDINGS.get(format, ())
+    wanted = endings_of(format)
     files = [name for name in entries if name.endswith(wanted) and os.path.isfile(name)]
     if format in ("auto", "starsolo"):
         solo = [name for name in entries if name.endswith(_SOLO) and os.path.isdir(name)]
@@ -121,7 +113,7 @@ def expand_folder(folder: Path, format: str) -> list[str]:
 
 
 def expand_pattern(pattern: str, format: str) -> list[str]:
-    """Input files that a pattern matches, in natural order, and those of matched folders.
+    """List the input files that a pattern matches, in natural order, and those of matched folders.
 
     Files are chosen as those of a folder are; names of unknown endings are kept.
     """
@@ -133,7 +125,7 @@ def expand_pattern(pattern: str, format: str) -> list[str]:
                 files += expand_folder(Path(name), format)
         else:
             files.append(name)
-    others = tuple(end for end in _ENDINGS["auto"] if end not in _ENDINGS.get(format, ()))
+    others = tuple(end for end in endings_of("auto") if end not in endings_of(format))
     files = [name for name in files if not (others and name.endswith(others))]
     found = choose(files, format, pattern)
     if not found:
@@ -144,14 +136,14 @@ def expand_pattern(pattern: str, format: str) -> list[str]:
 
 
 def choose(files: list[str], format: str, where: str) -> list[str]:
-    """Inputs among the files found, by-products left out with a warning.
+    """Select inputs among files; by-products are left out with a warning.
 
-    Of a sample's alignments in both orders, those sorted by position are taken.
+    If a sample has alignments in both orders, those sorted by position are taken.
 
     Raises
     ------
     ValueError
-        There are alignments as well as junction files, and no format is given.
+        If both alignments and junction files are present, and no format is given.
     """
     skipped = [(name, what) for name in files if (what := by_product(name)) is not None]
     left_out = {name for name, _ in skipped}
@@ -164,9 +156,10 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
     found = [name for name in files if name not in left_out]
     if format == "auto":
         alignments = [name for name in found if name.endswith(_ALIGNMENTS)]
-        junctions = [name for name in found if name.endswith((*_JUNCTIONS, *_STAR))]
+        others = tuple(end for end in endings_of("auto") if end not in _ALIGNMENTS)
+        junctions = [name for name in found if name.endswith(others)]
         if alignments and junctions:
-            kind = "star" if junctions[0].endswith(_STAR) else "regtools"
+            kind = next(f for f, row in FORMATS.items() if junctions[0].endswith(row.endings))
             raise ValueError(
                 f"{where} has alignments, such as {alignments[0]}, and junction files, such as "
                 f"{junctions[0]}: reads would be counted twice. Choose with format='bam' "
@@ -177,7 +170,7 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
 
 
 def _warn_of_skipped(skipped: list[tuple[str, str]], n_shown: int = 3) -> None:
-    """Say which files are left out, and what they are."""
+    """Warn about files that are left out, and what they are."""
     if not skipped:
         return
     shown = "; ".join(f"{name} ({what})" for name, what in skipped[:n_shown])

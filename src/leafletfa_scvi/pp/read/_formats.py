@@ -1,118 +1,143 @@
-"""What kind of file an input is, and what its cell is called."""
+"""Input formats: one row each, by which files are found, recognized and read.
+
+A new format is a reader and a row here. Readers are imported when they are called, so that the
+formats can be listed without pandas and pysam.
+"""
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from leafletfa_scvi._choices import InputFormat as Format  # noqa: TC001 - imported from here
-from leafletfa_scvi.pp._text import check_file, open_bytes, read_blocks
-from leafletfa_scvi.pp.read._starsolo import find_solo
-from leafletfa_scvi.pp.read._tables import content_lines
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_START: Final = 1 << 16
-"""Bytes of a file that are looked at at a time."""
-_MAGIC: Final = 4
-_FROM_COLUMNS: Final[dict[int, Format]] = {6: "junc", 9: "star", 12: "regtools", 14: "regtools"}
-_FROM_NAME: Final[tuple[tuple[str, Format], ...]] = (
-    (".bam", "bam"),
-    (".cram", "bam"),
-    ("SJ.out.tab", "star"),
-    ("SJ.out.tab.gz", "star"),
-)
-_FROM_NAME_ONLY: Final[tuple[tuple[str, Format], ...]] = ((".bed", "regtools"), (".junc", "junc"))
-_ENDING: Final = re.compile(
-    r"[._]?SJ\.out\.tab|[._]?Aligned\.sortedByCoord\.out|[._]?Aligned\.out"
-    r"|[._]?Processed\.out"
-    r"|\.(?:b?gz|bam|cram|sam|bed|junc|txt|sorted)",
-    re.IGNORECASE,
-)
-_EXPECTED: Final = (
-    "expected BAM, CRAM, regtools' BED12, BED of introns in 6 columns, STAR's SJ.out.tab, a "
-    "folder of STARsolo's junctions, or a table of files (.tsv, .txt, or .csv with commas) with "
-    "the column path"
-)
+    from leafletfa_scvi.pp.read._file_counts import FileCounts
+    from leafletfa_scvi.pp.read._options import ReadOptions
+    from leafletfa_scvi.pp.read._sources import Source
+
+InputFormat: TypeAlias = Literal["bam", "regtools", "junc", "star", "starsolo"]
 
 
-def detect_format(path: str | os.PathLike[str]) -> Format:
-    """Tell the format of an input from its name and content.
+@dataclass(frozen=True)
+class FileFormat:
+    """An input format.
 
-    Names that end with ``.bam``, ``.cram`` or ``SJ.out.tab`` are taken at their word. Otherwise
-    content decides: the magic bytes of BAM and CRAM, or the number of columns of the first line
-    (6, 9, 12 or 14), so that a ``.junc`` from regtools, which is BED12, is known for what it is.
-    Where a file is empty or damaged, ``.bed`` is regtools' and ``.junc`` of introns: reading says
-    what is wrong.
-
-    Returns
-    -------
-    str
-        ``"bam"`` (and CRAM, SAM), ``"regtools"``, ``"junc"``, ``"star"`` or ``"starsolo"``.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        It is none of these, damaged, or no file on disk (a named pipe, a device).
+    Attributes
+    ----------
+    description
+        The format, as messages call it.
+    read
+        Function that reads one file.
+    endings
+        Endings of the names of files that a folder is searched for. Empty if inputs are folders.
+    is_known_by_name
+        If True, files with one of these endings are not examined further.
+    magic
+        First bytes of a file, any of these.
+    sniff
+        Function that recognizes a text file by the fields of its first line.
+    fallback_ending
+        Ending by which a file is recognized if it is empty or damaged; reading it then tells what
+        is wrong. Case and ``.gz`` are ignored.
+    is_alignment
+        If True, files hold reads rather than counts of junctions.
+    holds_many_cells
+        Function of the options that decides if a file holds many cells, named by barcodes.
     """
-    name = os.fspath(path)
-    if os.path.isdir(name):
-        if find_solo(name) is not None:
-            return "starsolo"
-        raise ValueError(f"The folder {name} has no Solo.out/SJ/raw/matrix.mtx: {_EXPECTED}.")
-    check_file(name)
-    for ending, known in _FROM_NAME:
-        if name.endswith(ending):
-            return known
-    damage = ""
-    try:
-        found = _from_content(name)
-    except ValueError as error:
-        found, damage = None, f" Read as text: {error}"
-    if found is not None:
-        return found
-    plain = name.removesuffix(".gz").lower()
-    for ending, known in _FROM_NAME_ONLY:
-        if plain.endswith(ending):
-            return known
-    raise ValueError(f"{name} is of no known format: {_EXPECTED}.{damage}")
+
+    description: str
+    read: Callable[[Source, ReadOptions], FileCounts]
+    endings: tuple[str, ...] = ()
+    is_known_by_name: bool = False
+    magic: tuple[bytes, ...] = ()
+    sniff: Callable[[list[str]], bool] = lambda fields: False
+    fallback_ending: str | None = None
+    is_alignment: bool = False
+    holds_many_cells: Callable[[ReadOptions], bool] = lambda options: False
 
 
-def _from_content(path: str) -> Format | None:
-    """Format by the first bytes; None where they do not tell."""
-    with open_bytes(path) as file:
-        start = file.read(_MAGIC)
-    if start.startswith((b"BAM\1", b"CRAM", b"@HD\t", b"@SQ\t")):
-        return "bam"
-    for block in read_blocks(path, _START):
-        for _, line in content_lines(block):
-            return _FROM_COLUMNS.get(line.count(b"\t") + 1)
-    return None
+def _read_bam(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read.bam._count import count_bam
+
+    return count_bam(source.path, source.cell, options.bam, source.lanes)
 
 
-def cell_name(path: str | os.PathLike[str]) -> str:
-    """Name of the cell or sample of an input, from its path.
+def _read_regtools(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read._bed import read_bed
 
-    The file's name without what is known of formats and aligners (``.bam``, ``.sorted``,
-    ``.Aligned.sortedByCoord.out``, ``.SJ.out.tab``, ``.bed.gz``, ...). Where nothing else is in
-    the name, as in a bare ``SJ.out.tab``, that of the folder. Of a STARsolo folder, the prefix of
-    ``*Solo.out``, or the name of the folder above.
-    """
-    place = Path(os.path.abspath(path))
-    if place.is_dir():
-        inside = place
-        while inside.name in ("raw", "SJ") and inside.parent != inside:
-            inside = inside.parent
-        if not inside.name.endswith("Solo.out"):
-            return inside.name or place.name
-        prefix = inside.name.removesuffix("Solo.out").rstrip("._")
-        return prefix or inside.parent.name or place.name
-    name = place.name
-    while True:
-        ends = [match for match in _ENDING.finditer(name) if match.end() == len(name)]
-        if not ends:
-            break
-        name = name[: ends[0].start()]
-    return name or place.parent.name or place.name
+    return read_bed(source.path, source.cell, layout="regtools", barcodes=options.barcodes)
+
+
+def _read_junc(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read._bed import read_bed
+
+    return read_bed(source.path, source.cell, layout="intron", barcodes=options.barcodes)
+
+
+def _read_star(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read._star import read_sj
+
+    return read_sj(source.path, source.cell, reads=options.star_reads)
+
+
+def _read_starsolo(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read._starsolo import read_solo
+
+    barcodes = options.barcodes
+    return read_solo(source.path, barcodes=barcodes, drop_empty=barcodes is None)
+
+
+_BED: Final = (".bed", ".bed.gz", ".junc", ".junc.gz")
+
+FORMATS: Final[dict[InputFormat, FileFormat]] = {
+    "bam": FileFormat(
+        "BAM, CRAM",
+        _read_bam,
+        endings=(".bam", ".cram"),
+        is_known_by_name=True,
+        magic=(b"BAM\1", b"CRAM", b"@HD\t", b"@SQ\t"),
+        is_alignment=True,
+        holds_many_cells=lambda options: options.bam.cell_tag is not None,
+    ),
+    "regtools": FileFormat(
+        "regtools' BED12",
+        _read_regtools,
+        endings=_BED,
+        sniff=lambda fields: len(fields) in (12, 14),
+        fallback_ending=".bed",
+        holds_many_cells=lambda options: True,
+    ),
+    "junc": FileFormat(
+        "BED of introns in 6 columns",
+        _read_junc,
+        endings=_BED,
+        sniff=lambda fields: len(fields) == 6,
+        fallback_ending=".junc",
+    ),
+    "star": FileFormat(
+        "STAR's SJ.out.tab",
+        _read_star,
+        endings=("SJ.out.tab", "SJ.out.tab.gz"),
+        is_known_by_name=True,
+        sniff=lambda fields: len(fields) == 9,
+    ),
+    "starsolo": FileFormat(
+        "a folder of STARsolo's junctions",
+        _read_starsolo,
+        holds_many_cells=lambda options: True,
+    ),
+}
+"""Input formats by their names."""
+
+
+def endings_of(format: str) -> tuple[str, ...]:
+    """Endings of the names of files of a format, or of all formats for ``"auto"``."""
+    return tuple(
+        dict.fromkeys(
+            ending
+            for name, row in FORMATS.items()
+            if format in ("auto", name)
+            for ending in row.endings
+        )
+    )

@@ -1,4 +1,4 @@
-"""Reading many files: in parallel, on a cluster, and on from where an interrupted run stopped."""
+"""Reading many files: in parallel, on a cluster, and resuming an interrupted run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.pp.read._sources import Source
 
 READ_ERRORS: Final = (ValueError, OSError, EOFError)
-"""What a reader raises for a file that cannot be read; anything else is a fault of ours."""
+"""Exceptions that readers raise for a file that cannot be read; others are bugs."""
 
 
 _ENDED: Final = (
@@ -32,7 +32,7 @@ _ENDED: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A file that could not be read, and why."""
+    """A file that could not be read, and the reason."""
 
     path: str
     message: str
@@ -49,59 +49,59 @@ def count_files(
     on_error: OnError = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Path | None], list[Failure]]:
-    """Read every file into a part of its own in ``folder``; parts that are there are kept.
+    """Read every file and save its counts in ``folder``, unless they are saved already.
 
-    A part belongs to the file's path, size and time of change, and to the options of reading. So
-    a run with the same folder goes on where an earlier one stopped, and a file that has changed
-    is read anew.
+    Counts are named after the path, size and modification time of the file and the options of
+    reading. So a run with the same folder resumes where an earlier one stopped, and a file that
+    has changed is read again.
 
     Parameters
     ----------
     sources
         The files.
     read
-        Reads one; it and what it returns can be pickled.
+        Function that reads one file; it and its result can be pickled.
     signature
-        Options of reading, as JSON can hold them: parts of other options are not used.
+        Options of reading, serializable as JSON: counts made with other options are not used.
     folder
-        Where parts are kept; it exists.
+        Existing folder for the counts.
     n_jobs
-        Processes on this machine, as joblib takes it: -1 is one for each core.
+        Number of processes on this machine, as for joblib: -1 for one per core.
     client
-        A ``dask.distributed.Client``: files are read by its workers, which must see them under
-        the same paths; parts come back over the network, so ``folder`` need not be shared.
+        A ``dask.distributed.Client``: files are read by its workers, on which they must have the
+        same paths; counts come back over the network, so ``folder`` need not be shared.
     on_error
-        What to do about a file that cannot be read: ``"raise"``, or ``"skip"`` and report it.
+        ``"raise"``, or ``"skip"`` to report files that cannot be read.
     progress
-        Called with the number of files done and of all.
+        Called with the number of files done and of all files.
 
     Returns
     -------
     paths
-        Part of each file; None where it could not be read.
+        Saved counts of each file; None if it could not be read.
     failures
         Files that could not be read.
 
     Raises
     ------
     ValueError
-        A file cannot be read and ``on_error="raise"``; parts made so far stay.
+        If a file cannot be read and ``on_error="raise"``; counts saved so far are kept.
     ChildProcessError
-        A process was ended from outside; parts made so far stay.
+        If a process was ended from outside; counts saved so far are kept.
     """
     check_one_of("on_error", on_error, OnError)
     if n_jobs == 0:
         raise ValueError(
             "Expected n_jobs to be a number of processes, found 0. Pass -1 for all cores."
         )
-    places = [folder / _part_name(source, signature) for source in sources]
-    missing = [i for i, place in enumerate(places) if not is_zipfile(place)]
-    paths: list[Path | None] = [*places]
+    targets = [folder / _counts_name(source, signature) for source in sources]
+    missing = [i for i, target in enumerate(targets) if not is_zipfile(target)]
+    paths: list[Path | None] = [*targets]
     failures = []
     done = len(sources) - len(missing)
     if progress is not None:
         progress(done, len(sources))
-    jobs = [(i, read, sources[i], places[i]) for i in missing]
+    jobs = [(i, read, sources[i], targets[i]) for i in missing]
     for i, message in _results(jobs, n_jobs, client):
         if message is not None:
             if on_error == "raise":
@@ -118,12 +118,12 @@ def count_files(
 def _results(
     jobs: list[tuple[int, Any, Source, Path]], n_jobs: int, client: Any
 ) -> Iterator[tuple[int, str | None]]:
-    """Number and error of each job, as they end."""
+    """Yield the number and error of each job, as they end."""
     if client is not None:
         yield from _on_cluster(jobs, client)
     elif n_jobs == 1 or len(jobs) < 2:
         for job in jobs:
-            yield _save_part(*job)
+            yield _save_counts(*job)
     else:
         import joblib
         from joblib.externals.loky import get_reusable_executor
@@ -131,7 +131,7 @@ def _results(
 
         # loky's processes need no guard around the caller's main module, and start without torch.
         results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-            joblib.delayed(_save_part)(*job) for job in jobs
+            joblib.delayed(_save_counts)(*job) for job in jobs
         )
         try:
             # "yield from" would close the results itself, before the warnings are silenced.
@@ -149,7 +149,7 @@ def _results(
 def _on_cluster(
     jobs: list[tuple[int, Any, Source, Path]], client: Any
 ) -> Iterator[tuple[int, str | None]]:
-    """As :func:`_results`, read by Dask's workers and saved here."""
+    """Yield as :func:`_results`: files are read by Dask's workers and saved here."""
     from distributed import KilledWorker, as_completed
 
     if getattr(client, "asynchronous", False):
@@ -159,13 +159,13 @@ def _on_cluster(
             f"client is a {type(client).__name__}: expected a dask.distributed.Client."
         )
     futures = [
-        client.submit(_read_part, i, read, source, pure=False) for i, read, source, _ in jobs
+        client.submit(_read_counts, i, read, source, pure=False) for i, read, source, _ in jobs
     ]
-    place = {i: path for i, _, _, path in jobs}
+    targets = {i: path for i, _, _, path in jobs}
     try:
-        for future, (i, part, message) in as_completed(futures, with_results=True):
-            if part is not None:
-                part.save(place[i])
+        for future, (i, counts, message) in as_completed(futures, with_results=True):
+            if counts is not None:
+                counts.save(targets[i])
             future.release()
             yield i, message
     except KilledWorker as error:
@@ -174,10 +174,10 @@ def _on_cluster(
         client.cancel(futures)
 
 
-def _read_part(
+def _read_counts(
     i: int, read: Callable[[Source], FileCounts], source: Source
 ) -> tuple[int, FileCounts | None, str | None]:
-    """Number, part and error of one job."""
+    """Read one file; return the number of the job, and the counts or an error."""
     try:
         return i, read(source), None
     except READ_ERRORS as error:
@@ -185,23 +185,23 @@ def _read_part(
         return i, None, text if source.path in text else f"{source.path}: {text}"
 
 
-def _save_part(
+def _save_counts(
     i: int, read: Callable[[Source], FileCounts], source: Source, path: Path
 ) -> tuple[int, str | None]:
-    """Read one file and save its part; number and error."""
-    _, part, message = _read_part(i, read, source)
-    if part is not None:
-        part.save(path)
+    """Read one file and save its counts; return the number of the job and an error, if any."""
+    _, counts, message = _read_counts(i, read, source)
+    if counts is not None:
+        counts.save(path)
     return i, message
 
 
-def _part_name(source: Source, signature: Any) -> str:
-    """Name of the part of a file as it is now, read with these options."""
+def _counts_name(source: Source, signature: Any) -> str:
+    """Name the counts of a file, as it is now and with these options."""
     identity = {
         "version": COUNTS_VERSION,
         "source": dataclasses.asdict(source),
         "files": [
-            _fingerprint(path) for place in (source.path, *source.lanes) for path in _files(place)
+            _fingerprint(path) for input in (source.path, *source.lanes) for path in _files(input)
         ],
         "options": signature,
     }
@@ -210,7 +210,7 @@ def _part_name(source: Source, signature: Any) -> str:
 
 
 def _files(path: str) -> list[str]:
-    """The file, or those of the folder."""
+    """List the file, or those of the folder."""
     if not os.path.isdir(path):
         return [path]
     return sorted(
@@ -219,7 +219,7 @@ def _files(path: str) -> list[str]:
 
 
 def _fingerprint(path: str) -> tuple[str, int, int]:
-    """Path, size in bytes and time of change in nanoseconds; zeros where a link leads nowhere."""
+    """Return path, size in bytes and modification time in nanoseconds; zeros for a broken link."""
     try:
         state = os.stat(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Junction counts of many files as one AnnData."""
+"""Reading junction counts of many files into one AnnData."""
 
 from __future__ import annotations
 
@@ -11,56 +11,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from leafletfa_scvi.pp.read._barcodes import read_barcodes
-from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._formats import FORMATS
 from leafletfa_scvi.pp.read._merge import merge_files
 from leafletfa_scvi.pp.read._parallel import Failure, count_files
 from leafletfa_scvi.pp.read._sources import Inputs, Source, check_cells, find_sources, join_lanes
-from leafletfa_scvi.pp.read._star import read_sj
-from leafletfa_scvi.pp.read._starsolo import read_solo
-from leafletfa_scvi.pp.read.bam._count import count_bam
-from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
-    from leafletfa_scvi._choices import OnError, StarReads
+    from leafletfa_scvi._choices import OnError
     from leafletfa_scvi.pp.read._file_counts import FileCounts
-    from leafletfa_scvi.pp.read._formats import Format
+    from leafletfa_scvi.pp.read._formats import InputFormat
+    from leafletfa_scvi.pp.read._options import ReadOptions
 
 
 _MANY_WITHOUT_UMI: Final = 0.2
-"""Share of the spliced reads of cells without a UMI above which a user is told."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ReadOptions:
-    """How files of any format are read; what does not concern a format is not used for it."""
-
-    bam: BamOptions = dataclasses.field(default_factory=BamOptions)
-    star_reads: StarReads = "unique"
-    barcodes: tuple[str, ...] | None = None
+"""Share of spliced reads of cells without a UMI above which a warning is given."""
 
 
 def read_source(source: Source, options: ReadOptions) -> FileCounts:
     """Read one file."""
-    if source.format == "bam":
-        return count_bam(source.path, source.cell, options.bam, source.lanes)
-    if source.format == "star":
-        return read_sj(source.path, source.cell, reads=options.star_reads)
-    if source.format == "starsolo":
-        every = options.barcodes is not None
-        return read_solo(source.path, barcodes=options.barcodes, drop_empty=not every)
-    layout: Literal["regtools", "intron"] = "regtools" if source.format == "regtools" else "intron"
-    return read_bed(source.path, source.cell, layout=layout, barcodes=options.barcodes)
+    return FORMATS[source.format].read(source, options)
 
 
 def read_inputs(
     inputs: Inputs,
     options: ReadOptions,
-    format: Format | Literal["auto"] = "auto",
+    format: InputFormat | Literal["auto"] = "auto",
     *,
     n_jobs: int = 1,
     client: Any = None,
@@ -113,9 +92,9 @@ def read_inputs(
 
 
 def _check_cell_tag(sources: Sequence[Source], options: ReadOptions) -> None:
-    """Refuse a tag of alignments where no input has any."""
+    """Refuse a tag of alignments if no input has alignments."""
     tag = options.bam.cell_tag
-    if tag is not None and all(one.format != "bam" for one in sources):
+    if tag is not None and not any(FORMATS[one.format].is_alignment for one in sources):
         raise ValueError(
             f"cell_tag={tag!r} is a tag of alignments, but no input is a BAM or CRAM file: "
             f"{sources[0].path} is read as {sources[0].format!r}. Leave cell_tag out, or name "
@@ -124,9 +103,10 @@ def _check_cell_tag(sources: Sequence[Source], options: ReadOptions) -> None:
 
 
 def _check_barcodes(sources: Sequence[Source], options: ReadOptions) -> None:
-    """Refuse a list of cells to keep where every input is one cell: all would be kept."""
-    many = {"regtools", "starsolo"} | ({"bam"} if options.bam.cell_tag is not None else set())
-    if options.barcodes is not None and not any(one.format in many for one in sources):
+    """Refuse a list of cells to keep if every input is one cell: all would be kept."""
+    if options.barcodes is not None and not any(
+        FORMATS[source.format].holds_many_cells(options) for source in sources
+    ):
         raise ValueError(
             f"barcodes are given, but each input, such as {sources[0].path}, is counted as one "
             "cell. Pass cell_tag='CB' to count cells of alignments by their barcodes, or no "
@@ -135,7 +115,7 @@ def _check_barcodes(sources: Sequence[Source], options: ReadOptions) -> None:
 
 
 def _report(failures: list[Failure], record: dict[str, int]) -> None:
-    """Warn of what a user should know before going on."""
+    """Warn of files that were left out and barcodes that were not used."""
     if failures:
         shown = "; ".join(failure.message.rstrip(".") for failure in failures[:3])
         more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
@@ -157,7 +137,7 @@ def _report(failures: list[Failure], record: dict[str, int]) -> None:
 
 
 def _report_umis(record: Mapping[str, int], tag: str) -> None:
-    """Warn of reads without UMI, whether they count or not."""
+    """Warn of reads without a UMI, counted or not."""
     counted, left_out = record["reads_without_umi_counted"], record["reads_without_umi"]
     if counted:
         warnings.warn(
@@ -172,7 +152,7 @@ def _report_umis(record: Mapping[str, int], tag: str) -> None:
     if left_out > _MANY_WITHOUT_UMI * of_cells:
         warnings.warn(
             f"{left_out:,} of {of_cells:,} spliced reads of cells have no UMI (tag {tag} missing "
-            "or '-') and are left out, as they should be where every molecule has one (10x). "
+            "or '-') and are left out, as they should be if every molecule has one (10x). "
             "For Smart-seq3, reads_without_umi='fragments' (--reads-without-umi fragments) "
             "counts them as fragments beside the UMIs.",
             UserWarning,
@@ -182,7 +162,7 @@ def _report_umis(record: Mapping[str, int], tag: str) -> None:
 
 @contextmanager
 def _folder(work_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """The user's folder for parts, made if need be, or one that vanishes."""
+    """Yield the folder for counts of files: the given one, or a temporary one."""
     if work_dir is not None:
         path = Path(work_dir)
         if path.exists() and not path.is_dir():
@@ -197,14 +177,3 @@ def _folder(work_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="leafletfa-") as name:
         yield Path(name)
-
-
-def barcode_names(
-    barcodes: Sequence[str] | str | os.PathLike[str] | None,
-) -> tuple[str, ...] | None:
-    """Barcodes as names: a list is taken as it is, a path is read."""
-    if barcodes is None:
-        return None
-    if isinstance(barcodes, str) or hasattr(barcodes, "__fspath__"):
-        return tuple(read_barcodes(barcodes))
-    return tuple(str(name) for name in barcodes)

@@ -1,4 +1,4 @@
-"""Which files to read, and the cell of each: paths, folders, lists and tables of files."""
+"""Input files and their cells, from paths, folders, lists and tables of files."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import pandas as pd
 
 from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._constants import CELL_METRICS
 from leafletfa_scvi.pp._text import line_error, read_blocks
+from leafletfa_scvi.pp.read._detect import cell_name, detect_format
 from leafletfa_scvi.pp.read._folders import expand_folder, expand_pattern, refuse_by_product
-from leafletfa_scvi.pp.read._formats import Format, cell_name, detect_format
+from leafletfa_scvi.pp.read._formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from leafletfa_scvi.pp.read._formats import InputFormat
+
 Inputs: TypeAlias = str | os.PathLike[str] | pd.DataFrame | Iterable[str | os.PathLike[str]]
 
-FORMATS: Final = get_args(Format)
 _TABLES: Final = (".tsv", ".csv", ".txt")
 
 
@@ -43,19 +45,19 @@ class Source:
     cell
         Name of the cell, if the file holds one cell.
     sample
-        Name of the sample, where the user gave one.
+        Name of the sample, if given.
     lanes
         Absolute paths of further files of the same sample, read together with this one.
     """
 
     path: str
-    format: Format
+    format: InputFormat
     cell: str
     sample: str | None = None
     lanes: tuple[str, ...] = ()
 
 
-def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> SourceList:
+def find_sources(inputs: Inputs, format: InputFormat | Literal["auto"] = "auto") -> SourceList:
     """List the input files.
 
     Parameters
@@ -67,7 +69,7 @@ def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> S
         columns for ``obs``, or without a header the path and, if wanted, the cell; or a list of
         any of these but DataFrames. Paths in a table file are relative to its folder.
     format
-        Format of all files, but those with one in a table; of a folder or pattern it chooses
+        InputFormat of all files, but those with one in a table; of a folder or pattern it chooses
         the files. Found out from name and content by default.
 
     Raises
@@ -104,7 +106,7 @@ def find_sources(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> S
 
 @dataclass(frozen=True)
 class SourceList:
-    """Input files in their order, with what a table of files says of each.
+    """Input files in their order, with the further columns of a table of files.
 
     Attributes
     ----------
@@ -118,8 +120,8 @@ class SourceList:
     annotation: pd.DataFrame
 
     @classmethod
-    def of(cls, table: pd.DataFrame, format: Format | Literal["auto"]) -> SourceList:
-        """Files of a table with absolute paths."""
+    def of(cls, table: pd.DataFrame, format: InputFormat | Literal["auto"]) -> SourceList:
+        """List the files of a table with absolute paths."""
         sources = []
         for row in table.to_dict("records"):
             path = row["path"]
@@ -134,9 +136,9 @@ class SourceList:
             if said not in ("auto", *FORMATS):
                 raise ValueError(
                     f"The table of files gives {path} the format {said!r}: expected 'auto' or "
-                    f"one of {FORMATS}. A column for obs needs another name than 'format'."
+                    f"one of {tuple(FORMATS)}. A column for obs needs another name than 'format'."
                 )
-            kind: Format = detect_format(path) if said == "auto" else said
+            kind: InputFormat = detect_format(path) if said == "auto" else said
             cell = given.get("cell", cell_name(path))
             sources.append(Source(path, kind, cell, given.get("sample")))
         more = table.drop(columns=["path", "cell", "sample", "format"], errors="ignore")
@@ -144,7 +146,7 @@ class SourceList:
 
 
 def _expand(name: str, format: str) -> pd.DataFrame:
-    """Table of the files that one input names."""
+    """Return the table of the files that one input names."""
     path = Path(name)
     if not path.exists():
         if path.is_symlink():
@@ -159,7 +161,7 @@ def _expand(name: str, format: str) -> pd.DataFrame:
 
 
 def _read_table(path: Path) -> pd.DataFrame | None:
-    """The table of files, or None where the file is none: its first field names no file."""
+    """Read the table of files; None if the first field of the file names no file."""
     separator = "," if path.suffix == ".csv" else "\t"
     blocks = read_blocks(str(path))
     try:
@@ -193,7 +195,7 @@ def _read_table(path: Path) -> pd.DataFrame | None:
 
 
 def _check_rows(path: Path, rows: Any) -> None:
-    """Every row of ``csv.reader`` has as many fields as the first, empty ones at its end apart."""
+    """Check that rows have as many fields as the first, except for empty ones at their ends."""
     width, number = 0, 1
     for row in rows:
         first, number = number, rows.line_num + 1
@@ -210,7 +212,7 @@ def _check_rows(path: Path, rows: Any) -> None:
 
 
 def _check_columns(names: Iterable[Any], what: str) -> None:
-    """No column twice."""
+    """Check that no column is repeated."""
     named = [name for name in names if name != ""]
     repeated = [name for i, name in enumerate(named) if name in named[:i]]
     if repeated:
@@ -218,7 +220,7 @@ def _check_columns(names: Iterable[Any], what: str) -> None:
 
 
 def _from_table(table: pd.DataFrame, folder: Path, what: str) -> pd.DataFrame:
-    """A copy with paths that do not depend on the folder of the table."""
+    """Copy a table of files, with paths that do not depend on its folder."""
     _check_columns(table.columns, what)
     if "path" not in table:
         raise ValueError(f"{what} has the columns {list(table.columns)}: expected 'path'.")
@@ -238,7 +240,7 @@ def _from_table(table: pd.DataFrame, folder: Path, what: str) -> pd.DataFrame:
 
 
 def _check_distinct(table: pd.DataFrame) -> None:
-    """No file twice."""
+    """Check that no file is listed twice."""
     seen: dict[Any, str] = {}
     for path in table["path"]:
         earlier = seen.setdefault(os.path.realpath(path), path)
@@ -251,22 +253,22 @@ def _check_distinct(table: pd.DataFrame) -> None:
 
 
 def _file_number(path: str) -> tuple[int, int] | None:
-    """What hard links to one file have in common; None where there is one name alone."""
+    """Return what hard links to one file have in common; None if it has a single name."""
     try:
         found = os.stat(path)
-    except OSError:  # said where it is read
+    except OSError:  # reported by the reader
         return None
     is_linked = stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and found.st_ino
     return (found.st_dev, found.st_ino) if is_linked else None
 
 
 def check_cells(sources: Sequence[Source]) -> None:
-    """No two files of the same cell, unless a table of files gives both the same sample.
+    """Check that no two files are the same cell, unless a table gives both the same sample.
 
     Raises
     ------
     ValueError
-        Names both files.
+        If two files are; names both.
     """
     seen: dict[tuple[str, str | None], Source] = {}
     for source in sources:
@@ -283,11 +285,11 @@ def check_cells(sources: Sequence[Source]) -> None:
         if source.sample is None:
             raise ValueError(
                 f"{both}. Name cells in a table of files with the columns path and cell; files of "
-                "one cell that belong together need the same cell and sample there."
+                "one cell that belong together need the same cell and sample in it."
             )
 
 
-def list_files(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> pd.DataFrame:
+def list_files(inputs: Inputs, format: InputFormat | Literal["auto"] = "auto") -> pd.DataFrame:
     """List the input files, as a table of files that the readers take.
 
     Parameters
@@ -298,8 +300,8 @@ def list_files(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> pd.
     Returns
     -------
     DataFrame
-        One row for each file: ``path`` (absolute), ``format``, ``cell`` (its name where the file
-        holds one cell), ``sample`` where any was given, and further columns of a table of files.
+        One row for each file: ``path`` (absolute), ``format``, ``cell`` (its name if the file
+        holds one cell), ``sample`` if any was given, and further columns of a table of files.
 
     Raises
     ------
@@ -309,7 +311,7 @@ def list_files(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> pd.
     Warns
     -----
     UserWarning
-        What STAR writes beside its results in a folder or pattern is skipped.
+        If files that STAR writes beside its results are skipped in a folder or pattern.
     """
     listed = find_sources(inputs, format)
     names = ["path", "format", "cell"]
@@ -322,17 +324,17 @@ def list_files(inputs: Inputs, format: Format | Literal["auto"] = "auto") -> pd.
 
 
 def join_lanes(listed: SourceList) -> SourceList:
-    """Make one input of the BAM files of each sample, so that a UMI in several counts once.
+    """Join the BAM files of each sample into one input, so that a UMI in several counts once.
 
-    For files of many cells whose UMIs are counted. What a table of files says of a sample is that
-    of its first file.
+    For files of many cells whose UMIs are counted. Columns of a table of files are taken from the
+    first file of a sample.
     """
     first: dict[str, int] = {}
     lanes: dict[int, list[str]] = {}
     for i, source in enumerate(listed.sources):
-        if source.format == "bam":
-            place = first.setdefault(source.sample or source.cell, i)
-            lanes.setdefault(place, []).append(source.path)
+        if FORMATS[source.format].is_alignment:
+            of_sample = first.setdefault(source.sample or source.cell, i)
+            lanes.setdefault(of_sample, []).append(source.path)
         else:
             lanes[i] = [source.path]
     joined = tuple(

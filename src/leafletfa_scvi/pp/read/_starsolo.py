@@ -6,8 +6,7 @@ import dataclasses
 import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,27 +14,85 @@ import scipy.sparse as sp
 
 from leafletfa_scvi.pp._text import (
     line_error,
-    open_bytes,
     read_blocks,
     require_line_end,
     shown,
     whole_number,
 )
-from leafletfa_scvi.pp.read._barcodes import barcode, barcode_rows, check_alike, check_cut
-from leafletfa_scvi.pp.read._bed import no_barcode_message
+from leafletfa_scvi.pp.read._barcodes import (
+    barcode,
+    barcode_rows,
+    check_alike,
+    check_cut,
+    no_barcode_message,
+)
 from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
+from leafletfa_scvi.pp.read._options import read_options
+from leafletfa_scvi.pp.read._read_inputs import read_inputs
+from leafletfa_scvi.pp.read._solo_folder import existing_file, find_features, find_solo
 from leafletfa_scvi.pp.read._star import read_sj_table
 from leafletfa_scvi.pp.read._tables import Column, parse_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
+    from anndata import AnnData
+
+    from leafletfa_scvi._choices import OnError
     from leafletfa_scvi.pp._text import Block
+    from leafletfa_scvi.pp.read._sources import Inputs
     from leafletfa_scvi.pp.read._tables import CountTable
 
 _MATRIX: Final = "counts in STARsolo's matrix.mtx (row, column and count)"
 _MISMATCHED: Final = 0.05
 """Share of junctions with more counts in cells than reads in all: then rows are mismatched."""
+
+
+def read_starsolo(
+    inputs: Inputs,
+    *,
+    barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    n_jobs: int = 1,
+    client: Any = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    on_error: OnError = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> AnnData:
+    """Read the splice junctions of STARsolo: folders ``Solo.out/SJ/raw``.
+
+    Barcodes without any junction read are left out, unless they are listed.
+
+    Parameters
+    ----------
+    inputs
+        Folders, as in :func:`read_junctions`.
+    barcodes
+        Cells to keep: names, or a file of names. STARsolo writes no filtered matrix of junctions,
+        so ``Solo.out/Gene/filtered/barcodes.tsv`` is a good choice.
+    n_jobs, client, work_dir, on_error, progress
+        As in :func:`read_junctions`.
+
+    Returns
+    -------
+    AnnData
+        As :func:`read_junctions`; coordinates are 1-based and inclusive, as in the files.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_junctions`.
+    """
+    return read_inputs(
+        inputs,
+        read_options(barcodes=barcodes),
+        "starsolo",
+        n_jobs=n_jobs,
+        client=client,
+        work_dir=work_dir,
+        on_error=on_error,
+        progress=progress,
+    )
 
 
 def read_solo(
@@ -52,9 +109,9 @@ def read_solo(
     UMI or, of Smart-seq, by start and end; so they are fewer than in ``SJ.out.tab``, and
     junctions without any are left out.
 
-    Where the link leads nowhere, is missing, or is empty or text (as after copying on Windows),
+    If the link is broken, missing, empty or text (as after copying on Windows),
     the ``SJ.out.tab`` of the folders above is taken, the one with the prefix of ``*Solo.out`` if
-    there are several.
+    several are found.
 
     The number of lines must be that of the matrix. One row more without counts is accepted: old
     versions of STAR wrote it. Any other number means that the features are of another run, for
@@ -67,9 +124,9 @@ def read_solo(
         The folder ``raw`` with ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv``, gzip or not;
         or ``SJ``, ``Solo.out`` or the folder above.
     barcodes
-        Barcodes to keep; all of STARsolo's list by default.
+        Barcodes to keep. If None, all of STARsolo's list.
     drop_empty
-        Leave out cells without any count: STARsolo lists all barcodes of the whitelist.
+        If True, leave out cells without counts: STARsolo lists all barcodes of the whitelist.
 
     Returns
     -------
@@ -82,9 +139,9 @@ def read_solo(
     Raises
     ------
     FileNotFoundError
-        A file is missing.
+        If a file is missing.
     ValueError
-        A file is damaged, or files do not belong together.
+        If a file is damaged, or files do not belong together.
     """
     folder = find_solo(path)
     if folder is None:
@@ -92,36 +149,19 @@ def read_solo(
             f"{os.fspath(path)} is no folder of STARsolo's junctions: expected matrix.mtx, "
             "barcodes.tsv and features.tsv in it or in Solo.out/SJ/raw."
         )
-    names = _read_barcodes(_existing(folder, "barcodes.tsv"))
-    matrix_path = _existing(folder, "matrix.mtx")
+    names = _read_barcodes(existing_file(folder, "barcodes.tsv"))
+    matrix_path = existing_file(folder, "matrix.mtx")
     matrix = _read_matrix(str(matrix_path), len(names))
-    features_path = _find_features(folder)
+    features_path = find_features(folder)
     features = read_sj_table(str(features_path))
     report = Counter({"rows": features.report["rows"], "barcodes": len(names)})
     _check_rows(matrix, matrix_path, features, features_path, report)
-    return _solo_part(matrix, features, names, barcodes, drop_empty, report, folder)
-
-
-def find_solo(path: str | os.PathLike[str]) -> Path | None:
-    """The folder with STARsolo's junction matrix, at ``path`` or below, or None."""
-    top = Path(path)
-    for below in ("", "raw", "SJ/raw", "Solo.out/SJ/raw"):
-        if any((top / below / f"matrix.mtx{gz}").is_file() for gz in ("", ".gz")):
-            return top / below
-    return None
-
-
-def _existing(folder: Path, name: str) -> Path:
-    """The file, gzip or not."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"There is no file {folder / name}, nor {name}.gz.")
+    return _solo_counts(matrix, features, names, barcodes, drop_empty, report, folder)
 
 
 def _read_barcodes(path: Path) -> list[str]:
-    """Barcodes in their order: the first field of each line, none of them blank."""
-    name, blank, place = str(path), 0, dict[str, int]()
+    """Read barcodes in their order: the first field of each line, none of them blank."""
+    name, blank, line_of = str(path), 0, dict[str, int]()
     for number, fields, is_cut in barcode_rows(name):
         if blank and fields:
             raise line_error(name, blank, "is blank: expected a barcode.")
@@ -129,14 +169,14 @@ def _read_barcodes(path: Path) -> list[str]:
             blank = blank or number
             continue
         value = barcode(name, number, fields[0])
-        if place.setdefault(value, number) != number:
+        if line_of.setdefault(value, number) != number:
             raise line_error(
-                name, number, f"repeats the barcode {value!r} of line {place[value]}."
+                name, number, f"repeats the barcode {value!r} of line {line_of[value]}."
             )
         if is_cut:
-            check_cut(name, number, value, place)
-    check_alike(name, place)
-    return list(place)
+            check_cut(name, number, value, line_of)
+    check_alike(name, line_of)
+    return list(line_of)
 
 
 @dataclass
@@ -150,7 +190,7 @@ class _Matrix:
 
 
 def _read_matrix(path: str, n_barcodes: int) -> _Matrix:
-    """Entries of ``matrix.mtx``, checked against its own size line and the number of barcodes."""
+    """Read the entries of ``matrix.mtx``; check its size line and the number of barcodes."""
     blocks = read_blocks(path)
     size: tuple[int, int, int] | None = None
     columns: Sequence[Column] = ()
@@ -187,10 +227,10 @@ def _read_matrix(path: str, n_barcodes: int) -> _Matrix:
 
 
 def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
-    """Rows, columns and entries, the separator, and what follows of the block."""
-    place = 0
+    """Read the size line: rows, columns and entries, the separator, and the rest of the block."""
+    position = 0
     for number, line in block.lines():
-        place += len(line) + 1
+        position += len(line) + 1
         text = line.strip().decode(errors="replace")
         if text.startswith("%%MatrixMarket"):
             words = text.lower().split()
@@ -211,7 +251,7 @@ def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
                 f"is {shown(text)}: expected the number of rows, of columns and of entries.",
             )
         n_rows, n_columns, n_entries = numbers
-        rest = dataclasses.replace(block, first=number + 1, data=block.data[place:])
+        rest = dataclasses.replace(block, first=number + 1, data=block.data[position:])
         return (n_rows, n_columns, n_entries), "\t" if "\t" in text else " ", rest
     return None, " ", dataclasses.replace(block, data=b"")
 
@@ -219,57 +259,17 @@ def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
 _KINDS: Final = ("integer", "real")
 
 
-def _find_features(folder: Path) -> Path:
-    """The lines that name the rows of the matrix: ``features.tsv``, or ``SJ.out.tab`` above."""
-    for path in (folder / "features.tsv", folder / "features.tsv.gz"):
-        if path.is_file() and not _is_no_table(path):
-            return path
-    raw = Path(os.path.abspath(folder))
-    above = [raw, *raw.parents][:4]
-    outs = [place.name for place in above if place.name.endswith("Solo.out")]
-    prefixes = [name.removesuffix("Solo.out") for name in outs]
-    for place in above:
-        for name in dict.fromkeys(f"{prefix}SJ.out.tab" for prefix in (*prefixes, "")):
-            for path in (place / name, place / f"{name}.gz"):
-                if path.is_file():
-                    return path
-    for place in above:
-        found = sorted({*place.glob("*SJ.out.tab"), *place.glob("*SJ.out.tab.gz")})
-        found = [path for path in found if path.is_file()]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise ValueError(
-                f"{folder / 'features.tsv'} is missing, and {place} has several SJ.out.tab, such "
-                f"as {found[0].name} and {found[1].name}. Copy the one of this run to "
-                "features.tsv."
-            )
-    link = folder / "features.tsv"
-    what = f"is a link to {os.readlink(link)}, which is missing" if link.is_symlink() else ""
-    raise FileNotFoundError(
-        f"{link} {what or 'is missing or empty'}, and no SJ.out.tab is above it. Copy the "
-        "SJ.out.tab of this run to features.tsv."
-    )
-
-
-def _is_no_table(path: Path) -> bool:
-    """Whether the file is empty, or holds the path of a link instead of what it leads to."""
-    with open_bytes(str(path)) as file:
-        start = file.read(4096).strip()
-    return b"\t" not in start and (not start or start.endswith(b"SJ.out.tab"))
-
-
 def _check_rows(
     matrix: _Matrix, path: Path, features: CountTable, features_path: Path, report: Counter[str]
 ) -> None:
-    """Rows of the matrix are lines of the features."""
+    """Check that the rows of the matrix are the lines of the features."""
     n, last = report["rows"], int(matrix.row.max(initial=-1))
     if matrix.n_rows != n and not (matrix.n_rows == n + 1 and last < n):
         if n == 0 and not matrix.count.any():
             return
         raise ValueError(
             f"{path} has {matrix.n_rows:,} rows, and {features_path} {n:,} junctions: they are of "
-            "different runs of STAR, or one is truncated, so that rows cannot be told apart. Copy "
+            "different runs of STAR, or one is truncated, so that rows cannot be identified. Copy "
             f"the SJ.out.tab of this run, of {matrix.n_rows:,} lines, to features.tsv."
         )
     counts = np.bincount(matrix.row, matrix.count, n)[:n]
@@ -283,7 +283,7 @@ def _check_rows(
         )
 
 
-def _solo_part(
+def _solo_counts(
     matrix: _Matrix,
     features: CountTable,
     names: list[str],
@@ -292,7 +292,7 @@ def _solo_part(
     report: Counter[str],
     folder: Path,
 ) -> FileCounts:
-    """Counts of the barcodes that are kept, in canonical order."""
+    """Return the counts of the barcodes that are kept, in canonical order."""
     row, column, count = matrix.row, matrix.column, matrix.count
     reads = np.bincount(column, count, len(names)).astype(np.int64)
     kept = np.ones(len(names), bool)
@@ -308,14 +308,14 @@ def _solo_part(
     if drop_empty:
         kept &= reads > 0
     report["reads"] = int(reads[kept].sum())
-    here = kept[column] & (count > 0)
+    is_kept = kept[column] & (count > 0)
     cell = (np.cumsum(kept) - 1).astype(np.int32)
-    row, column, count = row[here], cell[column[here]], count[here]
+    row, column, count = row[is_kept], cell[column[is_kept]], count[is_kept]
 
     n = features.report["rows"]
     used = np.flatnonzero(np.bincount(row, minlength=n))
     report["rows_kept"], report["rows_without_reads"] = len(used), n - len(used)
-    # Each junction as a cell of its own: the part then says where it comes in canonical order.
+    # Build counts of one read per junction, only to learn the canonical order of the junctions.
     table = file_counts(
         list(features.contigs),
         features.column("contig")[used],
@@ -327,11 +327,11 @@ def _solo_part(
         np.ones(len(used), np.int8),
         motif=features.column("motif")[used],
     )
-    place = np.zeros(n + 1, np.int32)
-    place[used] = table.junction
+    junction = np.zeros(n + 1, np.int32)
+    junction[used] = table.junction
     wide = int(count.sum(dtype=np.int64)) > np.iinfo(np.int32).max
     csr = sp.csr_array(
-        (count.astype(np.int64) if wide else count, (column, place[row])),
+        (count.astype(np.int64) if wide else count, (column, junction[row])),
         shape=(int(kept.sum()), table.n_junctions),
     )
     csr.sum_duplicates()

@@ -1,4 +1,4 @@
-"""Tables in text files, block by block: read fast, and line by line only to say what is wrong."""
+"""Tables in text files: blocks are read at once, and line by line only to locate an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CONTIG_NAMES: Final = ("chrom", "chr", "chromosome", "contig", "seqname", "seqn
 
 @dataclass(frozen=True)
 class Column:
-    """What a column must hold.
+    """Expected content of a column.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Column:
     values: Mapping[str, int] | None = None
 
     def expected(self, value: str) -> str | None:
-        """What was expected instead of this value, or None."""
+        """Return what was expected instead of this value, or None if it is valid."""
         if self.kind == "integer":
             number = whole_number(value)
             if number is not None and self.low <= number <= self.high:
@@ -59,7 +59,7 @@ class Column:
 
 @dataclass
 class Rows:
-    """Rows of a block: one array for each column read, and for text the words behind its codes."""
+    """Rows of a block: an array for each column that is read, and the words of text columns."""
 
     path: str
     first: int
@@ -73,7 +73,7 @@ class Rows:
         return self.values[name]
 
     def require(self, good: np.ndarray, expected: str, *names: str) -> None:
-        """Raise at the first row that is not ``good``, quoting its columns ``names``."""
+        """Raise an error for the first row that is not ``good``, quoting its columns ``names``."""
         if good.all():
             return
         row = int(np.argmin(good))
@@ -83,7 +83,7 @@ class Rows:
 
 
 def content_lines(block: Block, comment: bytes = b"#") -> Iterator[tuple[int, bytes]]:
-    """Numbers and bytes of the lines that are not blank, comments, track lines or a header."""
+    """Yield number and bytes of each line, except for blank lines, comments and headers."""
     seen = block.first > 1
     for number, line in block.lines():
         text = line.strip()
@@ -96,7 +96,7 @@ def content_lines(block: Block, comment: bytes = b"#") -> Iterator[tuple[int, by
 
 
 def _is_header(line: bytes) -> bool:
-    """Whether the line names columns."""
+    """Return whether the line names columns."""
     names = line.decode(errors="replace").lower().split("\t")
     return names[0] in _CONTIG_NAMES and len(names) > 1 and "start" in names[1]
 
@@ -111,43 +111,44 @@ def parse_block(
     block
         Lines of the file.
     columns
-        All columns of the file; the last one is not skipped.
+        All columns of the file; the last one must be read.
     expected
-        What the file should be, for messages.
+        Format of the file, for messages.
     sep
         Character between columns.
     comment
-        What lines to leave out start with.
+        Start of lines to leave out.
 
     Raises
     ------
     ValueError
-        Names the file, the line and the column of the first thing that is wrong.
+        If a value is not as expected; names the file, the line and the column.
     """
-    found = parse_fields(block.data, columns, sep, comment)
-    if found is not None:
-        return Rows(block.path, block.first, len(next(iter(found[0].values()))), *found)
+    parsed = parse_fields(block.data, columns, sep, comment)
+    if parsed is not None:
+        return Rows(block.path, block.first, len(next(iter(parsed[0].values()))), *parsed)
+    # Slow path: leave out comments and headers, and find the line of an error.
     numbers, lines = [], []
     for number, line in content_lines(block, comment.encode()):
         numbers.append(number)
         lines.append(line)
     if not lines:
         empty = {c.name: np.empty(0, np.int64) for c in columns if c.kind != "skip"}
-        found = empty, {c.name: [] for c in columns if c.kind == "text"}
+        parsed = empty, {c.name: [] for c in columns if c.kind == "text"}
     else:
-        found = parse_fields(b"\n".join([*lines, b""]), columns, sep, comment)
-    if found is None:
+        parsed = parse_fields(b"\n".join([*lines, b""]), columns, sep, comment)
+    if parsed is None:
         raise _first_error(block.path, numbers, lines, columns, expected, sep)
     skipped = block.data.count(b"\n") - len(lines)
     return Rows(
-        block.path, block.first, len(lines), found[0], found[1], np.array(numbers), skipped
+        block.path, block.first, len(lines), parsed[0], parsed[1], np.array(numbers), skipped
     )
 
 
 def parse_fields(
     data: bytes, columns: Sequence[Column], sep: str, comment: str
 ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]] | None:
-    """Values and words of the columns, or None where any line is not as it should be."""
+    """Return values and words of the columns, or None if any line is not as expected."""
     mark, n = comment.encode(), data.count(b"\n")
     if data.startswith(mark) or b"\n" + mark in data:
         return None
@@ -200,16 +201,19 @@ def parse_fields(
 
 
 def _are_plain(data: bytes, used: Mapping[int, Column], sep: str) -> bool:
-    """Whether whole numbers are digits alone: pandas takes signs and white space around them."""
+    """Return whether integers are plain digits: pandas also accepts signs and white space."""
     mark = sep.encode()
     text = np.frombuffer(data, np.uint8)
     is_odd = np.zeros(256, bool)
     is_odd[[byte for byte in b"+- \v\f" if byte != mark[0]]] = True
-    place = np.flatnonzero(is_odd[text])
+    # Signs and white space may be part of text. They may be part of a number only if a sign begins
+    # a field before a digit, or white space is at either end of a field: rare enough to look at
+    # the fields of such blocks one by one.
+    position = np.flatnonzero(is_odd[text])
     ends = np.frombuffer(mark + b"\n", np.uint8)
-    after_end = (place == 0) | np.isin(text[place - 1], ends)
-    following = text[place + 1]  # data end in a newline
-    is_sign = np.isin(text[place], np.frombuffer(b"+-", np.uint8))
+    after_end = (position == 0) | np.isin(text[position - 1], ends)
+    following = text[position + 1]  # data end in a newline
+    is_sign = np.isin(text[position], np.frombuffer(b"+-", np.uint8))
     before_digit = (following >= ord("0")) & (following <= ord("9"))
     if not np.where(is_sign, after_end & before_digit, after_end | np.isin(following, ends)).any():
         return True
@@ -226,7 +230,7 @@ def _first_error(
     expected: str,
     sep: str,
 ) -> ValueError:
-    """What is wrong with the first line that is not as it should be."""
+    """Return the error of the first line that is not as expected."""
     for number, line in zip(numbers, lines, strict=True):
         try:
             fields = line.decode().split(sep)
@@ -250,30 +254,30 @@ def _first_error(
 
 @dataclass
 class CountTable:
-    """Junction counts gathered from blocks of rows."""
+    """Junction counts collected from blocks of rows."""
 
     contigs: dict[str, int] = field(default_factory=dict)
     columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
     report: Counter[str] = field(default_factory=Counter)
 
     def add(self, contigs: Sequence[str], contig: np.ndarray, **columns: np.ndarray) -> None:
-        """Rows with contigs by their position in ``contigs``, and the other columns."""
+        """Add rows; ``contig`` holds positions in ``contigs``."""
         code = [self.contigs.setdefault(name, len(self.contigs)) for name in contigs]
         columns["contig"] = np.array(code, np.int32)[contig] if len(contig) else contig
         for name, values in columns.items():
             self.columns.setdefault(name, []).append(values)
 
     def column(self, name: str) -> np.ndarray:
-        """All values of a column."""
+        """Return all values of a column."""
         parts = self.columns.get(name, [])
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
-    def part(self, cells: Sequence[str]) -> FileCounts:
-        """The counts in canonical order."""
+    def file_counts(self, cells: Sequence[str]) -> FileCounts:
+        """Return the counts in canonical order."""
         count = self.column("count")
-        part = file_counts(
+        counts = file_counts(
             list(self.contigs),
             self.column("contig"),
             self.column("start"),
@@ -286,5 +290,5 @@ class CountTable:
             report=self.report,
         )
         if "cell" not in self.columns:
-            self.report["rows_summed"] = int(np.count_nonzero(count)) - part.n_junctions
-        return part
+            self.report["rows_summed"] = int(np.count_nonzero(count)) - counts.n_junctions
+        return counts

@@ -8,7 +8,8 @@ from helpers.parts import counts
 
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp.read.bam import _count as _bam
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 from leafletfa_scvi.pp.read.bam._strand import library_strand, regtools_strand
 
 

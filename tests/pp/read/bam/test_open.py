@@ -11,7 +11,8 @@ from helpers.bam import CONTIGS, make_read, write
 from helpers.parts import counts
 
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
-from leafletfa_scvi.pp.read.bam._count import BamOptions, count_bam
+from leafletfa_scvi.pp.read.bam._count import count_bam
+from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 

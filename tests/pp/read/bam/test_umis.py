@@ -125,7 +125,7 @@ def test_names_of_cells_do_not_depend_on_the_number_of_lanes(lanes):
     assert alone.obs_names.tolist() == ["one_A", "one_B"]
 
 
-def test_counts_of_lanes_are_made_anew_where_any_lane_changed(lanes, tmp_path):
+def test_counts_of_lanes_are_made_again_if_any_lane_changed(lanes, tmp_path):
     def total():
         adata = lfa.pp.read_bam(
             lanes, cell_tag="CB", reads_without_umi="skip", work_dir=tmp_path / "parts"

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pysam import AlignedSegment
 
 MISSING: Final = ("", "-")
-"""STARsolo's tag for a barcode or UMI that it could not tell."""
+"""Tags that STARsolo writes for an invalid barcode or UMI."""
 _N_OTHERS: Final = 10_000
 
 
 class Cells:
-    """Numbers of cells by their barcodes, and of reads that have none.
+    """Numbers of cells by their barcodes, and counts of reads without a cell.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Cells:
         self._others: set[str] = set()
 
     def of(self, read: AlignedSegment, tag: str) -> int:
-        """Number of the read's cell, or -1."""
+        """Return the number of the read's cell, or -1."""
         try:  # nearly every read has it
             name = read.get_tag(tag)
         except KeyError:
@@ -60,7 +60,7 @@ class Cells:
         report["reads_other_barcode"] += self.n_other
 
     def sorted(self, cell: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-        """Names of cells, and ``cell`` as positions in them.
+        """Return the names of cells, and ``cell`` as positions in them.
 
         The barcodes that were given, or those with a count, sorted.
         """
@@ -69,17 +69,17 @@ class Cells:
         names = np.array(list(self.numbers), dtype=object)
         used = np.unique(cell)
         order = used[np.argsort(names[used], kind="stable")]
-        place = np.zeros(len(names), np.int64)
-        place[order] = np.arange(len(order))
-        return tuple(names[order]), place[cell]
+        rank = np.zeros(len(names), np.int64)
+        rank[order] = np.arange(len(order))
+        return tuple(names[order]), rank[cell]
 
     def check_suffix(self, path: str | os.PathLike[str]) -> None:
-        """Barcodes of the list and of the file must not differ by ``-1`` at their ends.
+        """Check that barcodes of the list and of the file have the same suffix, such as ``-1``.
 
         Raises
         ------
         ValueError
-            No read has a barcode of the list, but would if the ends were alike.
+            If no read has a barcode of the list, but would if suffixes were ignored.
         """
         if self.n_found or self.barcodes is None:
             return
@@ -88,11 +88,11 @@ class Cells:
             if _bare(name) in bare:
                 raise ValueError(
                     f"{os.fspath(path)}: no spliced read has a barcode of the list. Reads have "
-                    f"{name!r}, the list has {bare[_bare(name)]!r}: make their ends alike."
+                    f"{name!r}, the list has {bare[_bare(name)]!r}: use the same suffix in both."
                 )
 
 
 def _bare(name: str) -> str:
-    """Barcode without the number of its well, such as ``-1``."""
+    """Return a barcode without its suffix, such as ``-1``."""
     stem, _, end = name.rpartition("-")
     return stem if stem and end.isdecimal() else name

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Final
 from leafletfa_scvi.pp._codes import UNSTRANDED
 from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
-from leafletfa_scvi.pp.read.bam._distinct import ITSELF, PLACE_BITS, STRAND_BITS, Distinct
+from leafletfa_scvi.pp.read.bam._distinct import CONTIG_BITS, ITSELF, STRAND_BITS, Distinct
 from leafletfa_scvi.pp.read.bam._open import open_alignments
-from leafletfa_scvi.pp.read.bam._options import BamOptions
-from leafletfa_scvi.pp.read.bam._regtools import count_as_regtools, introns_of, regtools_blocks
+from leafletfa_scvi.pp.read.bam._regtools import count_as_regtools, introns_of
 from leafletfa_scvi.pp.read.bam._strand import strand_of_reads
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from pysam import AlignedSegment
 
-__all__ = ["BamOptions", "count_bam", "regtools_blocks"]
+    from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 PAIRED, SKIP, DUPLICATE = 0x1, 0x4 | 0x100 | 0x200 | 0x800, 0x400
 _REASONS: Final = {
@@ -32,14 +31,14 @@ _REASONS: Final = {
     "reads_duplicate": DUPLICATE,
 }
 _NO_TAG: Final = "-"
-"""Stands for a UMI tag that is not there."""
+"""Value that stands for a missing UMI tag."""
 _N_PEEKED: Final = 10_000
 _MATCH: Final = 0  # code of M in a CIGAR
 _N_READS: Final = 1 << 17
 
 
 class _OutOfOrder(Exception):
-    """A read lies before an earlier one, after fragments have been forgotten."""
+    """A read precedes an earlier one, after fragments have been summed."""
 
 
 def count_bam(
@@ -55,16 +54,16 @@ def count_bam(
     anchors on both sides. The mates of a pair count once for an intron, and so, if UMIs are
     counted, do all reads of a cell with the same UMI, in whichever of the files. Of these, one
     that tells the intron's strand goes before one that does not. The records may be in any order;
-    memory is bounded by the output and the reads at one place where they are sorted by position
-    in one file, and else takes another 24 bytes for each intron of a fragment or UMI. Names
-    and UMIs are told apart by 64-bit hashes.
+    memory is bounded by the output and the reads at one position if a single file is sorted by
+    position, and otherwise takes another 24 bytes for each intron of a fragment or UMI. Names
+    and UMIs are distinguished by 64-bit hashes.
 
     Parameters
     ----------
     path
         SAM, BAM or CRAM file; it needs no index.
     cell
-        Name of the cell, where ``options.cell_tag`` is None.
+        Name of the cell, if ``options.cell_tag`` is None.
     options
         What to count.
     more
@@ -74,7 +73,7 @@ def count_bam(
     -------
     FileCounts
         Cells are ``[cell]``, or the barcodes in the order of ``options.barcodes``, or all
-        barcodes of the reads with an intron to count, sorted. Strands are ``?`` where a read
+        barcodes of the reads with an intron to count, sorted. Strands are ``?`` if a read
         does not tell. The report counts
 
         - of all records ``reads``, and the first that applies of ``reads_unmapped``,
@@ -86,12 +85,12 @@ def count_bam(
           ``reads_without_umi_counted``, counted as fragments (``options.reads_without_umi``);
         - of the introns of the others, those left out: the first that applies of
           ``introns_too_short``, ``introns_too_long`` and ``introns_short_anchor``; and then
-          ``mates_of_one_fragment`` or, where UMIs are counted, ``umi_copies``;
+          ``mates_of_one_fragment`` or, if UMIs are counted, ``umi_copies``;
         - what remains, ``introns_counted``, and of it ``introns_without_strand``;
-        - ``reads_with_unused_barcode``, the reads with a ``CB`` tag among the first 10,000, where
-          ``options.cell_tag`` is None and there are several barcodes.
+        - ``reads_with_unused_barcode``, the reads with a ``CB`` tag among the first 10,000, if
+          ``options.cell_tag`` is None and several barcodes occur.
 
-        Keys of things that do not occur may be missing. With ``options.regtools`` there are
+        Keys of things that do not occur may be missing. With ``options.regtools`` the keys are
         ``reads``, ``reads_spliced``, ``reads_without_barcode``, ``reads_other_barcode``,
         ``introns_too_short``, ``introns_too_long``, ``introns_short_anchor`` (of junctions left
         out), ``introns_counted`` and ``introns_without_strand``.
@@ -99,24 +98,24 @@ def count_bam(
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If the file does not exist.
     ValueError
-        The file is empty, truncated, damaged or in another format; its barcodes have a suffix
-        that those of ``options.barcodes`` have not, or the other way round.
+        If the file is empty, truncated, damaged or in another format, or its barcodes and
+        ``options.barcodes`` differ in their suffix.
     """
     if options.regtools:
         return count_as_regtools(path, cell, options)
     paths = [path, *more]
     if not more:
         try:
-            return _Counting(paths, options, in_order=True).part(cell)
+            return _Counting(paths, options, in_order=True).file_counts(cell)
         except _OutOfOrder:
             pass
-    return _Counting(paths, options, in_order=False).part(cell)
+    return _Counting(paths, options, in_order=False).file_counts(cell)
 
 
 class _Counting:
-    """One pass over the files."""
+    """Counts of one pass over the files."""
 
     def __init__(
         self, paths: Sequence[str | os.PathLike[str]], options: BamOptions, *, in_order: bool
@@ -140,7 +139,7 @@ class _Counting:
         self.cells.check_suffix(paths[0])
 
     def _peek(self, reads: Iterator[AlignedSegment]) -> Iterator[AlignedSegment]:
-        """The first reads, looked at for barcodes that are not asked for."""
+        """Yield the first reads, and note barcodes that are not used."""
         n_reads, barcodes = 0, set()
         for read in itertools.islice(reads, _N_PEEKED):
             if read.has_tag("CB"):
@@ -153,13 +152,13 @@ class _Counting:
     def _count(
         self, parts: Iterable[Iterator[AlignedSegment]], numbers: list[int], in_order: bool
     ) -> None:
-        """Note the introns of all reads; a read that is not spliced costs next to nothing."""
+        """Collect the introns of all reads; a read that is not spliced costs next to nothing."""
         options, cells, distinct = self.options, self.cells, self.distinct
         skip = SKIP | (DUPLICATE if options.skip_duplicates else 0)
         min_mapq, cell_tag, umi_tag = options.min_mapq, options.cell_tag, options.umi_tag
         strand_of = strand_of_reads(options.strand, options.strand_tag, regtools=False)
         add_start, add_length = distinct.start.append, distinct.length.append
-        add_identity, add_place = distinct.identity.append, distinct.place.append
+        add_identity, add_cell_key = distinct.identity.append, distinct.cell_key.append
         flags = self.flags
         counted_without_umi = {"auto": ("",), "skip": (), "fragments": MISSING}[
             options.reads_without_umi
@@ -211,17 +210,17 @@ class _Counting:
                         without_umi += 1
                         continue
 
-                place = contig if cell_tag is None else cell << PLACE_BITS | contig
+                cell_key = contig if cell_tag is None else cell << CONTIG_BITS | contig
                 if position < last_position or contig != last_contig:
                     if contig <= last_contig:
-                        if in_order and distinct.forgotten:
+                        if in_order and distinct.has_counted:
                             raise _OutOfOrder
                         in_order = False
                     last_contig = contig
                 last_position = position
                 if spliced > condense_at:
-                    kept = distinct.condense((contig, position + 1) if in_order else None)
-                    condense_at = spliced + max(_N_READS, kept)
+                    n_open = distinct.condense((contig, position + 1) if in_order else None)
+                    condense_at = spliced + max(_N_READS, n_open)
 
                 operations = read.cigartuples
                 if len(operations) == 3:  # most spliced reads are of the form aMbNcM
@@ -234,7 +233,7 @@ class _Counting:
                         add_start(position + left + 1)
                         add_length(length << STRAND_BITS | strand_of(read, flag))
                         add_identity(identity)
-                        add_place(place)
+                        add_cell_key(cell_key)
                         continue
                 introns = _introns(operations, options, left_out)
                 strand = strand_of(read, flag) if introns else UNSTRANDED
@@ -242,7 +241,7 @@ class _Counting:
                     add_start(position + start)
                     add_length(length << STRAND_BITS | strand)
                     add_identity(identity)
-                    add_place(place)
+                    add_cell_key(cell_key)
 
         self.report.update(
             reads_spliced=spliced,
@@ -255,27 +254,27 @@ class _Counting:
             introns_short_anchor=left_out[2],
         )
 
-    def part(self, cell: str) -> FileCounts:
-        """What was counted."""
+    def file_counts(self, cell: str) -> FileCounts:
+        """Return the counts."""
         distinct, report = self.distinct, self.report
-        found = distinct.finish()
-        what = "mates_of_one_fragment" if self.options.umi_tag is None else "umi_copies"
-        report[what] = distinct.repeats
-        report["introns_counted"] = int(found.count.sum())
-        report["introns_without_strand"] = int(found.count[found.strand == UNSTRANDED].sum())
+        counts = distinct.finish()
+        repeats = "mates_of_one_fragment" if self.options.umi_tag is None else "umi_copies"
+        report[repeats] = distinct.repeats
+        report["introns_counted"] = int(counts.count.sum())
+        report["introns_without_strand"] = int(counts.count[counts.strand == UNSTRANDED].sum())
         names: tuple[str, ...] = (cell,)
-        cells = found.cell
+        cells = counts.cell
         if self.options.cell_tag is not None:
             names, cells = self.cells.sorted(cells)
         return file_counts(
             list(self.numbers),
-            found.contig,
-            found.start,
-            found.end,
-            found.strand,
+            counts.contig,
+            counts.start,
+            counts.end,
+            counts.strand,
             names,
             cells,
-            found.count,
+            counts.count,
             report=report,
         )
 
@@ -283,9 +282,10 @@ class _Counting:
 def _introns(
     cigar: list[tuple[int, int]], options: BamOptions, left_out: list[int]
 ) -> list[tuple[int, int]]:
-    """Introns to count; adds to those that are too short, too long, or with a short anchor.
+    """Return the introns to count, as first base and length.
 
-    Introns are their first base, counted from 1 at the read's first aligned base, and length.
+    The first base is counted from 1 at the first aligned base of the read. Introns that are too
+    short, too long, or have a short anchor, are added to ``left_out``.
     """
     kept = []
     for start, end, left, right in introns_of(cigar):

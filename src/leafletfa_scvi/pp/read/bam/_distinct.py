@@ -11,49 +11,49 @@ import numpy as np
 from leafletfa_scvi.pp._codes import UNSTRANDED
 
 ITSELF: Final = -1
-"""Identity of a read that is no part of a pair or molecule; no text has it as its hash."""
+"""Identity of a read without mate or UMI; Python's hash of a text is never -1."""
 
-START_BITS, PLACE_BITS, STRAND_BITS = 32, 32, 2
+START_BITS, CONTIG_BITS, STRAND_BITS = 32, 32, 2
 _LENGTH: Final = (1 << 30) - 1
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX_PLACE: Final = np.uint64(0xC2B2AE3D27D4EB4F)
+_MIX_CELL: Final = np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 class Distinct:
-    """Sightings of introns by reads; those of the same fragment or molecule count once.
+    """Reads that cross introns, of which each fragment or molecule counts once.
 
-    Distinct are cell, contig, intron, strand and identity, but a sighting without a strand is
-    left out where another that is otherwise the same has one. Sightings stay in memory only
-    until the reads have passed the intron, if reads come in the order of their positions, else
-    to the end: 24 bytes each.
+    A crossing is one intron of one read. Crossings are distinct by cell, contig, intron, strand
+    and identity, but one without a strand is left out if another that is otherwise the same has
+    one. If reads come sorted by position, crossings are kept in memory until the reads have
+    passed the intron, otherwise to the end: 24 bytes each.
 
     Attributes
     ----------
     start
-        To be filled with the first base (1-based) of the intron of each sighting.
+        First base (1-based) of the intron of each crossing, appended by the caller, like the
+        following attributes.
     length
-        To be filled likewise with ``length << 2 | strand``: number of bases (below 2**28, as the
-        format has it) and code of the strand.
+        ``length << 2 | strand``: number of bases (below 2**28 in BAM) and code of the strand.
     identity
-        To be filled likewise: hash of the fragment's name or of the UMI, 64 bits; or ``ITSELF``.
-    place
-        To be filled likewise with ``cell << 32 | contig``, by their numbers.
+        64-bit hash of the name of the fragment or of the UMI; or ``ITSELF``.
+    cell_key
+        ``cell << 32 | contig``, by their numbers.
     repeats
-        Sightings that were left out.
-    forgotten
-        Whether sightings have been forgotten.
+        Number of crossings that were left out.
+    has_counted
+        True once crossings have been counted and dropped from memory.
     """
 
     def __init__(self) -> None:
         self.start, self.length, self.identity = array("i"), array("i"), array("q")
-        self.place = array("q")
+        self.cell_key = array("q")
         self.repeats = 0
-        self.forgotten = False
-        self._kept = (np.empty(0, np.int64),) * 3
+        self.has_counted = False
+        self._in_memory = (np.empty(0, np.int64),) * 3
         self._counted: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def condense(self, position: tuple[int, int] | None) -> int:
-        """Leave out repeats, and count and forget introns that the reads have passed.
+        """Leave out repeats, and count introns that the reads have passed.
 
         Parameters
         ----------
@@ -63,76 +63,78 @@ class Distinct:
         Returns
         -------
         int
-            Sightings that stay in memory.
+            Number of crossings that stay in memory.
         """
-        intron, place, identity = self._unique()
+        intron, cell_key, identity = self._unique()
         if position is not None:
-            open_ = (place & ((1 << PLACE_BITS) - 1)) == position[0]
-            open_ &= (intron >> START_BITS) >= position[1]
-            self._count(intron[~open_], place[~open_])
-            intron, place, identity = intron[open_], place[open_], identity[open_]
-            self.forgotten = True
-        self._kept = intron, place, identity
+            is_open = (cell_key & ((1 << CONTIG_BITS) - 1)) == position[0]
+            is_open &= (intron >> START_BITS) >= position[1]
+            self._count(intron[~is_open], cell_key[~is_open])
+            intron, cell_key, identity = intron[is_open], cell_key[is_open], identity[is_open]
+            self.has_counted = True
+        self._in_memory = intron, cell_key, identity
         return len(intron)
 
     def finish(self) -> Counts:
-        """All counts, once there are no more reads."""
-        intron, place, _ = self._unique()
-        self._count(intron, place)
-        intron, place, count = (np.concatenate(x) for x in zip(*self._counted, strict=True))
+        """Return all counts, after the last read."""
+        intron, cell_key, _ = self._unique()
+        self._count(intron, cell_key)
+        intron, cell_key, count = (np.concatenate(x) for x in zip(*self._counted, strict=True))
         start = intron >> START_BITS
         length = intron >> STRAND_BITS & _LENGTH
-        contig = place & ((1 << PLACE_BITS) - 1)
-        cell = place >> PLACE_BITS
+        contig = cell_key & ((1 << CONTIG_BITS) - 1)
+        cell = cell_key >> CONTIG_BITS
         return Counts(contig, start, start + length - 1, intron & 3, cell, count)
 
     def _unique(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All sightings in memory but repeats; those of single reads are counted at once."""
+        """Return the crossings in memory without repeats; those of single reads are counted."""
         intron = np.array(self.start, dtype=np.int64) << START_BITS | np.array(self.length)
-        new = [intron, np.array(self.place), np.array(self.identity)]
-        del self.start[:], self.length[:], self.identity[:], self.place[:]
+        new = [intron, np.array(self.cell_key), np.array(self.identity)]
+        del self.start[:], self.length[:], self.identity[:], self.cell_key[:]
         single = new[2] == ITSELF
         if single.any():
             self._count(new[0][single], new[1][single])
             new = [values[~single] for values in new]
-        intron, place, identity = (
-            np.concatenate(pair) for pair in zip(self._kept, new, strict=True)
+        intron, cell_key, identity = (
+            np.concatenate(pair) for pair in zip(self._in_memory, new, strict=True)
         )
-        # One sort by a number that mixes all, with the strand last, "?" first; then ties are
-        # looked at in full.
+        # Sorting by three keys would take three sorts. One sort by a hash of all three brings
+        # repeats next to each other; its last two bits are the strand, so that "?" comes first and
+        # the crossing with a strand is kept. Neighbors are then compared in full, so that a
+        # collision of hashes cannot merge different crossings.
         strand = (intron & 3).astype(np.uint64)
-        mixed = identity.view(np.uint64) ^ (place.view(np.uint64) * _MIX_PLACE)
+        mixed = identity.view(np.uint64) ^ (cell_key.view(np.uint64) * _MIX_CELL)
         mixed ^= (intron >> STRAND_BITS).view(np.uint64) * _MIX
         order = np.argsort((mixed & ~np.uint64(3)) | strand)
-        intron, place, identity = intron[order], place[order], identity[order]
-        same = (identity[1:] == identity[:-1]) & (place[1:] == place[:-1])
+        intron, cell_key, identity = intron[order], cell_key[order], identity[order]
+        same = (identity[1:] == identity[:-1]) & (cell_key[1:] == cell_key[:-1])
         same &= (intron[1:] >> STRAND_BITS) == (intron[:-1] >> STRAND_BITS)
         same &= (intron[1:] == intron[:-1]) | ((intron[:-1] & 3) == UNSTRANDED)
         keep = np.ones(len(intron), bool)
         keep[:-1] = ~same
         self.repeats += len(keep) - int(keep.sum())
-        return intron[keep], place[keep], identity[keep]
+        return intron[keep], cell_key[keep], identity[keep]
 
-    def _count(self, intron: np.ndarray, place: np.ndarray) -> None:
-        """Add sightings to the counts."""
-        order = np.lexsort((intron, place)) if place.any() else np.argsort(intron)
-        intron, place = intron[order], place[order]
+    def _count(self, intron: np.ndarray, cell_key: np.ndarray) -> None:
+        """Add crossings to the counts."""
+        order = np.lexsort((intron, cell_key)) if cell_key.any() else np.argsort(intron)
+        intron, cell_key = intron[order], cell_key[order]
         first = np.ones(len(intron), bool)
-        first[1:] = (intron[1:] != intron[:-1]) | (place[1:] != place[:-1])
+        first[1:] = (intron[1:] != intron[:-1]) | (cell_key[1:] != cell_key[:-1])
         first = np.flatnonzero(first)
-        self._counted.append((intron[first], place[first], np.diff(first, append=len(intron))))
+        self._counted.append((intron[first], cell_key[first], np.diff(first, append=len(intron))))
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Counts of introns; a junction and cell may have several.
+    """Counts of introns; a junction and cell may have several rows.
 
     Attributes
     ----------
     contig, start, end, strand
         Number of contig, first and last base (1-based, inclusive), code of the strand.
     cell, count
-        Number of the cell, and how many it has.
+        Number of the cell, and its count.
     """
 
     contig: np.ndarray

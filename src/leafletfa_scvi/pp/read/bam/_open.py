@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import pysam
 
-from leafletfa_scvi.pp._text import check_file, line_error, read_blocks, require_line_end, shown
+from leafletfa_scvi._arguments import check_file
+from leafletfa_scvi.pp._text import line_error, read_blocks, require_line_end, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,7 @@ def open_alignments(
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{path} cannot be read to its end ({error}): it is truncated or damaged. Copy or "
-                "make it anew, and check it with samtools quickcheck or samtools view."
+                "regenerate it, and check it with samtools quickcheck or samtools view."
             ) from error
         finally:
             with suppress(OSError):  # after a damaged block closing fails too
@@ -99,7 +100,7 @@ def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFi
             raise
         raise ValueError(
             f"{path} cannot be opened as a BAM or CRAM file ({error}): it is truncated or "
-            "damaged. Copy or make it anew, and check it with samtools quickcheck."
+            "damaged. Copy it again or regenerate it, and check it with samtools quickcheck."
         ) from error
     except ValueError as error:
         raise ValueError(f"{path} is not a BAM or CRAM file ({error}).") from error
@@ -111,8 +112,8 @@ def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFi
     if file.is_cram and (2, 1) <= file.version < (4, 0) and not _ends_as_cram(path):
         file.close()
         raise ValueError(
-            f"{path} has no end-of-file container: it is truncated. Copy or make it anew, and "
-            "check it with samtools quickcheck."
+            f"{path} has no end-of-file container: it is truncated. Copy it again or regenerate "
+            "it, and check it with samtools quickcheck."
         )
     return file
 
@@ -135,7 +136,7 @@ def _check_size_of_text(path: str) -> None:
     if is_gzip and not is_bgzf and start.startswith(b"BAM\1"):
         raise ValueError(
             f"{path} is a BAM file compressed by gzip: expected BGZF, the blocks that samtools "
-            f"and bgzip write. Make it anew: gzip -dc {path} | samtools view -b -o NEW.bam -."
+            f"and bgzip write. Recompress it: gzip -dc {path} | samtools view -b -o NEW.bam -."
         )
     if start.startswith(b"BAM\1"):
         size = int.from_bytes(start[4:8], "little")
@@ -173,7 +174,7 @@ def _check_sam(path: str) -> None:
 
 
 def _ends_as_cram(path: str) -> bool:
-    """Whether the last container is that of the end, which pysam looks for in BAM files only."""
+    """Return whether the last container marks the end, which pysam checks for BAM files only."""
     with open(path, "rb") as file:
         file.seek(max(os.path.getsize(path) - _CRAM_END_BYTES, 0))
         return _CRAM_END in file.read()

@@ -1,4 +1,4 @@
-"""How spliced reads are counted."""
+"""Options of counting spliced reads."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BamOptions:
-    """How spliced reads of a BAM or CRAM file are counted.
+    """Options of counting the spliced reads of a BAM or CRAM file.
 
     Attributes
     ----------
     strand
-        Where the strand of an intron comes from. ``"auto"`` and ``"tag"``: the read's tag;
+        Source of the strand of an intron. ``"auto"`` and ``"tag"``: the read's tag;
         ``"RF"`` (dUTP, first-strand) and ``"FR"`` (second-strand, 10x 3'): the read's flag, by
-        the type of library; ``"none"``: nowhere. An intron without a strand has ``?``.
+        the type of library; ``"none"``: none. An intron without a strand has ``?``.
     strand_tag
-        Tag with the strand; by default ``XS``, and ``ts`` where there is none. ``ts`` is taken
+        Tag with the strand; by default ``XS``, or ``ts`` without it. ``ts`` is taken
         relative to the read, as minimap2 writes it.
     min_anchor
-        Least number of aligned bases (M, =, X and D) of the read on both sides of the intron, up
+        Minimum number of aligned bases (M, =, X and D) of the read on both sides of the intron, up
         to the next intron or the end of the read.
     min_intron, max_intron
-        Least and greatest length of an intron in bases.
+        Minimum and maximum length of an intron in bases.
     min_mapq
-        Least mapping quality of a read.
+        Minimum mapping quality of a read.
     skip_duplicates
-        Whether reads marked as duplicates are left out.
+        If True, leave out reads marked as duplicates.
     cell_tag
-        Tag with the barcode of the cell, such as ``"CB"``; None where the file is one cell.
+        Tag with the barcode of the cell, such as ``"CB"``; None if the file is one cell.
     umi_tag
         Tag with the UMI, such as ``"UB"``: reads of one cell, intron and UMI count once. None
-        counts reads, or rather fragments.
+        counts fragments.
     reads_without_umi
-        What to do, where UMIs are counted, with reads of a cell that have none. ``"auto"``: those
-        whose tag is there but empty, as zUMIs writes the internal reads of Smart-seq3, count as
-        fragments; those without the tag, or with ``-``, have a UMI that could not be told, and
-        are left out. ``"fragments"``: all count as fragments. ``"skip"``: none counts.
+        Treatment of reads without a UMI, if UMIs are counted. ``"auto"``: reads with an empty tag,
+        as zUMIs writes the internal reads of Smart-seq3, count as fragments; reads without the
+        tag, or with ``-``, have an invalid UMI and are left out. ``"fragments"``: all count as
+        fragments. ``"skip"``: none counts.
     barcodes
         Barcodes to count; None counts all that occur. See ``read_barcodes``.
     regtools
-        Count as ``regtools junctions extract`` does: all reads whatever their flag, each mate by
-        itself, mapping quality and duplicates not looked at; a junction is kept if one read has
-        an anchor of ``min_anchor`` on its left, and one, maybe another, on its right.
+        If True, count as ``regtools junctions extract`` does: all reads with any flag, mapping
+        quality or duplicate mark, each mate separately; a junction is kept if one read has an
+        anchor of ``min_anchor`` on its left, and the same or another read on its right.
     reference
         FASTA file for CRAM; not needed, as neither bases nor qualities are decoded.
     threads
-        Threads that decompress.
+        Number of threads for decompression.
 
     Raises
     ------
     ValueError
-        An option is out of its range or contradicts another.
+        If an option is out of range or contradicts another.
     """
 
     strand: LibraryStrand = "auto"

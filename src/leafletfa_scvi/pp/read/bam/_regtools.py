@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from leafletfa_scvi.pp._codes import STRANDS, UNSTRANDED
+from leafletfa_scvi.pp._codes import UNSTRANDED
 from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import Cells
 from leafletfa_scvi.pp.read.bam._open import open_alignments
@@ -26,32 +25,6 @@ if TYPE_CHECKING:
 
 _SKIP: Final = 3
 _ALIGNED: Final = (0, 2, 7, 8)  # M, D, = and X
-
-
-@dataclass(frozen=True)
-class RegtoolsBlock:
-    """A junction as regtools writes it: one line of BED12.
-
-    Attributes
-    ----------
-    chrom, strand
-        Contig and strand.
-    start, end
-        0-based start and end of the line, anchors included.
-    left, right
-        Bases of the longest anchors, the sizes of the two blocks: the intron is, 1-based and
-        inclusive, ``start + left + 1 .. end - right``.
-    count
-        Reads.
-    """
-
-    chrom: str
-    start: int
-    end: int
-    strand: str
-    left: int
-    right: int
-    count: int
 
 
 def introns_of(cigar: list[tuple[int, int]]) -> Iterator[tuple[int, int, int, int]]:
@@ -159,29 +132,3 @@ def count_as_regtools(path: str | os.PathLike[str], cell: str, options: BamOptio
     return file_counts(
         found.contigs, contig, start, end, strand, names, cells, count, report=found.report
     )
-
-
-def regtools_blocks(path: str | os.PathLike[str], options: BamOptions) -> list[RegtoolsBlock]:
-    """The lines of BED12 that regtools writes of a file, over all cells.
-
-    Sorted by contig, in the order of the file's header, by intron and by strand.
-    """
-    found = _Junctions(path, options)
-    total: Counter[_Key] = Counter()
-    for (_, key), count in found.counts.items():
-        total[key] += count
-    blocks = []
-    for key, (left, right) in sorted(found.anchors.items()):
-        contig, start, end, strand = key
-        blocks.append(
-            RegtoolsBlock(
-                found.contigs[contig],
-                start - 1 - left,
-                end + right,
-                STRANDS[strand],
-                left,
-                right,
-                total[key],
-            )
-        )
-    return blocks

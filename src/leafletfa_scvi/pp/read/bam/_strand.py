@@ -23,8 +23,8 @@ def library_strand(flag: int, library: str) -> int:
     """Code of the transcript's strand of a read from a stranded library.
 
     In ``"RF"`` (dUTP, first-strand) read 1 is antisense and read 2 sense to the transcript; in
-    ``"FR"`` (second-strand, 10x 3') the reverse. A read that is not paired counts as read 1. Of
-    a pair whose mates are both aligned, each with a direction of its own, both must say the same,
+    ``"FR"`` (second-strand, 10x 3') the reverse. A read that is not paired counts as read 1. If
+    both mates of a pair are aligned, they must imply the same strand,
     or the strand is ``?``, as in regtools; else the read's own flag decides.
 
     Parameters
@@ -52,7 +52,7 @@ def regtools_strand(flag: int, library: str) -> int:
     """The same by regtools' rule, which takes no notice of whether a read is paired.
 
     With ``f1 = RF ^ first ^ reverse`` and ``f2 = RF ^ second ^ mate_reverse`` the strand is that
-    of ``f1`` where both are equal, else ``?``. A read that is not paired and reversed is ``?``.
+    of ``f1`` if both are equal, else ``?``. A read that is not paired and reversed is ``?``.
     """
     rf = library == "RF"
     f1 = rf ^ bool(flag & FIRST) ^ bool(flag & REVERSED)
@@ -70,7 +70,7 @@ def strand_of_reads(strand: str, strand_tag: str | None, *, regtools: bool) -> R
     strand
         ``"tag"``, ``"auto"``, ``"RF"``, ``"FR"`` or ``"none"``.
     strand_tag
-        Tag that holds ``+`` or ``-``: ``XS`` and then ``ts`` where it is None. ``ts`` of minimap2
+        Tag that holds ``+`` or ``-``: ``XS`` and then ``ts`` if None. ``ts`` of minimap2
         is relative to the read, and so turned round for a reversed read; any other is the
         strand on the genome. Other values (``XS`` of BWA is a score) say nothing.
     regtools

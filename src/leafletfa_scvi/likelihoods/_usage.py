@@ -1,0 +1,83 @@
+"""Mean PSI of junctions over cells, and the weight of reads in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries
+
+_OVERDISPERSION = 0.1
+PSEUDO_READS = 2.0
+
+
+def precision(total: torch.Tensor) -> torch.Tensor:
+    """Weight n / (1 + rho (n - 1)) of n reads, rho = 0.1, for their overdispersion."""
+    n = total.float()
+    return n / (1.0 + _OVERDISPERSION * (n - 1.0))
+
+
+def composite_weight(atse: torch.Tensor) -> torch.Tensor:
+    """Weight ``(P,)`` of each junction in a composite likelihood, (m - 1) / m for m per ATSE.
+
+    The beta-binomial scores the m junctions of an ATSE as independent although they share their
+    reads: only m - 1 of them are.
+    """
+    size = torch.bincount(atse)[atse].float()
+    return (size - 1.0).clamp(min=1.0) / size
+
+
+def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:
+    """Mean PSI of each junction over cells, ``(P,)`` float32 in (0, 1).
+
+    Reads of a cell weigh as in :func:`precision`. The mean is shrunk by ``pseudo_reads`` towards
+    the mean of all junctions, which is that of a junction without any observed entry.
+    """
+    used, seen = torch.zeros(2, entries.n_junctions, dtype=torch.float32, device=entries.device)
+    for _, block in entries.blocks():
+        column, weight = block.column.long(), precision(block.total)
+        used.index_add_(0, column, weight * (block.count.float() / block.total))
+        seen.index_add_(0, column, weight)
+    overall = used.sum() / seen.sum().clamp(min=1e-12)
+    mean = (used + pseudo_reads * overall) / (seen + pseudo_reads)
+    return mean.clamp(1e-4, 1.0 - 1e-4)
+
+
+def shared_usage(entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:
+    """Mean usage of each junction, implicit ones included, ``(P + R,)``; sums to 1 in an ATSE.
+
+    As :func:`junction_usage`, shrunk towards equal usage of the junctions of an ATSE.
+    """
+    used = torch.zeros(entries.n_junctions, dtype=torch.float32, device=entries.device)
+    for _, block in entries.blocks():
+        reads = block.reads
+        share = precision(reads.total) * (reads.count.float() / reads.total)
+        used.index_add_(0, reads.column.long(), share)
+    size = torch.bincount(entries.atse, minlength=entries.n_atses)[entries.atse]
+    used = used + pseudo_reads / size.float()
+    whole = used.new_zeros(entries.n_atses).index_add_(0, entries.atse, used)
+    return used / whole[entries.atse]
+
+
+def shared_programs(psi: torch.Tensor, entries: MultinomialEntries) -> torch.Tensor:
+    """Programs of the junctions extended to implicit ones, summing to one within each ATSE.
+
+    Parameters
+    ----------
+    psi
+        ``(P, K)`` PSI of the junctions of the data set.
+    entries
+        Entries whose columns are these junctions and R implicit ones.
+
+    Returns
+    -------
+    ``(P + R, K)``.
+    """
+    atse, n_known = entries.atse.to(psi.device), len(psi)
+    sums = psi.new_zeros(entries.n_atses, psi.shape[1])
+    known = sums.index_add(0, atse[:n_known], psi)
+    rest = (1.0 - known[atse[n_known:]]).clamp(min=1e-2)
+    whole = torch.cat([psi, rest]).clamp(min=1e-4)
+    return whole / sums.index_add(0, atse, whole)[atse]

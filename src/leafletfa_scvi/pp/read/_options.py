@@ -1,0 +1,72 @@
+"""Options of reading, checked: one object for the readers of all formats."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from leafletfa_scvi._arguments import check_one_of
+from leafletfa_scvi._choices import StarReads
+from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read.bam._options import BamOptions
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """Options of all readers; each reader uses those that concern its format."""
+
+    bam: BamOptions = dataclasses.field(default_factory=BamOptions)
+    star_reads: StarReads = "unique"
+    barcodes: tuple[str, ...] | None = None
+
+
+def read_options(
+    *,
+    star_reads: StarReads = "unique",
+    barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    cell_tag: str | None = None,
+    umi_tag: str | None = "UB",
+    reference: str | os.PathLike[str] | None = None,
+    **counting: Any,
+) -> ReadOptions:
+    """Check and collect the options of readers.
+
+    UMIs and barcodes concern alignments only if a tag for cells is given.
+
+    Parameters
+    ----------
+    star_reads, barcodes, cell_tag, umi_tag, reference
+        As in :func:`read_junctions`.
+    counting
+        Further options of :class:`BamOptions`.
+
+    Raises
+    ------
+    ValueError
+        If a value is none of the choices or out of range.
+    """
+    check_one_of("star_reads", star_reads, StarReads)
+    names = _barcode_names(barcodes)
+    bam = BamOptions(
+        cell_tag=cell_tag,
+        umi_tag=None if cell_tag is None else umi_tag,
+        barcodes=None if cell_tag is None else names,
+        reference=None if reference is None else str(reference),
+        **counting,
+    )
+    return ReadOptions(bam, star_reads, names)
+
+
+def _barcode_names(
+    barcodes: Sequence[str] | str | os.PathLike[str] | None,
+) -> tuple[str, ...] | None:
+    """Return barcodes as names, read from a file if a path is given."""
+    if barcodes is None:
+        return None
+    if isinstance(barcodes, str) or hasattr(barcodes, "__fspath__"):
+        return read_barcodes(barcodes)
+    return tuple(str(name) for name in barcodes)

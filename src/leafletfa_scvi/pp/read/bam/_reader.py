@@ -1,0 +1,122 @@
+"""Reading junction counts of BAM and CRAM files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from leafletfa_scvi.pp.read._options import read_options
+from leafletfa_scvi.pp.read._read_inputs import read_inputs
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from anndata import AnnData
+
+    from leafletfa_scvi._choices import LibraryStrand, OnError, ReadsWithoutUmi
+    from leafletfa_scvi.pp.read._sources import Inputs
+
+
+def read_bam(
+    inputs: Inputs,
+    *,
+    cell_tag: str | None = None,
+    umi_tag: str | None = "UB",
+    reads_without_umi: ReadsWithoutUmi = "auto",
+    barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    strand: LibraryStrand = "auto",
+    strand_tag: str | None = None,
+    min_anchor: int = 8,
+    min_intron: int = 70,
+    max_intron: int = 500_000,
+    min_mapq: int = 0,
+    skip_duplicates: bool = False,
+    regtools: bool = False,
+    reference: str | os.PathLike[str] | None = None,
+    n_jobs: int = 1,
+    client: Any = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    on_error: OnError = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> AnnData:
+    """Count the junctions of spliced reads in BAM or CRAM files.
+
+    Secondary, supplementary, unmapped and QC-fail reads are skipped; both mates of a fragment
+    that cross the same junction count once. No index is needed.
+
+    Parameters
+    ----------
+    inputs
+        Files, as in :func:`read_junctions`.
+    cell_tag
+        Tag with the cell barcode, usually ``"CB"``, if a file holds many cells. If None, each
+        file is one cell.
+    umi_tag
+        With ``cell_tag``: reads of one cell, junction and value of this tag count once, over all
+        files of the sample. None counts fragments.
+    reads_without_umi
+        Treatment of reads of a cell without a UMI. ``"auto"``: reads whose tag is empty, as zUMIs
+        writes internal reads of Smart-seq3, count as fragments beside the UMIs; reads whose tag is
+        missing or ``"-"``, as Cell Ranger and STARsolo write a UMI that is not valid, are left
+        out. ``"fragments"`` counts all of them as fragments, ``"skip"`` leaves all out.
+        ``uns["splicing"]["reading"]`` has the numbers, ``reads_without_umi_counted`` and
+        ``reads_without_umi`` (left out).
+    barcodes
+        With ``cell_tag``: cells to keep, names or a file of names.
+    strand
+        Strand of an intron: ``"auto"`` and ``"tag"`` from the tags ``XS`` or ``ts``; ``"RF"`` and
+        ``"FR"`` from the reads of a stranded library; ``"none"`` leaves all unknown. Unknown
+        strands are ``"?"``, see :func:`resolve_strands`.
+    strand_tag
+        The only tag to take strands from.
+    min_anchor
+        Minimum number of aligned bases of a read on each side of an intron.
+    min_intron, max_intron
+        Minimum and maximum length of an intron, in bases.
+    min_mapq
+        Minimum mapping quality of a read.
+    skip_duplicates
+        If True, leave out reads marked as duplicates.
+    regtools
+        If True, count as ``regtools junctions extract`` does: no filter, every mate counts, and a
+        junction needs the anchor on each side from any of its reads.
+    reference
+        FASTA file of the genome for CRAM files; most need none, as no bases are decoded.
+    n_jobs, client, work_dir, on_error, progress
+        As in :func:`read_junctions`.
+
+    Returns
+    -------
+    AnnData
+        As :func:`read_junctions`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_junctions`.
+    """
+    options = read_options(
+        barcodes=barcodes,
+        cell_tag=cell_tag,
+        umi_tag=umi_tag,
+        reads_without_umi=reads_without_umi,
+        strand=strand,
+        strand_tag=strand_tag,
+        min_anchor=min_anchor,
+        min_intron=min_intron,
+        max_intron=max_intron,
+        min_mapq=min_mapq,
+        skip_duplicates=skip_duplicates,
+        regtools=regtools,
+        reference=reference,
+    )
+    return read_inputs(
+        inputs,
+        options,
+        "bam",
+        n_jobs=n_jobs,
+        client=client,
+        work_dir=work_dir,
+        on_error=on_error,
+        progress=progress,
+    )
