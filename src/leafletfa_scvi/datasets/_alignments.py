@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from leafletfa_scvi._deprecated import renamed_arguments
+from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.datasets._genome import plant_genome, write_fasta, write_gtf
 from leafletfa_scvi.datasets._reads import FLAGS, Template, draw_fragments, write_reads
 from leafletfa_scvi.datasets._truth import event_table, junction_table, transcript_table
@@ -222,7 +223,7 @@ def simulate_alignments(
 
     width = len(str(n_cells - 1))
     cells = [f"cell_{i:0{width}d}" for i in range(n_cells)]
-    cell_type = pd.Categorical.from_codes(np.arange(n_cells) % n_types, types)
+    cell_type = categorical(np.arange(n_cells) % n_types, types)
     names = (
         [f"{sequence}-1" for sequence in _distinct_sequences(rng, n_cells, 16)]
         if barcoded
