@@ -91,7 +91,7 @@ def _above(usage: pd.DataFrame, min_usage: float) -> tuple[np.ndarray, dict[str,
     if not 0 <= min_usage <= 1:
         raise ValueError(f"Expected min_usage from 0 to 1, found {min_usage}.")
     is_below = usage.to_numpy() < min_usage
-    mask = ~is_below.any(axis=1)
+    mask = np.asarray(~is_below.any(axis=1))
     return mask, {
         "junctions": len(mask),
         "junctions_kept": int(mask.sum()),
