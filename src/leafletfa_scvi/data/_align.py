@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 
+from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data._layers import check_sparse, named_layers
 from leafletfa_scvi.ops import ObservedEntries
 
@@ -46,7 +47,7 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
     if adata.isbacked:
         adata = adata.to_memory()
     for name, layer in named_layers(adata).items():
-        if sp.issparse(layer):
+        if is_sparse(layer):
             check_sparse(layer, name, adata)
     target = pd.Index(names)
     target_column = target.get_indexer(adata.var_names)
@@ -119,7 +120,7 @@ def _gather_rows(values: Any, source: np.ndarray, target: pd.Index) -> Any:
     present = source >= 0
     if present.all():
         return values[source]
-    if sp.issparse(values):
+    if is_sparse(values):
         selected = sp.csr_matrix(values)[source[present]].tocoo()
         rows = np.flatnonzero(present)[selected.row]
         shape = len(source), values.shape[1]
@@ -136,7 +137,7 @@ def _gather_rows(values: Any, source: np.ndarray, target: pd.Index) -> Any:
 
 def _scatter_columns(matrix: Any, target: np.ndarray, n_columns: int) -> Any:
     """Move column i to ``target[i]``, or drop it if negative; other columns are 0."""
-    if sp.issparse(matrix):
+    if is_sparse(matrix):
         entries = sp.coo_array(matrix)
         column = target[entries.col]
         keep = column >= 0

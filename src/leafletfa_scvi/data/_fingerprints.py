@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
+from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data._blocks import row_blocks
 from leafletfa_scvi.ops._splitmix import GOLDEN, scramble
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def mix64(x: np.ndarray) -> np.ndarray:
     """Apply one step of SplitMix64, a bijection of uint64 arrays."""
-    return scramble(x + GOLDEN)
+    mixed: np.ndarray = scramble(x + GOLDEN)
+    return mixed
 
 
 def cell_fingerprints(entries: ObservedEntries) -> np.ndarray:
@@ -73,7 +74,7 @@ def match_cells(
         ``(B,)`` int64, 0-based; -1 for cells without a match.
     """
     # 1. Same name and content.
-    by_name = pd.Index(known_names).get_indexer(names)
+    by_name = pd.Index(known_names).get_indexer(pd.Index(names))
     same = prints == known_prints[by_name]
     match = np.where((by_name >= 0) & same, by_name, -1)
     unmatched = np.flatnonzero(match < 0)
@@ -88,7 +89,7 @@ def match_cells(
     # 3. Same content as a known cell that is already matched.
     unmatched = unmatched[position < 0]
     distinct, first = np.unique(known_prints, return_index=True)
-    position = pd.Index(distinct).get_indexer(prints[unmatched])
+    position = pd.Index(distinct).get_indexer(pd.Index(prints[unmatched]))
     match[unmatched[position >= 0]] = first[position[position >= 0]]
     return match
 
@@ -114,13 +115,13 @@ def layer_digest(layer: Any) -> str | None:
     str or None
         None for other types, such as backed layers and masked arrays.
     """
-    if sp.issparse(layer) and layer.format in ("csr", "csc"):
+    if is_sparse(layer) and layer.format in ("csr", "csc"):
         arrays = [layer.data, layer.indices, layer.indptr]
     elif isinstance(layer, np.ndarray) and not isinstance(layer, np.ma.MaskedArray):
         arrays = [np.asarray(layer)]
     else:
         return None
-    kind = layer.format if sp.issparse(layer) else "dense"
+    kind = layer.format if is_sparse(layer) else "dense"
     digest = hashlib.sha256(f"{kind} {layer.shape}".encode(), usedforsecurity=False)
     for array in arrays:
         if array.dtype.hasobject:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
+from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data._blocks import row_blocks
 from leafletfa_scvi.ops import ObservedEntries, narrowest
 
@@ -102,7 +102,7 @@ def get_layer(adata: AnnData, name: str) -> Any:
     if hasattr(layer, "to_memory"):  # a sparse matrix that anndata keeps on disk
         layer = layer.to_memory()
     on_disk = type(layer).__module__.partition(".")[0] in ("h5py", "zarr")
-    if not (on_disk or sp.issparse(layer) or isinstance(layer, np.ndarray)):
+    if not (on_disk or is_sparse(layer) or isinstance(layer, np.ndarray)):
         raise ValueError(
             f"Layer {name!r} is a {type(layer).__name__}: expected a scipy sparse matrix or "
             "a numpy array in memory. Convert it first."
@@ -123,7 +123,7 @@ def get_layer(adata: AnnData, name: str) -> Any:
             f"Layer {name!r} has dtype {layer.dtype}: expected counts, integer or float. "
             "Convert it with .astype('int32')."
         )
-    if sp.issparse(layer):
+    if is_sparse(layer):
         check_sparse(layer, name, adata)
         return layer if layer.format == "csr" else layer.tocsr()
     return layer if on_disk else np.asarray(layer)
@@ -185,7 +185,7 @@ def check_sparse(layer: Any, name: str, adata: AnnData) -> None:
 def read_rows(layer: Any, start: int, stop: int) -> LayerValues:
     """Read the nonzero values in rows ``start:stop``, sorted, with duplicates of a CSR summed."""
     n_columns = layer.shape[1]
-    if not sp.issparse(layer):
+    if not is_sparse(layer):
         dense = np.asarray(layer[start:stop])
         row, column = np.nonzero(dense)
         return LayerValues(row * n_columns + column, dense[row, column].astype(np.float64))
@@ -208,7 +208,7 @@ def read_blocks(junction: Any, cluster: Any) -> Iterator[LayerBlock]:
     n_cells, n_junctions = junction.shape
     running = np.zeros(n_cells + 1, np.int64)
     for layer in (junction, cluster):
-        dense = not sp.issparse(layer)
+        dense = not is_sparse(layer)
         running += np.arange(n_cells + 1) * n_junctions if dense else layer.indptr
     for start, stop in row_blocks(running):
         values = (read_rows(layer, start, stop) for layer in (junction, cluster))
@@ -217,7 +217,7 @@ def read_blocks(junction: Any, cluster: Any) -> Iterator[LayerBlock]:
 
 def count_stored(layer: Any) -> int:
     """Count the stored values of a sparse layer, or the nonzero values of a dense one."""
-    if sp.issparse(layer):
+    if is_sparse(layer):
         return int(layer.nnz)
     running = np.arange(layer.shape[0] + 1) * layer.shape[1]
     return sum(int(np.count_nonzero(layer[i:j])) for i, j in row_blocks(running))

@@ -22,7 +22,7 @@ class CellBatch(TypedDict):
     entries: Entries
 
 
-class _CellDataset(Dataset):
+class _CellDataset(Dataset[CellBatch]):
     """Dataset indexed by positions of cells, ``(B,)`` int64."""
 
     def __init__(self, entries: Entries) -> None:
@@ -35,7 +35,7 @@ class _CellDataset(Dataset):
         return CellBatch(cells=cells, entries=self.entries.select(cells))
 
 
-class _BatchSampler(Sampler):
+class _BatchSampler(Sampler[torch.Tensor]):
     """Sampler of batches, the positions of whose cells are one tensor rather than many numbers."""
 
     def __init__(self, n_cells: int, batch_size: int, shuffle: bool) -> None:
@@ -50,7 +50,7 @@ class _BatchSampler(Sampler):
         return iter(cells.split(self.batch_size))
 
 
-class _FullBatch(Dataset):
+class _FullBatch(Dataset[CellBatch]):
     """Dataset of all cells as one batch, without a copy."""
 
     def __init__(self, entries: Entries) -> None:
@@ -69,7 +69,7 @@ def cell_loader(
     entries: Entries,
     batch_size: int | None = None,
     shuffle: bool = False,
-) -> DataLoader:
+) -> DataLoader[CellBatch]:
     """Create a data loader of :class:`CellBatch`.
 
     Parameters

@@ -14,6 +14,7 @@ from anndata import AnnData
 
 from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of
 from leafletfa_scvi._deprecated import renamed_arguments
+from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.datasets._genome import plant_genome, write_fasta, write_gtf
 from leafletfa_scvi.datasets._reads import FLAGS, Template, draw_fragments, write_reads
 from leafletfa_scvi.datasets._truth import event_table, junction_table, transcript_table
@@ -220,7 +221,7 @@ def simulate_alignments(
 
     width = len(str(n_cells - 1))
     cells = [f"cell_{i:0{width}d}" for i in range(n_cells)]
-    cell_type = pd.Categorical.from_codes(np.arange(n_cells) % n_types, types)
+    cell_type = categorical(np.arange(n_cells) % n_types, types)
     names = (
         [f"{sequence}-1" for sequence in _distinct_sequences(rng, n_cells, 16)]
         if barcoded

@@ -10,6 +10,7 @@ import pandas as pd
 from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of, check_positive
 from leafletfa_scvi._constants import ATSE_KEY, program_names
 from leafletfa_scvi._deprecated import renamed_arguments
+from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.data import row_blocks, splicing_anndata
 from leafletfa_scvi.datasets._coordinates import draw_coordinates
 
@@ -138,7 +139,7 @@ def simulate_splicing(
     if likelihood == "betabinomial":
         var = var.rename(columns={ATSE_KEY: "atse"})
     names = program_names(n_programs)
-    program = pd.Categorical.from_codes(phi.argmax(axis=1), names, ordered=False)
+    program = categorical(phi.argmax(axis=1), names)
     obs = pd.DataFrame({"program_true": program}, index=[f"cell_{c}" for c in range(n_cells)])
     indptr = np.searchsorted(row, np.arange(n_cells + 1))
     adata = splicing_anndata(
@@ -176,7 +177,8 @@ def _draw_programs(
         for _ in range(2):  # scale before and after small values are raised
             weight /= np.repeat(np.add.reduceat(weight, first), size, axis=0)
             np.maximum(weight, _MIN_PSI, out=weight)
-        return weight / np.repeat(np.add.reduceat(weight, first), size, axis=0)
+        psi: np.ndarray = weight / np.repeat(np.add.reduceat(weight, first), size, axis=0)
+        return psi
 
     differential, common = draw_psi(_DIFFERENTIAL, n_programs), draw_psi(_COMMON, 1)
     return np.where(np.repeat(differs, size)[:, None], differential, common)
@@ -221,7 +223,8 @@ def _draw_share(
     """Draw the share of ``p`` in ``p + rest`` from a beta distribution."""
     rest = np.maximum(rest, 1e-12)
     if np.isinf(concentration):
-        return p / (p + rest)
+        share: np.ndarray = p / (p + rest)
+        return share
     return rng.beta(concentration * p, concentration * rest)
 
 

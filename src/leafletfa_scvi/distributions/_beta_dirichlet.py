@@ -31,7 +31,7 @@ class Beta(dist.Beta):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Beta:
         """Expand to a larger batch."""
-        new = self._get_checked_instance(Beta, _instance)
+        new: Beta = self._get_checked_instance(Beta, _instance)
         new.unexpanded = self.unexpanded
         Distribution.__init__(new, torch.Size(batch_shape), validate_args=False)
         new._validate_args = self._validate_args
@@ -48,8 +48,8 @@ class Beta(dist.Beta):
         return self.unexpanded[1].expand(self.batch_shape)
 
     @property
-    def _dirichlet(self) -> torch.distributions.Dirichlet:
-        """Distribution that the parent class computes densities and entropies with."""
+    def _dirichlet(self) -> torch.distributions.Dirichlet:  # type: ignore[override]
+        """Distribution that the parent class stores, for densities and entropies."""
         stacked = torch.stack([self.concentration1, self.concentration0], -1)
         return torch.distributions.Dirichlet(stacked, validate_args=False)
 
@@ -69,7 +69,8 @@ class Dirichlet(dist.Dirichlet):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Dirichlet:
         """Expand to a larger batch."""
-        new = super().expand(batch_shape, self._get_checked_instance(Dirichlet, _instance))
+        checked = self._get_checked_instance(Dirichlet, _instance)
+        new: Dirichlet = super().expand(batch_shape, checked)
         new.unexpanded = self.unexpanded
         return new
 

@@ -71,9 +71,9 @@ class ConcentrationMixture(TorchDistribution):
     ) -> None:
         self.prior_mean, self.weights, self.groups = mean, weights, groups
         self.shares_reads = shares_reads
-        self.constants = constants
         if constants is None:
-            self.constants = mixture_constants(mean, groups, shares_reads)
+            constants = mixture_constants(mean, groups, shares_reads)
+        self.constants = constants
         shape = torch.Size((len(mean), n_programs))
         super().__init__(torch.Size(), shape, validate_args=False)
 
@@ -137,7 +137,7 @@ def mixture_constants(mean: torch.Tensor, groups: ops.Groups, shares_reads: bool
 
 
 @register_kl(Independent, ConcentrationMixture)
-def _beta_mixture_divergence(q: Independent, p: ConcentrationMixture) -> torch.Tensor:
+def _beta_mixture_divergence(q: Independent[Beta], p: ConcentrationMixture) -> torch.Tensor:
     a, b = q.base_dist.unexpanded
     (log_a, psi_a), (log_b, psi_b), (log_sum, psi_sum) = (
         ops.gamma_terms(x) for x in (a, b, a + b)

@@ -36,7 +36,7 @@ class WeightedReads(NamedTuple):
         ``(P,)`` weight of each junction, (m - 1) / m in an ATSE of m junctions.
     """
 
-    count: sp.csr_matrix
+    count: sp.csr_matrix  # type: ignore[assignment] # hides the method of tuples
     total: sp.csr_matrix
     composite_weight: np.ndarray
 
@@ -87,7 +87,8 @@ class SoftClusters:
         rest = np.log1p(-psi)
         value = reads.count @ (weight * (np.log(psi) - rest)) + reads.total @ (weight * rest)
         share = self.membership.mean(0, dtype=np.float64) + _FLOOR
-        return value + np.log(share / share.sum())
+        joint: np.ndarray = value + np.log(share / share.sum())
+        return joint
 
     def _assign(self, log_joint: np.ndarray) -> None:
         """Memberships from log joint probabilities; cells without reads get the shares."""
@@ -129,4 +130,5 @@ def _losses(log_joint: np.ndarray) -> np.ndarray:
     second = others.max(1, keepdims=True)
     left = second[:, 0] + np.log(np.exp(others - second).sum(1))
     loss[rows, best] = top[:, 0] + np.log(total) - left
-    return loss.sum(0)
+    summed: np.ndarray = loss.sum(0)
+    return summed

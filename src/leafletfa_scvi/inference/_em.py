@@ -184,7 +184,8 @@ def squared_step(
     else:
         length = float(r.norm() / v.norm().clamp(min=1e-12))
         length = min(max(length, 1.0), _MAX_STEP)
-    return zero + 2.0 * length * r + length**2 * v
+    extrapolated: torch.Tensor = zero + 2.0 * length * r + length**2 * v
+    return extrapolated
 
 
 def simplex(phi: torch.Tensor) -> torch.Tensor:

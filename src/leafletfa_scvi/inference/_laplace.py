@@ -31,7 +31,8 @@ _MEAN_READS = 2.0
 def _pairs(values: np.ndarray) -> np.ndarray:
     """Products of every two columns, ``(n, K (K + 1) / 2)``."""
     first, second = np.triu_indices(values.shape[1])
-    return values[:, first] * values[:, second]
+    products: np.ndarray = values[:, first] * values[:, second]
+    return products
 
 
 def _matrices(pairs: np.ndarray, n_programs: int) -> np.ndarray:

@@ -48,7 +48,9 @@ class DirichletMultinomial(Likelihood):
                 "registered: name their column, setup_anndata(adata, atse_key=...), or use "
                 "likelihood='betabinomial'."
             )
-        return np.r_[atse, ops.implicit_junctions(observed, torch.from_numpy(atse)).numpy()]
+        implicit = ops.implicit_junctions(observed, torch.from_numpy(atse)).numpy()
+        joined: np.ndarray = np.r_[atse, implicit]
+        return joined
 
     def entries(self, observed: ops.Entries, program_atse: torch.Tensor) -> ops.Entries:
         """Gather the entries by ATSE.

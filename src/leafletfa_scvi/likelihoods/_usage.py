@@ -42,7 +42,8 @@ def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS)
         seen.index_add_(0, column, weight)
     overall = used.sum() / seen.sum().clamp(min=1e-12)
     mean = (used + pseudo_reads * overall) / (seen + pseudo_reads)
-    return mean.clamp(1e-4, 1.0 - 1e-4)
+    usage: torch.Tensor = mean.clamp(1e-4, 1.0 - 1e-4)
+    return usage
 
 
 def shared_usage(entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:

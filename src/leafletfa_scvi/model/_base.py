@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.ops import Entries, ObservedEntries
 
 
-class SplicingModelBase(BaseModelClass):
+class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no types
     """State that all parts of the model read, and the only base of its mixins.
 
     Attributes
@@ -99,7 +99,8 @@ class SplicingModelBase(BaseModelClass):
 
     @property
     def _setup_args(self) -> dict[str, Any]:
-        return self.registry_["setup_args"]
+        setup_args: dict[str, Any] = self.registry_["setup_args"]
+        return setup_args
 
     @property
     def program_names(self) -> list[str]:

@@ -163,7 +163,8 @@ def positions(indices: Indices, names: np.ndarray | pd.Index) -> np.ndarray:
         )
     if chosen.ndim > 1:
         raise IndexError(f"Expected positions of cells in one list, found shape {chosen.shape}.")
-    return np.arange(n)[chosen].reshape(-1)
+    positions: np.ndarray = np.arange(n)[chosen].reshape(-1)
+    return positions
 
 
 def _check_labels(mask: pd.Series, names: np.ndarray | pd.Index) -> None:

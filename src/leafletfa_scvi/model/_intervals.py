@@ -40,6 +40,7 @@ def credible_intervals(
 
     model._require_trained()
     level = check_inside("level", level)
+    index: np.ndarray | pd.Index
     if parameter == "psi":
         index, guide = model.junction_names, model.module.guide
         given = *guide.psi_marginal(), guide.psi_variance
@@ -93,8 +94,8 @@ def posterior_summary(model: SplicingModelBase, level: float) -> pd.DataFrame:
             rows[key] = 1.0, 0.0, 1.0, 1.0
             continue
         sd = np.sqrt(part * rest / (total**2 * (total + 1.0)))
-        ends = beta.ppf([tail, 1.0 - tail], part, rest)
-        rows[key] = part / total, float(sd), float(ends[0]), float(ends[1])
+        low, high = (float(beta.ppf(q, part, rest)) for q in (tail, 1.0 - tail))
+        rows[key] = part / total, float(sd), low, high
     columns = ["mean", "sd", "lower", "upper"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -127,4 +128,5 @@ def _widened(
 def _near_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Find means of Beta(a, b) below two standard deviations."""
     mean = a / (a + b)
-    return mean < 4.0 * (1.0 - mean) / (a + b + 1.0)
+    mask: np.ndarray = mean < 4.0 * (1.0 - mean) / (a + b + 1.0)
+    return mask

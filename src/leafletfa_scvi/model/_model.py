@@ -141,7 +141,7 @@ class LeafletFAModel(
         concentration: float | None = None,
         activity_concentration: float | None = None,
         concentration_prior: ConcentrationPrior = "weak",
-        registry: dict | None = None,
+        registry: dict[str, Any] | None = None,
         columns: np.ndarray | None = None,
     ) -> None:
         if adata is not None:
@@ -239,7 +239,11 @@ class LeafletFAModel(
 
     @classmethod
     def _register(
-        cls, adata: AnnData, checked: CheckedContent, setup_method_args: dict, **kwargs: Any
+        cls,
+        adata: AnnData,
+        checked: CheckedContent,
+        setup_method_args: dict[str, Any],
+        **kwargs: Any,
     ) -> None:
         """Register checked data with scvi."""
         junction_layer, cluster_layer = checked.layers

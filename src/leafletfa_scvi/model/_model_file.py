@@ -298,7 +298,8 @@ def _array(value: dict[str, Any]) -> np.ndarray:
         if dtype.kind not in "biuf":
             raise ValueError(f"numbers of dtype {dtype}")
         native = values.numpy().view(dtype.newbyteorder("="))
-        return native.astype(dtype).reshape(value["shape"])
+        array: np.ndarray = native.astype(dtype).reshape(value["shape"])
+        return array
     if dtype.kind not in "UO":
         raise ValueError(f"text of dtype {dtype}")
     if dtype.kind == "U" and len(values) * dtype.itemsize > max(

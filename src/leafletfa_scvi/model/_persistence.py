@@ -331,7 +331,7 @@ def _read(
 
 def _read_registry(dir_path: str | Path, prefix: str | None, trust: bool) -> dict[str, Any]:
     """Read and check the registry of a saved model."""
-    registry = _read(dir_path, prefix, trust).attributes["registry_"]
+    registry: dict[str, Any] = _read(dir_path, prefix, trust).attributes["registry_"]
     check_registry(_files_of(dir_path, prefix)[0], registry, "LeafletFAModel")
     return registry
 

@@ -305,7 +305,7 @@ class PosteriorMixin(SplicingModelBase):
         if junction_list is None:
             return np.arange(len(self.junction_names))
         names = [junction_list] if isinstance(junction_list, str) else list(junction_list)
-        positions = pd.Index(self.junction_names).get_indexer(names)
+        positions = pd.Index(self.junction_names).get_indexer(pd.Index(names, tupleize_cols=False))
         missing = [name for name, i in zip(names, positions, strict=True) if i < 0]
         if missing:
             raise KeyError(

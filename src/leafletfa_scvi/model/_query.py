@@ -101,7 +101,8 @@ class QueryMixin(SplicingModelBase):
                 f"Expected reference_model to be a trained {cls.__name__}, or the folder it was "
                 f"saved to, found {_described(model)}."
             )
-        return cls.load(model, adata=False, **options)
+        reference: LeafletFAModel = cls.load(model, adata=False, **options)
+        return reference
 
     @classmethod
     def prepare_query_anndata(

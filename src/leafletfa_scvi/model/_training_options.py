@@ -252,6 +252,7 @@ def training_device(accelerator: str, devices: int | str | list[int]) -> torch.d
         requested, while training runs in one process.
     """
     _check_accelerator(accelerator)
+    target: torch.device
     try:
         kind, resolved, target = parse_device_args(accelerator, devices, return_device="torch")
     except (MisconfigurationException, TypeError) as error:

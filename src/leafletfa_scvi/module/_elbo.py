@@ -21,7 +21,7 @@ def divergence(q: Distribution, p: Distribution) -> torch.Tensor:
     """
     if isinstance(q, LogNormal) and isinstance(p, Gamma):
         a, b = p.concentration, p.rate
-        entropy = q.base_dist.entropy() + q.loc
+        entropy: torch.Tensor = q.base_dist.entropy() + q.loc
         mean = (q.loc + 0.5 * q.scale.square()).exp()
         return b * mean - entropy - a * b.log() + torch.lgamma(a) - (a - 1.0) * q.loc
     return kl_divergence(q, p)
@@ -51,9 +51,9 @@ class ClosedFormELBO(ELBO):
         replayed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*args, **kwargs)
         return prune_subsample_sites(replayed), prune_subsample_sites(drawn)
 
-    def _particle(self, model: Any, guide: Any, args: Any, kwargs: Any) -> torch.Tensor:
+    def _particle(self, model: Any, guide: Any, args: Any, kwargs: Any) -> torch.Tensor | float:
         replayed, drawn = self._get_trace(model, guide, args, kwargs)
-        loss: Any = 0.0
+        loss: torch.Tensor | float = 0.0
         for name, site in replayed.nodes.items():
             if site["type"] != "sample":
                 continue

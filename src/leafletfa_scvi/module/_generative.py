@@ -16,10 +16,9 @@ from leafletfa_scvi.module._gradient_scale import scale_gradient
 from leafletfa_scvi.priors import EPS, PRIORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from leafletfa_scvi import _choices
     from leafletfa_scvi.ops import Entries
+    from leafletfa_scvi.priors import ScalarPriors
 
 
 class SplicingGenerativeModel(nn.Module):
@@ -114,7 +113,7 @@ class SplicingGenerativeModel(nn.Module):
             self._groups = ops.Groups(self.program_atse)
         return self._groups
 
-    def scalar_priors(self) -> dict[str, Callable[[], dist.Distribution]]:
+    def scalar_priors(self) -> ScalarPriors:
         """Prior of each positive scalar site, by the site's name."""
         one = self.one
         priors = self.prior.scalar_priors(one)

@@ -28,4 +28,5 @@ class _ScaledGradient(torch.autograd.Function):
 
 def scale_gradient(values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Return the same values, whose derivatives are multiplied by the scalar ``scale``."""
-    return _ScaledGradient.apply(values, scale)
+    scaled: torch.Tensor = _ScaledGradient.apply(values, scale)
+    return scaled

@@ -141,7 +141,7 @@ class SplicingGuide(nn.Module):
         if likelihood.shares_reads:
             pyro.sample("psi", psi)
         elif prior.samples_psi_jointly:
-            pyro.sample("psi", psi.to_event(2))
+            pyro.sample("psi", psi.to_event(2))  # type: ignore[no-untyped-call] # of Pyro
         else:
             rows, programs = plates(generative.n_rows, self.n_programs)
             with rows, programs:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.ops import Entries
 
 
-class LeafletFAModule(PyroBaseModuleClass):
+class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no types
     """Generative model and guide of splicing programs.
 
     Parameters
@@ -55,7 +55,9 @@ class LeafletFAModule(PyroBaseModuleClass):
         return {"name": "cells", "in": [], "sites": {"phi": self.model.n_programs}, "event_dim": 1}
 
     @staticmethod
-    def _get_fn_args_from_batch(tensor_dict: dict[str, Any]) -> tuple[tuple[Any, ...], dict]:
+    def _get_fn_args_from_batch(
+        tensor_dict: dict[str, Any],
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (tensor_dict["cells"], tensor_dict["entries"]), {}
 
     def on_load(self, model: Any, **kwargs: Any) -> None:

@@ -12,10 +12,12 @@ no branch and no library call, so that loops over these functions become vector 
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numpy as np
 from numba import njit
 
-VECTOR = {"error_model": "numpy", "fastmath": {"contract", "nsz"}}
+VECTOR: Final[dict[str, Any]] = {"error_model": "numpy", "fastmath": {"contract", "nsz"}}
 """Options of vectorized functions: no reassociation, which would undo log1p below."""
 
 _f = np.float32

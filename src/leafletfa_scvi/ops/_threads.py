@@ -61,7 +61,8 @@ def run_kernel(kernel: Callable[..., Any], *args: Any) -> None:
     check_pool()
     with _lock, event.install_listener("numba:compile", _announce):
         n_threads, numba_threads = torch.get_num_threads(), numba.get_num_threads()
-        numba.set_num_threads(max(1, min(n_threads, numba.config.NUMBA_NUM_THREADS)))
+        most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined] # set at import
+        numba.set_num_threads(max(1, min(n_threads, most)))
         try:
             kernel(*args)
         finally:

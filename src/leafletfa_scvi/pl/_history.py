@@ -77,7 +77,7 @@ def history(
         raise KeyError(f"Expected train_key to be one of {list(record)}, found {train_key!r}.")
     ax = new_axes(5.5, 3.5) if ax is None else ax
     lines = _draw(ax, record[train_key], train_key, "C0")
-    step = record[train_key].index.name or "epoch"
+    step = str(record[train_key].index.name or "epoch")
     ax.set_xlabel(f"{step} of EM" if train_key == _OBJECTIVE else step)
     ax.spines["top"].set_visible(False)
     held_out = None if validation_key is None else record.get(validation_key)

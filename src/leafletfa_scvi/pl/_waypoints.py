@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.pl._slots import new_axes, program_colors
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def waypoints(
     palette = program_colors(len(names))
     if color is None:
         main = model._trained_activities().to_numpy()[cells].argmax(axis=1)
-        coloring = _Coloring(pd.Categorical.from_codes(main, names), palette, "main program")
+        coloring = _Coloring(categorical(main, names), palette, "main program")
     else:
         coloring = _from_obs(model, check_column("color", color), cells)
 
@@ -147,7 +148,8 @@ def _from_obs(model: LeafletFAModel, color: str, cells: np.ndarray) -> _Coloring
     is_valid = stored is not None and len(stored) == len(groups.categories)
     palette = list(stored) if is_valid else program_colors(len(groups.categories))
     codes = np.where(rows < 0, -1, groups.codes[rows])
-    values = pd.Categorical.from_codes(codes, dtype=groups.dtype)
+    # The stub takes no arrays of codes.
+    values = pd.Categorical.from_codes(codes, dtype=groups.dtype)  # type: ignore[arg-type]
     return _Coloring(values, palette, color)
 
 
@@ -237,4 +239,5 @@ def _overlap(centers: np.ndarray, size: np.ndarray, boxes: np.ndarray) -> np.nda
     """Compute the overlap of a box with others (center, size), for each possible center."""
     reach = (size + boxes[:, 2:]) / 2.0
     overlap = np.minimum(reach - np.abs(centers[:, None] - boxes[:, :2]), size)
-    return overlap.clip(min=0.0).prod(axis=2).sum(axis=1)
+    area: np.ndarray = overlap.clip(min=0.0).prod(axis=2).sum(axis=1)
+    return area

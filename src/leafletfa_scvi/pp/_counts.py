@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
+from leafletfa_scvi._narrow_stubs import categorical, is_sparse
 from leafletfa_scvi.data import expand_counts, splicing_anndata
 from leafletfa_scvi.pp.qc._matrices import check_counts, require_no_totals
 
@@ -68,6 +69,7 @@ def splicing_from_counts(
     array([[4, 4, 0],
            [0, 0, 2]], dtype=int32)
     """
+    matrix: sp.csr_matrix | sp.csr_array
     if isinstance(counts, AnnData):
         if not (atse_id is None and obs is None and var is None):
             raise TypeError(
@@ -93,7 +95,7 @@ def splicing_from_counts(
 
     _check_column(var, labels)
     codes, names = pd.factorize(labels)
-    var[ATSE_KEY] = pd.Categorical.from_codes(codes, names)
+    var[ATSE_KEY] = categorical(codes, names)
     return splicing_anndata(*expand_counts(matrix, codes), obs, var, "splicing_from_counts")
 
 
@@ -156,11 +158,14 @@ def _check_column(var: pd.DataFrame, labels: np.ndarray) -> None:
 def _as_csr(counts: Any) -> sp.csr_array:
     """Return a canonical copy: float64, not checked yet, without zeros and duplicates."""
     if isinstance(counts, pd.DataFrame):
-        is_sparse = len(counts.columns) and all(
+        has_sparse_columns = len(counts.columns) and all(
             isinstance(dtype, pd.SparseDtype) and dtype.fill_value == 0 for dtype in counts.dtypes
         )
-        counts = counts.sparse.to_coo() if is_sparse else counts.to_numpy()
-    if not sp.issparse(counts):
+        if has_sparse_columns:
+            counts = counts.sparse.to_coo()  # type: ignore[attr-defined] # not in the stubs
+        else:
+            counts = counts.to_numpy()
+    if not is_sparse(counts):
         counts = np.asarray(counts)
     if counts.ndim != 2 or counts.dtype.kind not in "buif":
         raise ValueError(
@@ -218,10 +223,11 @@ def _labels(atse_id: Any, junctions: pd.Index, has_names: bool) -> np.ndarray:
         raise ValueError(
             f"atse_id has {len(labels)} labels: expected {len(junctions)}, one per junction."
         )
-    missing = np.flatnonzero(labels.isna())
-    if len(missing):
+    is_missing = labels.isna().to_numpy()
+    if is_missing.any():
+        i = int(is_missing.argmax())
         raise ValueError(
-            f"atse_id has no label for junction {junctions[missing[0]]!r}, {len(missing)} in "
-            "all. Label every junction, or drop those without."
+            f"atse_id has no label for junction {junctions[i]!r}, {is_missing.sum()} in all. "
+            "Label every junction, or drop those without."
         )
     return labels.astype(str).to_numpy(object)

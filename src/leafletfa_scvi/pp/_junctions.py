@@ -40,12 +40,14 @@ class Introns:
     @property
     def contig(self) -> np.ndarray:
         """``(J,)`` names of contigs, object."""
-        return np.array(self.chroms, object)[self.chrom]
+        names: np.ndarray = np.array(self.chroms, object)[self.chrom]
+        return names
 
     @property
     def strand_key(self) -> np.ndarray:
         """``(J,)`` one number for each contig and strand, in order of the genome."""
-        return self.chrom * len(STRANDS) + self.strand
+        key: np.ndarray = self.chrom * len(STRANDS) + self.strand
+        return key
 
 
 def introns(junctions: pd.DataFrame) -> Introns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leafletfa_scvi.likelihoods import LIKELIHOODS
-from leafletfa_scvi.priors._base import EPS, ProgramPrior, plates
+from leafletfa_scvi.priors._base import EPS, ProgramPrior, ScalarPriors, plates
 from leafletfa_scvi.priors._fit import PriorFit
 from leafletfa_scvi.priors._global import GlobalPrior
 from leafletfa_scvi.priors._junction import JunctionPrior
@@ -62,6 +62,7 @@ __all__ = [
     "MixturePrior",
     "PriorFit",
     "ProgramPrior",
+    "ScalarPriors",
     "bounded_exp",
     "plates",
     "program_prior",

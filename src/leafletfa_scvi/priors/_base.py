@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import pyro
 import torch
@@ -22,6 +22,10 @@ EPS = 1e-3
 """Added to concentrations, so that no Beta or Dirichlet is improper in float32."""
 _MIN_MEAN = 1e-3
 _FIRST_CONCENTRATION = 3.0
+
+
+ScalarPriors: TypeAlias = "dict[str, Callable[[], dist.Gamma | dist.LogNormal]]"
+"""Prior of each positive scalar site, by the site's name."""
 
 
 class ProgramPrior(ABC):
@@ -100,7 +104,7 @@ class ProgramPrior(ABC):
         """Names of its log-normal sites that are not scalars."""
         return ()
 
-    def scalar_priors(self, one: torch.Tensor) -> dict[str, Callable[[], dist.Distribution]]:
+    def scalar_priors(self, one: torch.Tensor) -> ScalarPriors:
         """Priors of its positive scalar sites, by name."""
         return {}
 

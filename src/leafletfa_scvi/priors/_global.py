@@ -38,7 +38,8 @@ class GlobalPrior(JunctionPrior):
         return value.mean().reshape(1, 1), information.sum().reshape(1, 1)
 
     def _unobserved_value(self, guide: Any, name: str) -> torch.Tensor:
-        return guide.site(name).mean.reshape(())
+        mean: torch.Tensor = guide.site(name).mean.reshape(())
+        return mean
 
     def summary(
         self, guide: Any

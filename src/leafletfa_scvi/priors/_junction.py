@@ -13,8 +13,9 @@ from leafletfa_scvi.priors._base import EPS, ProgramPrior, plates
 from leafletfa_scvi.priors._sites import LogNormalSite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from leafletfa_scvi.priors._base import ScalarPriors
     from leafletfa_scvi.priors._fit import PriorFit
 
 _MIN_SHAPE, _MAX_SHAPE = 0.1, 10.0
@@ -43,7 +44,7 @@ class JunctionPrior(ProgramPrior):
         """Sites a and b of the Beta, or a of the Dirichlet."""
         return self.likelihood.prior_sites
 
-    def scalar_priors(self, one: torch.Tensor) -> dict[str, Callable[[], dist.Distribution]]:
+    def scalar_priors(self, one: torch.Tensor) -> ScalarPriors:
         """Gamma(1, 1) for shape and rate of each site."""
         names = (f"{site}_{part}" for site in self.sites for part in ("shape", "rate"))
         return {name: lambda: dist.Gamma(one, one) for name in names}
@@ -120,7 +121,8 @@ class JunctionPrior(ProgramPrior):
 
     def _unobserved_value(self, guide: Any, name: str) -> torch.Tensor:
         shape, rate = (guide.scalar(f"{name}_{part}").mean for part in ("shape", "rate"))
-        return shape / rate
+        mean: torch.Tensor = shape / rate
+        return mean
 
 
 def gamma_fit(values: torch.Tensor) -> tuple[float, float]:

@@ -153,7 +153,7 @@ def fit_kappa(count: np.ndarray, total: np.ndarray, p: np.ndarray) -> float:
     """
 
     def loss(log_kappa: float) -> float:
-        return -beta_binomial_log_likelihood(count, total, p, np.exp(log_kappa)).mean()
+        return -float(beta_binomial_log_likelihood(count, total, p, np.exp(log_kappa)).mean())
 
     bounds = tuple(np.log(_KAPPA_BOUNDS))
     fit = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-3})
@@ -171,11 +171,13 @@ def _log_rising(a: np.ndarray, m: np.ndarray) -> np.ndarray:
     """Compute log a (a + 1) .. (a + m - 1), by Stirling's series for large ``a``."""
     large = a > _STIRLING_FROM
     if not large.any():
-        return gammaln(a + m) - gammaln(a)
+        exact: np.ndarray = gammaln(a + m) - gammaln(a)
+        return exact
     small = np.where(large, 1.0, a)
     series = (a + m - 0.5) * np.log1p(m / a) + m * (np.log(a) - 1.0)
     series -= m / (12.0 * a * (a + m))
-    return np.where(large, series, gammaln(small + m) - gammaln(small))
+    mixed: np.ndarray = np.where(large, series, gammaln(small + m) - gammaln(small))
+    return mixed
 
 
 def _score_row(

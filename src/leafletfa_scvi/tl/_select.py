@@ -192,6 +192,7 @@ def _fit(
         converged = _train(model, training)
         seconds = time.perf_counter() - started
         score = evaluate_holdout(model, split.hidden, bins=None).loc["all"]
+        assert isinstance(score, pd.Series)
         fit = Fit(model.get_splicing_programs(), model._trained_activities())
     finally:
         # scvi-tools keeps a reference to every registered AnnData until it is deregistered.

@@ -271,8 +271,8 @@ def _resolve_signal(fits: Mapping[Any, Fit], signal: Signal | None) -> Signal:
     if signal == "programs":
         return signal
     activities = [fit.activities for fit in fits.values()]
-    cells = [None if phi is None else phi.index for phi in activities]
-    if any(names is None for names in cells):
+    cells = [phi.index for phi in activities if phi is not None]
+    if len(cells) < len(activities):
         problem = "programs without activities"
     elif any(_differ(cells[0], names) for names in cells[1:]):
         problem = "models of different cells"

@@ -13,6 +13,7 @@ from leafletfa_scvi.data import cell_loader
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
+    from leafletfa_scvi.data import CellBatch
     from leafletfa_scvi.ops import Entries
 
 
@@ -51,11 +52,11 @@ class SplicingDataSplitter(pl.LightningDataModule):
         self.train_idx = np.arange(training.n_cells)
         self._moved: dict[int, Entries] = {}
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[CellBatch]:
         """Return minibatches in random order, or the one full batch."""
         return cell_loader(self._on_device(self.training), self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader | list:
+    def val_dataloader(self) -> DataLoader[CellBatch] | list[CellBatch]:
         """Return minibatches of the hidden entries in order; an empty list if none are."""
         if self.hidden is None:
             return []

@@ -20,7 +20,7 @@ _DIVERGED = (
 _MAX_LOG = 80.0
 
 
-class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
+class SplicingTrainingPlan(LowLevelPyroTrainingPlan):  # type: ignore[misc] # scvi has no types
     """Training plan: ELBO with closed-form KL divergences, Adam, exponential learning rate decay.
 
     Logs ``elbo_train``, the negative ELBO averaged over the minibatches of an epoch (each scaled
@@ -71,7 +71,7 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
         """Run one step; raise an error if the loss is not finite, before it reaches parameters."""
         try:
-            out = super().training_step(batch, batch_idx)
+            out: dict[str, torch.Tensor] = super().training_step(batch, batch_idx)
         except ValueError as error:
             if self._in_range():
                 raise

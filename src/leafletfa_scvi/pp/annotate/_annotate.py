@@ -99,8 +99,8 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     reference = pd.Index(pd.unique(_text(genes["chrom"])), dtype=object)
     names = pd.unique(contig)
     matched = match_contigs(names, reference, "the junctions", "the annotation")
-    contig_code = reference.get_indexer([matched.get(name) for name in names])
-    contig_code = contig_code[pd.Index(names, dtype=object).get_indexer(contig)]
+    contig_code = reference.get_indexer(pd.Index([matched.get(name) for name in names]))
+    contig_code = contig_code[pd.Index(names, dtype=object).get_indexer(pd.Index(contig))]
 
     # A junction without strand is looked up on every strand.
     unstranded = np.flatnonzero(strand == 0)
@@ -123,7 +123,7 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
             "strand_key": _strand_keys(annotation.introns, reference),
             "start": annotation.introns["start"].to_numpy(np.int64),
             "end": annotation.introns["end"].to_numpy(np.int64),
-            "gene": genes.index.get_indexer(_text(annotation.introns["gene_id"])),
+            "gene": genes.index.get_indexer(pd.Index(_text(annotation.introns["gene_id"]))),
         }
     )
     columns = _known(queries, annotated, len(start))
@@ -157,14 +157,16 @@ def _text(values: pd.Series) -> np.ndarray:
 
 def _strand_keys(table: pd.DataFrame, reference: pd.Index) -> np.ndarray:
     """Number contig and strand as the queries do."""
-    contig = reference.get_indexer(_text(table["chrom"]))
-    strand = pd.Index(STRANDS, dtype=object).get_indexer(_text(table["strand"]))
+    contig = reference.get_indexer(pd.Index(_text(table["chrom"])))
+    strand = pd.Index(STRANDS, dtype=object).get_indexer(pd.Index(_text(table["strand"])))
     return contig * len(STRANDS) + strand
 
 
 def _sites(table: pd.DataFrame, side: str) -> np.ndarray:
     """Number contig, strand and position of a splice site."""
-    return (table["strand_key"].to_numpy(np.int64) << 32) + table[side].to_numpy(np.int64)
+    site: np.ndarray = table["strand_key"].to_numpy(np.int64) << 32
+    site += table[side].to_numpy(np.int64)
+    return site
 
 
 def _known(queries: pd.DataFrame, introns: pd.DataFrame, n: int) -> dict[str, np.ndarray]:

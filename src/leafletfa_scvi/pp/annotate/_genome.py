@@ -14,6 +14,7 @@ import pandas as pd
 import pysam
 
 from leafletfa_scvi._arguments import check_anndata, check_file
+from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.pp._codes import FORWARD, MOTIFS, REVERSE, STRANDS, UNSTRANDED
 from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._junctions import introns, junction_name
@@ -100,7 +101,7 @@ def splice_motifs(adata: AnnData, genome: str | os.PathLike[str]) -> None:
         If an intron ends beyond its contig, the genome cannot be read, or no contig matches.
     """
     motif, _ = motifs_and_strands(check_anndata(adata).var, genome)
-    adata.var["motif"] = pd.Categorical.from_codes(motif, list(MOTIFS))
+    adata.var["motif"] = categorical(motif, list(MOTIFS))
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def read_intron_ends(
     with open_genome(genome) as fasta:
         matched = match_contigs(names, fasta.references, "the junctions", str(genome))
         for name, group in pd.Series(np.arange(len(start))).groupby(contig):
+            assert isinstance(name, str)
             if name not in matched:
                 continue
             rows = group.to_numpy()

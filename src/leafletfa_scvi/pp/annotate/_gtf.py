@@ -97,9 +97,9 @@ class _Reader:
     path: Path
     number: int = 0
     find: Attributes | None = None
-    transcript: array = field(default_factory=lambda: array("q"))
-    start: array = field(default_factory=lambda: array("q"))
-    end: array = field(default_factory=lambda: array("q"))
+    transcript: array[int] = field(default_factory=lambda: array("q"))
+    start: array[int] = field(default_factory=lambda: array("q"))
+    end: array[int] = field(default_factory=lambda: array("q"))
     codes: dict[tuple[bytes, bytes, bytes, bytes], int] = field(default_factory=dict)
     """By contig, strand, transcript and gene id (empty: follow the parents)."""
     keys: list[tuple[str, str, str, str]] = field(default_factory=list)

@@ -181,10 +181,11 @@ def _motifs(given: pd.Series | None, group: np.ndarray, first: np.ndarray) -> np
     """Return the motif of merged junctions: that of the first, or of another if unknown."""
     if given is None:
         return None
-    code = pd.Index(MOTIFS, dtype=object).get_indexer(given.astype(object))
+    code = pd.Index(MOTIFS, dtype=object).get_indexer(pd.Index(given.astype(object)))
     if (wrong := code < 0).any():
+        i = int(wrong.argmax())
         raise ValueError(
-            f"Junction {given.index[wrong.argmax()]!r} has motif {given.iloc[wrong.argmax()]!r}: "
+            f"Junction {given.index[i]!r} has motif {given.iloc[i]!r}: "
             f"expected one of {', '.join(MOTIFS)}."
         )
     best = np.zeros(len(first), np.int64)
@@ -204,7 +205,8 @@ def _summed(
         total.sort_indices()
         if values.dtype.kind in "iu" and total.nnz and total.max() > np.iinfo(values.dtype).max:
             raise ValueError(f"A sum of counts is {total.max():,}, too much for {values.dtype}.")
-        return total.astype(values.dtype)
+        result: sp.csr_matrix = total.astype(values.dtype)
+        return result
 
     uns = deepcopy(dict(adata.uns))
     uns[DATASET_SLOT] = {**uns.get(DATASET_SLOT, {}), "strand": dict(report)}

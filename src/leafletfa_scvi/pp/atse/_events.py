@@ -245,13 +245,15 @@ class _Graphs:
         is_candidate = match[self.atse]
         bits = np.left_shift(1, 3 * self.left[is_candidate] + self.right[is_candidate])
         pattern = np.bincount(self.atse[is_candidate], bits, minlength=len(match))
-        return match & (pattern == _EXCLUSIVE_BITS)
+        result: np.ndarray = match & (pattern == _EXCLUSIVE_BITS)
+        return result
 
     def differ_at(self, side: str, strand: int) -> np.ndarray:
         """Find ATSEs on a strand whose junctions differ only in their left or right ends."""
         opposite = self.rights if side == "left" else self.lefts
-        share_opposite = (opposite.number == 1) & (self.size > 1) & ~self.is_mixed
-        return share_opposite & (self.strand_key % len(STRANDS) == strand)
+        is_found: np.ndarray = (opposite.number == 1) & (self.size > 1) & ~self.is_mixed
+        is_found &= self.strand_key % len(STRANDS) == strand
+        return is_found
 
     def exons_apart(self, side: str, exons: pd.DataFrame, chroms: list[str]) -> np.ndarray:
         """Find ATSEs with an exon at every left (right) end, none overlapping another.
@@ -259,7 +261,7 @@ class _Graphs:
         ``exons`` are of one strand.
         """
         sites = self.lefts if side == "left" else self.rights
-        chrom = pd.Index(chroms).get_indexer(exons["chrom"].astype(str))
+        chrom = pd.Index(chroms).get_indexer(pd.Index(exons["chrom"].astype(str)))
         is_known = chrom >= 0
         chrom, begin, end = (
             np.asarray(values, np.int64)[is_known]

@@ -231,9 +231,8 @@ def _components(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     edges = (np.ones(len(left), np.int8), (left, right + n_left))
     graph = coo_array(edges, shape=(n_left + n_right,) * 2)
     component = connected_components(graph, directed=False)[1][left]
-    return pd.factorize(component)[0].astype(
-        np.int64
-    )  # renumbered without those of isolated nodes
+    # Renumbered without the components of isolated nodes.
+    return np.asarray(pd.factorize(component)[0], np.int64)
 
 
 def _split(

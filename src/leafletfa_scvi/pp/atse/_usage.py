@@ -89,7 +89,7 @@ def _above(usage: pd.DataFrame, min_usage: float) -> tuple[np.ndarray, dict[str,
     """Select rows of at least ``min_usage`` at both sites, and report their numbers."""
     check_inside("min_usage", min_usage, "[0, 1]")
     is_below = usage.to_numpy() < min_usage
-    mask = ~is_below.any(axis=1)
+    mask = np.asarray(~is_below.any(axis=1))
     return mask, {
         "junctions": len(mask),
         "junctions_kept": int(mask.sum()),

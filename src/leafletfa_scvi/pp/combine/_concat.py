@@ -260,7 +260,8 @@ def _coordinates(parts: Mapping[str, AnnData]) -> pd.DataFrame:
     table["chrom"] = pd.Categorical(table["chrom"], natsorted(table["chrom"].unique()))
     table["strand"] = pd.Categorical(table["strand"], list(STRANDS))
     codes = (table["chrom"].cat.codes, table["start"], table["end"], table["strand"].cat.codes)
-    return table.iloc[np.lexsort(codes[::-1])]
+    ordered: pd.DataFrame = table.iloc[np.lexsort(codes[::-1])]
+    return ordered
 
 
 def _annotation_columns(

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from leafletfa_scvi._arguments import check_at_least, check_column, check_once
 from leafletfa_scvi._constants import ACTIVITY_SLOT, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
+from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data import MAX_COUNT, get_layer, splicing_anndata, stored_rows
 from leafletfa_scvi.pp.qc._matrices import junction_counts, require_splicing
 
@@ -141,7 +142,7 @@ def metacells(
             "Name one with use_rep, or fit a model and call model.export_posterior(adata)."
         )
     rep = adata.obsm[use_rep]
-    rep = np.asarray(rep.toarray() if sp.issparse(rep) else rep, np.float64)
+    rep = np.asarray(rep.toarray() if is_sparse(rep) else rep, np.float64)
     if not np.isfinite(rep).all():
         cell = adata.obs_names[int((~np.isfinite(rep)).any(axis=1).argmax())]
         raise ValueError(f"adata.obsm[{use_rep!r}] is not finite for cell {cell!r}.")
@@ -191,7 +192,7 @@ def _k_means(where: np.ndarray, size: int, seed: int) -> np.ndarray:
 
     kind = KMeans if len(where) <= _MANY_CELLS else MiniBatchKMeans
     found = kind(n_clusters, n_init=1, random_state=seed).fit_predict(where)
-    return pd.factorize(found)[0].astype(np.int64)
+    return np.asarray(pd.factorize(found)[0], np.int64)
 
 
 def _require_column(adata: AnnData, name: str) -> None:
@@ -245,7 +246,7 @@ def _summed(
     reads = _sum_rows(member, junction_counts(adata))
     if len(total.data) and total.data.max() > MAX_COUNT:
         i = int(total.data.argmax())
-        group = obs.index[np.searchsorted(total.indptr, i, side="right") - 1]
+        group = obs.index[int(np.searchsorted(total.indptr, i, side="right")) - 1]
         raise ValueError(
             f"The ATSE total of group {group!r} and junction "
             f"{adata.var_names[total.indices[i]]!r} is {total.data[i]:,.0f}: totals beyond "

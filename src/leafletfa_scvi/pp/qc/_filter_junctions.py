@@ -147,7 +147,8 @@ def filter_junctions(
 def _length(var: pd.DataFrame) -> np.ndarray:
     for name in ("start", "end"):
         text_column(var.iloc[:0], name, _COORDINATES)
-    return var["end"].to_numpy(np.int64) - var["start"].to_numpy(np.int64) + 1
+    length: np.ndarray = var["end"].to_numpy(np.int64) - var["start"].to_numpy(np.int64) + 1
+    return length
 
 
 def _samples(adata: AnnData, counts: sp.csr_matrix, sample_key: str) -> np.ndarray:

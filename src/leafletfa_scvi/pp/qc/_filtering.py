@@ -106,7 +106,8 @@ def status_passes(var: pd.DataFrame, wanted: str, remedy: str) -> np.ndarray:
             f"adata.var['annotation_status'] is {status[i]!r} for junction {var.index[i]!r}: "
             "expected 'both', 'five_prime', 'three_prime' or 'none'."
         )
-    return status == "both" if wanted == "both" else status != "none"
+    mask: np.ndarray = status == "both" if wanted == "both" else status != "none"
+    return mask
 
 
 def text_column(var: pd.DataFrame, name: str, remedy: str) -> np.ndarray:

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from leafletfa_scvi._arguments import check_anndata, check_once
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
+from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data import get_layer, named_layers, observed_entries
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def junction_counts(adata: AnnData) -> sp.csr_matrix:
         )
     if hasattr(counts, "to_memory"):
         counts = counts.to_memory()
-    matrix = sp.csr_matrix(counts if sp.issparse(counts) else np.asarray(counts), copy=True)
+    matrix = sp.csr_matrix(counts if is_sparse(counts) else np.asarray(counts), copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     check_counts(matrix, where, adata.obs_names, adata.var_names)
@@ -67,7 +68,7 @@ def check_counts(
     ):
         if wrong.any():
             i = int(wrong.argmax())
-            cell = cells[np.searchsorted(matrix.indptr, i, side="right") - 1]
+            cell = cells[int(np.searchsorted(matrix.indptr, i, side="right")) - 1]
             raise ValueError(
                 f"{where} holds the {kind} value {value[i]:g} for cell {cell!r} and junction "
                 f"{junctions[matrix.indices[i]]!r}. Pass raw read counts."
@@ -113,7 +114,7 @@ def with_one_pattern(adata: AnnData) -> AnnData:
     """Put the layers on the pattern of observed entries, unless they are; return the data set."""
     y, n = (adata.layers[name] for name in (JUNCTION_LAYER, CLUSTER_LAYER))
     if (
-        all(sp.issparse(m) and m.format == "csr" for m in (y, n))
+        all(is_sparse(m) and m.format == "csr" for m in (y, n))
         and np.array_equal(y.indptr, n.indptr)
         and np.array_equal(y.indices, n.indices)
         and (n.data > 0).all()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER
+from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data import BLOCK, atse_codes, stored_rows
 from leafletfa_scvi.pp.qc._matrices import (
     atse_totals,
@@ -22,6 +22,7 @@ from leafletfa_scvi.pp.qc._matrices import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import scipy.sparse as sp
     from anndata import AnnData
 
 
@@ -118,7 +119,7 @@ def qc_metrics(
 def _row_blocks(adata: AnnData) -> Iterator[slice]:
     """Yield runs of at least one cell with a bounded number of values."""
     matrix = adata.layers[CLUSTER_LAYER] if is_splicing(adata) else adata.X
-    n_values = matrix.nnz if sp.issparse(matrix) else adata.n_obs * adata.n_vars
+    n_values = matrix.nnz if is_sparse(matrix) else adata.n_obs * adata.n_vars
     step = max(1, BLOCK * adata.n_obs // max(n_values, 1))
     for start in range(0, max(adata.n_obs, 1), step):
         yield slice(start, start + step)
@@ -191,4 +192,6 @@ def _psi_sums(y: sp.csr_matrix, n: sp.csr_matrix, codes: np.ndarray) -> np.ndarr
 def _ratio(above: np.ndarray | pd.Series, below: np.ndarray | pd.Series) -> np.ndarray:
     """Return the quotient; NaN if the denominator is 0."""
     above, below = np.asarray(above, float), np.asarray(below, float)
-    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
+    quotient = np.full(len(below), np.nan)
+    np.divide(above, below, out=quotient, where=below > 0)
+    return quotient

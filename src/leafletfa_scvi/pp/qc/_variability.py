@@ -210,7 +210,9 @@ def _mantel_variance(
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Return the quotient; 0 if the denominator is not positive."""
-    return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
+    quotient = np.zeros(len(below))
+    np.divide(above, below, out=quotient, where=below > 0)
+    return quotient
 
 
 def beyond_typical(value: np.ndarray, null_error: np.ndarray) -> np.ndarray:
@@ -226,4 +228,5 @@ def beyond_typical(value: np.ndarray, null_error: np.ndarray) -> np.ndarray:
     """
     if not len(value):
         return value.copy()
-    return (value - np.average(value, weights=1 / null_error)) / null_error
+    score: np.ndarray = (value - np.average(value, weights=1 / null_error)) / null_error
+    return score

@@ -222,7 +222,8 @@ def _mark(
 ) -> np.ndarray:
     """Mark the selected ATSEs, ``(A,)`` bool."""
     if n_top is None and fraction is None:
-        return varies & (np.nan_to_num(q, nan=1.0) <= fdr)
+        is_significant: np.ndarray = varies & (np.nan_to_num(q, nan=1.0) <= fdr)
+        return is_significant
     wanted = max(1, round(fraction * n_scored)) if fraction is not None else int(n_top or 0)
     candidates = np.flatnonzero(varies)
     if n_top is not None and wanted > len(candidates):

@@ -308,7 +308,8 @@ def _pairs(rows: Rows, name: str) -> np.ndarray:
         except (ValueError, OverflowError):
             table = None
         if table is not None and table.shape == (len(text), 2):
-            return np.clip(table.to_numpy(), -1, MAX_INTEGER)
+            pairs: np.ndarray = np.clip(table.to_numpy(), -1, MAX_INTEGER)
+            return pairs
     return np.array([_pair(value) for value in text], np.int64)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from natsort import natsorted
 
+from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp._contigs import is_second_mitochondrion, other_names
 from leafletfa_scvi.pp._junctions import junction_names
@@ -143,9 +144,9 @@ class _JunctionUnion:
         """Pack contig, start and strand of each junction into one number."""
         code = np.array([self.contigs[name] for name in counts.contigs], np.int64)
         contig = code[counts.contig] if len(code) else np.empty(0, np.int64)
-        return (
-            contig << _CONTIG_SHIFT | counts.start.astype(np.int64) << _STRAND_BITS | counts.strand
-        )
+        key: np.ndarray = contig << _CONTIG_SHIFT | counts.start.astype(np.int64) << _STRAND_BITS
+        key |= counts.strand
+        return key
 
     def _merge(self) -> None:
         """Sort the pending junctions into the union."""
@@ -205,18 +206,20 @@ class _JunctionUnion:
     def columns(self, counts: FileCounts) -> np.ndarray:
         """Return the column of each junction of a file."""
         site = np.searchsorted(self.distinct_sites, self._site_key(counts))
-        return self.column[np.searchsorted(self.key, site << _START_BITS | counts.end)]
+        at = np.searchsorted(self.key, site << _START_BITS | counts.end)
+        column: np.ndarray = self.column[at]
+        return column
 
     def var(self) -> pd.DataFrame:
         """Return the annotation of junctions, in genomic order."""
         order = self.order
-        contig = pd.Categorical.from_codes(self.contig[order].astype(np.int32), self.names)
-        strand = pd.Categorical.from_codes(self.strand[order].astype(np.int8), list(STRANDS))
+        contig = categorical(self.contig[order].astype(np.int32), self.names)
+        strand = categorical(self.strand[order].astype(np.int8), list(STRANDS))
         table = pd.DataFrame(
             {"chrom": contig, "start": self.start[order], "end": self.end[order], "strand": strand}
         )
         if self.motif.any():
-            table["motif"] = pd.Categorical.from_codes(self.motif[order], list(MOTIFS))
+            table["motif"] = categorical(self.motif[order], list(MOTIFS))
         table.index = junction_names(table)
         return table
 
@@ -292,8 +295,8 @@ def _fill_matrix(paths: Sequence[Path], union: _JunctionUnion, cells: _CellUnion
         column[position] = union.columns(counts)[counts.junction]
         count[position] = counts.count
         next_free[rows] += sizes
-    pointer = indptr.astype(np.int32 if is_small else np.int64)
-    matrix = sp.csr_matrix((count, column, pointer), shape=(n_cells, n_junctions))
+    pointer: np.ndarray = indptr.astype(np.int32 if is_small else np.int64)
+    matrix: sp.csr_matrix = sp.csr_matrix((count, column, pointer), shape=(n_cells, n_junctions))
     matrix.sum_duplicates()  # of cells in several files
     return matrix
 

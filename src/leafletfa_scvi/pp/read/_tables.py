@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -155,7 +155,7 @@ def parse_fields(
     if data.count(sep.encode()) != n * (len(columns) - 1):
         return None
     # Numbers have no dtype here: with one, pandas would take 1e2 for a whole number.
-    dtypes = {"text": "category", "string": object}
+    dtypes: dict[str, Any] = {"text": "category", "string": object}
     used = {i: column for i, column in enumerate(columns) if column.kind != "skip"}
     try:
         table = pd.read_csv(

@@ -223,6 +223,7 @@ class _Counting:
                     condense_at = spliced + max(_N_READS, n_open)
 
                 operations = read.cigartuples
+                assert operations is not None  # its text has an N
                 if len(operations) == 3:  # most spliced reads are of the form aMbNcM
                     (before, left), (_, length), (after, right) = operations
                     if (

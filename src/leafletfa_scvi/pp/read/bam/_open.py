@@ -93,7 +93,7 @@ def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFi
             reference_filename=reference,
             threads=threads,
             check_sq=False,  # checked below
-            format_options=_CRAM_FIELDS,
+            format_options=_CRAM_FIELDS,  # type: ignore[arg-type] # pysam wants bytes
         )
     except OSError as error:
         if isinstance(error, PermissionError):

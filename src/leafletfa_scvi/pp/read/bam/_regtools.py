@@ -106,7 +106,9 @@ class _Junctions:
                 if cell < 0:
                     continue
             strand = strand_of(read, read.flag)
-            for start, end, left, right in introns_of(read.cigartuples):
+            operations = read.cigartuples
+            assert operations is not None  # its text has an N
+            for start, end, left, right in introns_of(operations):
                 if end - start + 1 < options.min_intron:
                     report["introns_too_short"] += 1
                 elif end - start + 1 > options.max_intron:
