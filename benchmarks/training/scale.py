@@ -111,7 +111,7 @@ def run(args: argparse.Namespace, batch_size: int) -> None:
         del entries
     gc.collect()
     stages.forget()
-    for name in ("junction_usage", "waypoints", "fit_em"):
+    for name in ("junction_mean_psi", "waypoints", "fit_em"):
         stages.wrap(inference, name)
     stages.wrap(LeafletFAModule, "initialize")
     with stages.stage("setup_anndata"):

@@ -8,15 +8,15 @@ import torch
 from helpers.entries import entries_of, grouped
 from sklearn.metrics import adjusted_rand_score
 
-from leafletfa_scvi.inference import junction_usage, program_prior
+from leafletfa_scvi.inference import junction_mean_psi, program_prior
 from leafletfa_scvi.inference._clusters import SoftClusters, _losses
-from leafletfa_scvi.inference._start import _weighted_reads
+from leafletfa_scvi.inference._initialization import _weighted_reads
 
 
 def clusters_of(y, n, membership, atse=None):
     entries = entries_of(y, n)
     atse = torch.arange(entries.n_junctions) if atse is None else atse
-    prior = program_prior("mixture", junction_usage(entries), atse)
+    prior = program_prior("mixture", junction_mean_psi(entries), atse)
     return SoftClusters(_weighted_reads(entries, atse), prior, membership)
 
 
@@ -57,7 +57,7 @@ class TestRun:
         weight = np.where(n > 0, n / (1 + 0.1 * (n - 1)), 0)
         count, total = weight * y / np.maximum(n, 1), weight
         up, whole = count.T @ member, total.T @ member
-        prior = program_prior("mixture", junction_usage(entries_of(y, n)), atse)
+        prior = program_prior("mixture", junction_mean_psi(entries_of(y, n)), atse)
         up, whole = (torch.from_numpy(x).float() for x in (up, whole))
         psi = prior.refit(up, whole - up).programs(up, whole - up)
         np.testing.assert_allclose(clusters.programs, psi, rtol=1e-4)

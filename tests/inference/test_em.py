@@ -15,10 +15,10 @@ from scipy.special import betaln, digamma, gammaln
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
-from leafletfa_scvi.inference import Start, _em, fit_em, program_prior
+from leafletfa_scvi.inference import Initialization, _em, fit_em, program_prior
 from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.ops import MultinomialEntries, multinomial_entries
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 
 FIXED = {"learn_concentration": False, "learn_prior": False}
 
@@ -47,18 +47,20 @@ def shared():
 
 def prior_of(entries, kind="junction"):
     if isinstance(entries, MultinomialEntries):
-        return program_prior(kind, inference.shared_usage(entries), entries.atse, True)
-    return program_prior(kind, inference.junction_usage(entries))
+        return program_prior(kind, inference.normalized_mean_psi(entries), entries.atse, True)
+    return program_prior(kind, inference.junction_mean_psi(entries))
 
 
 def start_of(entries, n_programs, seed=0):
     """A random start."""
     if not isinstance(entries, MultinomialEntries):
-        return inference.random_start(entries, n_programs, seed)
+        return inference.random_initialization(entries, n_programs, seed)
     rng = np.random.default_rng(seed)
     psi = torch.from_numpy(rng.random((entries.n_junctions, n_programs))).float()
     phi = rng.dirichlet(np.ones(n_programs), entries.n_cells)
-    return Start(torch.from_numpy(phi).float(), inference.shared_programs(psi, entries))
+    return Initialization(
+        torch.from_numpy(phi).float(), inference.normalized_programs(psi, entries)
+    )
 
 
 def by_hand(entries, phi, psi, kappa, alpha, prior):
@@ -69,7 +71,7 @@ def by_hand(entries, phi, psi, kappa, alpha, prior):
     reads = entries.reads if together else entries
     row, column = reads.rows().numpy(), reads.column.numpy()
     mean = (phi[row] * psi[column]).sum(1)
-    p, q = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
+    p, q = (MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * x for x in (mean, 1 - mean))
     y, n = reads.count.double().numpy(), reads.total.double().numpy()
     alpha = alpha.double().numpy()
     value = (alpha * np.log(phi)).sum()
@@ -107,7 +109,7 @@ def step_by_hand(entries, phi, psi, kappa, alpha, prior):
     row, column = reads.rows().numpy(), reads.column.numpy()
     y, n = reads.count.double().numpy(), reads.total.double().numpy()
     mean = (phi[row] * psi[column]).sum(1)
-    p, q = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
+    p, q = (MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * x for x in (mean, 1 - mean))
     if kappa is None:
         t1, t0 = y, n - y
     else:
@@ -115,7 +117,7 @@ def step_by_hand(entries, phi, psi, kappa, alpha, prior):
         t0 = kappa * q * (digamma(n - y + kappa * q) - digamma(kappa * q))
     if together:
         t0 = 0 * t0
-    scale = 1 - 2 * LEAK  # the leak's share of the tables goes to no program
+    scale = 1 - 2 * MISASSIGNMENT_RATE  # the leak's share of the tables goes to no program
     f, s = phi[row], psi[column]
     up = scale * f * s * (t1 / p)[:, None]
     down = scale * f * (1 - s) * (t0 / q)[:, None]
@@ -292,7 +294,7 @@ def test_one_step_by_hand(entries, shared, together, kappa, kind):
 class TestAcceleration:
     @pytest.mark.parametrize("kappa", [None, 10.0])
     def test_reaches_as_high_in_fewer_sweeps(self, entries, kappa):
-        swept = {}
+        traces = {}
         for accelerate in (False, True):
             trace = []
             fit_em(
@@ -307,10 +309,10 @@ class TestAcceleration:
                 callback=lambda used, value, trace=trace: trace.append((used, value)),
                 **FIXED,
             )
-            swept[accelerate] = trace
-        goal = swept[False][-1][1] - 0.5
-        assert swept[True][-1][1] > goal
-        first = {k: next(used for used, value in v if value > goal) for k, v in swept.items()}
+            traces[accelerate] = trace
+        goal = traces[False][-1][1] - 0.5
+        assert traces[True][-1][1] > goal
+        first = {k: next(used for used, value in v if value > goal) for k, v in traces.items()}
         assert first[True] < 0.7 * first[False]
 
     def test_what_lowers_the_objective_is_not_taken(self, entries, monkeypatch):
@@ -438,7 +440,7 @@ class TestFit:
     @pytest.mark.parametrize("kind", ["mixture", "junction", "global"])
     def test_finds_the_planted_programs(self, adata, entries, kind):
         start = inference.waypoints(entries, 3, 0).start
-        prior = program_prior(kind, inference.junction_usage(entries), atse_codes(adata))
+        prior = program_prior(kind, inference.junction_mean_psi(entries), atse_codes(adata))
         fit = fit_em(entries, start, prior, concentration=10.0)
         match = lfa.tl.match_programs(adata.obsm["phi_true"], fit.phi.numpy())
         assert match["correlation"].min() > 0.9
@@ -456,7 +458,7 @@ class TestFit:
         plain, atse = lfa.data.observed_entries(adata), atse_codes(adata)
         entries = multinomial_entries(plain, atse)
         start = inference.waypoints(plain, n_programs, 0, atse).start
-        start = start._replace(psi=inference.shared_programs(start.psi, entries))
+        start = start._replace(psi=inference.normalized_programs(start.psi, entries))
         fit = fit_em(entries, start, prior_of(entries, "mixture"), concentration=10.0)
         match = lfa.tl.match_programs(adata.obsm["phi_true"], fit.phi.numpy())
         assert n_programs == 1 or match["correlation"].min() > 0.9
@@ -473,7 +475,7 @@ class TestFit:
 
     def test_programs_may_be_fixed(self, adata, entries):
         psi = torch.from_numpy(adata.varm["psi_true"]).float()
-        given = entries, Start(torch.full((60, 3), 1 / 3), psi), prior_of(entries)
+        given = entries, Initialization(torch.full((60, 3), 1 / 3), psi), prior_of(entries)
         fit = fit_em(*given, concentration=20.0, learn_programs=False)
         np.testing.assert_allclose(fit.psi, psi, atol=1e-5)
         correlation = np.corrcoef(fit.phi.flatten(), adata.obsm["phi_true"].ravel())[0, 1]
@@ -595,7 +597,7 @@ class TestConcentration:
         start, entries = inference.waypoints(plain, 2, 0, atse).start, plain
         if likelihood != "betabinomial":
             entries = multinomial_entries(plain, atse)
-            start = start._replace(psi=inference.shared_programs(start.psi, entries))
+            start = start._replace(psi=inference.normalized_programs(start.psi, entries))
         fit = fit_em(entries, start, prior_of(entries, "mixture"), concentration=10.0)
         assert float(fit.concentration) == pytest.approx(kappa, rel=0.12)
 

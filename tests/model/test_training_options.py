@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
-from leafletfa_scvi.model._initialize import given_start
+from leafletfa_scvi.model._initialize import given_initialization
 
 QUICK = {"max_epochs": 4, "em_iterations": 5, "enable_progress_bar": False}
 
@@ -141,13 +141,13 @@ def test_rows_of_data_frames_are_matched_by_name(model):
     phi = pd.DataFrame(rng.dirichlet(np.ones(3), len(cells)), cells)
     psi = pd.DataFrame(rng.uniform(0.1, 0.9, (len(junctions), 3)), junctions)
     entries = model._training_entries()
-    start = given_start(model, (phi.sample(frac=1), psi[::-1]), entries)
+    start = given_initialization(model, (phi.sample(frac=1), psi[::-1]), entries)
     np.testing.assert_allclose(start.phi, phi, rtol=1e-6)
     np.testing.assert_allclose(start.psi, psi, rtol=1e-6)
     with pytest.raises(ValueError, match=r"programs lacks 1 rows .*'chr"):
-        given_start(model, (phi, psi.rename({junctions[2]: "elsewhere"})), entries)
+        given_initialization(model, (phi, psi.rename({junctions[2]: "elsewhere"})), entries)
     with pytest.raises(ValueError, match="finite"):
-        given_start(model, (np.where(phi > 0, np.inf, 0), psi), entries)
+        given_initialization(model, (np.where(phi > 0, np.inf, 0), psi), entries)
 
 
 def test_equivalent_arguments_are_accepted(model):

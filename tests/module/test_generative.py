@@ -14,7 +14,7 @@ from scipy.stats import beta, betabinom, binom, dirichlet, gamma, lognorm
 import leafletfa_scvi as lfa
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.module import ClosedFormELBO, LeafletFAModule
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 
 POSITIVE = ["a_shape", "a_rate", "b_shape", "b_rate", "alpha_pi"]
 VARIANTS = {
@@ -62,7 +62,7 @@ class TestDensity:
         want += sum(dirichlet.logpdf(row, np.maximum(pi * delta, 1e-3)) for row in phi)
 
         mean = (phi[entries.rows().numpy()] * v["psi"][entries.column.numpy()]).sum(1)
-        p, q = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
+        p, q = (MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * x for x in (mean, 1 - mean))
         y, n = entries.count.double().numpy(), entries.total.double().numpy()
         if name == "binomial":
             want += binom.logpmf(y, n, p).sum()
@@ -166,7 +166,7 @@ class TestElbo:
         divergence += scale * kl_dirichlet(phi, np.broadcast_to(prior, phi.shape))
 
         mean = (v["phi"][part.rows().numpy()] * v["psi"][part.column.numpy()]).sum(1)
-        p, r = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
+        p, r = (MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * x for x in (mean, 1 - mean))
         y, n = part.count.double().numpy(), part.total.double().numpy()
         if name == "binomial":
             reads = binom.logpmf(y, n, p).sum()
@@ -308,7 +308,7 @@ class TestGuide:
     @pytest.mark.parametrize("name", ["default", "global", "fixed", "binomial"])
     def test_starting_from_an_em_fit(self, entries, name):
         module = make(entries, **VARIANTS[name])
-        usage = lfa.inference.junction_usage(entries)
+        usage = lfa.inference.junction_mean_psi(entries)
         kind = module.model.prior.name
         kappa = {"binomial": None, "fixed": 4.0}.get(name, 9.0)
         fit = lfa.inference.fit_em(
@@ -336,7 +336,7 @@ class TestGuide:
 
     def test_starting_forgets_what_was_there(self, entries):
         """Also the parameters that no EM fit has a value for."""
-        usage = lfa.inference.junction_usage(entries)
+        usage = lfa.inference.junction_mean_psi(entries)
         fit = lfa.inference.fit_em(
             entries,
             lfa.inference.waypoints(entries, 3, 0).start,

@@ -20,7 +20,7 @@ from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
 from leafletfa_scvi.inference import EMResult
 from leafletfa_scvi.likelihoods._dirichlet_multinomial import dirichlet_programs_from_curvature
 from leafletfa_scvi.module import ClosedFormELBO
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 from leafletfa_scvi.priors._junction import gamma_fit
 
 K = 3
@@ -101,14 +101,14 @@ def dirichlet_density(psi, a):
 
 
 def log_likelihood(v, model, entries, kappa):
-    visited = entries.reads if model.likelihood.shares_reads else entries
-    column = visited.column.numpy()
-    mean = (v["phi"][visited.rows().numpy()] * v["psi"][column]).sum(1)
-    p = LEAK + (1 - 2 * LEAK) * mean
-    y, n = (x.double().numpy() for x in (visited.count, visited.total))
+    scored = entries.reads if model.likelihood.shares_reads else entries
+    column = scored.column.numpy()
+    mean = (v["phi"][scored.rows().numpy()] * v["psi"][column]).sum(1)
+    p = MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * mean
+    y, n = (x.double().numpy() for x in (scored.count, scored.total))
     if not model.likelihood.shares_reads:
         own = kappa[column] if np.ndim(kappa) else kappa
-        q = LEAK + (1 - 2 * LEAK) * (1 - mean)
+        q = MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * (1 - mean)
         return betabinom.logpmf(y, n, own * p, own * q).sum()
     totals = entries.totals
     n = totals.total.double().numpy()

@@ -196,7 +196,9 @@ def test_value_is_scipys(backend, kappa):
     entries = random_entries(7, 9, 0.6, 50, 11)
     phi, psi = random_factors(entries, 3, 11)
     rows, column = entries.rows().numpy(), entries.column.numpy()
-    p = ops.LEAK + (1 - 2 * ops.LEAK) * (phi.numpy()[rows] * psi.numpy()[column]).sum(1)
+    p = ops.MISASSIGNMENT_RATE + (1 - 2 * ops.MISASSIGNMENT_RATE) * (
+        phi.numpy()[rows] * psi.numpy()[column]
+    ).sum(1)
     y, n = entries.count.double().numpy(), entries.total.double().numpy()
     if kappa is None:
         logs = scipy.stats.binom.logpmf(y, n, p)

@@ -11,7 +11,7 @@ import torch
 
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi.data._blocks import row_blocks
-from leafletfa_scvi.ops import ObservedEntries, narrowest
+from leafletfa_scvi.ops import ObservedEntries, smallest_int_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -268,7 +268,7 @@ def collect_entries(
                 "cannot be represented. These are not reads of single cells; check the units."
             )
         if largest > torch.iinfo(total.dtype).max:
-            count, total = (_widened(x, end, narrowest(largest)) for x in (count, total))
+            count, total = (_widened(x, end, smallest_int_dtype(largest)) for x in (count, total))
         row, junction = np.divmod(key, n_junctions)
         cells = slice(block.first_cell + 1, block.first_cell + block.n_cells + 1)
         indptr[cells] = torch.from_numpy(np.bincount(row, minlength=block.n_cells))

@@ -87,21 +87,21 @@ class WeightedEntries(NamedTuple):
 def weighted_entries(
     entries: Entries, factors: Factors, block_size: int
 ) -> Iterator[tuple[slice, WeightedEntries]]:
-    """Blocks of cells with the information of their visited entries; all on the CPU."""
+    """Blocks of cells with the information of their scored entries; all on the CPU."""
     likelihood = likelihood_of(entries)
     kappa = factors.kappa
     if kappa is not None:
         kappa = column_concentration(entries, kappa.double())
     for cells, block in entries.blocks(block_size):
-        visited = block.visited
+        scored = block.scored
         p, q = (v.double() for v in factors.select(cells).probability(block))
-        weight = likelihood.information(visited, p, q)
+        weight = likelihood.information(scored, p, q)
         if kappa is not None:
             # Reads of a cell agree more than those of a binomial: n of them count as fewer.
-            k = kappa[visited.column.long()] if kappa.ndim else kappa
-            weight = weight * (k + 1.0) / (k + visited.total.double())
-        layout = (visited.column.numpy(), visited.indptr.numpy())
-        shape = (visited.n_cells, visited.n_junctions)
+            k = kappa[scored.column.long()] if kappa.ndim else kappa
+            weight = weight * (k + 1.0) / (k + scored.total.double())
+        layout = (scored.column.numpy(), scored.indptr.numpy())
+        shape = (scored.n_cells, scored.n_junctions)
         matrix = sp.csr_matrix((weight.numpy(), *layout), shape=shape)
         yield cells, WeightedEntries(matrix, p.numpy())
 

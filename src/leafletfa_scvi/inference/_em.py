@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leafletfa_scvi._choices import Dispersion
-    from leafletfa_scvi.inference._start import Start
+    from leafletfa_scvi.inference._initialization import Initialization
     from leafletfa_scvi.ops import Entries
     from leafletfa_scvi.priors import PriorFit
 
@@ -266,7 +266,7 @@ class _Hyperparameters:
 @torch.no_grad()
 def fit_em(
     entries: Entries,
-    start: Start,
+    start: Initialization,
     prior: PriorFit,
     *,
     concentration: float | torch.Tensor | None,
@@ -323,7 +323,7 @@ def fit_em(
     backend
         Backend of :mod:`leafletfa_scvi.ops`.
     callback
-        Called after each cycle with the number of sweeps and the objective.
+        Called after each cycle with the number of iterations and the objective.
     """
     device = entries.device if device is None else device
     state = Factors(

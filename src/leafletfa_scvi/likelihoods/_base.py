@@ -115,14 +115,14 @@ class Likelihood(ABC):
 
     @abstractmethod
     def information(
-        self, visited: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
+        self, scored: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:
         """Information of binomial (multinomial) entries about p, ``(nnz,)`` float64.
 
         Parameters
         ----------
-        visited
-            Entries that the kernels visit.
+        scored
+            Entries that the kernels score.
         p, q
             ``(nnz,)`` float64 probability of each and its complement.
         """

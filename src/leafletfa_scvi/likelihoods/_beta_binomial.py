@@ -9,7 +9,7 @@ import numpy as np
 from leafletfa_scvi import ops
 from leafletfa_scvi.distributions import Beta
 from leafletfa_scvi.likelihoods._base import MAX_PROGRAM_PRECISION, Likelihood
-from leafletfa_scvi.likelihoods._usage import composite_weight, junction_usage
+from leafletfa_scvi.likelihoods._mean_psi import composite_weight, junction_mean_psi
 
 if TYPE_CHECKING:
     import torch
@@ -38,9 +38,9 @@ class BetaBinomial(Likelihood):
         return observed
 
     def mean_psi(self, entries: ops.Entries) -> torch.Tensor:
-        """Mean PSI of each junction; see :func:`junction_usage`."""
+        """Mean PSI of each junction; see :func:`junction_mean_psi`."""
         assert isinstance(entries, ops.ObservedEntries)
-        return junction_usage(entries)
+        return junction_mean_psi(entries)
 
     def complete_programs(self, psi: torch.Tensor, entries: ops.Entries) -> torch.Tensor:
         """Return the programs: their rows are the junctions."""
@@ -51,10 +51,10 @@ class BetaBinomial(Likelihood):
         return composite_weight(atse)
 
     def information(
-        self, visited: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
+        self, scored: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:
         """Expected information n / (p q)."""
-        return visited.total.double() / (p * q)
+        return scored.total.double() / (p * q)
 
     def program_posterior(
         self, concentrations: tuple[torch.Tensor, ...], groups: ops.Groups, n_programs: int

@@ -10,7 +10,7 @@ import torch
 from leafletfa_scvi import ops
 from leafletfa_scvi.distributions import GroupedDirichlet
 from leafletfa_scvi.likelihoods._base import MAX_PROGRAM_PRECISION, Likelihood
-from leafletfa_scvi.likelihoods._usage import shared_programs, shared_usage
+from leafletfa_scvi.likelihoods._mean_psi import normalized_mean_psi, normalized_programs
 
 if TYPE_CHECKING:
     from leafletfa_scvi.likelihoods._base import ProgramPosterior
@@ -66,14 +66,14 @@ class DirichletMultinomial(Likelihood):
         return gathered
 
     def mean_psi(self, entries: ops.Entries) -> torch.Tensor:
-        """Mean PSI, which sums to one within an ATSE; see :func:`shared_usage`."""
+        """Mean PSI, which sums to one within an ATSE; see :func:`normalized_mean_psi`."""
         assert isinstance(entries, ops.MultinomialEntries)
-        return shared_usage(entries)
+        return normalized_mean_psi(entries)
 
     def complete_programs(self, psi: torch.Tensor, entries: ops.Entries) -> torch.Tensor:
-        """Extend to implicit junctions and normalize within ATSEs; see :func:`shared_programs`."""
+        """Extend to implicit junctions and normalize: see :func:`normalized_programs`."""
         assert isinstance(entries, ops.MultinomialEntries)
-        return shared_programs(psi, entries)
+        return normalized_programs(psi, entries)
 
     def observed_rows(self, observed: torch.Tensor, program_atse: torch.Tensor) -> torch.Tensor:
         """Rows whose ATSE was observed."""
@@ -90,14 +90,14 @@ class DirichletMultinomial(Likelihood):
         return kappa[junction_atse] if kappa.ndim else kappa
 
     def information(
-        self, visited: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
+        self, scored: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:
         """Observed information y / p^2.
 
         Only junctions with reads are stored, so that it stands for the expected n / p, whose sum
         would run over all junctions.
         """
-        return visited.count.double() / p.square()
+        return scored.count.double() / p.square()
 
     def program_information(self, information: np.ndarray, p: np.ndarray) -> np.ndarray:
         """Information of the margin of a junction, n / (p q)."""

@@ -43,10 +43,10 @@ class Factors:
         """Expected PSI, phi psi: ``(B, P)``, or ``(nnz,)`` at the entries that kernels visit."""
         if entries is None:
             return ops.expected_psi(self.phi, self.psi)
-        return ops.expected_psi(self.phi, self.psi, entries.visited)
+        return ops.expected_psi(self.phi, self.psi, entries.scored)
 
     def probability(self, entries: ops.Entries) -> tuple[torch.Tensor, torch.Tensor]:
-        """Probability p of each visited entry and its complement, ``(nnz,)``.
+        """Probability p of each scored entry and its complement, ``(nnz,)``.
 
         Expected PSI with the rate of misassigned reads; see :func:`ops.entry_probability`.
         """

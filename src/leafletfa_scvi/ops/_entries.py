@@ -27,8 +27,7 @@ class ColumnOrder(NamedTuple):
     row
         ``(nnz,)`` int32, cell of each entry, ascending within a column.
     order
-        ``(nnz,)`` position of each entry among those row by row, in the narrowest of int32 and
-        int64.
+        ``(nnz,)`` position of each entry in the order by row; int32 if possible, otherwise int64.
     """
 
     indptr: torch.Tensor
@@ -38,9 +37,9 @@ class ColumnOrder(NamedTuple):
 
 @dataclass(frozen=True)
 class ObservedEntries:
-    """The (cell, junction) pairs with an ATSE total above zero, row by row (CSR).
+    """Pairs (cell, junction) with an ATSE total above zero, row by row (CSR).
 
-    Entries with a junction count of zero are part of it: they are evidence against the junction.
+    Entries with a junction count of zero are included, as they count against the junction.
 
     Attributes
     ----------
@@ -80,8 +79,8 @@ class ObservedEntries:
         return self.indptr.device
 
     @property
-    def visited(self) -> ObservedEntries:
-        """Entries that kernels visit: all of them."""
+    def scored(self) -> ObservedEntries:
+        """Entries that kernels score: all of them."""
         return self
 
     @property
@@ -123,8 +122,8 @@ class ObservedEntries:
         return int(self._cache["max_total"])
 
     def narrowed(self) -> ObservedEntries:
-        """The same entries with counts in the narrowest dtype that holds the largest total."""
-        dtype = narrowest(self.max_total())
+        """Return the entries with counts in the smallest dtype that holds the largest total."""
+        dtype = smallest_int_dtype(self.max_total())
         if self.count.dtype == self.total.dtype == dtype:
             return self
         count, total = self.count.to(dtype), self.total.to(dtype)
@@ -278,8 +277,8 @@ class ObservedEntries:
         )
 
 
-def narrowest(largest: int) -> torch.dtype:
-    """Narrowest of uint8, int16 and int32 that holds the whole numbers up to ``largest``."""
+def smallest_int_dtype(largest: int) -> torch.dtype:
+    """Return the smallest of uint8, int16 and int32 that holds whole numbers up to ``largest``."""
     for dtype in (torch.uint8, torch.int16):
         if largest <= torch.iinfo(dtype).max:
             return dtype

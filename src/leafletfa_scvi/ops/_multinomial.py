@@ -61,8 +61,8 @@ class MultinomialEntries:
         return self.reads.device
 
     @property
-    def visited(self) -> ObservedEntries:
-        """Entries that kernels visit: junctions with reads."""
+    def scored(self) -> ObservedEntries:
+        """Entries that kernels score: junctions with reads."""
         return self.reads
 
     @property

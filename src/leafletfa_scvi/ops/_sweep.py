@@ -16,13 +16,13 @@ import numpy as np
 from numba import njit, prange
 
 from leafletfa_scvi.ops._numba_simd import gather_dot, scatter_add_rows
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 from leafletfa_scvi.ops._rising import VECTOR, log, rising
 
 CHUNK = 512
 GROUP = 512
-_LEAK = np.float32(LEAK)
-_SCALE = np.float32(1.0 - 2.0 * LEAK)
+_MISASSIGNMENT_RATE = np.float32(MISASSIGNMENT_RATE)
+_SCALE = np.float32(1.0 - 2.0 * MISASSIGNMENT_RATE)
 _ONE = np.float32(1.0)
 # Rows of the chunk's buffers.
 _MEAN, _COUNT, _TOTAL, _KAPPA, _VALUE, _D_P, _D_Q, _D_KAPPA = range(8)
@@ -46,8 +46,8 @@ def _beta_binomial(mean, count, total, kappa, value, d_p, d_q, d_kappa, size):
     """Compute beta-binomial entries; ``value`` and ``d_kappa`` hold their :func:`_total_terms`."""
     for i in range(size):
         y, n, k = count[i], total[i], kappa[i]
-        p = _LEAK + _SCALE * mean[i]
-        q = _LEAK + _SCALE * (_ONE - mean[i])
+        p = _MISASSIGNMENT_RATE + _SCALE * mean[i]
+        q = _MISASSIGNMENT_RATE + _SCALE * (_ONE - mean[i])
         inverse = _ONE / (k + n)
         value1, slope_p = rising(k * p, y, inverse)
         value0, slope_q = rising(k * q, n - y, inverse)
@@ -61,7 +61,7 @@ def _beta_binomial(mean, count, total, kappa, value, d_p, d_q, d_kappa, size):
 def _dirichlet_multinomial(mean, count, total, kappa, value, d_p, d_kappa, size):
     for i in range(size):
         y, k = count[i], kappa[i]
-        p = _LEAK + _SCALE * mean[i]
+        p = _MISASSIGNMENT_RATE + _SCALE * mean[i]
         value1, slope_p = rising(k * p, y, _ONE / (k + total[i]))
         value[i] = value1
         d_p[i] = _SCALE * k * slope_p
@@ -72,8 +72,8 @@ def _dirichlet_multinomial(mean, count, total, kappa, value, d_p, d_kappa, size)
 def _binomial(mean, count, total, value, d_p, d_q, size):
     for i in range(size):
         y, n = count[i], total[i]
-        p = _LEAK + _SCALE * mean[i]
-        q = _LEAK + _SCALE * (_ONE - mean[i])
+        p = _MISASSIGNMENT_RATE + _SCALE * mean[i]
+        q = _MISASSIGNMENT_RATE + _SCALE * (_ONE - mean[i])
         value[i] = y * log(p) + (n - y) * log(q)
         d_p[i] = _SCALE * y / p
         d_q[i] = _SCALE * (n - y) / q
@@ -82,7 +82,7 @@ def _binomial(mean, count, total, value, d_p, d_q, size):
 @njit(**VECTOR)
 def _multinomial(mean, count, value, d_p, size):
     for i in range(size):
-        p = _LEAK + _SCALE * mean[i]
+        p = _MISASSIGNMENT_RATE + _SCALE * mean[i]
         value[i] = count[i] * log(p)
         d_p[i] = _SCALE * count[i] / p
 

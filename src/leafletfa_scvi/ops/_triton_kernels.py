@@ -18,10 +18,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from leafletfa_scvi.ops._reference import LEAK, MAX_CONCENTRATION
+from leafletfa_scvi.ops._reference import MAX_CONCENTRATION, MISASSIGNMENT_RATE
 
-_LEAK = tl.constexpr(LEAK)
-_SCALE = tl.constexpr(1.0 - 2.0 * LEAK)
+_MISASSIGNMENT_RATE = tl.constexpr(MISASSIGNMENT_RATE)
+_SCALE = tl.constexpr(1.0 - 2.0 * MISASSIGNMENT_RATE)
 _LARGEST = tl.constexpr(MAX_CONCENTRATION)
 
 
@@ -76,7 +76,7 @@ def _probability(f, s):
     """
     mean = tl.sum(f[None, :] * s, axis=1)
     mean = tl.minimum(tl.gather(mean, tl.arange(0, mean.shape[0]), 0), 1.0)
-    return mean * _SCALE + _LEAK, (1.0 - mean) * _SCALE + _LEAK
+    return mean * _SCALE + _MISASSIGNMENT_RATE, (1.0 - mean) * _SCALE + _MISASSIGNMENT_RATE
 
 
 @triton.jit

@@ -188,7 +188,7 @@ def _mantel_variance(
     """Variance of ``sum_{u != v} a_uv b_uv`` when the n items of b are permuted.
 
     Each of ``a`` and ``b`` is given by its sum over ordered pairs, that of its squares, and that
-    of the squares of its row sums; both are centred first.
+    of the squares of its row sums; both are centered first.
     """
     pairs, triples = n * (n - 1), n * (n - 1) * (n - 2)
     quadruples = triples * (n - 3)

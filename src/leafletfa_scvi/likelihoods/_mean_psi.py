@@ -29,7 +29,9 @@ def composite_weight(atse: torch.Tensor) -> torch.Tensor:
     return (size - 1.0).clamp(min=1.0) / size
 
 
-def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:
+def junction_mean_psi(
+    entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS
+) -> torch.Tensor:
     """Mean PSI of each junction over cells, ``(P,)`` float32 in (0, 1).
 
     Reads of a cell weigh as in :func:`precision`. The mean is shrunk by ``pseudo_reads`` towards
@@ -45,10 +47,12 @@ def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS)
     return mean.clamp(1e-4, 1.0 - 1e-4)
 
 
-def shared_usage(entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:
+def normalized_mean_psi(
+    entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS
+) -> torch.Tensor:
     """Mean usage of each junction, implicit ones included, ``(P + R,)``; sums to 1 in an ATSE.
 
-    As :func:`junction_usage`, shrunk towards equal usage of the junctions of an ATSE.
+    As :func:`junction_mean_psi`, shrunk towards equal usage of the junctions of an ATSE.
     """
     used = torch.zeros(entries.n_junctions, dtype=torch.float32, device=entries.device)
     for _, block in entries.blocks():
@@ -61,7 +65,7 @@ def shared_usage(entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS
     return used / whole[entries.atse]
 
 
-def shared_programs(psi: torch.Tensor, entries: MultinomialEntries) -> torch.Tensor:
+def normalized_programs(psi: torch.Tensor, entries: MultinomialEntries) -> torch.Tensor:
     """Programs of the junctions extended to implicit ones, summing to one within each ATSE.
 
     Parameters

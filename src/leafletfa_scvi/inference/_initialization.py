@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from leafletfa_scvi.inference._clusters import SoftClusters, WeightedReads
 from leafletfa_scvi.inference._dispersion import sample_cells
 from leafletfa_scvi.likelihoods import LIKELIHOODS
-from leafletfa_scvi.likelihoods._usage import composite_weight, junction_usage, precision
+from leafletfa_scvi.likelihoods._mean_psi import composite_weight, junction_mean_psi, precision
 from leafletfa_scvi.priors import MixturePrior
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ _MAX_PRODUCTS = 200_000_000
 _TRIES, _TRIED_ENTRIES = 3, 500_000
 _FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS = 15, 3, 12
 
-Residuals = Literal["centred", "pearson"]
+Residuals = Literal["centered", "pearson"]
 
 
-class Start(NamedTuple):
+class Initialization(NamedTuple):
     """Initial activities ``phi`` (B, K) and programs ``psi`` (P, K), float32."""
 
     phi: torch.Tensor
@@ -57,14 +57,14 @@ class Waypoints(NamedTuple):
         ``(S,)`` positions of the cells that the groups were found on, all of them in data of up
         to about 8 million observed entries, or fewer for more than 8 programs.
     scores
-        ``(S, D)`` their scores on the leading components of centred PSI.
+        ``(S, D)`` their scores on the leading components of centered PSI.
     positions
         ``(K, D)`` mean scores of the groups; 0 for programs that have none.
     log_likelihood
         Quasi-log-likelihood of these cells, each in one group.
     """
 
-    start: Start
+    start: Initialization
     cells: np.ndarray
     scores: np.ndarray
     positions: np.ndarray
@@ -79,7 +79,7 @@ def waypoints(
 ) -> Waypoints:
     """Start from K groups of cells with like splicing.
 
-    Centred PSI, (y / n - mean of the junction) times the root of its beta-binomial precision, is
+    Centered PSI, (y / n - mean of the junction) times the root of its beta-binomial precision, is
     0 where nothing was observed. Its leading singular vectors give each cell a direction, and
     k-means of directions (not of scores, where a few outlying cells would take a group each) gives
     three times as many groups as programs. They are fitted as soft clusters and those that others
@@ -100,7 +100,7 @@ def waypoints(
         ``(P,)`` 0-based ATSE of each junction; None where not known.
     """
     entries = entries.to("cpu")
-    mean = junction_usage(entries)
+    mean = junction_mean_psi(entries)
     if atse is None:
         atse = torch.arange(entries.n_junctions, device="cpu")
     atse = torch.as_tensor(atse, device="cpu")
@@ -120,7 +120,7 @@ def waypoints(
             best = clusters, scores
     if best is None:  # nothing was observed
         flat = mean.new_full((entries.n_cells, n_programs), 1.0 / n_programs)
-        start = Start(flat, mean[:, None].repeat(1, n_programs))
+        start = Initialization(flat, mean[:, None].repeat(1, n_programs))
         none = np.zeros((len(chosen), 2))
         return Waypoints(start, chosen.numpy(), none, np.zeros((n_programs, 2)), 0.0)
     clusters, scores = best
@@ -152,8 +152,8 @@ def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) ->
         if kind == "pearson":
             weight = weight / (m * (1.0 - m)).clamp(min=_MIN_VARIANCE)
         first = int(entries.indptr[cells.start])
-        centred = block.count.float() / block.total - m
-        values[first : first + block.n_entries] = (centred * weight.sqrt()).numpy()
+        centered = block.count.float() / block.total - m
+        values[first : first + block.n_entries] = (centered * weight.sqrt()).numpy()
     shape = (entries.n_cells, entries.n_junctions)
     return sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
 
@@ -168,7 +168,7 @@ def _groupings(
     """
     wanted = min(ceil(_COMPONENTS_PER_GROUP * n_programs), _MAX_COMPONENTS)
     tries = _TRIES if entries.n_entries <= _TRIED_ENTRIES else 1
-    kinds: tuple[Residuals, ...] = ("pearson", "centred")
+    kinds: tuple[Residuals, ...] = ("pearson", "centered")
     for kind in kinds:
         matrix = _residuals(entries, mean, kind)
         n_components = min(max(wanted, 2), *matrix.shape)
@@ -209,7 +209,7 @@ def _from_clusters(
     atse: torch.Tensor,
     mean: torch.Tensor,
     n_programs: int,
-) -> Start:
+) -> Initialization:
     """Activities and programs of all cells; programs beyond the clusters at junction means."""
     psi = mean[:, None].repeat(1, n_programs)
     phi = mean.new_full((entries.n_cells, n_programs), (1.0 - _OWN_SHARE) / n_programs)
@@ -217,19 +217,19 @@ def _from_clusters(
     psi[:, :n_clusters] = torch.from_numpy(clusters.programs)
     if some is entries:
         phi[:, :n_clusters] += _OWN_SHARE * torch.from_numpy(clusters.membership)
-        return Start(phi, psi)
+        return Initialization(phi, psi)
     for cells, block in entries.blocks(_MAX_ENTRIES):
         joint = torch.from_numpy(clusters.log_joint(_weighted_reads(block, atse)))
         phi[cells, :n_clusters] += _OWN_SHARE * joint.softmax(1).float()
-    return Start(phi, psi)
+    return Initialization(phi, psi)
 
 
-def random_start(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
+def random_initialization(entries: ObservedEntries, n_programs: int, seed: int) -> Initialization:
     """Start from activities drawn from a flat Dirichlet and programs around the junction means."""
     generator = torch.Generator("cpu").manual_seed(seed)
     how: Any = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
     gamma = -torch.rand(entries.n_cells, n_programs, **how).clamp(min=1e-6).log()
     phi = gamma / gamma.sum(1, keepdim=True)
     noise = torch.randn(entries.n_junctions, n_programs, **how)
-    psi = torch.sigmoid(torch.logit(junction_usage(entries.to("cpu")))[:, None] + noise)
-    return Start(phi, psi)
+    psi = torch.sigmoid(torch.logit(junction_mean_psi(entries.to("cpu")))[:, None] + noise)
+    return Initialization(phi, psi)
