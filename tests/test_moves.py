@@ -75,7 +75,7 @@ class TestFoldersOfOthers:
         theirs.mkdir()
         run = [str(plain), str(theirs / f"{STAGING}stopped")]
         staging_in(theirs, [["0/a", "b"]], run=run, journal=None)
-        with pytest.raises(UnfinishedMovesError, match="there is no folder"):
+        with pytest.raises(UnfinishedMovesError, match="does not exist"):
             recover(theirs)
         assert mine.read_text() == "mine"
 

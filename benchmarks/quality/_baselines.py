@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.quality._cases import Case, Entries
 
 _PSI_BOUND = 1e-5
-"""Of ADMIXTURE's frequencies."""
+"""Minimum distance of ADMIXTURE's frequencies from 0 and 1."""
 _MOFA_VARIANCE = 0.02
 """Least variance of a junction's PSI for MOFA+."""
 _MOFA_LIMIT = 10_000_000

@@ -152,7 +152,7 @@ def fit(cls: Any, data: Any, args: argparse.Namespace, batch_size: int | None, c
 
 
 def main() -> None:
-    """Run each batch size in a process of its own; print and write the table."""
+    """Run each batch size in a separate process; print and write the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -64,7 +64,7 @@ def replacing(*targets: Path, remove: Iterable[Path] = ()) -> Iterator[list[Path
     Yields
     ------
     list of Path
-        Paths to write to, one per target, each in a folder of its own. If the block raises, the
+        Paths to write to, one per target, each in a separate folder. If the block raises, the
         targets stay as they were.
 
     Raises
@@ -180,7 +180,7 @@ def _stopped(staging: Path, error: Exception) -> UnfinishedMovesError:
     return UnfinishedMovesError(
         f"Writing stopped between files that belong together, and cannot be completed ({error}). "
         f"The new files are in {staging}: remove the cause and load or save again, or delete that "
-        "folder and write the files anew."
+        "folder and write the files again."
     )
 
 
@@ -194,7 +194,7 @@ def _first_of(staging: Path) -> Path | None:
         raise ValueError(f"it was {run[1]} when it was written")
     first = staging if run is None else Path(run[0])
     if not first.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {first.parent}")
+        raise FileNotFoundError(f"the folder {first.parent} does not exist")
     return first if (first / _JOURNAL).exists() else None
 
 
@@ -216,7 +216,7 @@ def _complete(first: Path, held: Set[Path]) -> None:
 def _moves_of(staging: Path, first: Path) -> list[tuple[Path | None, Path]]:
     """Moves out of a staging folder, into the folder that it lies in."""
     if not staging.name.startswith(STAGING) or staging.is_symlink() or not staging.is_dir():
-        raise FileNotFoundError(f"there is no folder {staging}, which holds a part of them")
+        raise FileNotFoundError(f"the folder {staging} with a part of them does not exist")
     if hasattr(os, "geteuid") and staging.stat().st_uid != os.geteuid():
         raise PermissionError(f"{staging} is of another user")
     content = _read_json(staging / _MOVES, dict)
@@ -276,7 +276,7 @@ def _make_staging(stack: ExitStack, home: Path) -> Path:
                 lock.flush()
                 os.replace(lock.name, staging / _LOCK)
                 return staging
-    raise FileNotFoundError(errno.ENOENT, "folders made there are gone at once", str(home))
+    raise FileNotFoundError(errno.ENOENT, "folders created in it disappear at once", str(home))
 
 
 def _remove_staging(staging: Path) -> None:
@@ -321,7 +321,7 @@ def _lock_of_dead(staging: Path) -> Iterator[bool]:
 
 
 def _lock(file: Any) -> bool | None:
-    """Lock a file; False if another process holds it, None where there are no locks."""
+    """Lock a file; False if another process holds it, None if the file system has no locks."""
     if fcntl is None:
         return None
     try:
@@ -345,7 +345,9 @@ def _locked(folders: Iterable[Path], held: Set[Path] = frozenset()) -> Iterator[
             while _lock(number) is False:
                 if time.monotonic() > until:
                     raise TimeoutError(
-                        errno.ETIMEDOUT, "another process is moving files there", str(folder)
+                        errno.ETIMEDOUT,
+                        "another process is moving files in this folder",
+                        str(folder),
                     )
                 time.sleep(_PAUSE)
         yield held | set(folders)

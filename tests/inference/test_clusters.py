@@ -21,7 +21,7 @@ def clusters_of(y, n, membership, atse=None):
 
 
 def copies(group, n_copies):
-    """Memberships in which each group has several clusters alike."""
+    """Memberships in which each group has several similar clusters."""
     member = np.zeros((len(group), n_copies * (group.max() + 1)))
     for copy in range(n_copies):
         member[np.arange(len(group)), n_copies * group + copy] = 1 / n_copies
@@ -30,7 +30,7 @@ def copies(group, n_copies):
 
 class TestRun:
     @pytest.mark.parametrize("seed", range(4))
-    def test_planted_groups_from_a_bad_start(self, seed):
+    def test_planted_groups_from_a_poor_initialization(self, seed):
         """A third of the labels are right, the others random."""
         y, n, group, psi = grouped(4, 40, seed=seed)
         rng = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ class TestRun:
 class TestMerge:
     @pytest.mark.parametrize("n_copies", [2, 3, 5])
     @pytest.mark.parametrize("first", [True, False])
-    def test_of_copies_one_stays_be_they_ever_so_few_cells(self, n_copies, first):
+    def test_one_of_several_copies_stays_even_if_of_few_cells(self, n_copies, first):
         """Losses of all copies of a rare program are smaller than those of a common one."""
         sizes = [5, 5, 5, 60, 60, 60, 60] if first else [60, 60, 60, 60, 5, 5, 5]
         y, n, group, _ = grouped(7, 60, 60, seed=1)
@@ -95,8 +95,8 @@ class TestMerge:
         assert clusters.membership.shape[1] == clusters.programs.shape[1] == 7
         assert adjusted_rand_score(group, clusters.membership.argmax(1)) > 0.99
 
-    def test_the_most_alike_go(self):
-        """Of five programs two differ little: down to four, these are one."""
+    def test_the_most_similar_are_dropped(self):
+        """Two of five programs that differ little are merged if reduced to four."""
         rng = np.random.default_rng(0)
         psi = 0.05 + 0.9 * rng.random((5, 80)).round()
         psi[4] = psi[2]

@@ -83,7 +83,7 @@ def test_information_of_shared_reads_is_the_dense_sum(kappa):
 
 
 def test_information_of_shared_reads_is_that_of_margins_on_average():
-    """Of one ATSE of two junctions, the second says what the first does: half of the sum."""
+    """The second junction of an ATSE of two adds nothing to the first: half of the sum."""
     rng = np.random.default_rng(0)
     phi = torch.from_numpy(rng.dirichlet(np.ones(2), 4000)).float()
     psi = torch.tensor([[0.8, 0.3], [0.2, 0.7]])

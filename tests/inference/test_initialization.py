@@ -47,12 +47,12 @@ class TestWaypoints:
         assert match["correlation"].min() > 0.95
         np.testing.assert_array_equal(found.cells, np.arange(len(group)))
 
-    def test_positions_are_the_centres_of_the_groups(self):
+    def test_positions_are_the_centers_of_the_groups(self):
         y, n, _, _ = grouped()
         found = waypoints(entries_of(y, n), 3, 0)
         label = found.start.phi.argmax(1).numpy()
-        centre = np.stack([found.scores[label == k].mean(0) for k in range(3)])
-        np.testing.assert_allclose(found.positions, centre, rtol=1e-3, atol=1e-3)
+        center = np.stack([found.scores[label == k].mean(0) for k in range(3)])
+        np.testing.assert_allclose(found.positions, center, rtol=1e-3, atol=1e-3)
 
     @pytest.mark.parametrize("seed", [0, 3])
     def test_sparse_data_with_programs_mixed_in_cells(self, seed):
@@ -160,7 +160,7 @@ class TestWaypoints:
         y = np.random.default_rng(0).binomial(n, 0.4)
         is_sound(waypoints(entries_of(y, n), n_programs, 0), *shape, n_programs)
 
-    def test_cells_all_alike(self):
+    def test_identical_cells(self):
         n = np.full((6, 3), 4)
         is_sound(waypoints(entries_of(n // 2, n), 3, 0), 6, 3, 3)
 
@@ -179,7 +179,7 @@ class TestWaypoints:
         rest = np.delete(np.arange(len(group)), [0, 50])
         assert adjusted_rand_score(group[rest], found.start.phi.argmax(1)[rest]) > 0.98
 
-    def test_junctions_never_observed_start_at_the_mean(self):
+    def test_unobserved_junctions_are_initialized_at_the_mean(self):
         y, n, _, _ = grouped()
         y[:, 4] = n[:, 4] = 0
         found = waypoints(entries_of(y, n), 3, 0)
@@ -187,7 +187,7 @@ class TestWaypoints:
         mean = junction_mean_psi(entries_of(y, n))[4]
         np.testing.assert_allclose(found.start.psi[4], mean.expand(3), rtol=1e-4)
 
-    def test_a_seed_repeats_and_leaves_global_states_alone(self):
+    def test_a_seed_is_reproducible_and_global_states_are_unchanged(self):
         y, n, _, _ = grouped()
         entries = entries_of(y, n)
         state = torch.get_rng_state()
@@ -245,8 +245,8 @@ class TestLargeData:
         assert set(first) != set(other)
 
 
-class TestRandomStart:
-    def test_flat_activities_and_programs_around_the_usage(self):
+class TestRandomInitialization:
+    def test_flat_activities_and_programs_around_the_mean_psi(self):
         y, n, _, _ = grouped(per_group=400)
         entries = entries_of(y, n)
         start = random_initialization(entries, 3, 0)

@@ -37,7 +37,7 @@ def test_precision_by_hand():
     np.testing.assert_allclose(precision(n), [1, 2 / 1.1, 11 / 2, 200 / 20.9], rtol=1e-6)
 
 
-class TestJunctionUsage:
+class TestJunctionMeanPsi:
     def test_by_hand(self):
         rng = np.random.default_rng(0)
         n = rng.poisson(4, (9, 6)) * (rng.random((9, 6)) < 0.6)
@@ -63,7 +63,7 @@ class TestJunctionUsage:
         assert ((found > 0) & (found < 1)).all()
 
 
-class TestSharedUsage:
+class TestNormalizedMeanPsi:
     def test_by_hand(self, shared):
         used = np.zeros(shared.n_junctions)
         y, n = shared.reads.count.double().numpy(), shared.reads.total.double().numpy()
@@ -83,14 +83,14 @@ class TestSharedUsage:
             np.testing.assert_allclose(found, 1 / size, rtol=1e-3)
 
 
-class TestSharedPrograms:
+class TestNormalizedPrograms:
     def test_sums_to_one_within_an_atse(self, shared):
         psi = torch.rand(15, 4, generator=torch.Generator().manual_seed(0))
         found = normalized_programs(psi, shared)
         assert found.shape == (shared.n_junctions, 4)
         np.testing.assert_allclose(within(found, shared), 1, rtol=1e-5)
 
-    def test_what_sums_to_one_already_stays(self, shared):
+    def test_normalized_programs_are_unchanged(self, shared):
         """The implicit junction has what its ATSE leaves."""
         psi = torch.rand(shared.n_junctions, 2, generator=torch.Generator().manual_seed(0)) + 0.1
         psi = psi / torch.from_numpy(within(psi, shared)).float()[shared.atse]

@@ -97,7 +97,7 @@ class TestDensity:
             assert torch.isfinite(parameter.grad).all(), name
             assert parameter.grad.abs().sum() > 0, name
 
-    def test_nothing_is_put_into_the_global_store(self, entries):
+    def test_the_global_parameter_store_is_unchanged(self, entries):
         pyro.clear_param_store()
         module = make(entries)
         module.guide(torch.arange(entries.n_cells), entries)
@@ -306,7 +306,7 @@ class TestGuide:
         assert make(entries, likelihood="binomial").site_mean("kappa") is None
 
     @pytest.mark.parametrize("name", ["default", "global", "fixed", "binomial"])
-    def test_starting_from_an_em_fit(self, entries, name):
+    def test_initialization_from_an_em_fit(self, entries, name):
         module = make(entries, **VARIANTS[name])
         usage = lfa.inference.junction_mean_psi(entries)
         kind = module.model.prior.name
@@ -334,7 +334,7 @@ class TestGuide:
         if name == "default":
             assert float(guide.scalars["kappa"].loc.exp()) == pytest.approx(9.0, rel=1e-5)
 
-    def test_starting_forgets_what_was_there(self, entries):
+    def test_initialization_overwrites_earlier_parameters(self, entries):
         """Also the parameters that no EM fit has a value for."""
         usage = lfa.inference.junction_mean_psi(entries)
         fit = lfa.inference.fit_em(
@@ -363,6 +363,6 @@ class TestGuide:
         np.testing.assert_allclose(module.activity_prior().detach(), want.detach(), rtol=1e-5)
 
 
-def test_scvis_sampler_understands_the_module(entries):
+def test_the_sampler_of_scvi_accepts_the_module(entries):
     described = LeafletFAModule(5, 4, 3).list_obs_plate_vars
     assert described == {"name": "cells", "in": [], "sites": {"phi": 3}, "event_dim": 1}

@@ -1,4 +1,4 @@
-"""Triton kernels against the float64 reference, interpreted where there is no GPU."""
+"""Triton kernels against the float64 reference, interpreted if there is no GPU."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_column_order_from_the_second_call():
     assert "by_column" in fresh._derived
 
 
-def test_float64_comes_back_as_float64():
+def test_float64_results_for_float64_factors():
     entries, _ = random_entries(4, 6, 1.0, 30, 2)
     phi, psi = (x.double().to(DEVICE) for x in random_factors(entries, 3, 2))
     kappa = torch.tensor(3.0, dtype=F64, device=DEVICE)

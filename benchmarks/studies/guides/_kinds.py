@@ -127,7 +127,7 @@ class EncoderGuide(SplicingGuide):
 
 
 def cell_features(entries: ObservedEntries, n_components: int) -> torch.Tensor:
-    """Standardised scores of cells, ``(B, n_components + 1)``."""
+    """Standardized scores of cells, ``(B, n_components + 1)``."""
     matrix = _residuals(entries, inference.junction_mean_psi(entries), "centered")
     n_components = min(n_components, min(matrix.shape) - 1)
     u, s, _ = randomized_svd(matrix, n_components, random_state=0)

@@ -30,7 +30,7 @@ class BetaBinomial(Likelihood):
     def program_atse(
         self, observed: ops.ObservedEntries | None, atse: np.ndarray | None, n_junctions: int
     ) -> np.ndarray:
-        """ATSE of each junction; without labels, each is its own."""
+        """Return the ATSE of each junction; without labels, each is its own."""
         return np.arange(n_junctions) if atse is None else atse
 
     def entries(self, observed: ops.Entries, program_atse: torch.Tensor) -> ops.Entries:
@@ -38,7 +38,7 @@ class BetaBinomial(Likelihood):
         return observed
 
     def mean_psi(self, entries: ops.Entries) -> torch.Tensor:
-        """Mean PSI of each junction; see :func:`junction_mean_psi`."""
+        """Compute the mean PSI of each junction; see :func:`junction_mean_psi`."""
         assert isinstance(entries, ops.ObservedEntries)
         return junction_mean_psi(entries)
 
@@ -47,24 +47,24 @@ class BetaBinomial(Likelihood):
         return psi
 
     def composite_weight(self, atse: torch.Tensor) -> torch.Tensor | None:
-        """Weight (m - 1) / m in an ATSE of m junctions; see :func:`composite_weight`."""
+        """Return (m - 1) / m in an ATSE of m junctions; see :func:`composite_weight`."""
         return composite_weight(atse)
 
     def information(
         self, scored: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:
-        """Expected information n / (p q)."""
+        """Compute the expected information n / (p q)."""
         return scored.total.double() / (p * q)
 
     def program_posterior(
         self, concentrations: tuple[torch.Tensor, ...], groups: ops.Groups, n_programs: int
     ) -> ProgramPosterior:
-        """Independent Beta distributions."""
+        """Return independent Beta distributions."""
         inclusion, exclusion = concentrations
         return Beta(inclusion, exclusion)
 
     def marginal(self, posterior: ProgramPosterior) -> tuple[torch.Tensor, torch.Tensor]:
-        """Concentrations of the posterior itself."""
+        """Return the concentrations of the posterior itself."""
         assert isinstance(posterior, Beta)
         return posterior.concentration1, posterior.concentration0
 
@@ -88,7 +88,7 @@ class BetaBinomial(Likelihood):
 def beta_from_curvature(
     psi: torch.Tensor, information: torch.Tensor, prior_concentration: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Concentrations ``(P, K)`` for and against, 0.1 + h psi and 0.1 + h (1 - psi).
+    """Compute concentrations ``(P, K)`` for and against, 0.1 + h psi and 0.1 + h (1 - psi).
 
     h is the curvature in logit coordinates over psi (1 - psi).
 

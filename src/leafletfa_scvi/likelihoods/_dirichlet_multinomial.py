@@ -35,7 +35,7 @@ class DirichletMultinomial(Likelihood):
     def program_atse(
         self, observed: ops.ObservedEntries | None, atse: np.ndarray | None, n_junctions: int
     ) -> np.ndarray:
-        """ATSE of each junction, and of each implicit junction.
+        """Return the ATSE of each junction and of each implicit junction.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class DirichletMultinomial(Likelihood):
         return gathered
 
     def mean_psi(self, entries: ops.Entries) -> torch.Tensor:
-        """Mean PSI, which sums to one within an ATSE; see :func:`normalized_mean_psi`."""
+        """Compute mean PSI, which sums to one in an ATSE; see :func:`normalized_mean_psi`."""
         assert isinstance(entries, ops.MultinomialEntries)
         return normalized_mean_psi(entries)
 
@@ -76,42 +76,42 @@ class DirichletMultinomial(Likelihood):
         return normalized_programs(psi, entries)
 
     def observed_rows(self, observed: torch.Tensor, program_atse: torch.Tensor) -> torch.Tensor:
-        """Rows whose ATSE was observed."""
+        """Find the rows whose ATSE was observed."""
         return observed[program_atse]
 
     def n_dispersions(self, n_junctions: int, n_atses: int) -> int:
-        """Number of ATSEs."""
+        """Return the number of ATSEs."""
         return n_atses
 
     def junction_concentration(
         self, kappa: torch.Tensor, junction_atse: torch.Tensor
     ) -> torch.Tensor:
-        """Concentration of the ATSE of each junction."""
+        """Return the concentration of the ATSE of each junction."""
         return kappa[junction_atse] if kappa.ndim else kappa
 
     def information(
         self, scored: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:
-        """Observed information y / p^2.
+        """Compute the observed information y / p^2.
 
-        Only junctions with reads are stored, so that it stands for the expected n / p, whose sum
-        would run over all junctions.
+        It replaces the expected information n / p, which would be a sum over all junctions, as
+        only junctions with reads are stored.
         """
         return scored.count.double() / p.square()
 
     def program_information(self, information: np.ndarray, p: np.ndarray) -> np.ndarray:
-        """Information of the margin of a junction, n / (p q)."""
+        """Compute the information of the margin of a junction, n / (p q)."""
         return information / (1.0 - p)
 
     def program_posterior(
         self, concentrations: tuple[torch.Tensor, ...], groups: ops.Groups, n_programs: int
     ) -> ProgramPosterior:
-        """Dirichlet within each ATSE."""
+        """Return a Dirichlet within each ATSE."""
         (concentration,) = concentrations
         return GroupedDirichlet(concentration, groups, n_programs)
 
     def marginal(self, posterior: ProgramPosterior) -> tuple[torch.Tensor, torch.Tensor]:
-        """Beta marginals of the Dirichlet.
+        """Return the Beta marginals of the Dirichlet.
 
         The second concentration is 0 for the only junction of an ATSE, whose PSI is 1.
         """
@@ -146,7 +146,7 @@ def dirichlet_programs_from_curvature(
     prior_concentration: torch.Tensor,
     groups: ops.Groups,
 ) -> torch.Tensor:
-    """Concentrations ``(P', K)`` of the first posterior of programs that share their reads.
+    """Compute concentrations ``(P', K)`` of the first posterior of programs that share reads.
 
     A Dirichlet(S psi) has the information S psi_j (1 - psi_j) about the softmax coordinates of an
     ATSE; S is the trace of that of the data over the trace of that of one read, plus the

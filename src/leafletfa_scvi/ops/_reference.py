@@ -7,7 +7,7 @@ For an entry (c, j) with count y, total n, activities phi_c and programs psi_j,
 with the misassignment rate e, ``MISASSIGNMENT_RATE``, so that p + q = 1 and neither is ever 0.
 
 - :class:`ObservedEntries`: y given n is beta-binomial with parameters (kappa p, kappa q), or
-  binomial where no concentration kappa is given.
+  binomial without a concentration kappa.
 - :class:`MultinomialEntries`: the counts of an ATSE are Dirichlet-multinomial with parameters
   kappa p_j, or multinomial. Only entries with y > 0 are scored; the terms of n and kappa are added
   once for each cell and ATSE. psi_k sums to 1 within an ATSE (p to 1 up to e times its number of
@@ -61,7 +61,7 @@ class ExpectedCounts(NamedTuple):
 
 
 def column_concentration(entries: Entries, concentration: torch.Tensor) -> torch.Tensor:
-    """Kappa of each column ``(P,)`` (kappa is per junction, or per ATSE), or the scalar."""
+    """Return kappa of each column ``(P,)`` (given per junction or per ATSE), or the scalar."""
     if concentration.ndim and isinstance(entries, MultinomialEntries):
         return concentration[entries.atse]
     return concentration
@@ -70,7 +70,7 @@ def column_concentration(entries: Entries, concentration: torch.Tensor) -> torch
 def expected_psi(
     phi: torch.Tensor, psi: torch.Tensor, entries: ObservedEntries | None = None
 ) -> torch.Tensor:
-    """Expected PSI, sum_k phi_ck psi_jk: ``(B, P)``, or ``(nnz,)`` at ``entries`` alone."""
+    """Compute expected PSI, sum_k phi_ck psi_jk: ``(B, P)``, or ``(nnz,)`` at ``entries``."""
     if entries is None:
         return phi @ psi.T
     return (phi[entries.rows()] * psi[entries.column.long()]).sum(-1)
@@ -79,7 +79,7 @@ def expected_psi(
 def entry_probability(
     entries: Entries, phi: torch.Tensor, psi: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probability p of each scored entry and its complement q, both ``(nnz,)``.
+    """Compute the probability p of each scored entry and its complement q, both ``(nnz,)``.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _entry_concentration(entries: Entries, concentration: torch.Tensor) -> torch
 
 
 def _rising(a: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-    """Log of the rising factorial a (a + 1) .. (a + m - 1)."""
+    """Compute the log of the rising factorial a (a + 1) .. (a + m - 1)."""
     return torch.lgamma(a + m) - torch.lgamma(a)
 
 
@@ -115,7 +115,7 @@ def entry_log_likelihood(
     psi: torch.Tensor,
     concentration: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Log-likelihood of each observed entry, ``(nnz,)``, with the binomial coefficient.
+    """Compute the log-likelihood of each observed entry, with its coefficient, ``(nnz,)``.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def table_rates(
     q: torch.Tensor,
     concentration: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Derivatives g1 = dL/dp and g0 = dL/dq of each scored entry, p and q taken as free.
+    """Compute derivatives dL/dp and dL/dq of each scored entry, as if p and q were free.
 
     p g1 and q g0 are the expected table counts of the beta-binomial
     (kappa p [digamma(y + kappa p) - digamma(kappa p)]), and y and n - y for the binomial. g0 is 0
@@ -191,11 +191,11 @@ def table_rates(
     """
     scored = entries.scored
     y, n = scored.count.to(p.dtype), scored.total.to(p.dtype)
-    rest = torch.zeros_like(n) if isinstance(entries, MultinomialEntries) else n - y
+    other_reads = torch.zeros_like(n) if isinstance(entries, MultinomialEntries) else n - y
     if concentration is None:
-        return y / p, rest / q
+        return y / p, other_reads / q
     kappa = _entry_concentration(entries, concentration)
-    return kappa * _rising_rate(kappa * p, y), kappa * _rising_rate(kappa * q, rest)
+    return kappa * _rising_rate(kappa * p, y), kappa * _rising_rate(kappa * q, other_reads)
 
 
 def expected_counts(
@@ -204,7 +204,7 @@ def expected_counts(
     psi: torch.Tensor,
     concentration: torch.Tensor | None = None,
 ) -> ExpectedCounts:
-    """Expected table counts of the EM; see :class:`ExpectedCounts`.
+    """Compute the expected table counts of the EM; see :class:`ExpectedCounts`.
 
     A table belongs to one of the K programs or to misassignment; the share of misassignment is
     counted for no program.

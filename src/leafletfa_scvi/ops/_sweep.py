@@ -178,6 +178,7 @@ def _flush(
         start = stop
     if n_planes == 1:
         return
+    # The second plane gets the expected counts against a junction, which are those of q.
     for i in range(size):
         d_q[i] = -d_q[i]
     start = 0
@@ -197,7 +198,7 @@ def _sweep_block(
     finite = kappa[0] != np.inf
     per_column = kappa.shape[0] > 1
     chunk = np.empty((8, CHUNK), np.float32)
-    chunk[_KAPPA] = kappa[0]
+    chunk[_KAPPA] = kappa[0]  # overwritten entry by entry if kappa is by column
     columns = np.empty(CHUNK, np.int32)
     cells, ends = np.empty(CHUNK, np.int64), np.empty(CHUNK, np.int64)
     position = np.empty(GROUP, np.int64)
@@ -205,7 +206,9 @@ def _sweep_block(
         high = min(low + GROUP, last)
         for cell in range(low, high):
             position[cell - low] = indptr[cell]
-        # Columns ascend within a cell, so ``position`` marks where the last tile ended.
+        # One tile of columns at a time for all cells of the group: its rows of psi and of the
+        # gradient then stay in the L2 cache. Columns ascend within a cell, so
+        # ``position`` is where its next tile begins.
         for edge in range(tile, psi.shape[0] + tile, tile):
             size = n_segments = 0
             for cell in range(low, high):
@@ -295,12 +298,12 @@ def subtract_totals(blocks, indptr, atse, total, kappa, table, weight, value, dk
         for cell in range(blocks[b], blocks[b + 1]):
             w = weight[cell] if weight.shape[0] else 1.0
             for e in range(indptr[cell], indptr[cell + 1]):
-                at = np.int64(atse[e]) if per_atse else 0
+                index = np.int64(atse[e]) if per_atse else 0
                 if table.shape[0]:
                     total_value = table[np.int64(total[e]), 0]
                     d_kappa = table[np.int64(total[e]), 1]
                 else:
-                    k, n = kappa[at], np.float32(total[e])
+                    k, n = kappa[index], np.float32(total[e])
                     total_value, d_kappa = rising(k, n, _ONE / (k + n))
                 value[cell] -= total_value
-                dkappa[b, at] -= w * d_kappa
+                dkappa[b, index] -= w * d_kappa

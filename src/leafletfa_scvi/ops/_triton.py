@@ -105,12 +105,12 @@ def expected_counts(
     n_factors = 1 if isinstance(entries, MultinomialEntries) else 2
     sums = _sweep(entries, phi, psi, concentration, n_factors, None, deterministic)
     dtype = torch.promote_types(phi.dtype, psi.dtype)
-    inclusion, *rest = sums.by_column
+    inclusion, *exclusion = sums.by_column
     return ExpectedCounts(
         sums.value,
         (phi * sums.by_row).to(dtype),
         (psi * inclusion).to(dtype),
-        ((1.0 - psi) * rest[0] if rest else torch.zeros_like(psi)).to(dtype),
+        ((1.0 - psi) * exclusion[0] if exclusion else torch.zeros_like(psi)).to(dtype),
         sums.concentration_grad.reshape(() if concentration is None else concentration.shape),
     )
 
@@ -171,7 +171,7 @@ def _entry_sums(
         kappa_by_column = torch.zeros(n_columns, **single) if per_column else None
     if n_factors and kappa is not None and not per_column:
         kappa_sum = torch.empty(rows.n, **single)
-    chosen = config("rows", stride)
+    blocks = config("rows", stride)
     segments.run_kernel(
         kernels.row_kernel,
         rows.n,
@@ -194,12 +194,12 @@ def _entry_sums(
         slopes,
         STRIDE=stride,
         BLOCK_K=next_power_of_2(stride),
-        BLOCK_E=chosen.entries,
-        STAGES=chosen.stages,
+        BLOCK_E=blocks.entries,
+        STAGES=blocks.stages,
         N_FACTORS=n_factors,
         READS=reads,
         PER_COLUMN=per_column,
-        num_warps=chosen.warps,
+        num_warps=blocks.warps,
     )
     value = segments.sum_segments(rows.first, value, torch.float64)
     if not n_factors:
@@ -239,7 +239,7 @@ def _column_sums(
     width = slopes.shape[1]
     part = slopes.new_empty(columns.n, n_factors * stride)
     kappa_sum = slopes.new_empty(columns.n) if width > n_factors else None
-    chosen = config("columns", stride)
+    blocks = config("columns", stride)
     segments.run_kernel(
         kernels.column_kernel,
         columns.n,
@@ -253,11 +253,11 @@ def _column_sums(
         kappa_sum,
         STRIDE=stride,
         BLOCK_K=next_power_of_2(stride),
-        BLOCK_E=chosen.entries,
-        STAGES=chosen.stages,
+        BLOCK_E=blocks.entries,
+        STAGES=blocks.stages,
         N_FACTORS=n_factors,
         WIDTH=width,
-        num_warps=chosen.warps,
+        num_warps=blocks.warps,
     )
     grad = (
         None
@@ -289,7 +289,7 @@ def _total_sums(
         slopes = torch.empty(totals.n_entries, 1, **single)
     elif n_factors:
         kappa_by_column = torch.zeros(totals.n_junctions, **single)
-    chosen = config("totals", 1)
+    blocks = config("totals", 1)
     segments.run_kernel(
         kernels.totals_kernel,
         rows.n,
@@ -304,9 +304,9 @@ def _total_sums(
         kappa_sum,
         kappa_by_column,
         slopes,
-        BLOCK_E=chosen.entries,
+        BLOCK_E=blocks.entries,
         PER_COLUMN=per_column,
-        num_warps=chosen.warps,
+        num_warps=blocks.warps,
     )
     if slopes is not None:
         _, kappa_by_column = _column_sums(totals, slopes, None, 0)
