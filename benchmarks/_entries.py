@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.ops._entries import narrowest
+from leafletfa_scvi.ops._entries import smallest_int_dtype
 
 ATSE_SIZE = 4
 MAX_TOTAL = 30
@@ -47,7 +47,7 @@ class Problem(NamedTuple):
     concentration
         Scalar kappa, or None.
     n_observed
-        Number of observed entries, also where only those with reads are swept.
+        Number of observed entries, also where only those with reads are scored.
     """
 
     entries: ops.ObservedEntries | ops.MultinomialEntries
@@ -93,7 +93,7 @@ def random_entries(
     expected = n_cells * n_atses * coverage  # ten standard deviations are not exceeded
     capacity = int(expected + 10 * expected**0.5 + 10) * ATSE_SIZE
     column = torch.empty(capacity, dtype=torch.int32)
-    count, totals = torch.empty(2, capacity, dtype=narrowest(max_total))
+    count, totals = torch.empty(2, capacity, dtype=smallest_int_dtype(max_total))
     indptr = torch.zeros(n_cells + 1, dtype=torch.int64)
     within = torch.arange(ATSE_SIZE, dtype=torch.int32)
     step = max(1, 4_000_000 // n_atses)

@@ -62,7 +62,7 @@ def _chen(data_dir: Path) -> anndata.AnnData:
 
 @pytest.fixture
 def chen(_chen: anndata.AnnData) -> anndata.AnnData:
-    """488 Smart-seq2 mouse cells, 6,187 cassette exons; a copy to spoil."""
+    """488 Smart-seq2 mouse cells, 6,187 cassette exons; a mutable copy."""
     return _chen.copy()
 
 
@@ -73,7 +73,7 @@ def _small() -> anndata.AnnData:
 
 @pytest.fixture
 def small(_small: anndata.AnnData) -> anndata.AnnData:
-    """80 simulated cells, 40 ATSEs, 3 programs, with the truth inside; a copy to spoil."""
+    """80 simulated cells, 40 ATSEs, 3 programs, with the truth inside; a mutable copy."""
     return _small.copy()
 
 

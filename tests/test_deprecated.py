@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 
+from leafletfa_scvi import inference, ops
 from leafletfa_scvi._deprecated import renamed_arguments, renamed_function
 
 
@@ -43,3 +44,23 @@ def test_old_function_names_warn():
     assert old.__name__ == "draw"
     with pytest.warns(FutureWarning, match="draw is deprecated; use simulate"):
         assert old(2, error_rate=0.0) == (2, 0.1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        (inference, "Start", "Initialization"),
+        (inference, "random_start", "random_initialization"),
+        (inference, "junction_usage", "junction_mean_psi"),
+        (ops, "LEAK", "MISASSIGNMENT_RATE"),
+    ],
+)
+def test_old_attributes_of_modules_warn(module, old, new):
+    with pytest.warns(FutureWarning, match=f"{old} is deprecated; use {new}") as caught:
+        assert getattr(module, old) is getattr(module, new)
+    assert caught[0].filename == __file__
+
+
+def test_unknown_attributes_of_modules():
+    with pytest.raises(AttributeError, match="has no attribute 'Begin'"):
+        inference.Begin  # noqa: B018

@@ -1,4 +1,4 @@
-"""Markdown that renders as it is meant."""
+"""Markdown that renders as intended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGES = sorted(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_tables_stand_between_blank_lines(page):
-    """A line below the last row would be taken for a row of its own."""
+    """A line below the last row would be taken for another row."""
     in_code = False
     for above, below in pairwise(page.read_text(encoding="utf-8").splitlines()):
         in_code ^= above.startswith("```")

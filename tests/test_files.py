@@ -185,7 +185,7 @@ def test_another_writer_is_left_alone(tmp_path):
     assert content(tmp_path) == {"a": "first"}
 
 
-def test_moves_that_cannot_be_completed_say_where_the_files_are(tmp_path):
+def test_moves_that_cannot_be_completed_locate_the_files(tmp_path):
     staging = tmp_path / f"{STAGING}stopped"
     staging.mkdir()
     (staging / "new").write_text("new")

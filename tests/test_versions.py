@@ -48,7 +48,7 @@ def test_versions_tested_are_within_the_bounds(name):
             assert fixed[requirement.name] in requirement.specifier, line
 
 
-def test_extras_ask_for_what_the_tests_have():
+def test_extras_require_the_versions_of_the_tests():
     tested = {Requirement(line).name: line for line in GROUPS["test"]}
     for line in (*GROUPS["gpu"], *GROUPS["dask"]):
         assert tested[Requirement(line).name] == line

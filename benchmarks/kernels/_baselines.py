@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.ops import LEAK
+from leafletfa_scvi.ops import MISASSIGNMENT_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,15 +31,15 @@ def gathers(
     block
         Entries in a block.
     """
-    visited = given.entries
-    if isinstance(visited, ops.MultinomialEntries):
-        visited = visited.reads
+    scored = given.entries
+    if isinstance(scored, ops.MultinomialEntries):
+        scored = scored.reads
     # Two gathered rows and their product, their gradients, and some thirty values per entry.
     per_entry = (8 * given.phi.shape[1] + 60) * 4
     limit = max(memory // per_entry, 1)
     blocks = [
         (cells, part.rows(), part.column.long(), part.count.float(), part.total.float())
-        for cells, part in visited.blocks(limit)
+        for cells, part in scored.blocks(limit)
     ]
     terms = _totals(given)
 
@@ -61,21 +61,21 @@ def gathers(
             value += float(total.detach())
         return value, phi.grad, psi.grad, None if kappa is None else kappa.grad
 
-    return call, min(limit, visited.n_entries)
+    return call, min(limit, scored.n_entries)
 
 
 def dense(given: Problem, memory: int) -> Callable[[], object] | None:
     """``phi @ psi.T`` and the likelihood of all pairs, masked; None where it does not fit."""
-    visited = given.entries
-    if isinstance(visited, ops.MultinomialEntries):
-        visited = visited.reads
-    shape = (visited.n_cells, visited.n_junctions)
+    scored = given.entries
+    if isinstance(scored, ops.MultinomialEntries):
+        scored = scored.reads
+    shape = (scored.n_cells, scored.n_junctions)
     if shape[0] * shape[1] * 4 * _MATRICES > memory:
         return None
-    y, n = torch.zeros(2, *shape, device=visited.device)
-    at = visited.rows(), visited.column.long()
-    y[at], n[at] = visited.count.float(), visited.total.float()
-    mask = torch.zeros(shape, dtype=torch.bool, device=visited.device)
+    y, n = torch.zeros(2, *shape, device=scored.device)
+    at = scored.rows(), scored.column.long()
+    y[at], n[at] = scored.count.float(), scored.total.float()
+    mask = torch.zeros(shape, dtype=torch.bool, device=scored.device)
     mask[at] = True
     terms = _totals(given)
 
@@ -111,7 +111,7 @@ def _of_entries(
     kappa: torch.Tensor | None,
 ) -> torch.Tensor:
     """Log-likelihood of each entry without terms that do not depend on the parameters."""
-    p = LEAK + (1.0 - 2.0 * LEAK) * mean
+    p = MISASSIGNMENT_RATE + (1.0 - 2.0 * MISASSIGNMENT_RATE) * mean
     shared = isinstance(given.entries, ops.MultinomialEntries)
     if kappa is None:
         value = y * p.log()

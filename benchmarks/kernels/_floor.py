@@ -37,12 +37,12 @@ def moved_bytes(given: Problem, call: str) -> int:
 
 def operations(given: Problem, likelihood: str, call: str) -> int:
     """Float32 operations."""
-    visited = given.entries
-    if isinstance(visited, ops.MultinomialEntries):
-        visited = visited.reads
+    scored = given.entries
+    if isinstance(scored, ops.MultinomialEntries):
+        scored = scored.reads
     n_programs = given.phi.shape[1]
     each = 2 * n_programs * (1 + SUMS[call]) + LIKELIHOOD_OPERATIONS[likelihood]
-    return visited.n_entries * each
+    return scored.n_entries * each
 
 
 def floor_seconds(

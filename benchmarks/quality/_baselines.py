@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.quality._cases import Case, Entries
 
 _PSI_BOUND = 1e-5
-"""Of ADMIXTURE's frequencies."""
+"""Minimum distance of ADMIXTURE's frequencies from 0 and 1."""
 _MOFA_VARIANCE = 0.02
 """Least variance of a junction's PSI for MOFA+."""
 _MOFA_LIMIT = 10_000_000
@@ -40,10 +40,10 @@ def junction_mean(case: Case, seed: int = 0) -> Prediction:
 def pca(case: Case, seed: int = 0) -> Prediction:
     """K components of PSI minus the junction's mean over cells, 0 where missing."""
     start = time.perf_counter()
-    mean, centred = _centred(case)
+    mean, centered = _centered(case)
     # Columns sum to 0 with the missing ones in, so that the SVD is the PCA.
     svd = TruncatedSVD(case.n_programs, algorithm="arpack", random_state=seed)
-    scores = svd.fit_transform(case.training.csr(centred, case.shape))
+    scores = svd.fit_transform(case.training.csr(centered, case.shape))
     return _linear(mean, scores, svd.components_.T, time.perf_counter() - start)
 
 
@@ -88,7 +88,7 @@ def nmf_of_mask(case: Case, seed: int = 0) -> Prediction:
 
 
 def mofa(case: Case, seed: int = 0) -> Prediction:
-    """MOFA+ (``mofapy2``): one Gaussian view of centred PSI, missing values as such, K factors.
+    """MOFA+ (``mofapy2``): one Gaussian view of centered PSI, missing values as such, K factors.
 
     Weights have ARD and no spike and slab, the defaults of the R package; float32, "fast"
     convergence, at most 300 iterations, no factor dropped. Junctions whose PSI hardly varies are
@@ -102,11 +102,11 @@ def mofa(case: Case, seed: int = 0) -> Prediction:
     if case.shape[0] * case.shape[1] > _MOFA_LIMIT:
         raise NotRunError(f"{case.shape[0]} x {case.shape[1]} values are left out to save time")
     start = time.perf_counter()
-    t, (mean, centred) = case.training, _centred(case)
+    t, (mean, centered) = case.training, _centered(case)
     seen = np.bincount(t.column, minlength=case.shape[1])
-    varies = np.bincount(t.column, centred**2, case.shape[1]) > _MOFA_VARIANCE * seen
+    varies = np.bincount(t.column, centered**2, case.shape[1]) > _MOFA_VARIANCE * seen
     dense = np.full(case.shape, np.nan, np.float32)
-    dense[t.row, t.column] = centred
+    dense[t.row, t.column] = centered
     with contextlib.redirect_stdout(io.StringIO()):
         model = entry_point()
         model.set_data_options(use_float32=True)
@@ -229,7 +229,7 @@ def _tables(y: np.ndarray, p: np.ndarray, concentration: float) -> np.ndarray:
     return a * (digamma(y + a) - digamma(a))
 
 
-def _centred(case: Case) -> tuple[np.ndarray, np.ndarray]:
+def _centered(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Mean PSI of each junction over its cells, and what training entries deviate from it."""
     t = case.training
     usage, size = t.count / t.total, case.shape[1]

@@ -44,7 +44,7 @@ class Prediction:
         are compared with the truth only then.
     concentration
         Learned, one or ``(P,)``; None to be fitted to training entries, or to the hidden ones,
-        whichever predicts better, which is in the method's favour.
+        whichever predicts better, which is in the method's favor.
     intervals
         Lower and upper ends of 90 % intervals of ``"psi"`` and ``"phi"``.
     seconds

@@ -6,7 +6,7 @@
 Needs the whole package; mofapy2 for MOFA+, and LEAFLETFA_TEST_DATA for "chen". A tenth of the
 (cell, ATSE) pairs is hidden from every method. The seed of a simulation is that of its hold-out
 and of the fits too; on real data each seed of a fit meets each seed of a hold-out. Each finished
-row goes to a file beside the results, from which --resume goes on after an interruption; the file
+row goes to a file beside the results, from which --resume continues if interrupted; the file
 is removed once the tables are written, unless --keep-rows asks to keep it: then a further run with
 the same --output and --resume adds its rows to the tables. Cases may be groups (--list). Times are
 of the threads that the environment allows: OMP_NUM_THREADS, NUMBA_NUM_THREADS.
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line, with groups of cases spelt out."""
+    """Parse the command line, with groups of cases spelled out."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -113,7 +113,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", help="of data and fit; else by case")
     parser.add_argument("--splits", type=int, nargs="+", help="seeds of hold-outs of real data")
     parser.add_argument("--quick", action="store_true", help="one tiny case, under a minute")
-    parser.add_argument("--resume", action="store_true", help="go on after an interruption")
+    parser.add_argument("--resume", action="store_true", help="continue after an interruption")
     parser.add_argument(
         "--keep-rows", action="store_true", help="keep the file of rows for other runs to add to"
     )
@@ -180,7 +180,7 @@ def finished(partial: Path, resume: bool) -> dict[tuple, dict[str, Any]]:
         return {}
     if not resume:
         raise SystemExit(
-            f"{partial} holds the rows of an interrupted run: go on with --resume, or remove it."
+            f"{partial} holds the rows of an interrupted run: use --resume, or remove it."
         )
     rows = [json.loads(text) for text in partial.read_text().splitlines() if text.endswith("}")]
     return {tuple(row[k] for k in KEYS): row for row in rows}

@@ -111,7 +111,7 @@ def run(args: argparse.Namespace, batch_size: int) -> None:
         del entries
     gc.collect()
     stages.forget()
-    for name in ("junction_usage", "waypoints", "fit_em"):
+    for name in ("junction_mean_psi", "waypoints", "fit_em"):
         stages.wrap(inference, name)
     stages.wrap(LeafletFAModule, "initialize")
     with stages.stage("setup_anndata"):
@@ -152,7 +152,7 @@ def fit(cls: Any, data: Any, args: argparse.Namespace, batch_size: int | None, c
 
 
 def main() -> None:
-    """Run each batch size in a process of its own; print and write the table."""
+    """Run each batch size in a separate process; print and write the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

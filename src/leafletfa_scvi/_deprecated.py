@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,3 +65,25 @@ def renamed_function(function: Callable[P, R], old: str) -> Callable[P, R]:
     call_new.__name__ = call_new.__qualname__ = old
     call_new.__doc__ = f"Deprecated name of :func:`{function.__name__}`."
     return call_new
+
+
+def renamed_attributes(module: str, **names: str) -> Callable[[str], Any]:
+    """Make a ``__getattr__`` that finds old names of a module, with a FutureWarning.
+
+    Parameters
+    ----------
+    module
+        Name of the module.
+    names
+        New name of each old one.
+    """
+
+    def find_old(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(
+            f"{module}.{name} is deprecated; use {names[name]}.", FutureWarning, stacklevel=2
+        )
+        return getattr(sys.modules[module], names[name])
+
+    return find_old

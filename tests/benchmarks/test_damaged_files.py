@@ -40,7 +40,7 @@ def test_damage_is_named_or_cannot_be_known(name):
     assert all(result.outcome == "the same" for result in results if result.kind in harmless)
 
 
-def test_what_is_read_wrongly_counts_as_accepted(tmp_path):
+def test_wrongly_read_files_count_as_accepted(tmp_path):
     """The judge is not the reader: one that takes everything is found out."""
     (reader,) = (one for one in damaged_files.READERS if one.name == "STAR SJ.out.tab")
     lenient = damaged_files.dataclasses.replace(reader, read=lambda path: path.read_bytes())

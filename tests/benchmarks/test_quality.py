@@ -102,7 +102,7 @@ def test_pca_is_the_one_of_the_dense_matrix(tiny) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
-def test_types_apart_are_told_apart() -> None:
+def test_separate_types_are_distinguished() -> None:
     labels = np.repeat(["a", "b", "c"], 30)
     activities = np.eye(3)[np.repeat([0, 1, 2], 30)]
     activities = activities + np.random.default_rng(0).normal(0, 0.05, activities.shape)

@@ -70,7 +70,7 @@ def test_numbers_that_make_no_sense_are_refused(text, words):
     assert words in str(error.value)
 
 
-def test_the_table_the_figure_and_what_is_said(data, run, tmp_path):
+def test_the_table_the_figure_and_the_output(data, run, tmp_path):
     table, figure = tmp_path / "table.csv", tmp_path / "k.png"
     before = data.read_bytes()
     options = ("--programs", "1:3", "--seeds", 2, "-o", table, "--figure", figure)
@@ -144,7 +144,7 @@ def test_the_default_table_is_beside_the_data_and_quiet_prints_nothing(data, run
     assert run(*args, "--overwrite")[0] == 0
 
 
-def test_what_is_refused_before_the_first_fit(data, run, tmp_path, monkeypatch):
+def test_arguments_refused_before_the_first_fit(data, run, tmp_path, monkeypatch):
     def start(*_, **__):
         raise AssertionError("a fit has begun")
 

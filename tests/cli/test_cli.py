@@ -55,7 +55,7 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_fit_writes_results_and_prints_what_it_did(data, run, tmp_path):
+def test_fit_writes_results_and_prints_a_summary(data, run, tmp_path):
     output = tmp_path / "fitted.h5ad"
     before = ad.read_h5ad(data)
     code, out, err = run("fit", data, "-o", output, *FAST)
@@ -500,7 +500,7 @@ def test_demo_fails_where_programs_are_not_found(run, tmp_path, monkeypatch):
     assert "0 of 2 planted programs were found" in out
 
 
-def test_demo_replaces_files_only_when_told_to(run, refused, tmp_path):
+def test_demo_replaces_files_only_if_asked(run, refused, tmp_path):
     mine = tmp_path / "umap.png"
     mine.write_text("mine")
     size = ("--n-cells", 60, "--n-atses", 20, "--n-programs", 2, "--max-epochs", 1)

@@ -66,7 +66,7 @@ def test_whole_files_pass_whatever_is_in_them(path):
         ("sys.exit(3)", None),
     ],
 )
-def test_only_what_the_library_does_is_damage(path, tmp_path, monkeypatch, code, refused):
+def test_only_errors_of_the_library_count_as_damage(path, tmp_path, monkeypatch, code, refused):
     walker = tmp_path / "walker.py"
     walker.write_text(
         "import os, resource, signal, sys\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"

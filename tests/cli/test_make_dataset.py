@@ -171,7 +171,7 @@ def test_no_file_that_is_read_is_overwritten(simulated, refused, tmp_path, name)
     assert mine.read_bytes() == before
 
 
-def test_what_else_is_in_the_folder_of_parts_stays(simulated, run, tmp_path):
+def test_other_files_in_the_folder_of_parts_stay(simulated, run, tmp_path):
     folder = tmp_path / "data.h5ad.parts"
     folder.mkdir()
     (folder / "mine.txt").write_text("precious")
@@ -253,7 +253,7 @@ def test_counting_as_regtools_does(data_dir, run, tmp_path):
 
 
 @pytest.mark.parametrize("with_gtf", [True, False])
-def test_no_junction_read_is_one_line_that_says_why(simulated, refused, tmp_path, with_gtf):
+def test_no_junction_read_is_explained_in_one_line(simulated, refused, tmp_path, with_gtf):
     gtf = ("--gtf", simulated.gtf) if with_gtf else ()
     folder = simulated.bams[0].parent
     line = refused(folder, *gtf, "--cell-tag", "XC", "--output", tmp_path / "out.h5ad")

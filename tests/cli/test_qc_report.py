@@ -1,4 +1,4 @@
-"""What ``make-dataset`` says of a data set whose numbers are known, and how it calls pp."""
+"""Report of ``make-dataset`` for a data set of known numbers, and its calls of pp."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_atses_are_counted_by_type_not_their_junctions(adata):
     assert list(events(adata).items()) == [("cassette exon", "2"), ("complex", "1")]
 
 
-def test_steps_say_what_was_dropped_and_leave_out_zeros(adata):
+def test_steps_report_losses_and_leave_out_zeros(adata):
     assert steps(adata) == {
         "Reading": {"rows": "12,345"},
         "Junction filters": {"junctions kept": "6", "dropped by min reads": "2 (1,500 reads)"},

@@ -1,4 +1,4 @@
-"""SIGTERM ends a command with exit code 143, and nothing of it is left."""
+"""SIGTERM ends a command with exit code 143, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TERMINATED = textwrap.dedent("""
         importlib.import_module(module))
     original = getattr(owner, name)
 
-    def told_to_end(*args, **kwargs):
+    def asked_to_end(*args, **kwargs):
         result = original(*args, **kwargs)
         os.kill(os.getpid(), signal.SIGTERM)
         return result
 
-    setattr(owner, name, told_to_end)
+    setattr(owner, name, asked_to_end)
     main(sys.argv[2:])
 """)
 

@@ -78,7 +78,7 @@ def component(p, c, rows, dtype=torch.float64):
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_divergence_sums_the_strength_of_each_atse_out(shared, dtype):
+def test_divergence_marginalizes_the_concentration_of_each_atse(shared, dtype):
     p, q = mixture(shared, dtype), guide(shared, dtype)
     want = 0.0
     for rows in ROWS:
@@ -153,7 +153,7 @@ def test_gradients_are_those_of_finite_differences(shared, what):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_draws_share_a_strength_within_an_atse(shared):
+def test_draws_share_a_concentration_within_an_atse(shared):
     torch.manual_seed(1)
     weights = torch.zeros(len(PRIOR_CONCENTRATIONS))
     weights[[0, -1]] = torch.tensor([0.25, 0.75])

@@ -1,4 +1,4 @@
-"""Compile what the Triton launchers launch, for GPUs that need not be there; prints JSON.
+"""Compile the kernels of the Triton launchers without a GPU; prints JSON.
 
     python tests/helpers/compile_kernels.py 90 20
 

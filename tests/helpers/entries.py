@@ -1,4 +1,4 @@
-"""Observed entries of dense arrays, and groups of cells with programs of their own."""
+"""Observed entries of dense arrays, and groups of cells with separate programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def entries_of(y, n):
 
 
 def grouped(n_groups=3, per_group=30, n_junctions=80, seed=0, coverage=0.5):
-    """Counts of groups of cells, each with PSI of its own in half of the junctions."""
+    """Counts of groups of cells, each with its own PSI in half of the junctions."""
     rng = np.random.default_rng(seed)
     psi = np.where(np.arange(n_junctions) % 2, rng.random((n_groups, n_junctions)).round(), 0.5)
     psi = 0.05 + 0.9 * psi

@@ -41,7 +41,7 @@ def introns_of(transcripts):
 
 
 def annotation_of(transcripts, strand="+", chrom="1"):
-    """What an annotation of these transcripts holds."""
+    """Make the annotation of these transcripts."""
     flags = {}
     for exons in map(sorted, transcripts):
         inside = len(exons) - 1

@@ -93,15 +93,15 @@ def reference(entries, phi, psi, kappa, weight):
     value = _reference.log_likelihood(entries, *leaves[:2], at)
     gradients = torch.autograd.grad((value * weight).sum(), leaves)
     with torch.no_grad():
-        swept = _reference.swept(entries)
+        scored = entries.scored
         shared = isinstance(entries, ops.MultinomialEntries)
-        rows, column = swept.rows(), swept.column.long()
+        rows, column = scored.rows(), scored.column.long()
         p, q = _reference.entry_probability(entries, *leaves[:2])
         rate1, rate0 = (abs(g) for g in _reference.table_rates(entries, p, q, at))
         # q = 1 - p is rounded to a unit in the last place of 1, not of q.
         g = rate1 + rate0 / q
         f, s = leaves[0][rows], leaves[1][column]
-        total = swept.total.double()
+        total = scored.total.double()
         sizes = [
             torch.zeros_like(leaves[0]).index_add_(0, rows, g[:, None] * s) * abs(weight)[:, None],
             torch.zeros_like(leaves[1]).index_add_(

@@ -1,4 +1,4 @@
-"""What a part holds, for tests to compare."""
+"""Contents of a part, for tests to compare."""
 
 from __future__ import annotations
 

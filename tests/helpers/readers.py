@@ -1,4 +1,4 @@
-"""Readers for tests of parallel reading, where processes of their own can import them."""
+"""Readers for tests of parallel reading, importable by worker processes."""
 
 from __future__ import annotations
 

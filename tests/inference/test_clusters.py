@@ -8,20 +8,20 @@ import torch
 from helpers.entries import entries_of, grouped
 from sklearn.metrics import adjusted_rand_score
 
-from leafletfa_scvi.inference import junction_usage, program_prior
+from leafletfa_scvi.inference import junction_mean_psi, program_prior
 from leafletfa_scvi.inference._clusters import SoftClusters, _losses
-from leafletfa_scvi.inference._start import _weighted_reads
+from leafletfa_scvi.inference._initialization import _weighted_reads
 
 
 def clusters_of(y, n, membership, atse=None):
     entries = entries_of(y, n)
     atse = torch.arange(entries.n_junctions) if atse is None else atse
-    prior = program_prior("mixture", junction_usage(entries), atse)
+    prior = program_prior("mixture", junction_mean_psi(entries), atse)
     return SoftClusters(_weighted_reads(entries, atse), prior, membership)
 
 
 def copies(group, n_copies):
-    """Memberships in which each group has several clusters alike."""
+    """Memberships in which each group has several similar clusters."""
     member = np.zeros((len(group), n_copies * (group.max() + 1)))
     for copy in range(n_copies):
         member[np.arange(len(group)), n_copies * group + copy] = 1 / n_copies
@@ -30,7 +30,7 @@ def copies(group, n_copies):
 
 class TestRun:
     @pytest.mark.parametrize("seed", range(4))
-    def test_planted_groups_from_a_bad_start(self, seed):
+    def test_planted_groups_from_a_poor_initialization(self, seed):
         """A third of the labels are right, the others random."""
         y, n, group, psi = grouped(4, 40, seed=seed)
         rng = np.random.default_rng(seed)
@@ -57,7 +57,7 @@ class TestRun:
         weight = np.where(n > 0, n / (1 + 0.1 * (n - 1)), 0)
         count, total = weight * y / np.maximum(n, 1), weight
         up, whole = count.T @ member, total.T @ member
-        prior = program_prior("mixture", junction_usage(entries_of(y, n)), atse)
+        prior = program_prior("mixture", junction_mean_psi(entries_of(y, n)), atse)
         up, whole = (torch.from_numpy(x).float() for x in (up, whole))
         psi = prior.refit(up, whole - up).programs(up, whole - up)
         np.testing.assert_allclose(clusters.programs, psi, rtol=1e-4)
@@ -85,7 +85,7 @@ class TestRun:
 class TestMerge:
     @pytest.mark.parametrize("n_copies", [2, 3, 5])
     @pytest.mark.parametrize("first", [True, False])
-    def test_of_copies_one_stays_be_they_ever_so_few_cells(self, n_copies, first):
+    def test_one_of_several_copies_stays_even_if_of_few_cells(self, n_copies, first):
         """Losses of all copies of a rare program are smaller than those of a common one."""
         sizes = [5, 5, 5, 60, 60, 60, 60] if first else [60, 60, 60, 60, 5, 5, 5]
         y, n, group, _ = grouped(7, 60, 60, seed=1)
@@ -95,8 +95,8 @@ class TestMerge:
         assert clusters.membership.shape[1] == clusters.programs.shape[1] == 7
         assert adjusted_rand_score(group, clusters.membership.argmax(1)) > 0.99
 
-    def test_the_most_alike_go(self):
-        """Of five programs two differ little: down to four, these are one."""
+    def test_the_most_similar_are_dropped(self):
+        """Two of five programs that differ little are merged if reduced to four."""
         rng = np.random.default_rng(0)
         psi = 0.05 + 0.9 * rng.random((5, 80)).round()
         psi[4] = psi[2]

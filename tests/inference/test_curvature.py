@@ -18,7 +18,7 @@ from leafletfa_scvi.inference import (
 from leafletfa_scvi.inference._curvature import draw_from_curvature
 from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.ops import MultinomialEntries, ObservedEntries, multinomial_entries
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 
 
 def factors_of(phi, psi, kappa):
@@ -46,7 +46,7 @@ def test_information_is_the_dense_sum(problem, kappa):
         kappa = torch.from_numpy(own).float()
     activity, program = np.zeros_like(phi), np.zeros_like(psi)
     for c, j in np.argwhere(n > 0):
-        p = LEAK + (1 - 2 * LEAK) * phi[c] @ psi[j]
+        p = MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * phi[c] @ psi[j]
         w = n[c, j] / (p * (1 - p))
         if kappa is not None:
             w *= (own[j] + 1) / (own[j] + n[c, j])
@@ -72,7 +72,7 @@ def test_information_of_shared_reads_is_the_dense_sum(kappa):
     activity, program = np.zeros(phi.shape), np.zeros(psi.shape)
     reads = entries.reads
     for c, j, y, n in zip(reads.rows(), reads.column, reads.count, reads.total, strict=True):
-        p = LEAK + (1 - 2 * LEAK) * f[c] @ s[j]
+        p = MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * f[c] @ s[j]
         k, y, n = own[entries.atse[j]], float(y), float(n)
         w = y / p**2 * (1.0 if kappa is None else (k + 1) / (k + n))
         activity[c] += w * (s[j] - p) ** 2
@@ -83,7 +83,7 @@ def test_information_of_shared_reads_is_the_dense_sum(kappa):
 
 
 def test_information_of_shared_reads_is_that_of_margins_on_average():
-    """Of one ATSE of two junctions, the second says what the first does: half of the sum."""
+    """The second junction of an ATSE of two adds nothing to the first: half of the sum."""
     rng = np.random.default_rng(0)
     phi = torch.from_numpy(rng.dirichlet(np.ones(2), 4000)).float()
     psi = torch.tensor([[0.8, 0.3], [0.2, 0.7]])

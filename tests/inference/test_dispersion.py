@@ -54,7 +54,7 @@ class TestOneForAll:
     def test_without_overdispersion_it_is_large(self):
         assert fit_concentration(*simulated(np.inf)) > 500
 
-    def test_of_many_entries_a_part_is_enough(self, monkeypatch):
+    def test_a_sample_of_many_entries_suffices(self, monkeypatch):
         given = simulated(8.0, n_cells=200)
         monkeypatch.setattr(_dispersion, "_MAX_ENTRIES", 5000)
         monkeypatch.setattr(_dispersion, "_MIN_CELLS", 10)
@@ -76,7 +76,7 @@ def test_some_of_the_cells():
 
 
 def drawn(log_kappa, n_cells, seed=0):
-    """Beta-binomial counts of one program, junctions with concentrations of their own."""
+    """Beta-binomial counts of one program, each junction with its own concentration."""
     rng = np.random.default_rng(seed)
     kappa, n_junctions = np.exp(log_kappa), len(log_kappa)
     psi = rng.uniform(0.15, 0.85, n_junctions)
@@ -124,7 +124,7 @@ class TestOneForEach:
         found = fit_junction_dispersion(entries, draws, 8.0)
         np.testing.assert_allclose(found.kappa[[3, 40]], found.median, rtol=0.02)
 
-    def test_single_reads_say_nothing(self):
+    def test_single_reads_are_not_informative(self):
         entries, draws = drawn(np.zeros(5), 20)
         one = entries_of(np.ones((20, 5)) * (np.arange(5) > 2), np.ones((20, 5)))
         found = fit_junction_dispersion(one, draws, 7.0)

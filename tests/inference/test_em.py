@@ -15,10 +15,10 @@ from scipy.special import betaln, digamma, gammaln
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
-from leafletfa_scvi.inference import Start, _em, fit_em, program_prior
+from leafletfa_scvi.inference import Initialization, _em, fit_em, program_prior
 from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.ops import MultinomialEntries, multinomial_entries
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 
 FIXED = {"learn_concentration": False, "learn_prior": False}
 
@@ -47,18 +47,20 @@ def shared():
 
 def prior_of(entries, kind="junction"):
     if isinstance(entries, MultinomialEntries):
-        return program_prior(kind, inference.shared_usage(entries), entries.atse, True)
-    return program_prior(kind, inference.junction_usage(entries))
+        return program_prior(kind, inference.normalized_mean_psi(entries), entries.atse, True)
+    return program_prior(kind, inference.junction_mean_psi(entries))
 
 
 def start_of(entries, n_programs, seed=0):
     """A random start."""
     if not isinstance(entries, MultinomialEntries):
-        return inference.random_start(entries, n_programs, seed)
+        return inference.random_initialization(entries, n_programs, seed)
     rng = np.random.default_rng(seed)
     psi = torch.from_numpy(rng.random((entries.n_junctions, n_programs))).float()
     phi = rng.dirichlet(np.ones(n_programs), entries.n_cells)
-    return Start(torch.from_numpy(phi).float(), inference.shared_programs(psi, entries))
+    return Initialization(
+        torch.from_numpy(phi).float(), inference.normalized_programs(psi, entries)
+    )
 
 
 def by_hand(entries, phi, psi, kappa, alpha, prior):
@@ -69,7 +71,7 @@ def by_hand(entries, phi, psi, kappa, alpha, prior):
     reads = entries.reads if together else entries
     row, column = reads.rows().numpy(), reads.column.numpy()
     mean = (phi[row] * psi[column]).sum(1)
-    p, q = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
+    p, q = (MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * x for x in (mean, 1 - mean))
     y, n = reads.count.double().numpy(), reads.total.double().numpy()
     alpha = alpha.double().numpy()
     value = (alpha * np.log(phi)).sum()
@@ -107,7 +109,7 @@ def step_by_hand(entries, phi, psi, kappa, alpha, prior):
     row, column = reads.rows().numpy(), reads.column.numpy()
     y, n = reads.count.double().numpy(), reads.total.double().numpy()
     mean = (phi[row] * psi[column]).sum(1)
-    p, q = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
+    p, q = (MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * x for x in (mean, 1 - mean))
     if kappa is None:
         t1, t0 = y, n - y
     else:
@@ -115,7 +117,7 @@ def step_by_hand(entries, phi, psi, kappa, alpha, prior):
         t0 = kappa * q * (digamma(n - y + kappa * q) - digamma(kappa * q))
     if together:
         t0 = 0 * t0
-    scale = 1 - 2 * LEAK  # the leak's share of the tables goes to no program
+    scale = 1 - 2 * MISASSIGNMENT_RATE  # the leak's share of the tables goes to no program
     f, s = phi[row], psi[column]
     up = scale * f * s * (t1 / p)[:, None]
     down = scale * f * (1 - s) * (t0 / q)[:, None]
@@ -134,7 +136,7 @@ def step_by_hand(entries, phi, psi, kappa, alpha, prior):
 
 
 def never_falls(fit):
-    """Of float32 sums, differences have an error."""
+    """Differences of float32 sums have rounding errors."""
     assert np.isfinite(fit.objective).all()
     steps = np.diff(fit.objective)
     assert steps.min() > -1e-6 * abs(fit.objective[-1]) - 1e-3
@@ -244,7 +246,7 @@ class TestObjective:
 
     @pytest.mark.parametrize("kappa", [None, 8.0])
     @pytest.mark.parametrize("together", [False, True])
-    def test_ends_where_the_log_posterior_has_its_maximum(self, entries, shared, together, kappa):
+    def test_converges_to_the_maximum_of_the_log_posterior(self, entries, shared, together, kappa):
         """No small step in softmax and logit coordinates is better."""
         data = shared
         if not together:
@@ -291,8 +293,8 @@ def test_one_step_by_hand(entries, shared, together, kappa, kind):
 
 class TestAcceleration:
     @pytest.mark.parametrize("kappa", [None, 10.0])
-    def test_reaches_as_high_in_fewer_sweeps(self, entries, kappa):
-        swept = {}
+    def test_same_objective_in_fewer_iterations(self, entries, kappa):
+        traces = {}
         for accelerate in (False, True):
             trace = []
             fit_em(
@@ -307,13 +309,13 @@ class TestAcceleration:
                 callback=lambda used, value, trace=trace: trace.append((used, value)),
                 **FIXED,
             )
-            swept[accelerate] = trace
-        goal = swept[False][-1][1] - 0.5
-        assert swept[True][-1][1] > goal
-        first = {k: next(used for used, value in v if value > goal) for k, v in swept.items()}
+            traces[accelerate] = trace
+        goal = traces[False][-1][1] - 0.5
+        assert traces[True][-1][1] > goal
+        first = {k: next(used for used, value in v if value > goal) for k, v in traces.items()}
         assert first[True] < 0.7 * first[False]
 
-    def test_what_lowers_the_objective_is_not_taken(self, entries, monkeypatch):
+    def test_steps_that_lower_the_objective_are_rejected(self, entries, monkeypatch):
         """Nor what makes it no number."""
         for bad in (0.01, float("nan")):
             monkeypatch.setattr(
@@ -337,10 +339,10 @@ class TestAcceleration:
         assert float(line) == pytest.approx(1 + 2 * 32)
 
     def test_extrapolated_programs_stay_inside_and_sum_to_one(self, shared):
-        """Far steps leave (0, 1), and sums change where they are brought back."""
+        """Far steps leave (0, 1), and sums change when they are clipped."""
         problem = _em._Problem(shared, prior_of(shared), torch.ones(2) / 2, 1.0, True, None)
         first, other = start_of(shared, 2), start_of(shared, 2, seed=1)
-        states = [  # ever slower from one towards the other: the step goes twice as far
+        states = [  # ever slower from one toward the other: the step goes twice as far
             Factors(
                 first.phi + w * (other.phi - first.phi), first.psi + w * (other.psi - first.psi)
             )
@@ -357,8 +359,8 @@ class TestAcceleration:
         assert (phi > 0).all()
 
 
-class TestElsewhere:
-    """Entries that are not where phi and psi are come in blocks of cells."""
+class TestOtherDevice:
+    """Entries on another device than phi and psi are moved in blocks of cells."""
 
     class Far:
         """Entries that say that they are on another device."""
@@ -438,7 +440,7 @@ class TestFit:
     @pytest.mark.parametrize("kind", ["mixture", "junction", "global"])
     def test_finds_the_planted_programs(self, adata, entries, kind):
         start = inference.waypoints(entries, 3, 0).start
-        prior = program_prior(kind, inference.junction_usage(entries), atse_codes(adata))
+        prior = program_prior(kind, inference.junction_mean_psi(entries), atse_codes(adata))
         fit = fit_em(entries, start, prior, concentration=10.0)
         match = lfa.tl.match_programs(adata.obsm["phi_true"], fit.phi.numpy())
         assert match["correlation"].min() > 0.9
@@ -449,14 +451,14 @@ class TestFit:
         assert not torch.equal(fit.prior.weights, prior.weights)
 
     @pytest.mark.parametrize("n_programs", [1, 3])
-    def test_finds_them_where_reads_are_shared(self, n_programs):
+    def test_finds_the_planted_programs_with_shared_reads(self, n_programs):
         adata = lfa.datasets.simulate_splicing(
             80, 40, n_programs, coverage=0.5, frac_differential=0.6, seed=1
         )
         plain, atse = lfa.data.observed_entries(adata), atse_codes(adata)
         entries = multinomial_entries(plain, atse)
         start = inference.waypoints(plain, n_programs, 0, atse).start
-        start = start._replace(psi=inference.shared_programs(start.psi, entries))
+        start = start._replace(psi=inference.normalized_programs(start.psi, entries))
         fit = fit_em(entries, start, prior_of(entries, "mixture"), concentration=10.0)
         match = lfa.tl.match_programs(adata.obsm["phi_true"], fit.phi.numpy())
         assert n_programs == 1 or match["correlation"].min() > 0.9
@@ -464,7 +466,7 @@ class TestFit:
         sums = torch.zeros(entries.n_atses, n_programs).index_add_(0, entries.atse, fit.psi)
         np.testing.assert_allclose(sums, 1, atol=1e-5)
 
-    def test_the_prior_is_learned_or_left(self, entries):
+    def test_the_prior_is_learned_or_fixed(self, entries):
         given = entries, inference.waypoints(entries, 3, 0).start, prior_of(entries, "mixture")
         left = fit_em(*given, concentration=10.0, learn_prior=False, n_iterations=30)
         assert torch.equal(left.prior.concentration, given[2].concentration)
@@ -473,7 +475,7 @@ class TestFit:
 
     def test_programs_may_be_fixed(self, adata, entries):
         psi = torch.from_numpy(adata.varm["psi_true"]).float()
-        given = entries, Start(torch.full((60, 3), 1 / 3), psi), prior_of(entries)
+        given = entries, Initialization(torch.full((60, 3), 1 / 3), psi), prior_of(entries)
         fit = fit_em(*given, concentration=20.0, learn_programs=False)
         np.testing.assert_allclose(fit.psi, psi, atol=1e-5)
         correlation = np.corrcoef(fit.phi.flatten(), adata.obsm["phi_true"].ravel())[0, 1]
@@ -506,7 +508,7 @@ class TestFit:
         fit = fit_em(none, start, prior_of(none), concentration=5.0, prevalence=prevalence)
         np.testing.assert_allclose(fit.phi[4], prevalence, atol=1e-5)
 
-    def test_stops_when_settled_and_calls_back(self, entries):
+    def test_stops_when_converged_and_calls_back(self, entries):
         seen = []
         fit = fit_em(
             entries,
@@ -527,7 +529,7 @@ class TestFit:
         np.testing.assert_array_equal(values, fit.objective[:-1])
 
     @pytest.mark.parametrize(("n_iterations", "converged"), [(15, False), (1000, True)])
-    def test_hyperparameters_settle_before_it_counts_as_converged(
+    def test_no_convergence_before_hyperparameters_are_refitted(
         self, entries, n_iterations, converged
     ):
         start = inference.waypoints(entries, 2, 0).start
@@ -544,7 +546,7 @@ class TestFit:
 
     @pytest.mark.parametrize("n_iterations", [0, 1, 2])
     @pytest.mark.parametrize("dispersion", ["global", "junction"])
-    def test_hardly_any_iterations(self, entries, n_iterations, dispersion):
+    def test_few_iterations(self, entries, n_iterations, dispersion):
         start = start_of(entries, 2)
         fit = fit_em(
             entries,
@@ -561,7 +563,7 @@ class TestFit:
         )
         assert (n_iterations > 1) != torch.allclose(fit.phi, start.phi)
 
-    def test_the_start_is_left_as_it_was(self, entries):
+    def test_the_initialization_is_unchanged(self, entries):
         start = inference.waypoints(entries, 2, 0).start
         phi, psi = start.phi.clone(), start.psi.clone()
         fit_em(entries, start, prior_of(entries), concentration=5.0, n_iterations=9)
@@ -595,7 +597,7 @@ class TestConcentration:
         start, entries = inference.waypoints(plain, 2, 0, atse).start, plain
         if likelihood != "betabinomial":
             entries = multinomial_entries(plain, atse)
-            start = start._replace(psi=inference.shared_programs(start.psi, entries))
+            start = start._replace(psi=inference.normalized_programs(start.psi, entries))
         fit = fit_em(entries, start, prior_of(entries, "mixture"), concentration=10.0)
         assert float(fit.concentration) == pytest.approx(kappa, rel=0.12)
 
@@ -618,7 +620,7 @@ class TestConcentration:
         assert (logs - np.log(kappa)).mean() == pytest.approx(0, abs=0.25)
         assert fit.concentration_spread == pytest.approx(np.log(kappa).std(), rel=0.25)
 
-    def test_a_common_one_is_told_from_noise(self, planted):
+    def test_a_common_concentration_is_distinguished_from_noise(self, planted):
         n, _, _, y = planted
         fit = self.fitted(y, n)
         assert fit.concentration_spread < 0.35
@@ -637,7 +639,7 @@ class TestConcentration:
         assert fit.concentration.shape == (shared.n_atses,)
         assert fit.concentration_spread > 0
 
-    def test_those_given_are_kept(self, entries):
+    def test_given_concentrations_are_fixed(self, entries):
         kappa = torch.linspace(1, 30, entries.n_junctions)
         start = start_of(entries, 2)
         fit = fit_em(

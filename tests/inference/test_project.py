@@ -52,7 +52,7 @@ def check(found, wanted):
 
 
 @pytest.mark.parametrize("kappa", [20.0, None, "junction"])
-def test_mean_and_width_are_those_of_the_exact_posterior(adata, psi, kappa):
+def test_mean_and_spread_equal_those_of_the_exact_posterior(adata, psi, kappa):
     """With two programs the posterior of a cell is a curve over (0, 1)."""
     adata = adata[:12].copy()
     if kappa == "junction":
@@ -175,7 +175,7 @@ def test_inside_no_grad_too(adata, psi):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_cells_are_fitted_apart(adata, psi, shared):
+def test_cells_are_fitted_independently(adata, psi, shared):
     entries = lfa.data.observed_entries(adata)
     prints = lfa.data.cell_fingerprints(entries)
     codes = torch.from_numpy(lfa.data.atse_codes(adata, "atse")[0])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_steps_recover_what_is_planted(tmp_path: Path, seed: int) -> None:
+def test_steps_recover_planted_events(tmp_path: Path, seed: int) -> None:
     simulated = simulate_alignments(
         tmp_path, n_genes=54, n_cells=2, fragments_per_cell=10, n_overlapping=9, seed=seed
     )

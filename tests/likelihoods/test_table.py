@@ -39,8 +39,8 @@ def test_expected_psi_of_entries_is_that_of_the_dense_table(together):
     generator = torch.Generator().manual_seed(0)
     phi = torch.rand(10, 3, generator=generator)
     factors = Factors(phi, torch.rand(entries.n_junctions, 3, generator=generator))
-    visited = entries.visited
-    dense = factors.expected_psi()[visited.rows(), visited.column.long()]
+    scored = entries.scored
+    dense = factors.expected_psi()[scored.rows(), scored.column.long()]
     torch.testing.assert_close(factors.expected_psi(entries), dense)
     part = factors.select(slice(2, 5))
     torch.testing.assert_close(part.expected_psi(), factors.expected_psi()[2:5])

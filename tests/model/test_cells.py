@@ -15,9 +15,9 @@ LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
 pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning")
 
 LARGEST = 0.08
-"""Of activities of a cell fitted in training and as a new cell."""
+"""Tolerance for activities of a cell fitted in training and as a new cell."""
 ROUNDING = 1e-3
-"""Of activities of a new cell fitted among other cells; what steps of the fit make of it."""
+"""Tolerance for a new cell fitted among other cells, and after steps of the fit."""
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_training_another_model_changes_nothing(small, fit, store, n_programs):
     assert outputs(first) != before
 
 
-def test_a_model_is_not_changed_by_what_was_trained_before_it(small, fit):
+def test_a_model_does_not_depend_on_earlier_training(small, fit):
     alone = outputs(fit(small.copy(), 3))
     fit(lfa.datasets.simulate_splicing(80, 40, 3, seed=9), 3, seed=1)
     assert outputs(fit(small.copy(), 3)) == alone

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.stats import beta, betabinom, binom
 
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning")
 JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
@@ -220,8 +220,8 @@ class TestLogLikelihood:
         psi = model.get_splicing_programs().to_numpy(np.float64)
         y, n = counts(adata)
         mean = activities.astype(np.float64) @ psi.T
-        p = LEAK + (1 - 2 * LEAK) * mean
-        q = LEAK + (1 - 2 * LEAK) * (1 - mean)
+        p = MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * mean
+        q = MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * (1 - mean)
         kappa = model.module.site_mean("kappa")
         if kappa is None:
             value = binom.logpmf(y, n, p)

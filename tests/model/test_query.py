@@ -46,7 +46,7 @@ def state(model):
 
 
 def truth_correlation(reference, query, adata):
-    """Of true activities and those of the query, programs matched by psi."""
+    """Correlation of true activities with those of the query, programs matched by psi."""
     match = lfa.tl.match_programs(
         adata.varm["psi_true"], reference.get_splicing_programs().to_numpy()
     )

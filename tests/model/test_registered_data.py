@@ -338,7 +338,7 @@ def test_a_modality_of_a_mudata(gaps, fit):
         model.get_cell_activities(mdata)
 
 
-def test_views_show_what_their_parent_holds(gaps, fit):
+def test_views_show_the_data_of_their_parent(gaps, fit):
     model = fit(gaps, 2, max_epochs=1)
     view = gaps[10:40, ::-1]
     before = model.get_log_likelihood(view)

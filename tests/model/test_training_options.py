@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
-from leafletfa_scvi.model._initialize import given_start
+from leafletfa_scvi.model._initialize import given_initialization
 
 QUICK = {"max_epochs": 4, "em_iterations": 5, "enable_progress_bar": False}
 
@@ -141,13 +141,13 @@ def test_rows_of_data_frames_are_matched_by_name(model):
     phi = pd.DataFrame(rng.dirichlet(np.ones(3), len(cells)), cells)
     psi = pd.DataFrame(rng.uniform(0.1, 0.9, (len(junctions), 3)), junctions)
     entries = model._training_entries()
-    start = given_start(model, (phi.sample(frac=1), psi[::-1]), entries)
+    start = given_initialization(model, (phi.sample(frac=1), psi[::-1]), entries)
     np.testing.assert_allclose(start.phi, phi, rtol=1e-6)
     np.testing.assert_allclose(start.psi, psi, rtol=1e-6)
     with pytest.raises(ValueError, match=r"programs lacks 1 rows .*'chr"):
-        given_start(model, (phi, psi.rename({junctions[2]: "elsewhere"})), entries)
+        given_initialization(model, (phi, psi.rename({junctions[2]: "elsewhere"})), entries)
     with pytest.raises(ValueError, match="finite"):
-        given_start(model, (np.where(phi > 0, np.inf, 0), psi), entries)
+        given_initialization(model, (np.where(phi > 0, np.inf, 0), psi), entries)
 
 
 def test_equivalent_arguments_are_accepted(model):
@@ -189,7 +189,7 @@ def test_elbo_needs_particles(model, n_particles):
 
 
 @pytest.fixture
-def labelled(model):
+def labeled(model):
     model.train(**QUICK)
     model.adata.obs["half"] = np.arange(model.adata.n_obs) % 2
     model.adata.obs["none"] = np.nan
@@ -197,8 +197,8 @@ def labelled(model):
     return model
 
 
-def test_groups_may_be_numbers(labelled):
-    one = labelled.differential_splicing(groupby="half", group1=1, group2=0, n_samples=5)
+def test_groups_may_be_numbers(labeled):
+    one = labeled.differential_splicing(groupby="half", group1=1, group2=0, n_samples=5)
     assert set(one["comparison"]) == {"1 vs 0"}
 
 
@@ -212,33 +212,33 @@ def test_groups_may_be_numbers(labelled):
         {"idx1": [0], "group1": 1},
     ],
 )
-def test_groups_that_cannot_be_compared(labelled, arguments):
+def test_groups_that_cannot_be_compared(labeled, arguments):
     with pytest.raises(ValueError, match=r"group|idx"):
-        labelled.differential_splicing(**arguments, n_samples=5)
+        labeled.differential_splicing(**arguments, n_samples=5)
 
 
-def test_no_programs_chosen(labelled):
+def test_no_programs_chosen(labeled):
     with pytest.raises(ValueError, match="empty list"):
-        labelled.program_markers(programs=[])
+        labeled.program_markers(programs=[])
 
 
-def test_save_replaces_stale_data_and_refuses_files(labelled, tmp_path):
-    labelled.save(tmp_path / "m", save_anndata=True)
-    labelled.save(tmp_path / "m", overwrite=True)
+def test_save_replaces_stale_data_and_refuses_files(labeled, tmp_path):
+    labeled.save(tmp_path / "m", save_anndata=True)
+    labeled.save(tmp_path / "m", overwrite=True)
     assert [f.name for f in (tmp_path / "m").iterdir()] == ["model.pt"]
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="is a file"):
-        labelled.save(tmp_path / "file", overwrite=True)
+        labeled.save(tmp_path / "file", overwrite=True)
     assert (tmp_path / "file").read_text() == "mine"
     with pytest.raises(TypeError, match="True"):
         lfa.LeafletFAModel.load(tmp_path / "m", adata=True)
 
 
-def test_query_without_a_shared_junction(labelled):
-    other = labelled.adata.copy()
+def test_query_without_a_shared_junction(labeled):
+    other = labeled.adata.copy()
     other.var_names = [f"other_{i}" for i in range(other.n_vars)]
     with pytest.raises(ValueError, match="none of the reference's"):
-        lfa.LeafletFAModel.prepare_query_anndata(other, labelled)
+        lfa.LeafletFAModel.prepare_query_anndata(other, labeled)
 
 
 def test_devices_reach_the_trainer(model, monkeypatch):
@@ -257,31 +257,31 @@ def test_devices_reach_the_trainer(model, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, "many", True, math.nan])
-def test_batch_sizes_and_draws_are_whole_numbers(labelled, value):
+def test_batch_sizes_and_draws_are_whole_numbers(labeled, value):
     with pytest.raises(ValueError, match="batch_size to be a whole number from 1"):
-        labelled.get_elbo(1, batch_size=value)
+        labeled.get_elbo(1, batch_size=value)
     with pytest.raises(ValueError, match="batch_size to be a whole number from 1"):
-        lfa.data.cell_loader(labelled._training_entries(), value)
+        lfa.data.cell_loader(labeled._training_entries(), value)
     with pytest.raises(ValueError, match="n_samples to be a whole number from 1"):
-        labelled.differential_splicing(idx1=[0], n_samples=value)
-    assert np.isfinite(labelled.get_elbo(1, batch_size=np.int64(30)))
+        labeled.differential_splicing(idx1=[0], n_samples=value)
+    assert np.isfinite(labeled.get_elbo(1, batch_size=np.int64(30)))
 
 
 @pytest.mark.parametrize("value", ["a", None, -1, 1.5, True, 2**70])
-def test_seeds_of_draws_are_whole_numbers(labelled, value):
+def test_seeds_of_draws_are_whole_numbers(labeled, value):
     for method, options in (("differential_splicing", {"idx1": [0]}), ("program_markers", {})):
         with pytest.raises(ValueError, match="Expected seed to be"):
-            getattr(labelled, method)(n_samples=2, seed=value, **options)
+            getattr(labeled, method)(n_samples=2, seed=value, **options)
 
 
 @pytest.mark.parametrize("value", ["a", None, -1, math.nan, True, 1])
-def test_fractions_are_numbers(labelled, value):
+def test_fractions_are_numbers(labeled, value):
     calls = {
-        "delta": lambda: labelled.program_markers(delta=value),
-        "fdr_target": lambda: labelled.program_markers(fdr_target=value),
-        "level": lambda: labelled.posterior_summary(level=value),
-        "level in": lambda: labelled.get_credible_intervals("psi", level=value),
-        "fraction": lambda: lfa.tl.holdout_splicing(labelled.adata, value),
+        "delta": lambda: labeled.program_markers(delta=value),
+        "fdr_target": lambda: labeled.program_markers(fdr_target=value),
+        "level": lambda: labeled.posterior_summary(level=value),
+        "level in": lambda: labeled.get_credible_intervals("psi", level=value),
+        "fraction": lambda: lfa.tl.holdout_splicing(labeled.adata, value),
     }
     for name, call in calls.items():
         with pytest.raises(ValueError, match=f"Expected {name}"):
@@ -291,11 +291,11 @@ def test_fractions_are_numbers(labelled, value):
 @pytest.mark.parametrize(
     "group1", [np.array(["a"]), pd.Series(["a"]), pd.Index(["a"]), ("a",), {"a"}, np.str_("a")]
 )
-def test_groups_in_any_container(labelled, group1):
-    labelled.adata.obs["group"] = np.where(np.arange(labelled.adata.n_obs) < 30, "a", "b")
-    found = labelled.differential_splicing(groupby="group", group1=group1, n_samples=3)
+def test_groups_in_any_container(labeled, group1):
+    labeled.adata.obs["group"] = np.where(np.arange(labeled.adata.n_obs) < 30, "a", "b")
+    found = labeled.differential_splicing(groupby="group", group1=group1, n_samples=3)
     assert set(found["comparison"]) == {"a vs rest"}
-    against = labelled.differential_splicing(
+    against = labeled.differential_splicing(
         groupby="group", group1=group1, group2=np.array(["b"]), n_samples=3
     )
     assert set(against["comparison"]) == {"a vs b"}
@@ -303,38 +303,38 @@ def test_groups_in_any_container(labelled, group1):
 
 @pytest.mark.parametrize("group1", [1, 1.0, np.int64(1), np.float32(1), [1], range(1, 2)])
 @pytest.mark.parametrize("dtype", [int, float])
-def test_groups_are_the_same_numbers_in_any_type(labelled, group1, dtype):
-    labels = np.where(np.arange(labelled.adata.n_obs) < 30, 1, 2).astype(dtype)
-    labelled.adata.obs["number"] = labels
-    found = labelled.differential_splicing(groupby="number", group1=group1, n_samples=3)
+def test_groups_are_the_same_numbers_in_any_type(labeled, group1, dtype):
+    labels = np.where(np.arange(labeled.adata.n_obs) < 30, 1, 2).astype(dtype)
+    labeled.adata.obs["number"] = labels
+    found = labeled.differential_splicing(groupby="number", group1=group1, n_samples=3)
     assert set(found["comparison"]) == {f"{labels[0]} vs rest"}
 
 
-def test_masks_and_several_groups_are_not_a_group(labelled):
-    obs = labelled.adata.obs
+def test_masks_and_several_groups_are_not_a_group(labeled):
+    obs = labeled.adata.obs
     obs["group"] = np.where(np.arange(len(obs)) < 30, "a", "b")
     mask = obs["group"] == "a"
     for given in (mask, mask.to_numpy(), list(mask)):
         with pytest.raises(ValueError, match="found a mask of cells: pass it as idx1"):
-            labelled.differential_splicing(groupby="group", group1=given)
+            labeled.differential_splicing(groupby="group", group1=given)
     with pytest.raises(ValueError, match="group2 to be one group"):
-        labelled.differential_splicing(groupby="group", group1="a", group2=["a", "b"])
+        labeled.differential_splicing(groupby="group", group1="a", group2=["a", "b"])
     with pytest.raises(TypeError, match=r"found a Series of \d+ values"):
-        labelled.differential_splicing(groupby=obs["group"])
+        labeled.differential_splicing(groupby=obs["group"])
     with pytest.raises(IndexError, match=r"adata\.obs_names\.get_indexer"):
-        labelled.get_cell_activities(indices=labelled.adata.obs_names[:3])
+        labeled.get_cell_activities(indices=labeled.adata.obs_names[:3])
     with pytest.raises(IndexError, match="in one list"):
-        labelled.get_cell_activities(indices=np.zeros((2, 2), int))
+        labeled.get_cell_activities(indices=np.zeros((2, 2), int))
 
 
 @pytest.mark.parametrize("slot", ["obs", "var"])
-def test_two_columns_of_one_name(labelled, slot):
-    adata, name = labelled.adata.copy(), {"obs": "batch", "var": "atse_id"}[slot]
+def test_two_columns_of_one_name(labeled, slot):
+    adata, name = labeled.adata.copy(), {"obs": "batch", "var": "atse_id"}[slot]
     adata.obs["batch"] = np.where(np.arange(adata.n_obs) < 30, "a", "b")
     table = getattr(adata, slot)
     setattr(adata, slot, pd.concat([table, table[[name]]], axis=1))
     calls = [
-        lambda: labelled.differential_splicing(adata, groupby="batch", n_samples=3),
+        lambda: labeled.differential_splicing(adata, groupby="batch", n_samples=3),
         lambda: lfa.pp.pseudobulk(adata, "batch"),
         lambda: lfa.pp.filter_atses(adata),
         lambda: lfa.pp.qc_metrics(adata),
@@ -359,14 +359,14 @@ def test_no_training_in_inference_mode(small):
         built.train(**quick)
 
 
-def test_new_cells_in_inference_mode(labelled, tmp_path):
-    new = labelled.adata[:5].copy()
+def test_new_cells_in_inference_mode(labeled, tmp_path):
+    new = labeled.adata[:5].copy()
     for name in ("cell_by_junction_matrix", "cell_by_cluster_matrix"):
         new.layers[name] = new.layers[name] * 2
-    outside = labelled.get_latent_representation(new)
-    labelled.save(tmp_path / "model")
+    outside = labeled.get_latent_representation(new)
+    labeled.save(tmp_path / "model")
     with torch.inference_mode():
-        np.testing.assert_array_equal(labelled.get_latent_representation(new), outside)
+        np.testing.assert_array_equal(labeled.get_latent_representation(new), outside)
         again = lfa.LeafletFAModel.load(tmp_path / "model", adata=False)
         np.testing.assert_array_equal(again.get_latent_representation(new), outside)
     np.testing.assert_array_equal(again.get_latent_representation(new), outside)

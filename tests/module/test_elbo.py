@@ -28,7 +28,7 @@ def test_lognormal_against_gamma_is_the_integral(loc, scale, a, b):
     assert float(divergence(q, p)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_other_pairs_are_torchs():
+def test_other_pairs_equal_torch():
     for q, p in (
         (Beta(torch.tensor(2.0), torch.tensor(3.0)), Beta(torch.tensor(1.0), torch.tensor(0.5))),
         (Dirichlet(torch.tensor([1.0, 2.0])), Dirichlet(torch.tensor([0.5, 0.5]))),

@@ -14,7 +14,7 @@ from scipy.stats import beta, betabinom, binom, dirichlet, gamma, lognorm
 import leafletfa_scvi as lfa
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.module import ClosedFormELBO, LeafletFAModule
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 
 POSITIVE = ["a_shape", "a_rate", "b_shape", "b_rate", "alpha_pi"]
 VARIANTS = {
@@ -62,7 +62,7 @@ class TestDensity:
         want += sum(dirichlet.logpdf(row, np.maximum(pi * delta, 1e-3)) for row in phi)
 
         mean = (phi[entries.rows().numpy()] * v["psi"][entries.column.numpy()]).sum(1)
-        p, q = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
+        p, q = (MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * x for x in (mean, 1 - mean))
         y, n = entries.count.double().numpy(), entries.total.double().numpy()
         if name == "binomial":
             want += binom.logpmf(y, n, p).sum()
@@ -97,7 +97,7 @@ class TestDensity:
             assert torch.isfinite(parameter.grad).all(), name
             assert parameter.grad.abs().sum() > 0, name
 
-    def test_nothing_is_put_into_the_global_store(self, entries):
+    def test_the_global_parameter_store_is_unchanged(self, entries):
         pyro.clear_param_store()
         module = make(entries)
         module.guide(torch.arange(entries.n_cells), entries)
@@ -166,7 +166,7 @@ class TestElbo:
         divergence += scale * kl_dirichlet(phi, np.broadcast_to(prior, phi.shape))
 
         mean = (v["phi"][part.rows().numpy()] * v["psi"][part.column.numpy()]).sum(1)
-        p, r = (LEAK + (1 - 2 * LEAK) * x for x in (mean, 1 - mean))
+        p, r = (MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * x for x in (mean, 1 - mean))
         y, n = part.count.double().numpy(), part.total.double().numpy()
         if name == "binomial":
             reads = binom.logpmf(y, n, p).sum()
@@ -306,9 +306,9 @@ class TestGuide:
         assert make(entries, likelihood="binomial").site_mean("kappa") is None
 
     @pytest.mark.parametrize("name", ["default", "global", "fixed", "binomial"])
-    def test_starting_from_an_em_fit(self, entries, name):
+    def test_initialization_from_an_em_fit(self, entries, name):
         module = make(entries, **VARIANTS[name])
-        usage = lfa.inference.junction_usage(entries)
+        usage = lfa.inference.junction_mean_psi(entries)
         kind = module.model.prior.name
         kappa = {"binomial": None, "fixed": 4.0}.get(name, 9.0)
         fit = lfa.inference.fit_em(
@@ -334,9 +334,9 @@ class TestGuide:
         if name == "default":
             assert float(guide.scalars["kappa"].loc.exp()) == pytest.approx(9.0, rel=1e-5)
 
-    def test_starting_forgets_what_was_there(self, entries):
+    def test_initialization_overwrites_earlier_parameters(self, entries):
         """Also the parameters that no EM fit has a value for."""
-        usage = lfa.inference.junction_usage(entries)
+        usage = lfa.inference.junction_mean_psi(entries)
         fit = lfa.inference.fit_em(
             entries,
             lfa.inference.waypoints(entries, 3, 0).start,
@@ -363,6 +363,6 @@ class TestGuide:
         np.testing.assert_allclose(module.activity_prior().detach(), want.detach(), rtol=1e-5)
 
 
-def test_scvis_sampler_understands_the_module(entries):
+def test_the_sampler_of_scvi_accepts_the_module(entries):
     described = LeafletFAModule(5, 4, 3).list_obs_plate_vars
     assert described == {"name": "cells", "in": [], "sites": {"phi": 3}, "event_dim": 1}

@@ -34,7 +34,7 @@ def fitted(adata, atse_key="atse_id", **options):
     return model
 
 
-def test_the_weight_is_the_share_of_junctions_that_say_all(adata, tmp_path):
+def test_the_weight_is_the_share_of_independent_junctions(adata, tmp_path):
     model = fitted(adata)
     size = adata.var.groupby("atse_id", observed=True)["atse_id"].transform("size").to_numpy(float)
     seen = (adata.layers["cell_by_cluster_matrix"] > 0).sum(0).A1
@@ -45,7 +45,7 @@ def test_the_weight_is_the_share_of_junctions_that_say_all(adata, tmp_path):
     assert torch.equal(loaded.module.model.activity_weight, model.module.model.activity_weight)
 
 
-def test_all_counts_where_nothing_is_shared_or_sharing_is_modelled(adata):
+def test_weight_1_if_nothing_is_shared_or_sharing_is_modeled(adata):
     for model in (fitted(adata, None), fitted(adata, likelihood="dirichlet-multinomial")):
         assert float(model.module.model.activity_weight) == 1.0
 

@@ -20,7 +20,7 @@ from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
 from leafletfa_scvi.inference import EMResult
 from leafletfa_scvi.likelihoods._dirichlet_multinomial import dirichlet_programs_from_curvature
 from leafletfa_scvi.module import ClosedFormELBO
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 from leafletfa_scvi.priors._junction import gamma_fit
 
 K = 3
@@ -101,14 +101,14 @@ def dirichlet_density(psi, a):
 
 
 def log_likelihood(v, model, entries, kappa):
-    visited = entries.reads if model.likelihood.shares_reads else entries
-    column = visited.column.numpy()
-    mean = (v["phi"][visited.rows().numpy()] * v["psi"][column]).sum(1)
-    p = LEAK + (1 - 2 * LEAK) * mean
-    y, n = (x.double().numpy() for x in (visited.count, visited.total))
+    scored = entries.reads if model.likelihood.shares_reads else entries
+    column = scored.column.numpy()
+    mean = (v["phi"][scored.rows().numpy()] * v["psi"][column]).sum(1)
+    p = MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * mean
+    y, n = (x.double().numpy() for x in (scored.count, scored.total))
     if not model.likelihood.shares_reads:
         own = kappa[column] if np.ndim(kappa) else kappa
-        q = LEAK + (1 - 2 * LEAK) * (1 - mean)
+        q = MISASSIGNMENT_RATE + (1 - 2 * MISASSIGNMENT_RATE) * (1 - mean)
         return betabinom.logpmf(y, n, own * p, own * q).sum()
     totals = entries.totals
     n = totals.total.double().numpy()
@@ -238,7 +238,7 @@ def test_the_only_junction_of_an_atse_is_always_used(data):
 
 
 def a_fit(data, module, entries, **more):
-    """What EM would hand over."""
+    """Make a result as of EM."""
     torch.manual_seed(0)
     model = module.model
     n, groups = model.n_rows, model.groups
@@ -265,7 +265,7 @@ def a_fit(data, module, entries, **more):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_starting_from_an_em_fit(data, name):
+def test_initialization_from_an_em_fit(data, name):
     module, entries = built(data, name)
     model, guide = module.model, module.guide
     fit = a_fit(data, module, entries)
@@ -299,7 +299,7 @@ def test_starting_from_an_em_fit(data, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_was_never_observed_has_its_prior(data, name):
+def test_unobserved_programs_have_their_prior(data, name):
     module, entries = built(data, name)
     model, guide = module.model, module.guide
     lost = data.atse == data.atse[7]
@@ -341,8 +341,8 @@ def test_site_means_and_concentrations_of_junctions(data):
     assert built(data, "own kappas")[0].site_mean("kappa").shape == (len(data.atse),)
 
 
-def test_widths_of_shared_programs_are_those_of_reads_counted_once():
-    """Where n reads are split among the junctions of an ATSE, by one program alone."""
+def test_variances_of_shared_programs_count_reads_once():
+    """Variance if n reads of an ATSE are split among its junctions by a single program."""
     psi = torch.tensor([0.2, 0.3, 0.5, 0.6, 0.4])[:, None]
     n = torch.tensor([50.0, 50.0, 50.0, 120.0, 120.0])[:, None]
     groups = ops.Groups(torch.tensor([0, 0, 0, 1, 1]))
@@ -354,7 +354,7 @@ def test_widths_of_shared_programs_are_those_of_reads_counted_once():
     assert groups.sum(huge).max() < 401
 
 
-def test_gamma_of_highest_likelihood():
+def test_gamma_of_maximum_likelihood():
     rng = np.random.default_rng(0)
     for shape, rate in ((0.5, 0.02), (4.0, 3.0)):
         values = torch.from_numpy(rng.gamma(shape, 1 / rate, 20_000))
@@ -366,7 +366,7 @@ def test_gamma_of_highest_likelihood():
 
 
 @pytest.mark.parametrize("name", ["mixture", "shared, mixture, own kappas"])
-def test_constants_follow_the_means_however_they_are_put(data, name):
+def test_constants_follow_the_means_however_they_are_set(data, name):
     module, _ = built(data, name)
     other, _ = built(data, name, seed=1)
     weights = module.model.prior.weights(module.guide).mean

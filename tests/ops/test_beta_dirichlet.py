@@ -115,7 +115,7 @@ def test_derivative_of_gamma_variates_is_that_of_the_quantile(shape):
 
 
 @pytest.mark.parametrize("shape", [0.01, 0.3, 3.0])
-def test_derivative_where_the_variate_underflows(shape):
+def test_derivative_if_the_variate_underflows(shape):
     """For x to 0, F = x^a / Gamma(a + 1), so d log x / da = (digamma(a + 1) - log x) / a."""
     log_x = np.array([-100.0, -1e4])
     expected = (special.digamma(shape + 1) - log_x) / shape
@@ -176,7 +176,7 @@ def test_extreme_concentrations(value):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_gives_nan(value):
+def test_nonfinite_values_give_nan(value):
     a, good = torch.tensor([[2.0, value, 0.5]]), torch.ones(1, 3)
     for x in (ops.draw_beta(a, good), ops.beta_divergence(a, good, good[:, :1], good[:, :1])):
         assert x.isnan().tolist() == [[False, True, False]]
@@ -195,7 +195,7 @@ def _all_draws(seed, grad=True):
     return [ops.draw_beta(a, a.flip(0)).detach(), ops.draw_dirichlet(a).detach(), torch.rand(1)]
 
 
-def test_draws_follow_torchs_seed():
+def test_draws_follow_the_seed_of_torch():
     first, again, other = _all_draws(3), _all_draws(3), _all_draws(4)
     assert all(map(torch.equal, first, again))
     assert not any(map(torch.equal, first, other))
@@ -237,7 +237,7 @@ def _spread(*shape, seed=0):
 
 
 @pytest.mark.parametrize("prior_rows", [50, 1])
-def test_beta_divergence_is_torchs_in_float64(prior_rows):
+def test_beta_divergence_equals_torch_in_float64(prior_rows):
     q = [_spread(50, 6, seed=s).requires_grad_() for s in (1, 2)]
     p = [_spread(prior_rows, 1, seed=s).requires_grad_() for s in (3, 4)]
     wide = [t.detach().double().requires_grad_() for t in (*q, *p)]
@@ -252,7 +252,7 @@ def test_beta_divergence_is_torchs_in_float64(prior_rows):
         torch.testing.assert_close(ours.grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
 
 
-def test_dirichlet_divergence_is_torchs_in_float64():
+def test_dirichlet_divergence_equals_torch_in_float64():
     q, p = _spread(200, 7).requires_grad_(), _spread(7, seed=1).requires_grad_()
     wide = [t.detach().double().requires_grad_() for t in (q, p)]
     reference = kl_divergence(Dirichlet(wide[0]), Dirichlet(wide[1].expand(200, 7)))
@@ -296,7 +296,7 @@ def test_no_elements():
     assert ops.beta_divergence(a, a, a[:, :1], a[:, :1]).shape == (0, 3)
 
 
-def test_rows_of_one_stream_are_drawn_alike():
+def test_rows_of_one_stream_have_the_same_draws():
     concentration = torch.tensor([[0.5, 2.0, 3.0]]).expand(4, 3).contiguous()
     streams = np.array([9, 2**63 + 5, 9, 0], np.uint64)
     torch.manual_seed(0)

@@ -108,7 +108,7 @@ def test_log_coefficient(dense):
     )
 
 
-def test_moving_to_where_it_is_returns_itself(dense):
+def test_moving_to_the_same_device_returns_the_same_object(dense):
     entries = entries_of(*dense)
     entries.log_coefficient()
     assert entries.to("cpu") is entries

@@ -1,4 +1,4 @@
-"""Forked and spawned worker processes, tried in interpreters of their own with a time limit."""
+"""Forked and spawned worker processes, tested in separate interpreters with a time limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if __name__ == "__main__":
     before = [run(name) for name in parent]
     with multiprocessing.get_context(start).Pool(1) as pool:
         print(pool.apply_async(run, (child,)).get(100))
-    assert [run(name) for name in parent] == before  # the parent goes on as it did
+    assert [run(name) for name in parent] == before  # the parent continues as before
     assert torch.get_num_threads() == 2
 """
 
@@ -63,7 +63,7 @@ def in_pool(tmp_path):
     return run
 
 
-def test_kernels_of_a_forked_child_say_what_to_do_where_the_parent_ran_some(in_pool):
+def test_kernels_in_a_forked_child_raise_if_the_parent_ran_any(in_pool):
     said = in_pool("fork", "kernel", "kernel")
     assert said.startswith("RuntimeError")
     assert "spawn" in said

@@ -18,7 +18,7 @@ def groups():
     return ops.Groups(INDEX)
 
 
-def test_sums_and_their_way_back(groups):
+def test_sums_and_their_gradients(groups):
     values = torch.rand(4, 7, 3)
     want = torch.stack([values[:, INDEX == g].sum(1) for g in range(4)], 1)
     torch.testing.assert_close(groups.sum(values), want)
@@ -56,7 +56,7 @@ def test_draws_are_dirichlet_within_each_group(groups, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fused", "torch"])
 def test_pathwise_derivatives_are_those_of_the_expectation(groups, dtype):
-    """Of E x_j^2 = m_j (a_j + 1) / (s + 1), for the concentration of each row."""
+    """Gradients of E x_j^2 = m_j (a_j + 1) / (s + 1), for the concentration of each row."""
     torch.manual_seed(0)
     a = torch.tensor([0.7, 3.0, 1.3, 5.0, 0.4, 4.0, 2.0], dtype=dtype, requires_grad=True)
     n = 200_000

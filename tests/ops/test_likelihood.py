@@ -18,7 +18,7 @@ from leafletfa_scvi.ops import _autograd, _cpu, _reference
 
 F64 = torch.float64
 TOLERANCE = 2e-6
-"""Of float32 kernels, relative to the sum of the absolute values of what is summed."""
+"""Tolerance of float32 kernels, relative to the sum of absolute values of the summands."""
 
 
 def random_case(shared, n_cells, n_junctions, density, max_total, seed):
@@ -167,7 +167,7 @@ def test_chunks_tiles_and_groups_change_nothing(monkeypatch, n_junctions, shared
 
 @pytest.mark.parametrize("kappa", [None, 6.0])
 @pytest.mark.parametrize("shared", [False, True])
-def test_counts_are_the_gradient_of_the_likelihood(kappa, shared):
+def test_expected_counts_are_gradients_of_the_likelihood(kappa, shared):
     """T1 / psi - T0 / (1 - psi) and N / phi are gradients (on the simplex, up to a constant)."""
     entries = random_case(shared, 8, 7, 0.7, 40, 5)
     phi, psi = random_factors(entries, 3, 5)
@@ -192,11 +192,13 @@ def test_binomial_counts_are_the_reads():
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 @pytest.mark.parametrize("kappa", [None, 0.3, 8.0])
-def test_value_is_scipys(backend, kappa):
+def test_value_equals_scipy(backend, kappa):
     entries = random_entries(7, 9, 0.6, 50, 11)
     phi, psi = random_factors(entries, 3, 11)
     rows, column = entries.rows().numpy(), entries.column.numpy()
-    p = ops.LEAK + (1 - 2 * ops.LEAK) * (phi.numpy()[rows] * psi.numpy()[column]).sum(1)
+    p = ops.MISASSIGNMENT_RATE + (1 - 2 * ops.MISASSIGNMENT_RATE) * (
+        phi.numpy()[rows] * psi.numpy()[column]
+    ).sum(1)
     y, n = entries.count.double().numpy(), entries.total.double().numpy()
     if kappa is None:
         logs = scipy.stats.binom.logpmf(y, n, p)
@@ -315,7 +317,7 @@ def test_torch_backend_keeps_digits_in_float32(kappa):
     torch.testing.assert_close(plain, fused, rtol=1e-4, atol=1e-3)
 
 
-def test_thread_settings_are_left_alone(set_threads):
+def test_thread_settings_are_unchanged(set_threads):
     entries = random_entries(20, 10, 0.8, 40, 2)
     phi, psi = random_factors(entries, 3, 2)
     numba_threads = numba.get_num_threads()

@@ -80,7 +80,7 @@ def test_blocks_and_selection_agree(monkeypatch):
 
 @pytest.mark.parametrize("kappa", [None, 0.3, 8.0])
 @pytest.mark.parametrize("backend", ["numba", "torch"])
-def test_value_is_scipys(kappa, backend):
+def test_value_equals_scipy(kappa, backend):
     entries, atse = random_atses(12, 14, 0.7, 25, 5)
     found = ops.multinomial_entries(entries, atse)
     phi, psi = random_factors(found, 3, 5)

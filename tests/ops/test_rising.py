@@ -59,7 +59,7 @@ def test_rising_over_the_range_of_the_likelihood():
     assert (rate[m == 0] == 0).all()
 
 
-def test_table_is_the_function():
+def test_table_equals_the_function():
     m = np.arange(3000)
     for kappa in (0.01, 5.0, 1e6):
         table = _rising.rising_table(kappa, len(m)).astype(np.float64)

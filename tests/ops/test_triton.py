@@ -1,4 +1,4 @@
-"""Triton kernels against the float64 reference, interpreted where there is no GPU."""
+"""Triton kernels against the float64 reference, interpreted if there is no GPU."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def assert_near(found, expected, tolerance, scale=0.0):
 
 def kappa_scale(entries, kappa):
     """Size of the terms whose difference is the derivative for kappa."""
-    visited = _reference.swept(entries)
-    n = visited.total.double()
+    scored = entries.scored
+    n = scored.total.double()
     smallest = kappa.double().min()
     return torch.minimum(n / smallest, 1 / smallest + torch.log1p(n / smallest)).sum().item()
 
@@ -112,7 +112,7 @@ def test_triton_equals_float64_reference(
     kappa_grad,
     seed,
 ):
-    dtype = torch.promote_types(dtype, ops._entries.narrowest(max_total))
+    dtype = torch.promote_types(dtype, ops._entries.smallest_int_dtype(max_total))
     entries, atse = random_entries(*shape, density, max_total, seed, dtype)
     n_kappas = entries.n_junctions
     if atses:
@@ -134,7 +134,7 @@ def test_triton_equals_float64_reference(
         leaves.append(concentration)
     found_grads = torch.autograd.grad((found * weight.to(DEVICE)).sum(), leaves)
     assert found.dtype == F64
-    reads = float(_reference.swept(entries).total.sum())
+    reads = float(entries.scored.total.sum())
     assert_near(found, value, 1e-6, scale=reads)
     assert_near(found_grads[0], grads[0], 1e-5)
     assert_near(found_grads[1], grads[1], 1e-5)
@@ -264,7 +264,7 @@ def test_column_order_from_the_second_call():
     assert "by_column" in fresh._derived
 
 
-def test_float64_comes_back_as_float64():
+def test_float64_results_for_float64_factors():
     entries, _ = random_entries(4, 6, 1.0, 30, 2)
     phi, psi = (x.double().to(DEVICE) for x in random_factors(entries, 3, 2))
     kappa = torch.tensor(3.0, dtype=F64, device=DEVICE)

@@ -1,4 +1,4 @@
-"""Triton kernels compile for GPUs that need not be there, and keep their values in registers."""
+"""Triton kernels compile for GPUs without one, and keep their values in registers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[1] / "helpers" / "compile_kernels.py"
 
 
 def compiled(arch, n_programs, *options):
-    """Resources of each kernel; in a process of its own, since the tests' one interprets."""
+    """Resources of each kernel; in a separate process, since the tests' one interprets."""
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     command = [sys.executable, SCRIPT, str(arch), str(n_programs), *options]
     run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)

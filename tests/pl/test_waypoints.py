@@ -84,8 +84,8 @@ def test_cells_by_main_program_and_waypoints_by_name(model, components):
 def test_a_waypoint_lies_among_the_cells_of_its_program(model):
     """The order of waypoints follows that of programs after training."""
     phi = model.get_cell_activities().to_numpy()
-    centre = [model.waypoints_["scores"][phi.argmax(1) == k].mean(0) for k in range(4)]
-    distance = np.linalg.norm(model.waypoints_["positions"][:, None] - np.array(centre), axis=2)
+    center = [model.waypoints_["scores"][phi.argmax(1) == k].mean(0) for k in range(4)]
+    distance = np.linalg.norm(model.waypoints_["positions"][:, None] - np.array(center), axis=2)
     assert distance.argmin(1).tolist() == [0, 1, 2, 3]
 
 

@@ -39,7 +39,7 @@ def test_the_same_name_comes_before_any_other():
     assert match_contigs(["chrM"], ["MT", "M"]) == {"chrM": "M"}
 
 
-def test_no_match_shows_both_and_says_what_to_do():
+def test_no_match_shows_both_and_a_remedy():
     with pytest.raises(ValueError, match="rename") as error:
         match_contigs([f"NC_00000{i}.11" for i in range(1, 9)], ["chr1"], "my.bam", "my.gtf")
     for part in ("my.bam", "my.gtf", "'NC_000001.11'", "'chr1'", "8 in all"):

@@ -186,7 +186,7 @@ def test_broken_files_are_named_or_left_out(three_cells):
         lfa.pp.make_splicing_dataset(three_cells, on_error="skip", format="star", **LENIENT)
 
 
-def test_what_cannot_work_is_refused_before_reading(tmp_path):
+def test_impossible_arguments_are_refused_before_reading(tmp_path):
     nowhere = tmp_path / "nowhere"
     for arguments, message in (
         ({"annotation_status": "all"}, "annotation_status to be .*, found 'all'"),
@@ -200,13 +200,13 @@ def test_what_cannot_work_is_refused_before_reading(tmp_path):
             lfa.pp.make_splicing_dataset(nowhere, **arguments)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         lfa.pp.make_splicing_dataset(nowhere)
-    with pytest.raises(TypeError, match="Unknown argument 'colour'"):
-        lfa.pp.make_splicing_dataset(nowhere, colour="red")
+    with pytest.raises(TypeError, match="Unknown argument 'color'"):
+        lfa.pp.make_splicing_dataset(nowhere, color="red")
     with pytest.raises(ValueError, match="star_reads to be 'unique' or 'all', found 'best'"):
         lfa.pp.make_splicing_dataset(nowhere, star_reads="best")
 
 
-def test_when_nothing_is_left_the_message_says_where_it_went(three_cells):
+def test_an_empty_result_explains_the_losses(three_cells):
     with pytest.raises(ValueError, match=r"Lost to min_length 1, min_reads 2\."):
         lfa.pp.make_splicing_dataset(three_cells, min_reads=10_000)
     for path in three_cells.iterdir():
@@ -228,7 +228,7 @@ def test_barcoded_bam_without_the_tag_warns(data_dir):
 
 
 def test_a_gtf_without_genes_is_refused(tmp_path):
-    """In a GTF of UCSC's table browser each transcript is a gene of its own."""
+    """In a GTF of UCSC's table browser each transcript is a separate gene."""
     starts = {"NM_1": (1001, 2001, 3001), "NM_2": (1001, 3001)}
     (tmp_path / "a.gtf").write_text(
         "".join(

@@ -119,7 +119,7 @@ def test_numbers_of_numpy_are_numbers(bam):
         (lambda data, **more: lfa.pp.pseudobulk(data, "program_true", **more), "min_cells"),
     ],
 )
-def test_single_steps_say_so_too(small, step, name):
+def test_single_steps_report_it_too(small, step, name):
     with pytest.raises(TypeError, match=rf"Expected {name} (to be|in) .*\d\]?, found '5'"):
         step(small, **{name: "5"})
 

@@ -31,7 +31,7 @@ def message(*args, **kwargs) -> str:
     return str(caught.value)
 
 
-def test_the_largest_loss_is_named_with_what_helps(cells):
+def test_the_largest_loss_is_named_with_a_remedy(cells):
     files = f"{cells}/*.SJ.out.tab"
     text = message(files, min_cells=3)
     assert "left of 2 junctions. Lost to min_cells 2. Is min_cells right" in text
@@ -112,7 +112,7 @@ def first_runs(tmp_path, cells):
 
 @pytest.mark.parametrize("with_gtf", [True, False])
 @pytest.mark.parametrize("name", FIRST_RUNS)
-def test_no_junction_read_says_why_with_and_without_annotation(first_runs, name, with_gtf):
+def test_no_junction_read_is_explained_with_and_without_annotation(first_runs, name, with_gtf):
     file, options, expected = FIRST_RUNS[name]
     gtf = first_runs / "right.gtf" if with_gtf else None
     text = message(first_runs / file, gtf=gtf, **options)

@@ -1,4 +1,4 @@
-"""What every reader does about files that are no files, endless lines, encodings and numbers."""
+"""Special files, endless lines, encodings and numbers in every reader."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_a_last_number_that_may_be_cut_is_refused(tmp_path: Path) -> None:
         read_bed(path, "c")
 
 
-def test_gzip_is_told_from_text_by_content(tmp_path: Path) -> None:
+def test_gzip_is_recognized_by_content(tmp_path: Path) -> None:
     path = tmp_path / "c.SJ.out.tab"
     path.write_bytes(gzip.compress(SJ) + b"rest")
     with pytest.raises(ValueError, match="truncated or damaged"):

@@ -59,7 +59,7 @@ def chances(prior, up, against, kind):
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 class TestRefitted:
-    def test_weights_and_strengths_by_brute_force(self, kind, shared):
+    def test_weights_and_concentrations_by_brute_force(self, kind, shared):
         up, against, atse, usage = tables(shared)
         prior = program_prior(kind, usage, torch.from_numpy(atse), shared)
         for _ in range(3):  # from uneven weights too
@@ -71,7 +71,7 @@ class TestRefitted:
                 want = np.exp(chance @ np.log(C))[group][:, None]
                 np.testing.assert_allclose(prior.concentration, want, rtol=1e-4)
 
-    def test_the_evidence_rises(self, kind, shared):
+    def test_the_marginal_likelihood_rises(self, kind, shared):
         up, against, atse, usage = tables(shared, seed=1)
         prior = program_prior(kind, usage, torch.from_numpy(atse), shared)
         values = []
@@ -100,7 +100,7 @@ class TestRefitted:
             want = np.exp(chance @ np.log(C))[group]
             np.testing.assert_allclose(found.concentration[:, 0], want, rtol=0.02)
 
-    def test_what_was_never_seen_stays_at_the_mean(self, kind, shared):
+    def test_unobserved_rows_stay_at_the_mean(self, kind, shared):
         up, against, atse, usage = tables(shared)
         prior = program_prior(kind, usage, torch.from_numpy(atse), shared)
         up[atse == 1] = against[atse == 1] = 0.0
@@ -136,7 +136,7 @@ def test_programs_of_the_mixture_are_its_posterior_mean(shared):
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("kind", ["mixture", "junction"])
-def test_strong_where_atses_do_not_differ_and_weak_where_they_do(kind, shared):
+def test_concentrated_only_if_atses_do_not_differ(kind, shared):
     """A quarter of 120 ATSEs of three junctions differ between 6 programs."""
     rng = np.random.default_rng(0)
     mean = rng.dirichlet(np.ones(3), 120)
@@ -164,7 +164,7 @@ def test_strong_where_atses_do_not_differ_and_weak_where_they_do(kind, shared):
     assert error[:30].mean() < 1.05 * raw[:30].mean()
 
 
-def test_a_single_strength_for_all_and_one_mean():
+def test_a_single_concentration_for_all_and_one_mean():
     up, against, atse, usage = tables(False)
     prior = program_prior("global", usage, torch.from_numpy(atse))
     np.testing.assert_allclose(prior.mean, usage.mean(), rtol=1e-5)
@@ -229,7 +229,7 @@ class TestLogDensity:
         assert float(prior.log_density(psi)) == pytest.approx(want, rel=1e-5)
 
 
-def test_one_atse_each_where_there_are_no_labels():
+def test_one_atse_each_without_labels():
     prior = program_prior("mixture", torch.tensor([0.2, 0.5, 0.7]))
     np.testing.assert_array_equal(prior.atse, [0, 1, 2])
     assert not prior.shares_reads

@@ -113,7 +113,7 @@ def test_annotation_is_copied_and_slots_that_reveal_hidden_reads_are_dropped(sma
         assert read.uns["splicing"]["holdout"] == record
         assert same(read.layers[READS], part.layers[READS])
         lfa.LeafletFAModel.setup_anndata(read)
-    # Copies: to spoil a part leaves the data set as it was.
+    # Copies: changing a part does not change the data set.
     training.obs["new"] = 1
     training.uns["nested"]["list"].append("c")
     training.obsm["phi_true"][:] = 0

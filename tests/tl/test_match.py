@@ -41,7 +41,7 @@ def test_the_assignment_is_optimal_not_greedy():
 
 @pytest.mark.parametrize("keep", [[4, 2], [0, 1, 2, 3]])
 def test_different_numbers_of_programs(psi, keep):
-    # Not centred: the mean over a part of the programs is another one.
+    # Not centered: the mean over a part of the programs is another one.
     match = lfa.tl.match_programs(psi, psi[:, keep], center=False)
     assert match["reference"].tolist() == sorted(keep)
     assert [keep[k] for k in match["learned"]] == sorted(keep)
@@ -55,9 +55,9 @@ def test_centering_distinguishes_programs_with_common_junction_means():
     truth = mean + 0.02 * rng.normal(size=(500, 4))
     learned = truth[:, ::-1] + 0.005 * rng.normal(size=(500, 4))
     plain = lfa.tl.program_correlation(truth, learned, center=False)
-    centred = lfa.tl.program_correlation(truth, learned)
+    centered = lfa.tl.program_correlation(truth, learned)
     assert plain.to_numpy().min() > 0.98
-    assert (centred.to_numpy() > 0.9).sum() == 4
+    assert (centered.to_numpy() > 0.9).sum() == 4
     assert lfa.tl.match_programs(truth, learned)["learned"].tolist() == [3, 2, 1, 0]
 
 

@@ -29,7 +29,7 @@ def frame(values, rows="j"):
     return pd.DataFrame(values, [f"{rows}{i}" for i in range(len(values))], names)
 
 
-def centred(values):
+def centered(values):
     return values - values.mean(1, keepdims=True)
 
 
@@ -51,7 +51,7 @@ class TestKnownAnswers:
     def test_correlations_are_pearson_of_deviations(self, base):
         other = base + 0.6 * np.random.default_rng(1).normal(size=base.shape)
         result = program_stability({"a": base, "b": other[:, ::-1]}, reference="a")
-        wanted = np.diag(np.corrcoef(centred(base).T, centred(other).T)[:K, K:])
+        wanted = np.diag(np.corrcoef(centered(base).T, centered(other).T)[:K, K:])
         np.testing.assert_allclose(result.correlation["b"], wanted)
         np.testing.assert_allclose(result.pairs.loc["a", "b"], wanted.mean())
         assert result.score == pytest.approx(wanted.mean())
@@ -100,8 +100,8 @@ class TestKnownAnswers:
             np.testing.assert_allclose(result.pairs, pairs)
 
     def test_different_numbers_of_programs(self, base):
-        # Centred values of fewer programs are others, so a mean that all share is taken off.
-        base = centred(base)
+        # Centered values of fewer programs are others, so a mean that all share is taken off.
+        base = centered(base)
         few = base[:, [2, 0]] - base[:, [2, 0]].mean(1, keepdims=True)
         result = program_stability({"many": base, "few": few}, reference="many")
         assert result.correlation["few"].isna().tolist() == [False, True, False, True]

@@ -52,7 +52,7 @@ def test_a_last_minibatch_of_one_cell(small, fit, batch_size, epochs):
     assert np.isfinite(model.get_elbo(1, batch_size=batch_size))
 
 
-def test_minibatches_learn_what_the_full_batch_learns(fit):
+def test_minibatches_and_the_full_batch_learn_the_same(fit):
     adata = lfa.datasets.simulate_splicing(61, 50, 2, coverage=0.5, frac_differential=0.7, seed=2)
     full = fit(adata.copy(), 2, max_epochs=40)
     parts = fit(adata.copy(), 2, max_epochs=14, batch_size=20)
@@ -90,7 +90,7 @@ def test_the_learning_rate_decays_by_the_step(small):
 
 
 @pytest.mark.parametrize(("chosen", "fused"), [({}, True), ({"foreach": True}, None)])
-def test_adam_is_fused_on_the_cpu_unless_told_otherwise(chosen, fused):
+def test_adam_is_fused_on_the_cpu_by_default(chosen, fused):
     plan = SplicingTrainingPlan(LeafletFAModule(5, 4, 2), n_steps=3, optim_kwargs=chosen)
     assert plan.configure_optimizers()["optimizer"].defaults["fused"] is fused
 

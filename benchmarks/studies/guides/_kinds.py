@@ -15,7 +15,7 @@ from torch import nn
 
 from leafletfa_scvi import inference
 from leafletfa_scvi.distributions import Dirichlet
-from leafletfa_scvi.inference._start import _residuals
+from leafletfa_scvi.inference._initialization import _residuals
 from leafletfa_scvi.module import SplicingGuide
 from leafletfa_scvi.module._generative import activity_prior
 from leafletfa_scvi.priors import bounded_exp
@@ -93,7 +93,7 @@ class NormalGuide(SplicingGuide):
 class EncoderGuide(SplicingGuide):
     """Dirichlet phi from a network of two layers; psi as in the package.
 
-    It sees each cell's scores on 3 K components of centred, weighted PSI (the package's own for
+    It sees each cell's scores on 3 K components of centered, weighted PSI (the package's own for
     its start) and the log number of its entries, and gives the K log concentrations.
     """
 
@@ -127,8 +127,8 @@ class EncoderGuide(SplicingGuide):
 
 
 def cell_features(entries: ObservedEntries, n_components: int) -> torch.Tensor:
-    """Standardised scores of cells, ``(B, n_components + 1)``."""
-    matrix = _residuals(entries, inference.junction_usage(entries), "centred")
+    """Standardized scores of cells, ``(B, n_components + 1)``."""
+    matrix = _residuals(entries, inference.junction_mean_psi(entries), "centered")
     n_components = min(n_components, min(matrix.shape) - 1)
     u, s, _ = randomized_svd(matrix, n_components, random_state=0)
     size = np.log1p(np.diff(matrix.indptr))[:, None]

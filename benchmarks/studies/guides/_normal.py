@@ -97,7 +97,7 @@ class _NormalActivities(TorchDistribution):
         raise NotImplementedError
 
     def mean_log(self) -> torch.Tensor:
-        """Mean log activities, maybe from the last draw."""
+        """Mean log activities, or those of the last draw."""
         raise NotImplementedError
 
     def mean_log_density(self, mean_log: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 
+from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data._layers import check_sparse, named_layers
 from leafletfa_scvi.ops import ObservedEntries
@@ -80,17 +81,18 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
     )
 
 
-def reorder_junctions(entries: ObservedEntries, place: np.ndarray) -> ObservedEntries:
-    """Move junction i to ``place[i]``, and sort entries within each cell.
+@renamed_arguments(place="position")
+def reorder_junctions(entries: ObservedEntries, position: np.ndarray) -> ObservedEntries:
+    """Move junction i to ``position[i]``, and sort entries within each cell.
 
     Parameters
     ----------
     entries
         Observed entries on the CPU.
-    place
+    position
         ``(P,)`` permutation of the junctions, 0-based.
     """
-    new_column = torch.from_numpy(place.astype(np.int32))
+    new_column = torch.from_numpy(position.astype(np.int32))
     column, count, total = (
         torch.empty_like(x) for x in (entries.column, entries.count, entries.total)
     )

@@ -78,7 +78,7 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
     if check_column("atse_key", atse_key, "var") not in adata.var:
         raise KeyError(
             f"Column {atse_key!r} is missing: adata.var holds {list(adata.var.columns)}. "
-            "Store the ATSE label of every junction there."
+            "Store the ATSE label of every junction in this column."
         )
     check_once(adata.var, atse_key, "var")
     column = adata.var[atse_key]
@@ -91,9 +91,11 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
     missing = np.flatnonzero((codes < 0) | np.isin(codes, blank))
     if len(missing):
         first = missing[0]
-        found = "no label" if codes[first] < 0 else f"{labels[codes[first]]!r}, which is no label,"
+        problem = (
+            "no label" if codes[first] < 0 else f"{labels[codes[first]]!r}, which is no label,"
+        )
         raise ValueError(
-            f"adata.var[{atse_key!r}] has {found} for junction {adata.var_names[first]!r}, in "
+            f"adata.var[{atse_key!r}] has {problem} for junction {adata.var_names[first]!r}, in "
             f"total for {len(missing)} of {len(codes)}. Label every junction, or drop those "
             "without a label."
         )

@@ -144,7 +144,7 @@ def checked_entries(
     if entries.n_entries == 0:
         raise ValueError(
             f"Layer {cluster_layer!r} holds only zeros: nothing is observed in any cell. "
-            "Store the ATSE totals there, the sum of reads over the junctions of each ATSE."
+            "Store the ATSE totals in it, the sum of reads over the junctions of each ATSE."
         )
     return entries
 
@@ -174,14 +174,14 @@ def check_axes(adata: AnnData) -> None:
         ("cell", "obs_names", adata.obs_names),
         ("junction", "var_names", adata.var_names),
     )
-    for what, slot, names in axes:
+    for axis, slot, names in axes:
         if len(names) == 0:
-            raise ValueError(f"adata has no {what}s: its shape is {adata.shape}. Check filters.")
+            raise ValueError(f"adata has no {axis}s: its shape is {adata.shape}. Check filters.")
         texts = names.astype(str)  # saved files do not distinguish 1 and "1"
         repeated = texts[texts.duplicated()]  # is_unique may be outdated in slices of an index
         if len(repeated):
             raise ValueError(
-                f"adata.{slot} holds {repeated[0]!r} more than once. Names of {what}s must be "
+                f"adata.{slot} holds {repeated[0]!r} more than once. Names of {axis}s must be "
                 f"unique. Call adata.{slot}_make_unique()."
             )
 
@@ -221,12 +221,12 @@ class _BlockChecks:
         return block
 
     def _fail(
-        self, block: LayerBlock, layer: str, key: int, found: str, remedy: str
+        self, block: LayerBlock, layer: str, key: int, problem: str, remedy: str
     ) -> ValueError:
         row, junction = divmod(int(key), block.n_junctions)
         cell = self.cells[block.first_cell + row]
         return ValueError(
-            f"Layer {layer!r} {found} for cell {cell!r} and junction "
+            f"Layer {layer!r} {problem} for cell {cell!r} and junction "
             f"{self.junctions[junction]!r}. {remedy}"
         )
 
@@ -239,8 +239,8 @@ class _BlockChecks:
         ):
             if wrong.any():
                 i = wrong.argmax()
-                found = f"holds the {kind} value {value[i]:g}"
-                raise self._fail(block, layer, values.key[i], found, remedy)
+                problem = f"holds the {kind} value {value[i]:g}"
+                raise self._fail(block, layer, values.key[i], problem, remedy)
 
     def _check_nested(self, block: LayerBlock) -> np.ndarray:
         """Check that junction counts do not exceed totals; return counts at entries of totals."""
@@ -249,13 +249,13 @@ class _BlockChecks:
         total = f"but the total in layer {self.cluster_layer!r} is"
         if len(stray):
             i = stray[0]
-            found = f"holds {y.value[i]:.0f}, {total} 0,"
-            raise self._fail(block, self.junction_layer, y.key[i], found, _RECOMPUTE)
+            problem = f"holds {y.value[i]:.0f}, {total} 0,"
+            raise self._fail(block, self.junction_layer, y.key[i], problem, _RECOMPUTE)
         above = count > n.value
         if above.any():
             i = above.argmax()
-            found = f"holds {count[i]:.0f}, {total} {n.value[i]:.0f},"
-            raise self._fail(block, self.junction_layer, n.key[i], found, _RECOMPUTE)
+            problem = f"holds {count[i]:.0f}, {total} {n.value[i]:.0f},"
+            raise self._fail(block, self.junction_layer, n.key[i], problem, _RECOMPUTE)
         return count
 
     def _check_within_atse(self, block: LayerBlock, count: np.ndarray) -> None:
@@ -283,13 +283,13 @@ class _BlockChecks:
         above = reads > total[first]
         if above.any():
             i = first[above.argmax()]
-            found = (
+            problem = (
                 f"holds {reads[above][0]:.0f} reads over all junctions of one ATSE, more than "
                 f"its total of {total[i]:.0f} in layer {self.cluster_layer!r},"
             )
             key = row[i] * block.n_junctions + junction[i]
             remedy = _SHARED_AS_MODEL if self.incomplete else _SHARED
-            raise self._fail(block, self.junction_layer, key, found, remedy)
+            raise self._fail(block, self.junction_layer, key, problem, remedy)
 
     def _fail_uneven(self, block: LayerBlock, row: int, code: int, total: float) -> None:
         """Raise an error that names two junctions of the ATSE with different totals."""
@@ -302,9 +302,11 @@ class _BlockChecks:
         value = np.where(is_stored, block.cluster.value[position], 0.0)
         odd = int(((value != total) & (is_stored | (not self.incomplete))).argmax())
         other = self.junctions[members[int((value == total).argmax())]]
-        found = f"holds {value[odd]:.0f}, but {total:.0f} at junction {other!r} of the same ATSE,"
+        problem = (
+            f"holds {value[odd]:.0f}, but {total:.0f} at junction {other!r} of the same ATSE,"
+        )
         remedy = _SAME_AS_MODEL if self.incomplete else _SAME
-        raise self._fail(block, self.cluster_layer, key[odd], found, remedy)
+        raise self._fail(block, self.cluster_layer, key[odd], problem, remedy)
 
 
 def _warn(

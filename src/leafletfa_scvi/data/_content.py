@@ -102,17 +102,17 @@ class CheckedContent:
             ("cells", "obs_names", self.cells, adata.obs_names),
             ("junctions", "var_names", self.junctions, adata.var_names),
         )
-        for what, slot, then, now in axes:
+        for axis, slot, then, now in axes:
             if len(then) != len(now):
                 raise ValueError(
-                    f"adata has {len(now)} {what}, but had {len(then)} when it was set up. "
+                    f"adata has {len(now)} {axis}, but had {len(then)} when it was set up. "
                     f"{_AGAIN}"
                 )
             if not then.equals(now):
-                at = int((then.to_numpy() != now.to_numpy()).argmax())
+                i = int((then.to_numpy() != now.to_numpy()).argmax())
                 raise ValueError(
-                    f"adata.{slot} have changed since setup: {now[at]!r} at position {at}, "
-                    f"formerly {then[at]!r}. {_AGAIN}"
+                    f"adata.{slot} have changed since setup: {now[i]!r} at position {i}, "
+                    f"formerly {then[i]!r}. {_AGAIN}"
                 )
         try:
             now_codes = self._codes(adata)
@@ -128,10 +128,10 @@ class CheckedContent:
         if then_codes is None or now_codes is None:
             return
         if not np.array_equal(then_codes, now_codes):
-            at = int((then_codes != now_codes).argmax())
+            i = int((then_codes != now_codes).argmax())
             raise ValueError(
                 f"ATSE labels in adata.var[{self._requested_key!r}] have changed since setup, "
-                f"first at junction {self.junctions[at]!r}. {_AGAIN}"
+                f"first at junction {self.junctions[i]!r}. {_AGAIN}"
             )
 
     def _read_again(self, adata: AnnData, changed: list[str]) -> ObservedEntries:

@@ -87,8 +87,8 @@ def expand_counts(
         total[entries] = np.repeat(totals.data, length)[sorting]
         # Every positive count is an entry of its ATSE, so that searchsorted finds its exact key.
         stored = block.data > 0
-        at = np.searchsorted(key, (stored_rows(block) * n_junctions + block.indices)[stored])
-        count[indptr[start] + at] = block.data[stored]
+        position = np.searchsorted(key, (stored_rows(block) * n_junctions + block.indices)[stored])
+        count[indptr[start] + position] = block.data[stored]
     return indptr, column, count, total
 
 

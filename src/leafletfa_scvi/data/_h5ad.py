@@ -46,23 +46,27 @@ def read_h5ad(path: Path) -> AnnData:
 
 def _check_group(group: h5py.Group, seen: set[tuple[int, int]]) -> None:
     for name in group:
-        where = f"{group.name.rstrip('/')}/{name}"
+        name_in_file = f"{group.name.rstrip('/')}/{name}"
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
             target = f"{getattr(link, 'filename', '')} {getattr(link, 'path', '')}".strip()
-            raise ValueError(f"{where} is a link to {target}. {_WHOLE}")
+            raise ValueError(f"{name_in_file} is a link to {target}. {_WHOLE}")
         part = group[name]
         if isinstance(part, h5py.Datatype):
             continue
         if _address(part) in seen:
-            raise ValueError(f"{where} is a second link to another part of the file. {_WHOLE}")
+            raise ValueError(
+                f"{name_in_file} is a second link to another part of the file. {_WHOLE}"
+            )
         seen.add(_address(part))
         if isinstance(part, h5py.Group):
             _check_group(part, seen)
         elif part.is_virtual or part.external:
-            raise ValueError(f"the values of {where} are in other files. {_WHOLE}")
+            raise ValueError(f"the values of {name_in_file} are in other files. {_WHOLE}")
         elif part.nbytes > max(_LARGE, _DENSEST * part.id.get_storage_size()):
-            raise ValueError(f"{where} claims {part.nbytes:,} bytes, of which few are stored")
+            raise ValueError(
+                f"{name_in_file} claims {part.nbytes:,} bytes, of which few are stored"
+            )
 
 
 def _address(part: h5py.HLObject) -> tuple[int, int]:

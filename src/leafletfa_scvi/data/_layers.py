@@ -11,7 +11,7 @@ import torch
 from leafletfa_scvi._constants import CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data._blocks import row_blocks
-from leafletfa_scvi.ops import ObservedEntries, narrowest
+from leafletfa_scvi.ops import ObservedEntries, smallest_int_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,10 +69,10 @@ def lookup(values: LayerValues, keys: np.ndarray) -> tuple[np.ndarray, np.ndarra
     out = np.zeros(len(keys))
     if not len(keys):
         return out, np.arange(len(values.key))
-    at = np.searchsorted(keys, values.key)
-    at[at == len(keys)] = 0
-    is_key = keys[at] == values.key
-    out[at[is_key]] = values.value[is_key]
+    position = np.searchsorted(keys, values.key)
+    position[position == len(keys)] = 0
+    is_key = keys[position] == values.key
+    out[position[is_key]] = values.value[is_key]
     return out, np.flatnonzero(~is_key)
 
 
@@ -96,7 +96,7 @@ def get_layer(adata: AnnData, name: str) -> Any:
     if name not in list(layers):  # list, because an unhashable name would fail in a dict
         raise KeyError(
             f"Layer {name!r} is missing: adata.layers holds {sorted(layers)}. "
-            "Store the counts there, or name the layer that contains them."
+            "Store the counts in it, or name the layer that contains them."
         )
     layer = layers[name]
     if hasattr(layer, "to_memory"):  # a sparse matrix that anndata keeps on disk
@@ -147,8 +147,8 @@ def check_sparse(layer: Any, name: str, adata: AnnData) -> None:
     n_major, n_minor = layer.shape if is_csr else layer.shape[::-1]
     minor_axis = "junctions" if is_csr else "cells"
 
-    def describe(at: int) -> str:
-        return f"cell {adata.obs_names[at]!r}" if is_csr else f"junction {adata.var_names[at]!r}"
+    def describe(i: int) -> str:
+        return f"cell {adata.obs_names[i]!r}" if is_csr else f"junction {adata.var_names[i]!r}"
 
     indptr, indices = layer.indptr, layer.indices
     problem = f"Layer {name!r} is not a valid {layer.format.upper()} matrix"
@@ -161,23 +161,23 @@ def check_sparse(layer: Any, name: str, adata: AnnData) -> None:
     steps = np.diff(indptr)
     decrease = (steps < 0).argmax() if len(steps) and steps.min() < 0 else None
     if decrease is not None or indptr[0] != 0:
-        at = 0 if decrease is None else int(decrease)
-        found = f"begins at {indptr[0]}" if decrease is None else "decreases"
-        raise ValueError(f"{problem}: its indptr {found} at {describe(at)}. {remedy}")
+        i = 0 if decrease is None else int(decrease)
+        problem_of_indptr = f"begins at {indptr[0]}" if decrease is None else "decreases"
+        raise ValueError(f"{problem}: its indptr {problem_of_indptr} at {describe(i)}. {remedy}")
     n_values = int(indptr[-1])
     n_stored = min(len(indices), len(layer.data))
     if n_values > n_stored:
-        at = int(np.searchsorted(indptr, n_stored, side="right")) - 1
+        i = int(np.searchsorted(indptr, n_stored, side="right")) - 1
         raise ValueError(
             f"{problem}: its indptr counts {n_values} values, but {n_stored} are stored, which "
-            f"end in {describe(at)}. {remedy}"
+            f"end in {describe(i)}. {remedy}"
         )
     indices = indices[:n_values]
     if n_values and (indices.min() < 0 or indices.max() >= n_minor):
         first = int(((indices < 0) | (indices >= n_minor)).argmax())
-        at = int(np.searchsorted(indptr, first, side="right")) - 1
+        i = int(np.searchsorted(indptr, first, side="right")) - 1
         raise ValueError(
-            f"{problem}: {describe(at)} has a value at index {indices[first]}, expected 0 to "
+            f"{problem}: {describe(i)} has a value at index {indices[first]}, expected 0 to "
             f"{n_minor - 1} for {n_minor} {minor_axis}. {remedy}"
         )
 
@@ -268,7 +268,7 @@ def collect_entries(
                 "cannot be represented. These are not reads of single cells; check the units."
             )
         if largest > torch.iinfo(total.dtype).max:
-            count, total = (_widened(x, end, narrowest(largest)) for x in (count, total))
+            count, total = (_widened(x, end, smallest_int_dtype(largest)) for x in (count, total))
         row, junction = np.divmod(key, n_junctions)
         cells = slice(block.first_cell + 1, block.first_cell + block.n_cells + 1)
         indptr[cells] = torch.from_numpy(np.bincount(row, minlength=block.n_cells))

@@ -77,8 +77,8 @@ def cell_loader(
     entries
         Observed entries of all cells; batches are on their device.
     batch_size
-        Number of cells in a batch; the last one may be smaller. If None, or if there are no more
-        cells than that, all cells are one batch.
+        Number of cells in a batch; the last one may be smaller. If None, or if the data
+        have no more cells than that, all cells are one batch.
     shuffle
         Shuffle the cells at each pass, from torch's random state.
     """

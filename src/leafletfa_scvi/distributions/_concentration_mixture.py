@@ -98,7 +98,7 @@ class ConcentrationMixture(TorchDistribution):
             return torch.stack(draws).reshape(shape + self.event_shape)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
-        """Log density, over the simplices if junctions share reads."""
+        """Compute the log density, over the simplices if junctions share reads."""
         log_psi = value.log()
         log_complement = None if self.shares_reads else torch.log1p(-value)
         return self._marginalized(log_psi, log_complement)
@@ -106,7 +106,7 @@ class ConcentrationMixture(TorchDistribution):
     def _marginalized(
         self, log_psi: torch.Tensor, log_complement: torch.Tensor | None
     ) -> torch.Tensor:
-        """Log density as a function of log psi and log(1 - psi), ``(P, K)`` each, or their means.
+        """Compute the log density from log psi and log(1 - psi), ``(P, K)`` each, or their means.
 
         For the means E_q log psi and E_q log(1 - psi), the result is -KL minus the entropy of q.
         """
@@ -123,7 +123,7 @@ class ConcentrationMixture(TorchDistribution):
 
 
 def mixture_constants(mean: torch.Tensor, groups: ops.Groups, shares_reads: bool) -> torch.Tensor:
-    """Log B + c h of each ATSE under each concentration, for one program, ``(G, R)``."""
+    """Compute log B + c h of each ATSE at each concentration, for one program, ``(G, R)``."""
     m = mean[:, None].to(torch.float32 if mean.device.type == "mps" else torch.float64)
     c = m.new_tensor(PRIOR_CONCENTRATIONS)
     value = torch.lgamma(c * m) - c * m * m.log()

@@ -12,7 +12,7 @@ from torch.distributions.kl import register_kl
 from leafletfa_scvi import ops
 
 PSI_SUPPORT = constraints.independent(constraints.interval(0.0, 1.0), 2)
-"""PSI of each row under each program; that they sum to one within an ATSE is not checked."""
+"""PSI of each row under each program; sums within an ATSE are not checked."""
 
 
 class GroupedDirichlet(TorchDistribution):
@@ -63,7 +63,7 @@ class GroupedDirichlet(TorchDistribution):
         return torch.stack(draws).reshape(shape + self.event_shape)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
-        """Log density over the simplices."""
+        """Compute the log density over the simplices."""
         a = self.unexpanded.expand(self.event_shape)
         value = ((a - 1.0) * value.log() - torch.lgamma(a)).sum((-2, -1))
         return value + torch.lgamma(self.groups.sum(a)).sum()

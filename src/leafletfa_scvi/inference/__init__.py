@@ -1,27 +1,33 @@
 """Inference without Pyro: initialization, expected-table EM, curvature, query cells."""
 
+from leafletfa_scvi._deprecated import renamed_attributes
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
 from leafletfa_scvi.inference._dispersion import fit_concentration
 from leafletfa_scvi.inference._em import EMResult, fit_em, sweep
+from leafletfa_scvi.inference._initialization import (
+    Initialization,
+    Waypoints,
+    random_initialization,
+    waypoints,
+)
 from leafletfa_scvi.inference._laplace import (
     activity_variance,
     beta_of_moments,
     program_variance,
 )
 from leafletfa_scvi.inference._project import fit_activities
-from leafletfa_scvi.inference._start import Start, Waypoints, random_start, waypoints
 from leafletfa_scvi.likelihoods._beta_binomial import beta_from_curvature
-from leafletfa_scvi.likelihoods._usage import (
+from leafletfa_scvi.likelihoods._mean_psi import (
     composite_weight,
-    junction_usage,
-    shared_programs,
-    shared_usage,
+    junction_mean_psi,
+    normalized_mean_psi,
+    normalized_programs,
 )
 from leafletfa_scvi.priors import program_prior
 
 __all__ = [
     "EMResult",
-    "Start",
+    "Initialization",
     "Waypoints",
     "activity_variance",
     "beta_from_curvature",
@@ -32,12 +38,19 @@ __all__ = [
     "fit_concentration",
     "fit_em",
     "information",
-    "junction_usage",
+    "junction_mean_psi",
     "program_prior",
     "program_variance",
-    "random_start",
-    "shared_programs",
-    "shared_usage",
+    "random_initialization",
+    "normalized_programs",
+    "normalized_mean_psi",
     "sweep",
     "waypoints",
 ]
+
+__getattr__ = renamed_attributes(
+    __name__,
+    Start="Initialization",
+    random_start="random_initialization",
+    junction_usage="junction_mean_psi",
+)

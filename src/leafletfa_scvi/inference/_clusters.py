@@ -2,8 +2,8 @@
 
 A mixture of cells that each use a single program is a simpler model than the factor model, and
 its EM finds programs in data too sparse for distances between cells to mean much. Reads are
-weighted as their over-dispersion asks for (quasi-likelihood), and programs are shrunk towards the
-junction's mean where the ATSE does not differ between clusters (the mixture prior): without that,
+weighted as their over-dispersion asks for (quasi-likelihood), and programs are shrunk toward the
+junction's mean if the ATSE does not differ between clusters (the mixture prior): without that,
 noise of the many ATSEs that do not differ outweighs those that do.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FLOOR = 1e-4
 _REFIT_EVERY = 3
 _DROPPED_SHARE = 1 / 3
-"""Fraction of the excess clusters that are dropped at a time."""
+"""Fraction of the excess clusters that is dropped at a time."""
 
 
 class WeightedReads(NamedTuple):
@@ -51,7 +51,7 @@ class SoftClusters:
     prior
         Prior of the programs.
     membership
-        ``(B, G)`` first probabilities of each cell's clusters.
+        ``(B, G)`` initial probabilities of each cell's clusters.
 
     Attributes
     ----------
@@ -82,16 +82,17 @@ class SoftClusters:
         return self
 
     def log_joint(self, reads: WeightedReads) -> np.ndarray:
-        """``(B, G)`` log of share of the cluster times quasi-likelihood of the cell in it."""
+        """Compute the log of cluster share times quasi-likelihood of cells in it, ``(B, G)``."""
         psi, weight = self.programs, reads.composite_weight[:, None]
-        rest = np.log1p(-psi)
-        value = reads.count @ (weight * (np.log(psi) - rest)) + reads.total @ (weight * rest)
+        log_complement = np.log1p(-psi)
+        value = reads.count @ (weight * (np.log(psi) - log_complement))
+        value += reads.total @ (weight * log_complement)
         share = self.membership.mean(0, dtype=np.float64) + _FLOOR
         joint: np.ndarray = value + np.log(share / share.sum())
         return joint
 
     def _assign(self, log_joint: np.ndarray) -> None:
-        """Memberships from log joint probabilities; cells without reads get the shares."""
+        """Update memberships from log joint probabilities; cells without reads get the shares."""
         top = log_joint.max(1, keepdims=True)
         odds = np.exp(log_joint - top)
         total = odds.sum(1, keepdims=True)
@@ -101,22 +102,22 @@ class SoftClusters:
     def merge_to(self, n_clusters: int, n_iterations: int) -> SoftClusters:
         """Drop clusters that others explain best, a third of those in excess at a time.
 
-        The loss of a cluster is what the log-likelihood would fall by if its cells had to go to
-        their next best ones of those still there: of copies, one stays.
+        The loss of a cluster is the decrease of the log-likelihood if its cells were assigned to
+        their next best clusters. One of several copies of a cluster therefore stays.
         """
         while (excess := self.membership.shape[1] - n_clusters) > 0:
             log_joint = self.log_joint(self.reads)
-            kept = np.arange(log_joint.shape[1])
+            remaining = np.arange(log_joint.shape[1])
             for _ in range(max(1, int(excess * _DROPPED_SHARE))):
-                kept = np.delete(kept, _losses(log_joint[:, kept]).argmin())
-            self.prior = self.prior.select(torch.from_numpy(kept))
-            self._assign(log_joint[:, kept])
+                remaining = np.delete(remaining, _losses(log_joint[:, remaining]).argmin())
+            self.prior = self.prior.select(torch.from_numpy(remaining))
+            self._assign(log_joint[:, remaining])
             self.run(n_iterations)
         return self
 
 
 def _losses(log_joint: np.ndarray) -> np.ndarray:
-    """Decrease of the summed log-likelihood if each cluster is dropped, ``(G,)``."""
+    """Compute the decrease of the log-likelihood if each cluster is dropped, ``(G,)``."""
     best = log_joint.argmax(1)
     top = log_joint.max(1, keepdims=True)
     odds = np.exp(log_joint - top)
@@ -128,7 +129,7 @@ def _losses(log_joint: np.ndarray) -> np.ndarray:
     others = log_joint.copy()
     others[rows, best] = -np.inf
     second = others.max(1, keepdims=True)
-    left = second[:, 0] + np.log(np.exp(others - second).sum(1))
-    loss[rows, best] = top[:, 0] + np.log(total) - left
+    log_others = second[:, 0] + np.log(np.exp(others - second).sum(1))
+    loss[rows, best] = top[:, 0] + np.log(total) - log_others
     summed: np.ndarray = loss.sum(0)
     return summed

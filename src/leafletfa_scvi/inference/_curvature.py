@@ -49,13 +49,13 @@ class Information(NamedTuple):
 
 
 def information(entries: Entries, factors: Factors) -> Information:
-    """Information of the observed entries about phi and psi; see :class:`Information`."""
+    """Compute the information of the data about phi and psi; see :class:`Information`."""
     entries, factors = entries.to("cpu"), factors.to("cpu")
     likelihood, phi, psi = likelihood_of(entries), factors.phi, factors.psi
     activity = np.empty(phi.shape, dtype=np.float64)
     program = np.zeros(psi.shape, dtype=np.float64)
     psi_np, phi_np = psi.double().numpy(), phi.double().numpy()
-    # Rows of psi are gathered; in smaller blocks, adding to ``program`` would cost more than that.
+    # Rows of psi are gathered. Smaller blocks would spend more time on adding to ``program``.
     block_size = max(_GATHERED // psi.shape[1], 4 * psi.shape[0])
     for cells, weighted in weighted_entries(entries, factors, block_size):
         w, p = weighted.weights, weighted.probability
@@ -87,21 +87,21 @@ class WeightedEntries(NamedTuple):
 def weighted_entries(
     entries: Entries, factors: Factors, block_size: int
 ) -> Iterator[tuple[slice, WeightedEntries]]:
-    """Blocks of cells with the information of their visited entries; all on the CPU."""
+    """Iterate over blocks of cells with the information of their scored entries, on the CPU."""
     likelihood = likelihood_of(entries)
     kappa = factors.kappa
     if kappa is not None:
         kappa = column_concentration(entries, kappa.double())
     for cells, block in entries.blocks(block_size):
-        visited = block.visited
+        scored = block.scored
         p, q = (v.double() for v in factors.select(cells).probability(block))
-        weight = likelihood.information(visited, p, q)
+        weight = likelihood.information(scored, p, q)
         if kappa is not None:
             # Reads of a cell agree more than those of a binomial: n of them count as fewer.
-            k = kappa[visited.column.long()] if kappa.ndim else kappa
-            weight = weight * (k + 1.0) / (k + visited.total.double())
-        layout = (visited.column.numpy(), visited.indptr.numpy())
-        shape = (visited.n_cells, visited.n_junctions)
+            k = kappa[scored.column.long()] if kappa.ndim else kappa
+            weight = weight * (k + 1.0) / (k + scored.total.double())
+        layout = (scored.column.numpy(), scored.indptr.numpy())
+        shape = (scored.n_cells, scored.n_junctions)
         matrix = sp.csr_matrix((weight.numpy(), *layout), shape=shape)
         yield cells, WeightedEntries(matrix, p.numpy())
 
@@ -109,7 +109,7 @@ def weighted_entries(
 def dirichlet_from_curvature(
     phi: torch.Tensor, info: torch.Tensor, alpha: torch.Tensor
 ) -> torch.Tensor:
-    """Concentrations ``(B, K)`` of the first guide of phi, alpha + S phi with S in [3, 300].
+    """Compute concentrations ``(B, K)`` of the first guide of phi: alpha + S phi, S in [3, 300].
 
     S is the trace of the curvature in softmax coordinates over that of one pseudo-count.
     """
@@ -126,7 +126,7 @@ def draw_from_curvature(
     n_draws: int,
     seed: int,
 ) -> list[Factors]:
-    """Draw activities and programs around a fit, as widely as the likelihood is curved there.
+    """Draw activities and programs around a fit, with the spread given by the curvature.
 
     Parameters
     ----------

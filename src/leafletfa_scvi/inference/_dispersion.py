@@ -49,9 +49,9 @@ def fit_concentration(
     seed: int = 0,
 ) -> float:
     """Fit kappa by maximum likelihood at given phi and psi, to cells with 100,000 entries."""
-    some = sample_cells(entries, _MAX_ENTRIES, seed)
-    if some is not None:
-        entries, phi = entries.select(some.to(entries.device)), phi[some.to(phi.device)]
+    sampled = sample_cells(entries, _MAX_ENTRIES, seed)
+    if sampled is not None:
+        entries, phi = entries.select(sampled.to(entries.device)), phi[sampled.to(phi.device)]
     entries = entries.to(phi.device)
 
     def loss(log_kappa: float) -> float:
@@ -87,7 +87,7 @@ def fit_junction_dispersion(
     first: float,
     backend: str | None = None,
 ) -> JunctionDispersion:
-    """Empirical Bayes of one kappa for each junction, or for each ATSE.
+    """Fit one kappa for each junction, or for each ATSE, by empirical Bayes.
 
     The log-likelihood of a junction as a function of log kappa is the integral of a spline through
     its derivative on a grid. A log-normal distribution of kappa over junctions is then fitted by
@@ -136,6 +136,6 @@ def fit_junction_dispersion(
 
 
 def _posterior(profile: np.ndarray, grid: np.ndarray, center: float, spread: float) -> np.ndarray:
-    """``(grid, P)`` probabilities of each junction's log kappa."""
+    """Compute probabilities of each junction's log kappa, ``(grid, P)``."""
     prior = -0.5 * ((grid - center) / spread) ** 2
     return softmax(profile + prior[:, None], axis=0)

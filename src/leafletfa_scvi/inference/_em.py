@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leafletfa_scvi._choices import Dispersion
-    from leafletfa_scvi.inference._start import Start
+    from leafletfa_scvi.inference._initialization import Initialization
     from leafletfa_scvi.ops import Entries
     from leafletfa_scvi.priors import PriorFit
 
@@ -98,7 +98,7 @@ class EMResult:
 
 
 def sweep(entries: Entries, factors: Factors, backend: str | None = None) -> ops.ExpectedCounts:
-    """Expected counts on the device of ``factors``, in blocks if entries are on another one."""
+    """Compute expected counts on the device of ``factors``, in blocks if entries are elsewhere."""
     device, psi, kappa = factors.phi.device, factors.psi, factors.kappa
     if entries.device.type == device.type:
         return ops.expected_counts(entries, factors.phi, psi, kappa, backend=backend)
@@ -119,7 +119,7 @@ def sweep(entries: Entries, factors: Factors, backend: str | None = None) -> ops
 
 
 class _Problem:
-    """Data and hyperparameters of the fit; a map from factors to the next, and its objective."""
+    """Data and hyperparameters of the fit, its update of the factors and its objective."""
 
     def __init__(
         self,
@@ -154,29 +154,29 @@ class _Problem:
         psi = self.prior.programs(counts.inclusion, counts.exclusion)
         return replace(factors, phi=phi, psi=psi.clamp(_FLOOR, 1.0 - _FLOOR))
 
-    def extrapolate(self, zero: Factors, one: Factors, two: Factors) -> Factors:
-        phi = simplex(squared_step(zero.phi, one.phi, two.phi))
+    def extrapolate(self, before: Factors, first: Factors, second: Factors) -> Factors:
+        phi = simplex(squared_step(before.phi, first.phi, second.phi))
         if not self.learn_programs:
-            return replace(zero, phi=phi)
-        psi = squared_step(zero.psi, one.psi, two.psi).clamp(_FLOOR, 1.0 - _FLOOR)
+            return replace(before, phi=phi)
+        psi = squared_step(before.psi, first.psi, second.psi).clamp(_FLOOR, 1.0 - _FLOOR)
         if self.prior.shares_reads:
             psi = self.prior.normalized(psi).clamp(_FLOOR, 1.0 - _FLOOR)
-        return replace(zero, phi=phi, psi=psi)
+        return replace(before, phi=phi, psi=psi)
 
 
 def squared_step(
-    zero: torch.Tensor, one: torch.Tensor, two: torch.Tensor, by_row: bool = False
+    before: torch.Tensor, first: torch.Tensor, second: torch.Tensor, by_row: bool = False
 ) -> torch.Tensor:
     """Extrapolate two steps: theta - 2 a r + a^2 v, with differences r and v and a = -|r| / |v|.
 
     Parameters
     ----------
-    zero, one, two
-        Parameters before and after one and two steps.
+    before, first, second
+        Parameters before, after one and after two steps.
     by_row
-        Take the norms of each row instead of those of all values.
+        If True, each row has its own norms and step length.
     """
-    r, v = one - zero, two - 2.0 * one + zero
+    r, v = first - before, second - 2.0 * first + before
     length: Any
     if by_row:
         length = r.norm(dim=1, keepdim=True) / v.norm(dim=1, keepdim=True).clamp(min=1e-12)
@@ -184,7 +184,7 @@ def squared_step(
     else:
         length = float(r.norm() / v.norm().clamp(min=1e-12))
         length = min(max(length, 1.0), _MAX_STEP)
-    extrapolated: torch.Tensor = zero + 2.0 * length * r + length**2 * v
+    extrapolated: torch.Tensor = before + 2.0 * length * r + length**2 * v
     return extrapolated
 
 
@@ -218,7 +218,7 @@ class _Hyperparameters:
         return None if self.junctions is None else self.junctions.spread
 
     def refit(self, factors: Factors, counts: ops.ExpectedCounts, last: bool = False) -> Factors:
-        """Fit all of them to ``counts``, those of ``factors``; the same factors with a new kappa.
+        """Fit all of them to ``counts`` of ``factors``, and return the factors with the new kappa.
 
         If kappa does not change, ``factors`` itself is returned.
         """
@@ -239,10 +239,10 @@ class _Hyperparameters:
         return replace(factors, kappa=kappa)
 
     def _fitted_to_draws(self, factors: Factors) -> torch.Tensor:
-        """Kappa, fitted with activities and programs as uncertain as the data leave them.
+        """Fit kappa at draws of activities and programs, which are as uncertain as the data imply.
 
-        At the fit itself, which has followed the noise of its reads, kappa comes out too large,
-        and if each junction has its own, their spread too wide.
+        At the fit itself, which also fits noise, kappa would be too large, and its spread over
+        junctions too wide.
         """
         problem, device, entries = self.problem, factors.phi.device, self.problem.entries
         n_entries = _DRAWN_ENTRIES + _DRAWN_PER_JUNCTION * len(factors.psi)
@@ -267,7 +267,7 @@ class _Hyperparameters:
 @torch.no_grad()
 def fit_em(
     entries: Entries,
-    start: Start,
+    start: Initialization,
     prior: PriorFit,
     *,
     concentration: float | torch.Tensor | None,
@@ -324,7 +324,7 @@ def fit_em(
     backend
         Backend of :mod:`leafletfa_scvi.ops`.
     callback
-        Called after each cycle with the number of sweeps and the objective.
+        Called after each cycle with the number of iterations and the objective.
     """
     device = entries.device if device is None else device
     state = Factors(
@@ -356,24 +356,25 @@ def fit_em(
     while n_sweeps < n_iterations and not converged:
         if cycle and cycle % _REFIT_CYCLES == 0:
             refitted = hyper.refit(state, counts)
-            if refitted is not state:  # another kappa, of which the counts are a function
+            if refitted is not state:  # kappa has changed, and with it the counts
                 state, counts = refitted, problem.counts(refitted)
                 n_sweeps += 1
         value = problem.objective(state, counts)
         objective.append(value)
         if callback is not None:
             callback(n_sweeps, value)
-        one = problem.step(state, counts)
-        after, n_sweeps = problem.counts(one), n_sweeps + 1
-        reached = problem.objective(one, after)
+        first = problem.step(state, counts)
+        after, n_sweeps = problem.counts(first), n_sweeps + 1
+        reached = problem.objective(first, after)
+        # A small gain under provisional hyperparameters does not mean convergence.
         may_converge = hyper.n_refits >= _MIN_REFITS or not hyper.any
         converged = may_converge and reached - value < tolerance * abs(value)
-        two = problem.step(one, after)
-        further = problem.extrapolate(state, one, two) if accelerate else two
+        second = problem.step(first, after)
+        further = problem.extrapolate(state, first, second) if accelerate else second
         state, counts, n_sweeps = further, problem.counts(further), n_sweeps + 1
         # Written so that an objective that is not a number rejects the extrapolation, too.
         if accelerate and not problem.objective(further, counts) >= reached:
-            state, counts, n_sweeps = two, problem.counts(two), n_sweeps + 1
+            state, counts, n_sweeps = second, problem.counts(second), n_sweeps + 1
         cycle += 1
     objective.append(problem.objective(state, counts))
     state = hyper.refit(state, counts, last=True)

@@ -29,14 +29,14 @@ _MEAN_READS = 2.0
 
 
 def _pairs(values: np.ndarray) -> np.ndarray:
-    """Products of every two columns, ``(n, K (K + 1) / 2)``."""
+    """Multiply every two columns, ``(n, K (K + 1) / 2)``."""
     first, second = np.triu_indices(values.shape[1])
     products: np.ndarray = values[:, first] * values[:, second]
     return products
 
 
 def _matrices(pairs: np.ndarray, n_programs: int) -> np.ndarray:
-    """Symmetric ``(n, K, K)`` matrices of their upper triangles."""
+    """Make symmetric ``(n, K, K)`` matrices of their upper triangles."""
     first, second = np.triu_indices(n_programs)
     out = np.empty((len(pairs), n_programs, n_programs))
     out[:, first, second] = pairs
@@ -50,7 +50,7 @@ def activity_variance(
     alpha_sum: float,
     composite_weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Variances ``(B, K)`` of activities given the programs.
+    """Compute the variances ``(B, K)`` of activities given the programs.
 
     On rows that sum to one, the covariance is T (T' (I + S diag(1 / phi)) T)^-1 T' with T a basis
     of vectors that sum to zero, I the information of the likelihood and S the sum of the
@@ -83,21 +83,21 @@ def activity_variance(
     size = max(min(_BLOCK, _GATHERED // n_programs**2), 1)
     blocks = weighted_entries(entries.to("cpu"), factors, size)
     for cells, weighted in blocks:
-        own = _matrices(weighted.weights @ products, n_programs)
+        curvature = _matrices(weighted.weights @ products, n_programs)
         diagonal = np.arange(n_programs)
-        own[:, diagonal, diagonal] += alpha_sum / phi_np[cells]
-        inverse = np.linalg.inv(basis.T @ own @ basis)
+        curvature[:, diagonal, diagonal] += alpha_sum / phi_np[cells]
+        inverse = np.linalg.inv(basis.T @ curvature @ basis)
         spread = np.einsum("kl,clm,km->ck", basis, inverse, basis)
         variance[cells] = torch.from_numpy(spread).float()
     return variance
 
 
 def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> torch.Tensor:
-    """Variances ``(P, K)`` of the programs given the activities.
+    """Compute the variances ``(P, K)`` of the programs given the activities.
 
     The information of the prior about a junction's PSI m_k under K programs is
-    c / (m (1 - m)) (1 - 11'/K): it holds programs together with strength c, at a mean that is
-    itself only known from the same reads.
+    c / (m (1 - m)) (1 - 11'/K), which penalizes differences between programs in proportion to
+    c. Their common mean is estimated from the same reads.
 
     Parameters
     ----------
@@ -126,10 +126,10 @@ def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> tor
     step = max(_GATHERED // n_programs**2, 1)
     for start in range(0, len(total), step):
         rows = slice(start, start + step)
-        own = _matrices(total[rows], n_programs)
-        own += (concentration[rows] * scale[rows])[:, None, None] * apart
-        own += (_MEAN_READS * scale[rows])[:, None, None] * even
-        spread = np.diagonal(np.linalg.inv(own), axis1=1, axis2=2)
+        curvature = _matrices(total[rows], n_programs)
+        curvature += (concentration[rows] * scale[rows])[:, None, None] * apart
+        curvature += (_MEAN_READS * scale[rows])[:, None, None] * even
+        spread = np.diagonal(np.linalg.inv(curvature), axis1=1, axis2=2)
         variance[rows] = torch.from_numpy(spread.copy()).float()
     return variance
 
@@ -137,7 +137,7 @@ def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> tor
 def beta_of_moments(
     mean: torch.Tensor, variance: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Parameters of the Beta distributions with these means and variances.
+    """Compute parameters of the Beta distributions with these means and variances.
 
     Variances of m (1 - m) or more, which no Beta distribution with mean m has, give one whose
     parameters sum to 0.05.

@@ -79,10 +79,10 @@ def fit_activities(
         psi, alpha = psi.detach().clone(), alpha.detach().clone()
         kappa = None if kappa is None else kappa.clone()
         for cells, part in entries.blocks(max_entries):
-            torch.manual_seed(seed)  # the same programs for each block
-            own = None if streams is None else streams[cells]
+            torch.manual_seed(seed)  # every block sees the same draws of the programs
+            block_streams = None if streams is None else streams[cells]
             out[cells] = _fit_block(
-                part.to(psi.device), psi, draw_psi, kappa, alpha, own, weight, n_steps
+                part.to(psi.device), psi, draw_psi, kappa, alpha, block_streams, weight, n_steps
             ).cpu()
     empty = entries.observed.indptr.diff().cpu() == 0
     return torch.where(empty[:, None], alpha.detach().cpu(), out)
@@ -127,22 +127,23 @@ def _fit_em(
     kappa: torch.Tensor | None,
     alpha: torch.Tensor,
 ) -> torch.Tensor:
-    """Fit activities ``(B, K)`` by EM; each cell is accelerated and stopped by itself."""
+    """Fit activities ``(B, K)`` by EM; each cell has its own step length and convergence."""
     phi = psi.new_full((entries.n_cells, psi.shape[1]), 1.0 / psi.shape[1])
     moving = torch.ones(len(phi), dtype=torch.bool, device=phi.device)
 
     def step(phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Next activities, and log-likelihood plus log prior of the current ones."""
+        """Return the next activities, and log-likelihood plus log prior of the current ones."""
         counts = ops.expected_counts(entries, phi, psi, kappa)
         value = counts.log_likelihood.double() + (alpha * phi.log()).sum(1, dtype=torch.float64)
         return simplex(alpha + counts.activity), value
 
     for _ in range(_EM_ITERATIONS // 3):
-        one, value = step(phi)
-        two, reached = step(one)
-        further = simplex(squared_step(phi, one, two, by_row=True))
+        first, value = step(phi)
+        second, reached = step(first)
+        further = simplex(squared_step(phi, first, second, by_row=True))
         _, tried = step(further)
-        after = torch.where((tried >= reached)[:, None], further, two)
+        after = torch.where((tried >= reached)[:, None], further, second)
+        # Converged cells keep their activities, so that they do not depend on the other cells.
         phi = torch.where(moving[:, None], after, phi)
         moving &= reached - value >= _TOLERANCE * value.abs()
         if not bool(moving.any()):

@@ -29,9 +29,9 @@ class Likelihood(ABC):
     name: ClassVar[str]
     """Name that ``LeafletFAModel(likelihood=)`` takes."""
     has_concentration: ClassVar[bool] = True
-    """Whether counts vary more than those of a binomial, by a concentration kappa."""
+    """If True, counts vary more than those of a binomial, with a concentration kappa."""
     shares_reads: ClassVar[bool] = False
-    """Whether junctions compete for the reads of their ATSE, so that programs sum to one there."""
+    """If True, junctions compete for the reads of their ATSE: programs sum to one in it."""
     entries_type: ClassVar[type[ops.ObservedEntries | ops.MultinomialEntries]]
     """Type of the entries that its kernels take."""
     prior_sites: ClassVar[tuple[str, ...]]
@@ -45,7 +45,7 @@ class Likelihood(ABC):
     def program_atse(
         self, observed: ops.ObservedEntries | None, atse: np.ndarray | None, n_junctions: int
     ) -> np.ndarray:
-        """ATSE of each row of the programs, ``(P',)`` int64, 0-based.
+        """Return the ATSE of each row of the programs, ``(P',)`` int64, 0-based.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def entries(self, observed: ops.Entries, program_atse: torch.Tensor) -> ops.Entries:
-        """Convert observed entries to those that the kernels take; these are returned unchanged.
+        """Convert observed entries to those that the kernels take, unless already converted.
 
         Parameters
         ----------
@@ -71,14 +71,14 @@ class Likelihood(ABC):
 
     @abstractmethod
     def mean_psi(self, entries: ops.Entries) -> torch.Tensor:
-        """Mean PSI over cells of each row of the programs, ``(P',)``."""
+        """Compute the mean PSI over cells of each row of the programs, ``(P',)``."""
 
     @abstractmethod
     def complete_programs(self, psi: torch.Tensor, entries: ops.Entries) -> torch.Tensor:
         """Extend programs of the junctions, ``(P, K)``, to all rows, ``(P', K)``."""
 
     def observed_rows(self, observed: torch.Tensor, program_atse: torch.Tensor) -> torch.Tensor:
-        """Rows of the programs that were observed, ``(P',)`` bool.
+        """Find the rows of the programs that were observed, ``(P',)`` bool.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Likelihood(ABC):
         return observed
 
     def composite_weight(self, atse: torch.Tensor) -> torch.Tensor | None:
-        """Weight ``(P,)`` of each junction's information about activities; None if all are 1.
+        """Compute the weight ``(P,)`` of each junction's information; None if all are 1.
 
         Parameters
         ----------
@@ -102,33 +102,33 @@ class Likelihood(ABC):
     # Concentration
 
     def n_dispersions(self, n_junctions: int, n_atses: int) -> int:
-        """Number of concentrations if each junction (ATSE, if it shares its reads) has one."""
+        """Count the concentrations if each junction (ATSE, if it shares its reads) has one."""
         return n_junctions
 
     def junction_concentration(
         self, kappa: torch.Tensor, junction_atse: torch.Tensor
     ) -> torch.Tensor:
-        """Concentration of each junction, ``(P,)``, from all of those there are."""
+        """Return the concentration of each junction, ``(P,)``, from all concentrations."""
         return kappa
 
     # Curvature
 
     @abstractmethod
     def information(
-        self, visited: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
+        self, scored: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:
-        """Information of binomial (multinomial) entries about p, ``(nnz,)`` float64.
+        """Compute the information of binomial (multinomial) entries about p, ``(nnz,)`` float64.
 
         Parameters
         ----------
-        visited
-            Entries that the kernels visit.
+        scored
+            Entries that the kernels score.
         p, q
             ``(nnz,)`` float64 probability of each and its complement.
         """
 
     def program_information(self, information: np.ndarray, p: np.ndarray) -> np.ndarray:
-        """Information of entries about the programs of their own junction, ``(nnz,)``."""
+        """Return the information of entries about programs of their junction, ``(nnz,)``."""
         return information
 
     # Posterior of the programs
@@ -137,11 +137,11 @@ class Likelihood(ABC):
     def program_posterior(
         self, concentrations: tuple[torch.Tensor, ...], groups: ops.Groups, n_programs: int
     ) -> ProgramPosterior:
-        """Family of the posterior of programs, with the given concentrations."""
+        """Return the posterior of programs with the given concentrations."""
 
     @abstractmethod
     def marginal(self, posterior: ProgramPosterior) -> tuple[torch.Tensor, torch.Tensor]:
-        """Concentrations of the Beta marginal of each entry of psi, ``(P', K)`` each.
+        """Return the concentrations of the Beta marginal of each entry of psi, ``(P', K)`` each.
 
         The second is 0 if psi is known to be 1.
         """
@@ -154,7 +154,7 @@ class Likelihood(ABC):
         prior_concentration: torch.Tensor,
         program_atse: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """Concentrations ``(P', K)`` of the first posterior, from the curvature of the likelihood.
+        """Compute concentrations ``(P', K)`` of the first posterior from the curvature.
 
         Parameters
         ----------

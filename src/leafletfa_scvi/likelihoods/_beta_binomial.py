@@ -9,7 +9,7 @@ import numpy as np
 from leafletfa_scvi import ops
 from leafletfa_scvi.distributions import Beta
 from leafletfa_scvi.likelihoods._base import MAX_PROGRAM_PRECISION, Likelihood
-from leafletfa_scvi.likelihoods._usage import composite_weight, junction_usage
+from leafletfa_scvi.likelihoods._mean_psi import composite_weight, junction_mean_psi
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ class BetaBinomial(Likelihood):
     def program_atse(
         self, observed: ops.ObservedEntries | None, atse: np.ndarray | None, n_junctions: int
     ) -> np.ndarray:
-        """ATSE of each junction; without labels, each is its own."""
+        """Return the ATSE of each junction; without labels, each is its own."""
         return np.arange(n_junctions) if atse is None else atse
 
     def entries(self, observed: ops.Entries, program_atse: torch.Tensor) -> ops.Entries:
@@ -38,33 +38,33 @@ class BetaBinomial(Likelihood):
         return observed
 
     def mean_psi(self, entries: ops.Entries) -> torch.Tensor:
-        """Mean PSI of each junction; see :func:`junction_usage`."""
+        """Compute the mean PSI of each junction; see :func:`junction_mean_psi`."""
         assert isinstance(entries, ops.ObservedEntries)
-        return junction_usage(entries)
+        return junction_mean_psi(entries)
 
     def complete_programs(self, psi: torch.Tensor, entries: ops.Entries) -> torch.Tensor:
         """Return the programs: their rows are the junctions."""
         return psi
 
     def composite_weight(self, atse: torch.Tensor) -> torch.Tensor | None:
-        """Weight (m - 1) / m in an ATSE of m junctions; see :func:`composite_weight`."""
+        """Return (m - 1) / m in an ATSE of m junctions; see :func:`composite_weight`."""
         return composite_weight(atse)
 
     def information(
-        self, visited: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
+        self, scored: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:
-        """Expected information n / (p q)."""
-        return visited.total.double() / (p * q)
+        """Compute the expected information n / (p q)."""
+        return scored.total.double() / (p * q)
 
     def program_posterior(
         self, concentrations: tuple[torch.Tensor, ...], groups: ops.Groups, n_programs: int
     ) -> ProgramPosterior:
-        """Independent Beta distributions."""
+        """Return independent Beta distributions."""
         inclusion, exclusion = concentrations
         return Beta(inclusion, exclusion)
 
     def marginal(self, posterior: ProgramPosterior) -> tuple[torch.Tensor, torch.Tensor]:
-        """Concentrations of the posterior itself."""
+        """Return the concentrations of the posterior itself."""
         assert isinstance(posterior, Beta)
         return posterior.concentration1, posterior.concentration0
 
@@ -88,7 +88,7 @@ class BetaBinomial(Likelihood):
 def beta_from_curvature(
     psi: torch.Tensor, information: torch.Tensor, prior_concentration: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Concentrations ``(P, K)`` for and against, 0.1 + h psi and 0.1 + h (1 - psi).
+    """Compute concentrations ``(P, K)`` for and against, 0.1 + h psi and 0.1 + h (1 - psi).
 
     h is the curvature in logit coordinates over psi (1 - psi).
 

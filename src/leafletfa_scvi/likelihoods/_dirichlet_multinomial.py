@@ -10,7 +10,7 @@ import torch
 from leafletfa_scvi import ops
 from leafletfa_scvi.distributions import GroupedDirichlet
 from leafletfa_scvi.likelihoods._base import MAX_PROGRAM_PRECISION, Likelihood
-from leafletfa_scvi.likelihoods._usage import shared_programs, shared_usage
+from leafletfa_scvi.likelihoods._mean_psi import normalized_mean_psi, normalized_programs
 
 if TYPE_CHECKING:
     from leafletfa_scvi.likelihoods._base import ProgramPosterior
@@ -35,7 +35,7 @@ class DirichletMultinomial(Likelihood):
     def program_atse(
         self, observed: ops.ObservedEntries | None, atse: np.ndarray | None, n_junctions: int
     ) -> np.ndarray:
-        """ATSE of each junction, and of each implicit junction.
+        """Return the ATSE of each junction and of each implicit junction.
 
         Raises
         ------
@@ -68,52 +68,52 @@ class DirichletMultinomial(Likelihood):
         return gathered
 
     def mean_psi(self, entries: ops.Entries) -> torch.Tensor:
-        """Mean PSI, which sums to one within an ATSE; see :func:`shared_usage`."""
+        """Compute mean PSI, which sums to one in an ATSE; see :func:`normalized_mean_psi`."""
         assert isinstance(entries, ops.MultinomialEntries)
-        return shared_usage(entries)
+        return normalized_mean_psi(entries)
 
     def complete_programs(self, psi: torch.Tensor, entries: ops.Entries) -> torch.Tensor:
-        """Extend to implicit junctions and normalize within ATSEs; see :func:`shared_programs`."""
+        """Extend to implicit junctions and normalize: see :func:`normalized_programs`."""
         assert isinstance(entries, ops.MultinomialEntries)
-        return shared_programs(psi, entries)
+        return normalized_programs(psi, entries)
 
     def observed_rows(self, observed: torch.Tensor, program_atse: torch.Tensor) -> torch.Tensor:
-        """Rows whose ATSE was observed."""
+        """Find the rows whose ATSE was observed."""
         return observed[program_atse]
 
     def n_dispersions(self, n_junctions: int, n_atses: int) -> int:
-        """Number of ATSEs."""
+        """Return the number of ATSEs."""
         return n_atses
 
     def junction_concentration(
         self, kappa: torch.Tensor, junction_atse: torch.Tensor
     ) -> torch.Tensor:
-        """Concentration of the ATSE of each junction."""
+        """Return the concentration of the ATSE of each junction."""
         return kappa[junction_atse] if kappa.ndim else kappa
 
     def information(
-        self, visited: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
+        self, scored: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:
-        """Observed information y / p^2.
+        """Compute the observed information y / p^2.
 
-        Only junctions with reads are stored, so that it stands for the expected n / p, whose sum
-        would run over all junctions.
+        It replaces the expected information n / p, which would be a sum over all junctions, as
+        only junctions with reads are stored.
         """
-        return visited.count.double() / p.square()
+        return scored.count.double() / p.square()
 
     def program_information(self, information: np.ndarray, p: np.ndarray) -> np.ndarray:
-        """Information of the margin of a junction, n / (p q)."""
+        """Compute the information of the margin of a junction, n / (p q)."""
         return information / (1.0 - p)
 
     def program_posterior(
         self, concentrations: tuple[torch.Tensor, ...], groups: ops.Groups, n_programs: int
     ) -> ProgramPosterior:
-        """Dirichlet within each ATSE."""
+        """Return a Dirichlet within each ATSE."""
         (concentration,) = concentrations
         return GroupedDirichlet(concentration, groups, n_programs)
 
     def marginal(self, posterior: ProgramPosterior) -> tuple[torch.Tensor, torch.Tensor]:
-        """Beta marginals of the Dirichlet.
+        """Return the Beta marginals of the Dirichlet.
 
         The second concentration is 0 for the only junction of an ATSE, whose PSI is 1.
         """
@@ -148,7 +148,7 @@ def dirichlet_programs_from_curvature(
     prior_concentration: torch.Tensor,
     groups: ops.Groups,
 ) -> torch.Tensor:
-    """Concentrations ``(P', K)`` of the first posterior of programs that share their reads.
+    """Compute concentrations ``(P', K)`` of the first posterior of programs that share reads.
 
     A Dirichlet(S psi) has the information S psi_j (1 - psi_j) about the softmax coordinates of an
     ATSE; S is the trace of that of the data over the trace of that of one read, plus the

@@ -31,7 +31,7 @@ class Factors:
     kappa: torch.Tensor | None = None
 
     def select(self, cells: torch.Tensor | slice) -> Factors:
-        """Factors of some of the cells."""
+        """Select the factors of some of the cells."""
         return replace(self, phi=self.phi[cells])
 
     def to(self, device: torch.device | str) -> Factors:
@@ -40,14 +40,14 @@ class Factors:
         return Factors(self.phi.to(device), self.psi.to(device), kappa)
 
     def expected_psi(self, entries: ops.Entries | None = None) -> torch.Tensor:
-        """Expected PSI, phi psi: ``(B, P)``, or ``(nnz,)`` at the entries that kernels visit."""
+        """Compute expected PSI, phi psi: ``(B, P)``, or ``(nnz,)`` at the scored entries."""
         if entries is None:
             return ops.expected_psi(self.phi, self.psi)
-        return ops.expected_psi(self.phi, self.psi, entries.visited)
+        return ops.expected_psi(self.phi, self.psi, entries.scored)
 
     def probability(self, entries: ops.Entries) -> tuple[torch.Tensor, torch.Tensor]:
-        """Probability p of each visited entry and its complement, ``(nnz,)``.
+        """Compute the probability p of each scored entry and its complement, ``(nnz,)``.
 
-        Expected PSI with the rate of misassigned reads; see :func:`ops.entry_probability`.
+        Includes the misassignment rate; see :func:`ops.entry_probability`.
         """
         return ops.entry_probability(entries, self.phi, self.psi)

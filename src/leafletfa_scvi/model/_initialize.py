@@ -83,12 +83,12 @@ def fit_em(
     options, seed, groups = model.module.model, model._seed(), None
     atse = None if model.atse_codes_ is None else torch.from_numpy(model.atse_codes_)
     if not isinstance(init, str):
-        start = given_start(model, init, entries)
+        start = given_initialization(model, init, entries)
     elif init == "waypoints":
         groups = inference.waypoints(entries, model.n_programs, seed, atse)
         start = groups.start
     elif init == "random":
-        start = inference.random_start(entries, model.n_programs, seed)
+        start = inference.random_initialization(entries, model.n_programs, seed)
     else:
         raise ValueError(_EXPECTED_INIT.format(found=repr(init)))
     fitted = model._likelihood_entries(entries)
@@ -111,7 +111,9 @@ def fit_em(
     return fit, groups
 
 
-def given_start(model: SplicingModelBase, init: Any, entries: ObservedEntries) -> inference.Start:
+def given_initialization(
+    model: SplicingModelBase, init: Any, entries: ObservedEntries
+) -> inference.Initialization:
     """Check activities and programs that the user passed as ``init``."""
     if not isinstance(init, (tuple, list)) or len(init) != 2:
         raise ValueError(_EXPECTED_INIT.format(found=type(init).__name__))
@@ -133,7 +135,7 @@ def given_start(model: SplicingModelBase, init: Any, entries: ObservedEntries) -
             f"Expected an activity above 0 in each row of init, found none for cell "
             f"{model.cell_names_[cell]!r}."
         )
-    return inference.Start(phi, psi)
+    return inference.Initialization(phi, psi)
 
 
 def _values(given: Any, part: str, rows: np.ndarray) -> np.ndarray:

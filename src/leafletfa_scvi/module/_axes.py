@@ -32,7 +32,7 @@ _AXES: dict[str, tuple[str | None, ...]] = {
 
 
 def axes_of(name: str, prior: ProgramPrior) -> tuple[str | None, ...]:
-    """Axes of a parameter or buffer, None for an axis that depends on no number of the model.
+    """Return the axes of a parameter or buffer, None for one that depends on no model size.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def axes_of(name: str, prior: ProgramPrior) -> tuple[str | None, ...]:
 def take(
     state: Mapping[str, torch.Tensor], axis: Axis, positions: torch.Tensor, prior: ProgramPrior
 ) -> dict[str, torch.Tensor]:
-    """State with the given positions of an axis, in their order.
+    """Select the given positions of an axis of a state, in their order.
 
     Parameters
     ----------

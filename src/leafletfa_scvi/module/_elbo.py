@@ -13,7 +13,7 @@ from torch.distributions import Distribution, Gamma, LogNormal, kl_divergence
 
 
 def divergence(q: Distribution, p: Distribution) -> torch.Tensor:
-    """KL(q || p) in closed form, one value per element of the batch.
+    """Compute KL(q || p) in closed form, one value per element of the batch.
 
     Beside the pairs that torch knows, log-normal against Gamma(a, b): with q = LogNormal(m, s),
     the entropy is m + log s + log(2 pi e) / 2 and E log p is
@@ -36,17 +36,17 @@ class ClosedFormELBO(ELBO):
     """
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
-        """Negative ELBO, averaged over ``num_particles`` draws, as a tensor."""
+        """Compute the negative ELBO, averaged over ``num_particles`` draws, as a tensor."""
         total = sum(self._particle(model, guide, args, kwargs) for _ in range(self.num_particles))
         return total / self.num_particles
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
-        """Negative ELBO as a number."""
+        """Compute the negative ELBO as a number."""
         with torch.no_grad():
             return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
-        """Sites of the model replayed on draws of the guide, and those draws."""
+        """Trace the guide, and the model replayed on its draws."""
         drawn = poutine.trace(guide).get_trace(*args, **kwargs)
         replayed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*args, **kwargs)
         return prune_subsample_sites(replayed), prune_subsample_sites(drawn)

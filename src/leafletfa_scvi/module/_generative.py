@@ -96,7 +96,7 @@ class SplicingGenerativeModel(nn.Module):
 
     @property
     def learns_concentration(self) -> bool:
-        """Whether kappa is a parameter of the model and not fixed."""
+        """If True, kappa is a parameter of the model; otherwise it is fixed or absent."""
         return self.likelihood.has_concentration and self.concentration is None
 
     @property
@@ -114,7 +114,7 @@ class SplicingGenerativeModel(nn.Module):
         return self._groups
 
     def scalar_priors(self) -> ScalarPriors:
-        """Prior of each positive scalar site, by the site's name."""
+        """Return the prior of each positive scalar site, by the site's name."""
         one = self.one
         priors = self.prior.scalar_priors(one)
         priors["alpha_pi"] = lambda: dist.Gamma(one, one)
@@ -131,7 +131,7 @@ class SplicingGenerativeModel(nn.Module):
         return priors
 
     def fixed(self, name: str) -> float | None:
-        """Value of kappa or delta if it is fixed; None if it is learned or not in the model."""
+        """Return kappa or delta if it is fixed; None if it is learned or not in the model."""
         if name == "kappa" and self.concentration == float("inf"):
             return None
         return {"kappa": self.concentration, "delta": self.activity_concentration}.get(name)
@@ -141,7 +141,7 @@ class SplicingGenerativeModel(nn.Module):
         return drawn.get(name) if value is None else self.one * value
 
     def dispersion_plate(self) -> pyro.plate:
-        """Plate of the concentrations if each junction or ATSE has its own."""
+        """Make the plate of the concentrations if each junction or ATSE has its own."""
         return pyro.plate("dispersions", self.n_dispersions, dim=-1)
 
     def forward(self, cells: torch.Tensor, entries: Entries) -> None:
@@ -175,5 +175,5 @@ class SplicingGenerativeModel(nn.Module):
 
 
 def activity_prior(pi: torch.Tensor, delta: torch.Tensor | float) -> torch.Tensor:
-    """Concentrations ``(K,)`` of the Dirichlet prior of activities, delta pi, at least 1e-3."""
+    """Compute delta pi, the prior concentrations ``(K,)`` of activities, at least 1e-3."""
     return (pi * delta).clamp(min=EPS)

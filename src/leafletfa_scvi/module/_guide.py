@@ -56,7 +56,7 @@ class SplicingGuide(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape, **SINGLE)))
         by_cell = (generative.n_obs, self.n_programs)
         self.phi_log = nn.Parameter(torch.zeros(by_cell, **SINGLE))
-        # Of the curvature at the end of training; see LeafletFAModel.get_credible_intervals.
+        # Set from the curvature at the end of training; see LeafletFAModel.get_credible_intervals.
         self.register_buffer("psi_variance", torch.zeros(shape, **SINGLE))
         self.register_buffer("phi_variance", torch.zeros(by_cell, **SINGLE))
 
@@ -64,7 +64,7 @@ class SplicingGuide(nn.Module):
         return [getattr(self, name) for name in self._generative[0].likelihood.program_parameters]
 
     def psi(self) -> Beta | GroupedDirichlet:
-        """Posterior of the programs, ``(P', K)``, implicit junctions last."""
+        """Return the posterior of the programs, ``(P', K)``, implicit junctions last."""
         generative = self._generative[0]
         concentrations = tuple(bounded_exp(value) for value in self._program_parameters())
         return generative.likelihood.program_posterior(
@@ -92,7 +92,7 @@ class SplicingGuide(nn.Module):
                 parameter[rows] = log_value[rows]
 
     def psi_marginal(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Concentrations of the Beta marginal of each entry of psi, ``(P', K)`` each.
+        """Return the concentrations of the Beta marginal of each entry of psi, ``(P', K)`` each.
 
         The second is 0 if psi is known to be 1: at the only junction of an ATSE that shares its
         reads.
@@ -100,21 +100,21 @@ class SplicingGuide(nn.Module):
         return self._generative[0].likelihood.marginal(self.psi())
 
     def site(self, name: str) -> dist.LogNormal:
-        """Posterior of the sites ``a``, ``b`` or, if there are many, ``kappa``."""
+        """Return the posterior of the site ``a``, ``b`` or, unless it is a scalar, ``kappa``."""
         site = getattr(self, name)
         assert isinstance(site, LogNormalSite)
         return site.distribution()
 
     def phi(self, cells: torch.Tensor | slice = slice(None)) -> Dirichlet:
-        """Posterior of the activities of ``cells``, ``(B,)`` with K components."""
+        """Return the posterior of the activities of ``cells``, ``(B,)`` with K components."""
         return Dirichlet(bounded_exp(self.phi_log[cells]))
 
     def pi(self) -> dist.Dirichlet:
-        """Posterior of the prevalence, K components."""
+        """Return the posterior of the prevalence, K components."""
         return dist.Dirichlet(bounded_exp(self.pi_log))
 
     def scalar(self, name: str) -> dist.LogNormal:
-        """Posterior of a positive scalar site."""
+        """Return the posterior of a positive scalar site."""
         return self._scalar_site(name).distribution()
 
     def _scalar_site(self, name: str) -> LogNormalSite:

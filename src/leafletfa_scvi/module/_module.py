@@ -64,15 +64,15 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         """Do nothing before the state is loaded: all parameters exist since construction."""
 
     def has_axis(self, name: str, axis: Axis) -> bool:
-        """Whether a parameter or buffer, by its name in the state, has an axis."""
+        """Return True if a parameter or buffer, by its name in the state, has an axis."""
         return axis in axes_of(name, self.model.prior)
 
     def selected_state(self, axis: Axis, positions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """State with the given positions of an axis, ``(n,)`` int64, in their order."""
+        """Select the given positions of an axis of the state, ``(n,)`` int64, in their order."""
         return take(self.state_dict(), axis, positions, self.model.prior)
 
     def site_mean(self, name: str) -> torch.Tensor | None:
-        """Posterior mean of a site, its fixed value, or None (kappa of the binomial).
+        """Return the posterior mean of a site, its fixed value, or None (kappa of the binomial).
 
         A scalar; kappa with ``dispersion="junction"`` has one value per junction, or per ATSE if
         junctions share its reads.
@@ -85,7 +85,7 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         return None if value is None else self.model.one.new_tensor(float(value))
 
     def factors(self, phi: torch.Tensor) -> Factors:
-        """Factors of cells with the given activities, at the posterior means of the rest.
+        """Return the factors of cells with given activities, and posterior means otherwise.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         return Factors(phi, self.guide.psi().mean, self.site_mean("kappa"))
 
     def junction_concentration(self) -> torch.Tensor | None:
-        """Posterior mean of kappa of junctions, ``(P,)`` or a scalar; None for the binomial."""
+        """Return the posterior mean of kappa, ``(P,)`` or a scalar; None for the binomial."""
         kappa = self.site_mean("kappa")
         if kappa is None:
             return None
@@ -103,7 +103,7 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         return self.model.likelihood.junction_concentration(kappa, atse)
 
     def programs(self) -> torch.Tensor:
-        """Posterior mean of the programs of the P junctions, ``(P, K)``."""
+        """Return the posterior mean of the programs of the P junctions, ``(P, K)``."""
         return self.guide.psi().mean[: self.model.n_junctions]
 
     @torch.no_grad()
@@ -125,7 +125,7 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
             guide.kappa.log_scale[~observed] = guide.scalar("kappa_spread").mean.log()
 
     def activity_prior(self) -> torch.Tensor:
-        """Concentrations ``(K,)`` of the activities' prior at the posterior mean of delta, pi."""
+        """Compute the prior concentrations ``(K,)`` of activities at the posterior means."""
         delta = self.site_mean("delta")
         assert delta is not None
         return activity_prior(self.guide.pi().mean, delta)

@@ -3,6 +3,7 @@
 Needs torch and numpy; numba makes it fast on the CPU, triton on CUDA devices.
 """
 
+from leafletfa_scvi._deprecated import renamed_attributes
 from leafletfa_scvi.ops import _fork  # noqa: F401 - heeds forks from the import on
 from leafletfa_scvi.ops._autograd import choose_backend, expected_counts, log_likelihood
 from leafletfa_scvi.ops._beta_dirichlet import (
@@ -11,7 +12,7 @@ from leafletfa_scvi.ops._beta_dirichlet import (
     draw_beta,
     draw_dirichlet,
 )
-from leafletfa_scvi.ops._entries import ObservedEntries, narrowest
+from leafletfa_scvi.ops._entries import ObservedEntries, smallest_int_dtype
 from leafletfa_scvi.ops._gamma_terms import gamma_terms
 from leafletfa_scvi.ops._grouped_dirichlet import Groups, draw_grouped_dirichlet, sum_within_groups
 from leafletfa_scvi.ops._multinomial import (
@@ -21,7 +22,7 @@ from leafletfa_scvi.ops._multinomial import (
 )
 from leafletfa_scvi.ops._random import drawing, random_alone
 from leafletfa_scvi.ops._reference import (
-    LEAK,
+    MISASSIGNMENT_RATE,
     Entries,
     ExpectedCounts,
     column_concentration,
@@ -31,7 +32,7 @@ from leafletfa_scvi.ops._reference import (
 )
 
 __all__ = [
-    "LEAK",
+    "MISASSIGNMENT_RATE",
     "Entries",
     "ExpectedCounts",
     "Groups",
@@ -53,7 +54,9 @@ __all__ = [
     "implicit_junctions",
     "log_likelihood",
     "multinomial_entries",
-    "narrowest",
+    "smallest_int_dtype",
     "random_alone",
     "sum_within_groups",
 ]
+
+__getattr__ = renamed_attributes(__name__, LEAK="MISASSIGNMENT_RATE")

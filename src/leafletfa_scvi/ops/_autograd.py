@@ -127,8 +127,8 @@ class _FusedLogLikelihood(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        phi, psi, dphi, dpsi, dkappa, *rest = ctx.saved_tensors
-        concentration = rest[0] if rest else None
+        phi, psi, dphi, dpsi, dkappa, *kappa = ctx.saved_tensors
+        concentration = kappa[0] if kappa else None
         if grad.numel() and bool((grad == grad[0]).all()):
             scale = grad[0]
             dphi, dpsi, dkappa = dphi * scale, dpsi * scale, dkappa * scale
@@ -138,7 +138,7 @@ class _FusedLogLikelihood(torch.autograd.Function):
             )
         if concentration is not None:
             dkappa = dkappa.reshape(concentration.shape).to(concentration.dtype)
-        return dphi.to(phi.dtype), dpsi.to(psi.dtype), dkappa if rest else None, None, None
+        return dphi.to(phi.dtype), dpsi.to(psi.dtype), dkappa if kappa else None, None, None
 
 
 def _check(
@@ -146,27 +146,27 @@ def _check(
 ) -> None:
     """Check shapes and devices, because kernels do not check bounds."""
     k = psi.shape[1] if psi.ndim == 2 else phi.shape[-1]
-    for name, found, expected, what in (
+    for name, factor, expected, axes in (
         ("psi", psi, (entries.n_junctions, k), "junctions x programs"),
         ("phi", phi, (entries.n_cells, k), "cells x programs"),
     ):
-        if tuple(found.shape) != expected:
+        if tuple(factor.shape) != expected:
             raise ValueError(
-                f"{name} has shape {tuple(found.shape)}: expected {expected}, {what} of these "
+                f"{name} has shape {tuple(factor.shape)}: expected {expected}, {axes} of these "
                 "entries."
             )
-        if found.device.type != entries.device.type:
+        if factor.device.type != entries.device.type:
             raise ValueError(
-                f"{name} is on {found.device}, the entries on {entries.device}: move one of them."
+                f"{name} is on {factor.device}, the entries on {entries.device}: move one of them."
             )
     if concentration is not None and concentration.ndim:
-        n, what = entries.n_junctions, "junction"
+        n, unit = entries.n_junctions, "junction"
         if isinstance(entries, MultinomialEntries):
-            n, what = entries.n_atses, "ATSE"
+            n, unit = entries.n_atses, "ATSE"
         if tuple(concentration.shape) != (n,):
             raise ValueError(
                 f"concentration has shape {tuple(concentration.shape)}: expected a scalar, or "
-                f"({n},), one value for each {what}."
+                f"({n},), one value for each {unit}."
             )
 
 
@@ -269,10 +269,10 @@ def log_likelihood(
         The package of the chosen backend is not installed.
     """
     _check(entries, phi, psi, concentration)
-    chosen = choose_backend(entries.device, backend, torch.promote_types(phi.dtype, psi.dtype))
-    if chosen == "torch":
+    name = choose_backend(entries.device, backend, torch.promote_types(phi.dtype, psi.dtype))
+    if name == "torch":
         return _log_likelihood_in_blocks(entries, phi, psi, concentration)
-    kernels = _kernels(chosen, deterministic)
+    kernels = _kernels(name, deterministic)
     return _FusedLogLikelihood.apply(phi, psi, concentration, entries, kernels)
 
 
@@ -291,7 +291,7 @@ def expected_counts(
     The log-likelihood per cell in the result is float64.
     """
     _check(entries, phi, psi, concentration)
-    chosen = choose_backend(entries.device, backend, torch.promote_types(phi.dtype, psi.dtype))
-    if chosen == "torch":
+    name = choose_backend(entries.device, backend, torch.promote_types(phi.dtype, psi.dtype))
+    if name == "torch":
         return _expected_counts_in_blocks(entries, phi, psi, concentration)
-    return _kernels(chosen, deterministic).expected_counts(entries, phi, psi, concentration)
+    return _kernels(name, deterministic).expected_counts(entries, phi, psi, concentration)

@@ -26,12 +26,12 @@ def _fused(*tensors: torch.Tensor) -> bool:
 
 
 def _rows(tensor: torch.Tensor) -> np.ndarray:
-    """Contiguous matrix of rows of the last dimension."""
+    """Return a contiguous matrix of rows of the last dimension."""
     return np.asarray(tensor.detach().reshape(-1, tensor.shape[-1]).contiguous().numpy())
 
 
 def _seed() -> np.uint64:
-    """Seed of one call's random numbers, itself drawn from torch's generator."""
+    """Draw the seed of one call's random numbers from torch's generator."""
     return np.uint64(int(torch.randint(1 << 62, (), device="cpu")))
 
 
@@ -126,7 +126,7 @@ class _DirichletDivergence(torch.autograd.Function):
 
 
 def draw_beta(inclusion: torch.Tensor, exclusion: torch.Tensor) -> torch.Tensor:
-    """Draws from Beta with pathwise derivatives.
+    """Draw from Beta distributions, with pathwise derivatives.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def draw_beta(inclusion: torch.Tensor, exclusion: torch.Tensor) -> torch.Tensor:
 
 
 def draw_dirichlet(concentration: torch.Tensor, streams: np.ndarray | None = None) -> torch.Tensor:
-    """Draws from Dirichlet with pathwise derivatives.
+    """Draw from Dirichlet distributions, with pathwise derivatives.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def beta_divergence(
     prior_inclusion: torch.Tensor,
     prior_exclusion: torch.Tensor,
 ) -> torch.Tensor:
-    """KL(Beta || prior Beta) of each element.
+    """Compute KL(Beta || prior Beta) of each element.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def beta_divergence(
 
 
 def dirichlet_divergence(concentration: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-    """KL(Dirichlet || prior Dirichlet) of each row.
+    """Compute KL(Dirichlet || prior Dirichlet) of each row.
 
     Parameters
     ----------

@@ -17,7 +17,6 @@ from leafletfa_scvi.ops._reference import (
     MAX_CONCENTRATION,
     ExpectedCounts,
     column_concentration,
-    swept,
 )
 from leafletfa_scvi.ops._rising import rising_table
 from leafletfa_scvi.ops._sweep import subtract_totals, sweep
@@ -78,7 +77,7 @@ class _Sweep:
         planes: int,
         weight: torch.Tensor | None = None,
     ) -> None:
-        visited, shares_reads = swept(entries), isinstance(entries, MultinomialEntries)
+        scored, shares_reads = entries.scored, isinstance(entries, MultinomialEntries)
         self.entries, self.n_programs = entries, phi.shape[1]
         self.concentration = concentration
         phi_rows, psi_rows = _padded(phi), _padded(psi)
@@ -89,9 +88,9 @@ class _Sweep:
         else:
             kappa = _kappa(column_concentration(entries, concentration))
         weights = np.empty(0) if weight is None else weight.detach().double().numpy()
-        blocks = _blocks(visited.indptr.numpy(), planes * psi_rows.size)
+        blocks = _blocks(scored.indptr.numpy(), planes * psi_rows.size)
         n_blocks = blocks.shape[0] - 1
-        table = self._table(visited.max_total(), kappa)
+        table = self._table(scored.max_total(), kappa)
         self.value = np.zeros(entries.n_cells)
         self.sum_d_q = np.zeros(entries.n_cells if planes == 2 else 0)
         self.dphi = np.zeros(phi_rows.shape if planes else (0, 0), dtype=np.float32)
@@ -100,7 +99,7 @@ class _Sweep:
         run_kernel(
             sweep,
             blocks,
-            *_arrays(visited),
+            *_arrays(scored),
             phi_rows,
             psi_rows,
             kappa,

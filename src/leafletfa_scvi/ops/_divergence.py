@@ -55,7 +55,7 @@ def gamma_kernel(x, value, first, second):
 
 @njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
 def beta_kernel(a1, a0, b1, b0, value, d_a1, d_a0, d_b1, d_b0):
-    """Element by element; a, the values and derivatives are (N, K), b (N, 1)."""
+    """Compute each element; a, the values and derivatives are (N, K), b (N, 1)."""
     n_rows, n_columns = a1.shape
     for i in prange(n_rows):
         p1, p0 = np.float64(b1[i, 0]), np.float64(b0[i, 0])
@@ -82,7 +82,7 @@ def beta_kernel(a1, a0, b1, b0, value, d_a1, d_a0, d_b1, d_b0):
 
 @njit(error_model="numpy", parallel=True, fastmath=_FASTMATH, cache=True)
 def dirichlet_kernel(a, b, value, d_a, d_b):
-    """Row by row; a and its derivatives are (N, K), b is (1, K), the values (N,)."""
+    """Compute each row; a and its derivatives are (N, K), b is (1, K), the values (N,)."""
     n_rows, n_columns = a.shape
     prior = np.empty((n_columns, 3))
     prior_total = 0.0

@@ -25,7 +25,7 @@ _SINE = np.array([(-1.0) ** k / factorial(2 * k + 1) for k in range(11)])
 
 @njit(error_model="numpy", fastmath=_FASTMATH, inline="always")
 def log(x):
-    """Natural logarithm of a positive normal number: exponent, and artanh of the mantissa.
+    """Compute the logarithm of a positive normal number: exponent, and artanh of the mantissa.
 
     Infinity and NaN give NaN.
     """
@@ -42,7 +42,7 @@ def log(x):
 
 @njit(error_model="numpy", fastmath=_FASTMATH, inline="always")
 def exp(x):
-    """Exponential, with arguments clipped to [-708, 708]."""
+    """Compute the exponential, with arguments clipped to [-708, 708]."""
     x = min(max(x, -708.0), 708.0)
     n = np.floor(x * _INVERSE_LOG_2 + 0.5)
     t = x - n * _LOG_2_HIGH - n * _LOG_2_LOW
@@ -54,7 +54,7 @@ def exp(x):
 
 @njit(error_model="numpy", fastmath=_FASTMATH, inline="always")
 def sine(x):
-    """Sine between -pi / 2 and pi / 2."""
+    """Compute the sine between -pi / 2 and pi / 2."""
     t = x * x
     series = 0.0
     for k in range(10, -1, -1):

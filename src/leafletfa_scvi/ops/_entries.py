@@ -27,8 +27,7 @@ class ColumnOrder(NamedTuple):
     row
         ``(nnz,)`` int32, cell of each entry, ascending within a column.
     order
-        ``(nnz,)`` position of each entry among those row by row, in the narrowest of int32 and
-        int64.
+        ``(nnz,)`` position of each entry in the order by row; int32 if possible, otherwise int64.
     """
 
     indptr: torch.Tensor
@@ -38,9 +37,9 @@ class ColumnOrder(NamedTuple):
 
 @dataclass(frozen=True)
 class ObservedEntries:
-    """The (cell, junction) pairs with an ATSE total above zero, row by row (CSR).
+    """Pairs (cell, junction) with an ATSE total above zero, row by row (CSR).
 
-    Entries with a junction count of zero are part of it: they are evidence against the junction.
+    Entries with a junction count of zero are included, as they count against the junction.
 
     Attributes
     ----------
@@ -80,17 +79,17 @@ class ObservedEntries:
         return self.indptr.device
 
     @property
-    def visited(self) -> ObservedEntries:
-        """Entries that kernels visit: all of them."""
+    def scored(self) -> ObservedEntries:
+        """Entries that kernels score: all of them."""
         return self
 
     @property
     def observed(self) -> ObservedEntries:
-        """Observed pairs, one for each cell and concentration: the entries themselves."""
+        """Observed pairs of cell and concentration: the entries themselves."""
         return self
 
     def rows(self) -> torch.Tensor:
-        """Cell of each entry, ``(nnz,)`` int64."""
+        """Return the cell of each entry, ``(nnz,)`` int64."""
         return torch.repeat_interleave(
             torch.arange(self.n_cells, device=self.device), self.indptr.diff()
         )
@@ -102,7 +101,7 @@ class ObservedEntries:
         return self._derived[name]
 
     def by_column(self) -> ColumnOrder:
-        """The order of the entries by column, sorted at the first call and kept."""
+        """Return the order of the entries by column, sorted at the first call and cached."""
 
         def make() -> ColumnOrder:
             column, order = self.column.sort(stable=True)
@@ -116,15 +115,15 @@ class ObservedEntries:
         return self.derived("by_column", make)
 
     def max_total(self) -> int:
-        """Largest ATSE total, 0 where nothing is observed; looked up once."""
+        """Return the largest ATSE total, 0 if nothing is observed; computed once."""
         if "max_total" not in self._cache:
             largest = self.total.max() if self.n_entries else self.total.new_zeros(())
             self._cache["max_total"] = largest.to(torch.int64)
         return int(self._cache["max_total"])
 
     def narrowed(self) -> ObservedEntries:
-        """The same entries with counts in the narrowest dtype that holds the largest total."""
-        dtype = narrowest(self.max_total())
+        """Return the entries with counts in the smallest dtype that holds the largest total."""
+        dtype = smallest_int_dtype(self.max_total())
         if self.count.dtype == self.total.dtype == dtype:
             return self
         count, total = self.count.to(dtype), self.total.to(dtype)
@@ -146,18 +145,18 @@ class ObservedEntries:
         )
 
     def log_coefficient(self) -> torch.Tensor:
-        """Sum of log binomial coefficients log C(n, y) of each cell, ``(B,)`` float64.
+        """Sum the log binomial coefficients log C(n, y) of each cell, ``(B,)`` float64.
 
-        Computed at the first call and kept, for this block and those selected from it.
+        Computed at the first call and cached, for this block and those selected from it.
         """
         return self._cached_sum("log_coefficient", lambda f, y, n: f[n] - f[y] - f[n - y])
 
     def log_factorial(self) -> torch.Tensor:
-        """Sum of log y! of each cell, ``(B,)`` float64; kept likewise."""
+        """Sum log y! of each cell, ``(B,)`` float64; cached in the same way."""
         return self._cached_sum("log_factorial", lambda f, y, n: f[y])
 
     def _cached_sum(self, name: str, value: Callable[..., torch.Tensor]) -> torch.Tensor:
-        """Sum over each cell of a function of log factorials, counts and totals."""
+        """Sum a function of log factorials, counts and totals over each cell."""
         if name not in self._cache:
             out = torch.zeros(self.n_cells, dtype=torch.float64, device=self.device)
             steps = torch.arange(self.max_total() + 2, dtype=torch.float64, device=self.device)
@@ -169,7 +168,7 @@ class ObservedEntries:
         return self._cache[name]
 
     def select(self, cells: torch.Tensor) -> ObservedEntries:
-        """Entries of the given cells, in the given order.
+        """Select the entries of the given cells, in the given order.
 
         Parameters
         ----------
@@ -186,14 +185,14 @@ class ObservedEntries:
             from leafletfa_scvi.ops._threads import run_kernel
 
             column, count, total = (x.new_empty(int(indptr[-1])) for x in arrays)
-            given = start, indptr, *arrays, column, count, total
-            run_kernel(copy_rows, *(x.numpy() for x in given))
+            arguments = start, indptr, *arrays, column, count, total
+            run_kernel(copy_rows, *(x.numpy() for x in arguments))
         else:
             shift = torch.repeat_interleave(start - indptr[:-1], length)
             take = shift + torch.arange(len(shift), device=self.device)
             column, count, total = (x[take] for x in arrays)
-        kept = self._cache_of(cells)
-        return ObservedEntries(indptr, column, count, total, self.n_junctions, kept)
+        cache = self._cache_of(cells)
+        return ObservedEntries(indptr, column, count, total, self.n_junctions, cache)
 
     def _cache_of(self, cells: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         return {k: v[cells] for k, v in self._cache.items() if v.ndim}
@@ -205,14 +204,14 @@ class ObservedEntries:
         column, count, total = (x.new_empty(size) for x in (self.column, self.count, self.total))
         for cells, block in self.blocks(_BLOCK):
             first = int(self.indptr[cells.start])
-            kept = mask[first : first + block.n_entries]
-            running = torch.zeros(len(kept) + 1, dtype=torch.int64, device=self.device)
-            torch.cumsum(kept, 0, out=running[1:])
+            block_mask = mask[first : first + block.n_entries]
+            running = torch.zeros(len(block_mask) + 1, dtype=torch.int64, device=self.device)
+            torch.cumsum(block_mask, 0, out=running[1:])
             begin = int(indptr[cells.start])
             indptr[cells.start + 1 : cells.stop + 1] = begin + running[block.indptr[1:]]
             into = slice(begin, begin + int(running[-1]))
-            column[into], count[into] = block.column[kept], block.count[kept]
-            total[into] = block.total[kept]
+            column[into], count[into] = block.column[block_mask], block.count[block_mask]
+            total[into] = block.total[block_mask]
         return ObservedEntries(indptr, column, count, total, self.n_junctions)
 
     def seen_junctions(self) -> torch.Tensor:
@@ -223,12 +222,12 @@ class ObservedEntries:
         return seen
 
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
+        """Return the number of bytes of the arrays."""
         arrays = (self.indptr, self.column, self.count, self.total)
         return sum(x.numel() * x.element_size() for x in arrays)
 
     def slice_cells(self, cells: slice) -> ObservedEntries:
-        """Entries of the cells ``cells.start:cells.stop``, as views."""
+        """Select the entries of the cells ``cells.start:cells.stop``, as views."""
         first, last = int(self.indptr[cells.start]), int(self.indptr[cells.stop])
         return ObservedEntries(
             self.indptr[cells.start : cells.stop + 1] - first,
@@ -240,7 +239,7 @@ class ObservedEntries:
         )
 
     def blocks(self, max_entries: int = _BLOCK) -> Iterator[tuple[slice, ObservedEntries]]:
-        """Consecutive cells with at most ``max_entries`` entries (or one cell), as views.
+        """Split into views of consecutive cells with at most ``max_entries`` entries, or one cell.
 
         Yields
         ------
@@ -278,8 +277,8 @@ class ObservedEntries:
         )
 
 
-def narrowest(largest: int) -> torch.dtype:
-    """Narrowest of uint8, int16 and int32 that holds the whole numbers up to ``largest``."""
+def smallest_int_dtype(largest: int) -> torch.dtype:
+    """Return the smallest of uint8, int16 and int32 that holds whole numbers up to ``largest``."""
     for dtype in (torch.uint8, torch.int16):
         if largest <= torch.iinfo(dtype).max:
             return dtype

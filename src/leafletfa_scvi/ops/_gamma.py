@@ -15,9 +15,9 @@ Put r = sum_k R_k(L) / a^k with L = log(x / a) and digamma(a) = log a - sum_k b_
     R_1 = L / (exp(L) - 1),    R_(k+1) = (dR_k/dL + b_k) / (exp(L) - 1).
 
 Each R_k is a power series in L that converges within 2 pi. Integrating dF/da by parts gives the
-exact step r(a, x) = (x r(a + 1, x) + digamma(a + 1) - log x) / a, which leads from there to small
-shapes. The relative error is below 3e-6 between the 1e-6 and 1 - 1e-6 quantiles, and below 1e-9
-between those of 0.01 and 0.99.
+exact step r(a, x) = (x r(a + 1, x) + digamma(a + 1) - log x) / a, which leads from that range
+to small shapes. The relative error is below 3e-6 between the 1e-6 and 1 - 1e-6 quantiles, and
+below 1e-9 between those of 0.01 and 0.99.
 
 Every element uses separate random numbers, so draws do not depend on the number of threads.
 """
@@ -58,8 +58,8 @@ def _expansion() -> np.ndarray:
         """Divide a series by exp(L) - 1, without its constant term, which b_k cancels."""
         quotient: list[Fraction] = []
         for i, term in enumerate(series[1:]):
-            known = sum(q / factorial(i - j + 1) for j, q in enumerate(quotient))
-            quotient.append(term - known)
+            preceding = sum(q / factorial(i - j + 1) for j, q in enumerate(quotient))
+            quotient.append(term - preceding)
         return quotient
 
     rows = [divide([Fraction(0), Fraction(1)] + [Fraction(0)] * size)]
@@ -220,21 +220,22 @@ def grouped_kernel(key, concentration, order, offsets, derivative, value, d_log)
                 a[i * n_columns + k] = concentration[rows[i], k]
         _log_variates(a, key, np.uint64(offsets[g]) * np.uint64(n_columns), log_x)
         for k in range(n_columns):
+            # Shares relative to the largest variate: variates of small shapes underflow.
             most = log_x[k]
             for i in range(n_rows):
                 most = max(most, log_x[i * n_columns + k])
             total = 0.0
             for i in range(n_rows):
-                at = i * n_columns + k
-                share[at] = exp(log_x[at] - most)
-                total += share[at]
+                element = i * n_columns + k
+                share[element] = exp(log_x[element] - most)
+                total += share[element]
             for i in range(n_rows):
-                at = i * n_columns + k
-                share[at] /= total
-                value[rows[i], k] = max(np.float32(share[at]), _TINY)
+                element = i * n_columns + k
+                share[element] /= total
+                value[rows[i], k] = max(np.float32(share[element]), _TINY)
         if derivative:
             _log_derivatives(a, log_x, r)
             for i in range(n_rows):
                 for k in range(n_columns):
-                    at = i * n_columns + k
-                    d_log[rows[i], k] = share[at] * r[at]
+                    element = i * n_columns + k
+                    d_log[rows[i], k] = share[element] * r[element]

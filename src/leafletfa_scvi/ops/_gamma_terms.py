@@ -17,10 +17,10 @@ class _GammaTerms(torch.autograd.Function):
         from leafletfa_scvi.ops._threads import run_kernel
 
         value, first, second = (x.new_empty(x.shape) for _ in range(3))
-        given = x.detach().contiguous()
+        flat = x.detach().contiguous()
         run_kernel(
             _divergence.gamma_kernel,
-            *(t.reshape(-1).numpy() for t in (given, value, first, second)),
+            *(t.reshape(-1).numpy() for t in (flat, value, first, second)),
         )
         ctx.save_for_backward(first, second)
         return value, first

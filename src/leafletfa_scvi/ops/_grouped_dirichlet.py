@@ -35,7 +35,7 @@ class Groups:
         return self.index.device
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Sums over the rows of each group, ``(..., P, K)`` to ``(..., G, K)``."""
+        """Sum over the rows of each group, ``(..., P, K)`` to ``(..., G, K)``."""
         if self.single:
             return values
         shape = (*values.shape[:-2], self.n_groups, values.shape[-1])
@@ -43,7 +43,7 @@ class Groups:
         return values.new_zeros(shape).scatter_add(-2, index, values)
 
     def spread(self, values: torch.Tensor) -> torch.Tensor:
-        """The value of its group at each row, ``(..., G, K)`` to ``(..., P, K)``."""
+        """Return the value of its group at each row, ``(..., G, K)`` to ``(..., P, K)``."""
         return values if self.single else values.index_select(-2, self.index)
 
 
@@ -93,7 +93,7 @@ class _GroupedDirichletDraw(torch.autograd.Function):
 
 
 def draw_grouped_dirichlet(concentration: torch.Tensor, groups: Groups) -> torch.Tensor:
-    """Draws from a Dirichlet within each group and column, with pathwise derivatives.
+    """Draw from a Dirichlet within each group and column, with pathwise derivatives.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class MultinomialEntries:
     """Junctions with reads, and the ATSE totals that those reads are shares of.
 
-    Where the total of an ATSE exceeds the reads of its junctions, the rest belongs to an implicit
-    further junction: a column after those of the data set.
+    If the total of an ATSE exceeds the reads of its junctions, the surplus belongs to an implicit
+    junction: a column after those of the data set.
 
     Attributes
     ----------
@@ -61,21 +61,21 @@ class MultinomialEntries:
         return self.reads.device
 
     @property
-    def visited(self) -> ObservedEntries:
-        """Entries that kernels visit: junctions with reads."""
+    def scored(self) -> ObservedEntries:
+        """Entries that kernels score: junctions with reads."""
         return self.reads
 
     @property
     def observed(self) -> ObservedEntries:
-        """Observed pairs, one for each cell and concentration: those of cell and ATSE."""
+        """Observed pairs of cell and concentration: those of cell and ATSE."""
         return self.totals
 
     def rows(self) -> torch.Tensor:
-        """Cell of each entry of ``reads``, int64."""
+        """Return the cell of each entry of ``reads``, int64."""
         return self.reads.rows()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> MultinomialEntries:
-        """The same entries on ``device``; itself where they already are there."""
+        """Return the entries on ``device``; the same object if they are already on it."""
         if torch.device(device) == self.device:
             return self
         return MultinomialEntries(
@@ -85,20 +85,20 @@ class MultinomialEntries:
         )
 
     def log_coefficient(self) -> torch.Tensor:
-        """Sum of log multinomial coefficients, log n! - sum log y!, of each cell, ``(B,)``."""
+        """Sum the log multinomial coefficients, log n! - sum log y!, of each cell, ``(B,)``."""
         return self.totals.log_factorial() - self.reads.log_factorial()
 
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        own = self.atse.numel() * self.atse.element_size()
-        return self.reads.nbytes() + self.totals.nbytes() + own
+        """Return the number of bytes of the arrays."""
+        labels = self.atse.numel() * self.atse.element_size()
+        return self.reads.nbytes() + self.totals.nbytes() + labels
 
     def select(self, cells: torch.Tensor) -> MultinomialEntries:
-        """Entries of the given cells, ``(B',)`` integer positions, in the given order."""
+        """Select entries of the given cells, ``(B',)`` integer positions, in the given order."""
         return MultinomialEntries(self.reads.select(cells), self.totals.select(cells), self.atse)
 
     def blocks(self, max_entries: int = _BLOCK) -> Iterator[tuple[slice, MultinomialEntries]]:
-        """Consecutive cells with at most ``max_entries`` of ``reads`` (or one cell), as views.
+        """Split into consecutive cells with at most ``max_entries`` of ``reads`` (or one cell).
 
         Yields
         ------
@@ -109,7 +109,7 @@ class MultinomialEntries:
 
 
 def implicit_junctions(entries: ObservedEntries, atse: torch.Tensor) -> torch.Tensor:
-    """ATSEs whose total exceeds the reads of their junctions in some cell.
+    """Find ATSEs whose total exceeds the reads of their junctions in any cell.
 
     Parameters
     ----------
@@ -120,14 +120,14 @@ def implicit_junctions(entries: ObservedEntries, atse: torch.Tensor) -> torch.Te
 
     Returns
     -------
-    Their numbers, int64, ascending.
+    Numbers of these ATSEs, int64, ascending.
     """
-    found = [torch.zeros(0, dtype=torch.int64, device=entries.device)]
+    implicit = [torch.zeros(0, dtype=torch.int64, device=entries.device)]
     n_atses = _n_atses(atse)
     for _, block in entries.blocks(_BLOCK):
-        pair, _, rest, _ = _pairs(block, atse, n_atses)
-        found.append((pair[rest > 0] % n_atses).unique())
-    return torch.cat(found).unique()
+        pairs = _pairs(block, atse, n_atses)
+        implicit.append((pairs.key[pairs.excess > 0] % n_atses).unique())
+    return torch.cat(implicit).unique()
 
 
 def multinomial_entries(
@@ -142,22 +142,22 @@ def multinomial_entries(
     ----------
     entries
         Observed entries of B cells and P junctions; an ATSE observed in a cell has the same total
-        at all its junctions there.
+        at all its junctions.
     atse
         ``(P,)`` whole numbers, 0-based ATSE of each junction.
     implicit
-        ATSEs that get an implicit further junction, ascending; those that need one in ``entries``
-        where None (:func:`implicit_junctions`). Column ``P + i`` is that of ``implicit[i]``.
+        ATSEs that get an implicit junction, ascending; column ``P + i`` is that of
+        ``implicit[i]``. If None, those of :func:`implicit_junctions`.
     surplus
-        What to do where a total is not the reads of its junctions and there is no implicit one to
-        take the rest: ``"drop"`` the surplus, the total becoming what the junctions have, or
-        ``"raise"``. Reads of junctions that a reference lacks are dropped in this way.
+        How to treat a total that exceeds the reads of its junctions in an ATSE without an
+        implicit junction. ``"drop"`` reduces the total to these reads, as for reads of junctions
+        that a reference lacks; ``"raise"`` raises an error.
 
     Raises
     ------
     ValueError
-        There is not one ATSE for each junction, or an ATSE that is not among ``implicit`` has
-        more reads in a cell than its junctions.
+        ``atse`` does not have one value per junction, or an ATSE that is not among ``implicit``
+        has more reads in a cell than its junctions.
     """
     if atse.shape != (entries.n_junctions,):
         raise ValueError(
@@ -167,35 +167,42 @@ def multinomial_entries(
     atse = atse.to(entries.device, torch.int64)
     n_atses = _n_atses(atse)
     implicit = implicit_junctions(entries, atse) if implicit is None else implicit.to(atse)
-    extra = torch.full((n_atses,), -1, dtype=torch.int64, device=atse.device)
-    extra[implicit] = entries.n_junctions + torch.arange(len(implicit), device=atse.device)
+    # Column of the implicit junction of each ATSE, -1 if it has none.
+    implicit_column = torch.full((n_atses,), -1, dtype=torch.int64, device=atse.device)
+    implicit_column[implicit] = entries.n_junctions + torch.arange(
+        len(implicit), device=atse.device
+    )
     n_columns = entries.n_junctions + len(implicit)
     reads, totals = [], []
     for cells, block in entries.blocks(_BLOCK):
-        pair, total, rest, of = _pairs(block, atse, n_atses)
+        pair, total, excess, pair_of_entry = _pairs(block, atse, n_atses)
         if surplus == "drop":
-            lost = torch.where(extra[pair % n_atses] < 0, rest, rest.clamp(max=0))
-            total, rest = total - lost, rest - lost
-        some = total > 0
-        totals.append(_csr(pair[some], total[some], total[some], block.n_cells, n_atses))
-        left = rest > 0
-        added = extra[pair[left] % n_atses]
-        if len(added) and int(added.min()) < 0:
-            at = int(torch.nonzero(left)[int(added.argmin())])
+            # Fewer reads than those of the junctions (a negative excess) are corrected as well.
+            without = implicit_column[pair % n_atses] < 0
+            dropped = torch.where(without, excess, excess.clamp(max=0))
+            total, excess = total - dropped, excess - dropped
+        observed = total > 0
+        totals.append(
+            _csr(pair[observed], total[observed], total[observed], block.n_cells, n_atses)
+        )
+        has_excess = excess > 0
+        added_column = implicit_column[pair[has_excess] % n_atses]
+        if len(added_column) and int(added_column.min()) < 0:
+            i = int(torch.nonzero(has_excess)[int(added_column.argmin())])
             raise ValueError(
-                f"Cell {cells.start + int(pair[at]) // n_atses} has {int(total[at])} reads in "
-                f"ATSE {int(pair[at]) % n_atses}, {int(rest[at])} more than its junctions: name "
-                "the ATSE among the implicit junctions, or mend the totals."
+                f"Cell {cells.start + int(pair[i]) // n_atses} has {int(total[i])} reads in "
+                f"ATSE {int(pair[i]) % n_atses}, {int(excess[i])} more than its junctions: name "
+                "the ATSE among the implicit junctions, or correct the totals."
             )
-        some = block.count > 0
+        has_reads = block.count > 0
         key = torch.cat([
-            block.rows()[some] * n_columns + block.column[some],
-            pair[left] // n_atses * n_columns + added,
+            block.rows()[has_reads] * n_columns + block.column[has_reads],
+            pair[has_excess] // n_atses * n_columns + added_column,
         ])  # fmt: skip
-        count = torch.cat([block.count[some].to(rest.dtype), rest[left]])
-        of_pair = torch.cat([total[of[some]], total[left]])
+        count = torch.cat([block.count[has_reads].to(excess.dtype), excess[has_excess]])
+        total = torch.cat([total[pair_of_entry[has_reads]], total[has_excess]])
         key, order = key.sort()
-        reads.append(_csr(key, count[order], of_pair[order], block.n_cells, n_columns))
+        reads.append(_csr(key, count[order], total[order], block.n_cells, n_columns))
     return MultinomialEntries(
         ObservedEntries.join(reads, n_columns, device=entries.device),
         ObservedEntries.join(totals, n_atses, device=entries.device),
@@ -207,25 +214,41 @@ def _n_atses(atse: torch.Tensor) -> int:
     return int(atse.max()) + 1 if len(atse) else 0
 
 
-def _pairs(
-    block: ObservedEntries, atse: torch.Tensor, n_atses: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Observed (cell, ATSE) pairs as ``cell * n_atses + atse``, their totals and reads left.
+class _Pairs(NamedTuple):
+    """Observed (cell, ATSE) pairs of a block.
 
-    And the pair of each entry.
+    Attributes
+    ----------
+    key
+        ``cell * n_atses + atse``, ascending.
+    total
+        ATSE total.
+    excess
+        ATSE total less the reads of the junctions.
+    of_entry
+        ``(nnz,)`` position of the pair of each entry.
     """
+
+    key: torch.Tensor
+    total: torch.Tensor
+    excess: torch.Tensor
+    of_entry: torch.Tensor
+
+
+def _pairs(block: ObservedEntries, atse: torch.Tensor, n_atses: int) -> _Pairs:
+    """Gather the entries of a block by cell and ATSE."""
     atse = atse.to(block.device, torch.int64)
     key = block.rows() * n_atses + atse[block.column.long()]
-    pair, where = key.unique(return_inverse=True)
-    total = torch.zeros_like(pair).scatter_(0, where, block.total.long())
-    rest = total - torch.zeros_like(pair).scatter_add_(0, where, block.count.long())
-    return pair, total, rest, where
+    pair, of_entry = key.unique(return_inverse=True)
+    total = torch.zeros_like(pair).scatter_(0, of_entry, block.total.long())
+    reads = torch.zeros_like(pair).scatter_add_(0, of_entry, block.count.long())
+    return _Pairs(pair, total, total - reads, of_entry)
 
 
 def _csr(
     key: torch.Tensor, count: torch.Tensor, total: torch.Tensor, n_cells: int, n_columns: int
 ) -> ObservedEntries:
-    """Entries from ascending keys ``cell * n_columns + column``."""
+    """Make entries from ascending keys ``cell * n_columns + column``."""
     edges = torch.arange(n_cells + 1, device=key.device) * n_columns
     column = (key % max(n_columns, 1)).to(torch.int32)
     indptr = torch.searchsorted(key, edges)

@@ -43,12 +43,12 @@ class _Emitter:
     def strips(self, width, emit_strip):
         """Call ``emit_strip(first, n)`` for the strips of a row: n vectors from ``first`` on."""
         builder = self.builder
-        rest = builder.urem(width, _int(_STRIP * LANES))
-        whole = builder.sub(width, rest)
+        remainder = builder.urem(width, _int(_STRIP * LANES))
+        whole = builder.sub(width, remainder)
         with cgutils.for_range_slice(builder, _int(0), whole, _int(_STRIP * LANES)) as (first, _):
             emit_strip(first, _STRIP)
         for n in range(1, _STRIP):
-            with builder.if_then(builder.icmp_unsigned("==", rest, _int(n * LANES))):
+            with builder.if_then(builder.icmp_unsigned("==", remainder, _int(n * LANES))):
                 emit_strip(whole, n)
 
     @contextmanager
@@ -161,11 +161,11 @@ def scatter_add_rows(
             sums = emit.variables(n)
             with emit.entries(start, stop) as entry:
                 w = emit.splat(builder.load(emit.at(weight, entry)))
-                at = emit.row(columns, entry, width)
-                column_row = emit.load(emit.vectors(emit.at(matrix, at, first), n))
+                offset = emit.row(columns, entry, width)
+                column_row = emit.load(emit.vectors(emit.at(matrix, offset, first), n))
                 old = emit.load(sums)
                 emit.store([emit.fma(w, b, c) for b, c in zip(column_row, old, strict=True)], sums)
-                target = emit.vectors(emit.at(matrix_out, at, first), n)
+                target = emit.vectors(emit.at(matrix_out, offset, first), n)
                 old = emit.load(target)
                 emit.store([emit.fma(w, b, c) for b, c in zip(cell_row, old, strict=True)], target)
             target = emit.vectors(emit.at(row_out, base, first), n)

@@ -2,18 +2,19 @@
 
 For an entry (c, j) with count y, total n, activities phi_c and programs psi_j,
 
-    p = LEAK + (1 - 2 LEAK) m,   q = LEAK + (1 - 2 LEAK) (1 - m),   m = sum_k phi_ck psi_jk
+    p = e + (1 - 2 e) m,   q = e + (1 - 2 e) (1 - m),   m = sum_k phi_ck psi_jk
 
-so that p + q = 1 and neither is ever 0: a share ``LEAK`` of reads is taken to be misassigned.
+with the misassignment rate e, ``MISASSIGNMENT_RATE``, so that p + q = 1 and neither is ever 0.
 
 - :class:`ObservedEntries`: y given n is beta-binomial with parameters (kappa p, kappa q), or
-  binomial where no concentration kappa is given.
+  binomial without a concentration kappa.
 - :class:`MultinomialEntries`: the counts of an ATSE are Dirichlet-multinomial with parameters
-  kappa p_j, or multinomial. Only y > 0 is swept; the rest is a constant of n and kappa for each
-  cell and ATSE. psi_k sums to 1 within an ATSE (p to 1 up to LEAK times its number of junctions).
+  kappa p_j, or multinomial. Only entries with y > 0 are scored; the terms of n and kappa are added
+  once for each cell and ATSE. psi_k sums to 1 within an ATSE (p to 1 up to e times its number of
+  junctions).
 
-Memory is O(entries x K): for tests, for devices without a kernel of their own, and in blocks of
-cells.
+Memory is O(entries x K), so this backend serves tests and devices without a fused kernel, in
+blocks of cells.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ import torch
 from leafletfa_scvi.ops._entries import ObservedEntries
 from leafletfa_scvi.ops._multinomial import MultinomialEntries
 
-LEAK = 1e-6
+MISASSIGNMENT_RATE = 1e-6
+"""Probability that a read is assigned to another junction."""
 
 MAX_CONCENTRATION = 1e9
-"""What float32 kernels take a larger kappa of a junction or ATSE for."""
+"""Upper limit of the kappa of a junction or ATSE in float32 kernels."""
 
 Entries: TypeAlias = ObservedEntries | MultinomialEntries
 
 
 class ExpectedCounts(NamedTuple):
-    """What one sweep gives the expected-table EM.
+    """Log-likelihood and expected table counts of one pass over the data, for EM.
 
     Attributes
     ----------
@@ -58,13 +60,8 @@ class ExpectedCounts(NamedTuple):
     concentration_grad: torch.Tensor
 
 
-def swept(entries: Entries) -> ObservedEntries:
-    """The entries that a sweep visits: all observed ones, or those with reads."""
-    return entries.visited
-
-
 def column_concentration(entries: Entries, concentration: torch.Tensor) -> torch.Tensor:
-    """Kappa of each column ``(P,)`` (kappa is per junction, or per ATSE), or the scalar."""
+    """Return kappa of each column ``(P,)`` (given per junction or per ATSE), or the scalar."""
     if concentration.ndim and isinstance(entries, MultinomialEntries):
         return concentration[entries.atse]
     return concentration
@@ -73,7 +70,7 @@ def column_concentration(entries: Entries, concentration: torch.Tensor) -> torch
 def expected_psi(
     phi: torch.Tensor, psi: torch.Tensor, entries: ObservedEntries | None = None
 ) -> torch.Tensor:
-    """Expected PSI, sum_k phi_ck psi_jk: ``(B, P)``, or ``(nnz,)`` at ``entries`` alone."""
+    """Compute expected PSI, sum_k phi_ck psi_jk: ``(B, P)``, or ``(nnz,)`` at ``entries``."""
     if entries is None:
         return phi @ psi.T
     return (phi[entries.rows()] * psi[entries.column.long()]).sum(-1)
@@ -82,7 +79,7 @@ def expected_psi(
 def entry_probability(
     entries: Entries, phi: torch.Tensor, psi: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probability p of each swept entry and its complement q, both ``(nnz,)``.
+    """Compute the probability p of each scored entry and its complement q, both ``(nnz,)``.
 
     Parameters
     ----------
@@ -93,18 +90,18 @@ def entry_probability(
     psi
         ``(P, K)`` programs in [0, 1].
     """
-    mean = expected_psi(phi, psi, swept(entries))
-    scale = 1.0 - 2.0 * LEAK
-    return LEAK + scale * mean, LEAK + scale * (1.0 - mean)
+    mean = expected_psi(phi, psi, entries.scored)
+    scale = 1.0 - 2.0 * MISASSIGNMENT_RATE
+    return MISASSIGNMENT_RATE + scale * mean, MISASSIGNMENT_RATE + scale * (1.0 - mean)
 
 
 def _entry_concentration(entries: Entries, concentration: torch.Tensor) -> torch.Tensor:
     kappa = column_concentration(entries, concentration)
-    return kappa[swept(entries).column.long()] if kappa.ndim else kappa
+    return kappa[entries.scored.column.long()] if kappa.ndim else kappa
 
 
 def _rising(a: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-    """Log of the rising factorial a (a + 1) .. (a + m - 1)."""
+    """Compute the log of the rising factorial a (a + 1) .. (a + m - 1)."""
     return torch.lgamma(a + m) - torch.lgamma(a)
 
 
@@ -118,12 +115,12 @@ def entry_log_likelihood(
     psi: torch.Tensor,
     concentration: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Log-likelihood of each observed entry, ``(nnz,)``, with the binomial coefficient.
+    """Compute the log-likelihood of each observed entry, with its coefficient, ``(nnz,)``.
 
     Parameters
     ----------
     entries, phi, psi
-        As in :func:`entry_probability`; ATSE by ATSE, entries have no likelihood of their own.
+        As in :func:`entry_probability`; entries grouped by ATSE have no separate likelihoods.
     concentration
         kappa, a scalar tensor or one value per junction ``(P,)``; None for the binomial.
     """
@@ -186,19 +183,19 @@ def table_rates(
     q: torch.Tensor,
     concentration: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Derivatives g1 = dL/dp and g0 = dL/dq of each swept entry, p and q taken as free.
+    """Compute derivatives dL/dp and dL/dq of each scored entry, as if p and q were free.
 
     p g1 and q g0 are the expected table counts of the beta-binomial
     (kappa p [digamma(y + kappa p) - digamma(kappa p)]), and y and n - y for the binomial. g0 is 0
     for the Dirichlet-multinomial.
     """
-    visited = swept(entries)
-    y, n = visited.count.to(p.dtype), visited.total.to(p.dtype)
-    rest = torch.zeros_like(n) if isinstance(entries, MultinomialEntries) else n - y
+    scored = entries.scored
+    y, n = scored.count.to(p.dtype), scored.total.to(p.dtype)
+    other_reads = torch.zeros_like(n) if isinstance(entries, MultinomialEntries) else n - y
     if concentration is None:
-        return y / p, rest / q
+        return y / p, other_reads / q
     kappa = _entry_concentration(entries, concentration)
-    return kappa * _rising_rate(kappa * p, y), kappa * _rising_rate(kappa * q, rest)
+    return kappa * _rising_rate(kappa * p, y), kappa * _rising_rate(kappa * q, other_reads)
 
 
 def expected_counts(
@@ -207,14 +204,17 @@ def expected_counts(
     psi: torch.Tensor,
     concentration: torch.Tensor | None = None,
 ) -> ExpectedCounts:
-    """Expected table counts of the EM; see :class:`ExpectedCounts`.
+    """Compute the expected table counts of the EM; see :class:`ExpectedCounts`.
 
-    The mixture has K programs and the leak; what the leak explains is given to no program.
+    A table belongs to one of the K programs or to misassignment; the share of misassignment is
+    counted for no program.
     """
-    visited = swept(entries)
-    rows, column = visited.rows(), visited.column.long()
+    scored = entries.scored
+    rows, column = scored.rows(), scored.column.long()
     p, q = entry_probability(entries, phi, psi)
-    g1, g0 = (g * (1.0 - 2.0 * LEAK) for g in table_rates(entries, p, q, concentration))
+    g1, g0 = (
+        g * (1.0 - 2.0 * MISASSIGNMENT_RATE) for g in table_rates(entries, p, q, concentration)
+    )
     f, s = phi[rows], psi[column]
     t1, t0 = f * s * g1[:, None], f * (1.0 - s) * g0[:, None]
     activity = torch.zeros_like(phi).index_add_(0, rows, t1 + t0)

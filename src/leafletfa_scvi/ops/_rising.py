@@ -5,9 +5,9 @@ For a > 0 and an integer m, with b = a + m,
     value = lgamma(b) - lgamma(a) - m log(scale),      slope = digamma(b) - digamma(a)
 
 as four steps of the recurrence, which bring both ends above 4, and the difference of the
-asymptotic series there. The leading terms m log(b / scale) and log1p(m / a) are taken without
-cancellation, so that ``value`` is exact to float32 relative to m and not to lgamma(b). There is
-no branch and no library call, so that loops over these functions become vector code.
+asymptotic series. The leading terms m log(b / scale) and log1p(m / a) are taken
+without cancellation, so that ``value`` is exact to float32 relative to m and not to lgamma(b).
+There is no branch and no library call, so that loops over these functions become vector code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _i = np.int32
 
 @njit(inline="always", **VECTOR)
 def log(x):
-    """Natural logarithm of a normal positive float32, to 1e-7 of max(1, |log x|).
+    """Compute the logarithm of a normal positive float32, to 1e-7 of max(1, |log x|).
 
     x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2 / 2 + f^3 P(f) with a
     least-squares polynomial P of degree 7, whose error is 6e-9.

@@ -16,13 +16,13 @@ import numpy as np
 from numba import njit, prange
 
 from leafletfa_scvi.ops._numba_simd import gather_dot, scatter_add_rows
-from leafletfa_scvi.ops._reference import LEAK
+from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
 from leafletfa_scvi.ops._rising import VECTOR, log, rising
 
 CHUNK = 512
 GROUP = 512
-_LEAK = np.float32(LEAK)
-_SCALE = np.float32(1.0 - 2.0 * LEAK)
+_MISASSIGNMENT_RATE = np.float32(MISASSIGNMENT_RATE)
+_SCALE = np.float32(1.0 - 2.0 * MISASSIGNMENT_RATE)
 _ONE = np.float32(1.0)
 # Rows of the chunk's buffers.
 _MEAN, _COUNT, _TOTAL, _KAPPA, _VALUE, _D_P, _D_Q, _D_KAPPA = range(8)
@@ -46,8 +46,8 @@ def _beta_binomial(mean, count, total, kappa, value, d_p, d_q, d_kappa, size):
     """Compute beta-binomial entries; ``value`` and ``d_kappa`` hold their :func:`_total_terms`."""
     for i in range(size):
         y, n, k = count[i], total[i], kappa[i]
-        p = _LEAK + _SCALE * mean[i]
-        q = _LEAK + _SCALE * (_ONE - mean[i])
+        p = _MISASSIGNMENT_RATE + _SCALE * mean[i]
+        q = _MISASSIGNMENT_RATE + _SCALE * (_ONE - mean[i])
         inverse = _ONE / (k + n)
         value1, slope_p = rising(k * p, y, inverse)
         value0, slope_q = rising(k * q, n - y, inverse)
@@ -61,7 +61,7 @@ def _beta_binomial(mean, count, total, kappa, value, d_p, d_q, d_kappa, size):
 def _dirichlet_multinomial(mean, count, total, kappa, value, d_p, d_kappa, size):
     for i in range(size):
         y, k = count[i], kappa[i]
-        p = _LEAK + _SCALE * mean[i]
+        p = _MISASSIGNMENT_RATE + _SCALE * mean[i]
         value1, slope_p = rising(k * p, y, _ONE / (k + total[i]))
         value[i] = value1
         d_p[i] = _SCALE * k * slope_p
@@ -72,8 +72,8 @@ def _dirichlet_multinomial(mean, count, total, kappa, value, d_p, d_kappa, size)
 def _binomial(mean, count, total, value, d_p, d_q, size):
     for i in range(size):
         y, n = count[i], total[i]
-        p = _LEAK + _SCALE * mean[i]
-        q = _LEAK + _SCALE * (_ONE - mean[i])
+        p = _MISASSIGNMENT_RATE + _SCALE * mean[i]
+        q = _MISASSIGNMENT_RATE + _SCALE * (_ONE - mean[i])
         value[i] = y * log(p) + (n - y) * log(q)
         d_p[i] = _SCALE * y / p
         d_q[i] = _SCALE * (n - y) / q
@@ -82,7 +82,7 @@ def _binomial(mean, count, total, value, d_p, d_q, size):
 @njit(**VECTOR)
 def _multinomial(mean, count, value, d_p, size):
     for i in range(size):
-        p = _LEAK + _SCALE * mean[i]
+        p = _MISASSIGNMENT_RATE + _SCALE * mean[i]
         value[i] = count[i] * log(p)
         d_p[i] = _SCALE * count[i] / p
 
@@ -178,6 +178,7 @@ def _flush(
         start = stop
     if n_planes == 1:
         return
+    # The second plane gets the expected counts against a junction, which are those of q.
     for i in range(size):
         d_q[i] = -d_q[i]
     start = 0
@@ -197,7 +198,7 @@ def _sweep_block(
     finite = kappa[0] != np.inf
     per_column = kappa.shape[0] > 1
     chunk = np.empty((8, CHUNK), np.float32)
-    chunk[_KAPPA] = kappa[0]
+    chunk[_KAPPA] = kappa[0]  # overwritten entry by entry if kappa is by column
     columns = np.empty(CHUNK, np.int32)
     cells, ends = np.empty(CHUNK, np.int64), np.empty(CHUNK, np.int64)
     position = np.empty(GROUP, np.int64)
@@ -205,7 +206,9 @@ def _sweep_block(
         high = min(low + GROUP, last)
         for cell in range(low, high):
             position[cell - low] = indptr[cell]
-        # Columns ascend within a cell, so ``position`` marks where the last tile ended.
+        # One tile of columns at a time for all cells of the group: its rows of psi and of the
+        # gradient then stay in the L2 cache. Columns ascend within a cell, so
+        # ``position`` is where its next tile begins.
         for edge in range(tile, psi.shape[0] + tile, tile):
             size = n_segments = 0
             for cell in range(low, high):
@@ -295,12 +298,12 @@ def subtract_totals(blocks, indptr, atse, total, kappa, table, weight, value, dk
         for cell in range(blocks[b], blocks[b + 1]):
             w = weight[cell] if weight.shape[0] else 1.0
             for e in range(indptr[cell], indptr[cell + 1]):
-                at = np.int64(atse[e]) if per_atse else 0
+                index = np.int64(atse[e]) if per_atse else 0
                 if table.shape[0]:
                     total_value = table[np.int64(total[e]), 0]
                     d_kappa = table[np.int64(total[e]), 1]
                 else:
-                    k, n = kappa[at], np.float32(total[e])
+                    k, n = kappa[index], np.float32(total[e])
                     total_value, d_kappa = rising(k, n, _ONE / (k + n))
                 value[cell] -= total_value
-                dkappa[b, at] -= w * d_kappa
+                dkappa[b, index] -= w * d_kappa

@@ -26,7 +26,7 @@ from triton import cdiv, next_power_of_2
 from leafletfa_scvi.ops import _triton_kernels as kernels
 from leafletfa_scvi.ops import _triton_segments as segments
 from leafletfa_scvi.ops._multinomial import MultinomialEntries
-from leafletfa_scvi.ops._reference import ExpectedCounts, column_concentration, swept
+from leafletfa_scvi.ops._reference import ExpectedCounts, column_concentration
 from leafletfa_scvi.ops._triton_config import config
 
 if TYPE_CHECKING:
@@ -105,12 +105,12 @@ def expected_counts(
     n_factors = 1 if isinstance(entries, MultinomialEntries) else 2
     sums = _sweep(entries, phi, psi, concentration, n_factors, None, deterministic)
     dtype = torch.promote_types(phi.dtype, psi.dtype)
-    inclusion, *rest = sums.by_column
+    inclusion, *exclusion = sums.by_column
     return ExpectedCounts(
         sums.value,
         (phi * sums.by_row).to(dtype),
         (psi * inclusion).to(dtype),
-        ((1.0 - psi) * rest[0] if rest else torch.zeros_like(psi)).to(dtype),
+        ((1.0 - psi) * exclusion[0] if exclusion else torch.zeros_like(psi)).to(dtype),
         sums.concentration_grad.reshape(() if concentration is None else concentration.shape),
     )
 
@@ -125,7 +125,7 @@ def _sweep(
     deterministic: bool | None = None,
 ) -> _Sums:
     """Compute all sums; ``n_factors`` as in :func:`_triton_kernels.row_kernel`."""
-    in_order = n_factors > 0 and _in_column_order(swept(entries), deterministic)
+    in_order = n_factors > 0 and _in_column_order(entries.scored, deterministic)
     kappa = None if concentration is None else _float32(concentration.reshape(-1), entries)
     if kappa is not None and kappa.numel() == 1 and torch.isinf(kappa):
         kappa = None
@@ -150,36 +150,36 @@ def _entry_sums(
     in_order: bool,
 ) -> _Sums:
     """Compute sums over entries; those for kappa are by column."""
-    visited, reads = swept(entries), isinstance(entries, MultinomialEntries)
-    (n_columns, n_programs), device = psi.shape, visited.device
+    scored, reads = entries.scored, isinstance(entries, MultinomialEntries)
+    (n_columns, n_programs), device = psi.shape, scored.device
     table, per_column = None, False
     if kappa is not None and kappa.numel() > 1:
         kappa, per_column = column_concentration(entries, kappa), True
     elif kappa is not None and not reads:
-        table = _table(kappa, visited)
+        table = _table(kappa, scored)
     phi, psi = _padded(phi, entries), _padded(psi, entries)
     stride = psi.shape[1]
-    rows = segments.row_segments(visited)
+    rows = segments.row_segments(scored)
     single: Any = {"dtype": torch.float32, "device": device}
     value = torch.empty(rows.n, **single)
     by_row = torch.empty(rows.n if n_factors else 0, stride, **single)
     by_column = slopes = kappa_sum = kappa_by_column = None
     if in_order:
-        slopes = torch.empty(visited.n_entries, n_factors + per_column, **single)
+        slopes = torch.empty(scored.n_entries, n_factors + per_column, **single)
     elif n_factors:
         by_column = torch.zeros(n_factors, n_columns, stride, **single)
         kappa_by_column = torch.zeros(n_columns, **single) if per_column else None
     if n_factors and kappa is not None and not per_column:
         kappa_sum = torch.empty(rows.n, **single)
-    chosen = config("rows", stride)
+    blocks = config("rows", stride)
     segments.run_kernel(
         kernels.row_kernel,
         rows.n,
         rows.table,
         rows.n,
-        visited.column,
-        visited.count,
-        visited.total,
+        scored.column,
+        scored.count,
+        scored.total,
         phi,
         psi,
         kappa,
@@ -194,18 +194,18 @@ def _entry_sums(
         slopes,
         STRIDE=stride,
         BLOCK_K=next_power_of_2(stride),
-        BLOCK_E=chosen.entries,
-        STAGES=chosen.stages,
+        BLOCK_E=blocks.entries,
+        STAGES=blocks.stages,
         N_FACTORS=n_factors,
         READS=reads,
         PER_COLUMN=per_column,
-        num_warps=chosen.warps,
+        num_warps=blocks.warps,
     )
     value = segments.sum_segments(rows.first, value, torch.float64)
     if not n_factors:
         return _Sums(value, by_row, (), by_row)
     if slopes is not None:
-        columns, kappa_by_column = _column_sums(visited, slopes, phi, n_factors)
+        columns, kappa_by_column = _column_sums(scored, slopes, phi, n_factors)
     elif by_column is not None:
         columns = by_column.unbind()
     return _Sums(
@@ -228,18 +228,18 @@ def _kappa_grad(
 
 
 def _column_sums(
-    visited: ObservedEntries, slopes: torch.Tensor, phi: torch.Tensor | None, n_factors: int
+    scored: ObservedEntries, slopes: torch.Tensor, phi: torch.Tensor | None, n_factors: int
 ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
     """Sum slopes times rows of phi over columns (``n_factors`` arrays), and dL/dkappa."""
-    index = visited.by_column()
-    columns = visited.derived(
+    index = scored.by_column()
+    columns = scored.derived(
         "column_segments", lambda: segments.cut_rows(index.indptr, len(index.row))
     )
     stride = 4 if phi is None else phi.shape[1]
     width = slopes.shape[1]
     part = slopes.new_empty(columns.n, n_factors * stride)
     kappa_sum = slopes.new_empty(columns.n) if width > n_factors else None
-    chosen = config("columns", stride)
+    blocks = config("columns", stride)
     segments.run_kernel(
         kernels.column_kernel,
         columns.n,
@@ -253,11 +253,11 @@ def _column_sums(
         kappa_sum,
         STRIDE=stride,
         BLOCK_K=next_power_of_2(stride),
-        BLOCK_E=chosen.entries,
-        STAGES=chosen.stages,
+        BLOCK_E=blocks.entries,
+        STAGES=blocks.stages,
         N_FACTORS=n_factors,
         WIDTH=width,
-        num_warps=chosen.warps,
+        num_warps=blocks.warps,
     )
     grad = (
         None
@@ -289,7 +289,7 @@ def _total_sums(
         slopes = torch.empty(totals.n_entries, 1, **single)
     elif n_factors:
         kappa_by_column = torch.zeros(totals.n_junctions, **single)
-    chosen = config("totals", 1)
+    blocks = config("totals", 1)
     segments.run_kernel(
         kernels.totals_kernel,
         rows.n,
@@ -304,9 +304,9 @@ def _total_sums(
         kappa_sum,
         kappa_by_column,
         slopes,
-        BLOCK_E=chosen.entries,
+        BLOCK_E=blocks.entries,
         PER_COLUMN=per_column,
-        num_warps=chosen.warps,
+        num_warps=blocks.warps,
     )
     if slopes is not None:
         _, kappa_by_column = _column_sums(totals, slopes, None, 0)

@@ -30,7 +30,7 @@ CONFIGS: dict[str, dict[int, Config]] = {
     },
     "totals": {1: Config(128, 1, 1)},
 }
-"""Of each pass, by the power of 2 that holds the programs."""
+"""Configuration of each pass, by the power of 2 that holds the programs."""
 
 
 def padded(name: str, n_programs: int) -> int:

@@ -18,10 +18,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from leafletfa_scvi.ops._reference import LEAK, MAX_CONCENTRATION
+from leafletfa_scvi.ops._reference import MAX_CONCENTRATION, MISASSIGNMENT_RATE
 
-_LEAK = tl.constexpr(LEAK)
-_SCALE = tl.constexpr(1.0 - 2.0 * LEAK)
+_MISASSIGNMENT_RATE = tl.constexpr(MISASSIGNMENT_RATE)
+_SCALE = tl.constexpr(1.0 - 2.0 * MISASSIGNMENT_RATE)
 _LARGEST = tl.constexpr(MAX_CONCENTRATION)
 
 
@@ -76,32 +76,32 @@ def _probability(f, s):
     """
     mean = tl.sum(f[None, :] * s, axis=1)
     mean = tl.minimum(tl.gather(mean, tl.arange(0, mean.shape[0]), 0), 1.0)
-    return mean * _SCALE + _LEAK, (1.0 - mean) * _SCALE + _LEAK
+    return mean * _SCALE + _MISASSIGNMENT_RATE, (1.0 - mean) * _SCALE + _MISASSIGNMENT_RATE
 
 
 @triton.jit
-def _binomial(p, q, y, rest):
+def _binomial(p, q, y, other_reads):
     """Compute the log-likelihood of each entry, dL/dp and dL/dq (p and q free)."""
-    return y * tl.log(p) + rest * tl.log(q), y / p, rest / q
+    return y * tl.log(p) + other_reads * tl.log(q), y / p, other_reads / q
 
 
 @triton.jit
 def _total_terms(n, kappa, table):
     """Compute log kappa .. (kappa + n - 1) / (kappa + n)^n, and its derivative for kappa."""
     if table is not None:
-        at = table + 2 * n.to(tl.int32)
-        value, slope = tl.load(at), tl.load(at + 1)
+        pointer = table + 2 * n.to(tl.int32)
+        value, slope = tl.load(pointer), tl.load(pointer + 1)
     else:
         value, slope = _rising(kappa + tl.zeros_like(n), n, 1.0 / (kappa + n))
     return value, slope
 
 
 @triton.jit
-def _beta_binomial(p, q, y, rest, n, kappa, table, READS: tl.constexpr):
+def _beta_binomial(p, q, y, other_reads, n, kappa, table, READS: tl.constexpr):
     """Compute the same with a concentration, and dL/dkappa.
 
-    If ``READS``, entries are shares of an ATSE: they have no rest, and :func:`totals_kernel`
-    computes the terms of n and kappa alone.
+    If ``READS``, entries are shares of an ATSE: they have no complement, and
+    :func:`totals_kernel` computes the terms of n and kappa alone.
     """
     inverse = 1.0 / (kappa + n)
     value, slope_p = _rising(kappa * p, y, inverse)
@@ -109,7 +109,7 @@ def _beta_binomial(p, q, y, rest, n, kappa, table, READS: tl.constexpr):
     d_kappa = p * slope_p
     d_q = tl.zeros_like(d_p)
     if not READS:
-        value0, slope_q = _rising(kappa * q, rest, inverse)
+        value0, slope_q = _rising(kappa * q, other_reads, inverse)
         total_value, slope = _total_terms(n, kappa, table)
         value += value0 - total_value
         d_q = kappa * slope_q
@@ -187,11 +187,12 @@ def row_kernel(
     factor = 1.0
     if weight is not None:
         factor = tl.load(weight + cell)
+    # One sum for each entry of the tile: threads are reduced only once, after the loop.
     value_sum = tl.zeros([BLOCK_E], tl.float32)
     grad_sum = tl.zeros([BLOCK_E], tl.float32)
     row_sum = tl.zeros([BLOCK_K], tl.float32)
-    for at in tl.range(0, n_entries, BLOCK_E, num_stages=STAGES):
-        i = at + tl.arange(0, BLOCK_E)
+    for offset in tl.range(0, n_entries, BLOCK_E, num_stages=STAGES):
+        i = offset + tl.arange(0, BLOCK_E)
         inside = i < n_entries
         entry = start + i
         j = tl.load(column + entry, mask=inside, other=0).to(tl.int64)
@@ -200,15 +201,15 @@ def row_kernel(
         programs = (j * STRIDE)[:, None] + k[None, :]
         s = tl.load(psi + programs, mask=(k < STRIDE)[None, :], other=0.0)
         p, q = _probability(f, s)
-        rest = tl.zeros_like(y) if READS else n - y
+        other_reads = tl.zeros_like(y) if READS else n - y
         if kappa is None:
-            v, d_p, d_q = _binomial(p, q, y, rest)
+            v, d_p, d_q = _binomial(p, q, y, other_reads)
         elif PER_COLUMN:
             kappa_j = tl.minimum(tl.load(kappa + j), _LARGEST)
-            v, d_p, d_q, d_kappa = _beta_binomial(p, q, y, rest, n, kappa_j, table, READS)
+            v, d_p, d_q, d_kappa = _beta_binomial(p, q, y, other_reads, n, kappa_j, table, READS)
         else:
             kappa_j = tl.minimum(tl.load(kappa), _LARGEST)
-            v, d_p, d_q, d_kappa = _beta_binomial(p, q, y, rest, n, kappa_j, table, READS)
+            v, d_p, d_q, d_kappa = _beta_binomial(p, q, y, other_reads, n, kappa_j, table, READS)
         value_sum += v
         if N_FACTORS > 0:
             d_p *= factor * _SCALE
@@ -225,6 +226,7 @@ def row_kernel(
                     tl.store(slopes + entry * width + 1, d_q, mask=inside)
             else:
                 both = inside[:, None] & (k < STRIDE)[None, :]
+                # Relaxed, as no other memory operation depends on the order of these additions.
                 target = by_column + programs
                 tl.atomic_add(target, d_p[:, None] * f[None, :], mask=both, sem="relaxed")
                 if N_FACTORS == 2:
@@ -275,8 +277,8 @@ def totals_kernel(
         factor = tl.load(weight + cell)
     value_sum = tl.zeros([BLOCK_E], tl.float32)
     grad_sum = tl.zeros([BLOCK_E], tl.float32)
-    for at in range(0, n_entries, BLOCK_E):
-        i = at + tl.arange(0, BLOCK_E)
+    for offset in range(0, n_entries, BLOCK_E):
+        i = offset + tl.arange(0, BLOCK_E)
         inside = i < n_entries
         n = tl.load(total + start + i, mask=inside, other=0).to(tl.float32)
         j = tl.load(column + start + i, mask=inside, other=0)
@@ -330,8 +332,8 @@ def column_kernel(
     sum1 = tl.zeros([BLOCK_E, BLOCK_K], tl.float32)
     sum0 = tl.zeros([BLOCK_E, BLOCK_K], tl.float32)
     grad_sum = tl.zeros([BLOCK_E], tl.float32)
-    for at in tl.range(0, n_entries, BLOCK_E, num_stages=STAGES):
-        i = at + tl.arange(0, BLOCK_E)
+    for offset in tl.range(0, n_entries, BLOCK_E, num_stages=STAGES):
+        i = offset + tl.arange(0, BLOCK_E)
         inside = i < n_entries
         entry = tl.load(order + start + i, mask=inside, other=0).to(tl.int64) * WIDTH
         if N_FACTORS > 0:
@@ -372,9 +374,9 @@ def sum_kernel(
     end = tl.load(first + r + 1, mask=exists, other=0)
     acc = tl.zeros([BLOCK_R, BLOCK_W], out.dtype.element_ty)
     for i in range(0, tl.max(end - begin, axis=0).to(tl.int32)):
-        at = begin + i
-        mask = (at < end)[:, None] & (w < WIDTH)[None, :]
-        value = tl.load(part + at[:, None] * WIDTH + w[None, :], mask=mask, other=0.0)
+        row = begin + i
+        mask = (row < end)[:, None] & (w < WIDTH)[None, :]
+        value = tl.load(part + row[:, None] * WIDTH + w[None, :], mask=mask, other=0.0)
         acc += value.to(acc.dtype)
     mask = exists[:, None] & (w < WIDTH)[None, :]
     tl.store(out + r[:, None] * WIDTH + w[None, :], acc, mask=mask)

@@ -35,7 +35,7 @@ def program_prior(
     atse: torch.Tensor | None = None,
     shares_reads: bool = False,
 ) -> PriorFit:
-    """Prior for :func:`leafletfa_scvi.inference.fit_em`, of a middling concentration.
+    """Make the initial prior for :func:`leafletfa_scvi.inference.fit_em`.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ ScalarPriors: TypeAlias = "dict[str, Callable[[], dist.Gamma | dist.LogNormal]]"
 class ProgramPrior(ABC):
     """Prior of the programs psi.
 
-    EM fits it as a :class:`PriorFit`, for which this class says what differs between kinds of
-    prior. In Pyro it adds its buffers to the generative model and its parameters to the guide,
+    EM fits it as a :class:`PriorFit`, which calls this class for all that differs between kinds
+    of prior. In Pyro it adds its buffers to the generative model and its parameters to the guide,
     samples psi, and is initialized from the fit.
 
     Parameters
@@ -46,7 +46,7 @@ class ProgramPrior(ABC):
     axes: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
     """Axes of its parameters and buffers; see :mod:`leafletfa_scvi.module`."""
     samples_psi_jointly: ClassVar[bool]
-    """Whether psi is one site without plates, as its prior does not factorize over junctions."""
+    """If True, psi is one site without plates, as its prior does not factorize over junctions."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         self.likelihood = likelihood
@@ -54,7 +54,7 @@ class ProgramPrior(ABC):
     # EM
 
     def first_fit(self, mean_psi: torch.Tensor, atse: torch.Tensor | None = None) -> PriorFit:
-        """Prior of a middling concentration around the mean PSI.
+        """Make the initial prior, of intermediate concentration, around the mean PSI.
 
         Parameters
         ----------
@@ -75,17 +75,17 @@ class ProgramPrior(ABC):
         return PriorFit(self, fit.normalized(mean[:, None])[:, 0], concentration, atse, weights)
 
     def _prior_mean(self, mean_psi: torch.Tensor) -> torch.Tensor:
-        """Prior mean of each row, before it is normalized."""
+        """Compute the prior mean of each row, before it is normalized."""
         return mean_psi
 
     @abstractmethod
     def groups_of_concentrations(self, atse: torch.Tensor) -> torch.Tensor:
-        """``(P',)`` 0-based group of each row: rows of a group have the same concentration."""
+        """Return the 0-based group ``(P',)`` of each row: a group has one concentration."""
 
     def posterior_concentration(
         self, posterior: torch.Tensor, total: torch.Tensor
     ) -> torch.Tensor:
-        """Concentration ``(P', 1)`` or ``(P', K)`` that stands for its posterior.
+        """Summarize the posterior by one concentration, ``(P', 1)`` or ``(P', K)``.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class ProgramPrior(ABC):
         return ()
 
     def scalar_priors(self, one: torch.Tensor) -> ScalarPriors:
-        """Priors of its positive scalar sites, by name."""
+        """Return the priors of its positive scalar sites, by name."""
         return {}
 
     def add_to_model(self, model: Any) -> None:
@@ -142,7 +142,7 @@ class ProgramPrior(ABC):
 
     @abstractmethod
     def unobserved_programs(self, model: Any, guide: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Concentrations ``(P', 1)`` for and against of a junction that was never observed.
+        """Compute concentrations ``(P', 1)`` for and against of unobserved junctions.
 
         They are those of the prior at the posterior means of its parameters.
         """
@@ -150,7 +150,7 @@ class ProgramPrior(ABC):
     def summary(
         self, guide: Any
     ) -> tuple[dict[str, dist.LogNormal], tuple[list[str], dist.Dirichlet] | None]:
-        """Posteriors for the summary of the model.
+        """Return posteriors for the summary of the model.
 
         Returns
         -------
@@ -160,5 +160,5 @@ class ProgramPrior(ABC):
 
 
 def plates(n_rows: int, n_programs: int) -> tuple[pyro.plate, pyro.plate]:
-    """Plates of psi, if it is independent over junctions and programs."""
+    """Make the plates of psi if it is independent over junctions and programs."""
     return pyro.plate("junctions", n_rows, dim=-2), pyro.plate("programs", n_programs, dim=-1)

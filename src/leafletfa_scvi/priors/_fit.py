@@ -56,7 +56,7 @@ class PriorFit:
 
     @property
     def shares_reads(self) -> bool:
-        """Whether junctions compete for the reads of their ATSE; the prior is then Dirichlet."""
+        """True if junctions compete for the reads of their ATSE; the prior is then Dirichlet."""
         return self.likelihood.shares_reads
 
     @property
@@ -70,10 +70,10 @@ class PriorFit:
         return self.concentration * (1.0 - self.mean[:, None])
 
     def programs(self, inclusion: torch.Tensor, exclusion: torch.Tensor) -> torch.Tensor:
-        """Psi at the maximum of the posterior given table counts ``(P', K)`` for and against.
+        """Maximize the posterior of psi given table counts ``(P', K)`` for and against.
 
-        In logit coordinates (softmax coordinates if junctions share reads), in which densities
-        with parameters below one have a maximum.
+        The coordinates are logits (softmax if junctions share reads), in which densities with
+        parameters below one have a maximum.
         """
         total_inclusion = self.inclusion + inclusion
         if self.shares_reads:
@@ -81,11 +81,11 @@ class PriorFit:
         return total_inclusion / (total_inclusion + self.exclusion + exclusion)
 
     def normalized(self, psi: torch.Tensor) -> torch.Tensor:
-        """Psi scaled to sum to one within each ATSE."""
+        """Scale psi to sum to one within each ATSE."""
         return psi / sum_within_groups(psi, self.atse)
 
     def select(self, programs: torch.Tensor) -> PriorFit:
-        """Prior of some of the programs."""
+        """Select the prior of some of the programs."""
         if self.concentration.shape[1] == 1:
             return self
         return replace(self, concentration=self.concentration[:, programs])
@@ -96,7 +96,7 @@ class PriorFit:
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def log_density(self, psi: torch.Tensor) -> torch.Tensor:
-        """Sum of log prior densities of ``(P', K)`` in the coordinates of :meth:`programs`."""
+        """Sum log prior densities of ``(P', K)`` in the coordinates of :meth:`programs`."""
         a = self.inclusion.double()
         value = a * psi.double().log() - torch.lgamma(a)
         if self.shares_reads:
@@ -132,12 +132,12 @@ class PriorFit:
     def _log_marginal(
         self, c: float, inclusion: torch.Tensor, total: torch.Tensor, group: torch.Tensor
     ) -> torch.Tensor:
-        """Log probability of the tables of each group under concentration c, over programs."""
+        """Compute the log probability of the tables of each group under concentration c."""
         a = c * self.mean[:, None].double()
         value = torch.lgamma(a + inclusion) - torch.lgamma(a)
         rising = torch.lgamma(c + total) - torch.lgamma(total.new_tensor(c))
         if self.shares_reads:
-            # Once for each ATSE: divided between its junctions in proportion to their mean.
+            # A term of the ATSE: divided between its junctions in proportion to their mean.
             value = value - self.mean[:, None].double() * rising
         else:
             b = c - a

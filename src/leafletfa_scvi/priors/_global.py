@@ -19,17 +19,17 @@ class GlobalPrior(JunctionPrior):
     axes = dict.fromkeys(JunctionPrior.axes, (None, None))
 
     def _prior_mean(self, mean_psi: torch.Tensor) -> torch.Tensor:
-        """Mean over junctions, or equal shares of the reads of an ATSE."""
+        """Return the mean over junctions, or equal shares of the reads of an ATSE."""
         if self.likelihood.shares_reads:
             return torch.ones_like(mean_psi)
         return mean_psi.mean().expand_as(mean_psi).clone()
 
     def groups_of_concentrations(self, atse: torch.Tensor) -> torch.Tensor:
-        """One group."""
+        """Return one group for all rows."""
         return torch.zeros_like(atse)
 
     def n_priors(self, n_rows: int) -> int:
-        """One."""
+        """Return 1."""
         return 1
 
     def _pooled(
@@ -44,5 +44,5 @@ class GlobalPrior(JunctionPrior):
     def summary(
         self, guide: Any
     ) -> tuple[dict[str, dist.LogNormal], tuple[list[str], dist.Dirichlet] | None]:
-        """Posterior of a and b."""
+        """Return the posterior of a and b."""
         return {name: guide.site(name) for name in self.sites}, None

@@ -34,7 +34,7 @@ class JunctionPrior(ProgramPrior):
     samples_psi_jointly = False
 
     def groups_of_concentrations(self, atse: torch.Tensor) -> torch.Tensor:
-        """Junctions, or ATSEs if they share their reads."""
+        """Return the junctions, or the ATSEs if junctions share their reads."""
         if self.likelihood.shares_reads:
             return atse
         return torch.arange(len(atse), device=atse.device)
@@ -45,12 +45,12 @@ class JunctionPrior(ProgramPrior):
         return self.likelihood.prior_sites
 
     def scalar_priors(self, one: torch.Tensor) -> ScalarPriors:
-        """Gamma(1, 1) for shape and rate of each site."""
+        """Return Gamma(1, 1) for shape and rate of each site."""
         names = (f"{site}_{part}" for site in self.sites for part in ("shape", "rate"))
         return {name: lambda: dist.Gamma(one, one) for name in names}
 
     def n_priors(self, n_rows: int) -> int:
-        """Number of priors: one for each row of the programs."""
+        """Return the number of priors: one for each row of the programs."""
         return n_rows
 
     def _plate(self, n_rows: int) -> pyro.plate:
@@ -85,9 +85,9 @@ class JunctionPrior(ProgramPrior):
                 pyro.sample(name, guide.site(name))
 
     def initialize(self, model: Any, guide: Any, fit: PriorFit) -> None:
-        """Start a and b, and their shapes and rates, at the fitted means and concentrations.
+        """Set a and b, and their shapes and rates, to the fitted means and concentrations.
 
-        From far away, they would take longer than a training to get there. With K programs at a
+        From other values, they would not converge within a training. With K programs at a
         known psi, log a has the information K a^2 (trigamma(a) - trigamma(a + b)), in addition to
         that of its Gamma prior.
         """
@@ -108,11 +108,11 @@ class JunctionPrior(ProgramPrior):
     def _pooled(
         self, value: torch.Tensor, information: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values of the priors and the information about them, from those of the rows."""
+        """Pool values of the rows, and the information about them, into those of the priors."""
         return value, information
 
     def unobserved_programs(self, model: Any, guide: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Means of a and b under their Gamma distributions."""
+        """Return the means of a and b under their Gamma distributions."""
         values = [
             (self._unobserved_value(guide, name) + EPS).expand(len(model.program_atse), 1)
             for name in self.sites
@@ -126,7 +126,7 @@ class JunctionPrior(ProgramPrior):
 
 
 def gamma_fit(values: torch.Tensor) -> tuple[float, float]:
-    """Approximate maximum likelihood shape and rate of a Gamma; for one value, shape 1.
+    """Approximate the maximum likelihood shape and rate of a Gamma; for one value, shape 1.
 
     The shape is that of Minka (2002), limited to [0.1, 10].
     """

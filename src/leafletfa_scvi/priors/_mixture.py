@@ -31,8 +31,8 @@ _MAX_ATSES = 1000.0
 class MixturePrior(ProgramPrior):
     """Each ATSE has one prior concentration; see :class:`ConcentrationMixture`.
 
-    The prior means are no site: they are estimated from the reads (empirical Bayes) and saved with
-    the parameters, as the buffer ``program_mean`` of the generative model. The weights are the
+    The prior means are not sampled: they are estimated from the reads (empirical Bayes) and saved
+    with the parameters as the buffer ``program_mean`` of the generative model. The weights are the
     parameter ``strength_log`` of the guide.
     """
 
@@ -45,13 +45,13 @@ class MixturePrior(ProgramPrior):
         self._constants: tuple[torch.Tensor, int, torch.Tensor] | None = None
 
     def groups_of_concentrations(self, atse: torch.Tensor) -> torch.Tensor:
-        """ATSEs."""
+        """Return the ATSEs."""
         return atse
 
     def posterior_concentration(
         self, posterior: torch.Tensor, total: torch.Tensor
     ) -> torch.Tensor:
-        """Concentration ``(P', K)`` that gives the posterior mean of psi under the mixture."""
+        """Find the concentration ``(P', K)`` that gives the posterior mean of psi."""
         shrinkage = torch.zeros_like(total)
         for r, c in enumerate(PRIOR_CONCENTRATIONS):
             shrinkage += posterior[:, r, None] / (c + total)
@@ -73,7 +73,7 @@ class MixturePrior(ProgramPrior):
         model.program_mean.copy_(mean)
 
     def distribution(self, model: Any, weights: torch.Tensor) -> ConcentrationMixture:
-        """Prior of psi given the weights ``(R,)`` of the concentrations."""
+        """Return the prior of psi given the weights ``(R,)`` of the concentrations."""
         mean, shares_reads = model.program_mean, self.likelihood.shares_reads
         cached = self._constants
         # The means change in place when the model is initialized or loaded.
@@ -96,7 +96,7 @@ class MixturePrior(ProgramPrior):
         guide.register_parameter("strength_log", nn.Parameter(first))
 
     def weights(self, guide: Any) -> dist.Dirichlet:
-        """Posterior of the weights of the concentrations, R components."""
+        """Return the posterior of the weights of the concentrations, R components."""
         return dist.Dirichlet(bounded_exp(guide.strength_log))
 
     def sample_guide(self, guide: Any, n_rows: int) -> None:
@@ -104,14 +104,14 @@ class MixturePrior(ProgramPrior):
         pyro.sample("strength_weights", self.weights(guide))
 
     def initialize(self, model: Any, guide: Any, fit: PriorFit) -> None:
-        """Start from the fitted means and weights, as certain as that many ATSEs would make."""
+        """Set means and weights to those fitted, with as many pseudo-counts as ATSEs."""
         self.set_mean(model, fit.mean)
         n_atses = min(float(model.groups.n_groups), _MAX_ATSES)
         weights = fit.weights.to(guide.strength_log.device)
         guide.strength_log.copy_((weights * n_atses + 1.0).log())
 
     def unobserved_programs(self, model: Any, guide: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Beta (or Dirichlet) with the mean and variance of the mixture."""
+        """Match the mean and variance of the mixture by a Beta (or Dirichlet)."""
         weights = self.weights(guide).mean
         grid = weights.new_tensor(PRIOR_CONCENTRATIONS)
         concentration = 1.0 / (weights / (grid + 1.0)).sum() - 1.0
@@ -121,5 +121,5 @@ class MixturePrior(ProgramPrior):
     def summary(
         self, guide: Any
     ) -> tuple[dict[str, dist.LogNormal], tuple[list[str], dist.Dirichlet] | None]:
-        """Weights ``strength[c]``."""
+        """Return the posterior of the weights ``strength[c]``."""
         return {}, ([f"strength[{c:g}]" for c in PRIOR_CONCENTRATIONS], self.weights(guide))

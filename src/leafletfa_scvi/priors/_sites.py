@@ -17,7 +17,7 @@ SINGLE: Final[dict[str, Any]] = {"dtype": torch.float32, "device": "cpu"}
 
 
 def bounded_exp(log_value: torch.Tensor) -> torch.Tensor:
-    """Exponential, between 0.01 and a million."""
+    """Compute the exponential, limited to values between 0.01 and a million."""
     return log_value.clamp(MIN_LOG, MAX_LOG).exp()
 
 
@@ -30,5 +30,5 @@ class LogNormalSite(nn.Module):
         self.log_scale = nn.Parameter(torch.full(shape, math.log(scale), **SINGLE))
 
     def distribution(self) -> dist.LogNormal:
-        """Posterior of the sites."""
+        """Return the posterior of the sites."""
         return dist.LogNormal(self.loc, self.log_scale.clamp(_MIN_SCALE, _MAX_SCALE).exp())

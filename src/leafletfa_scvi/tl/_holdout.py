@@ -16,7 +16,7 @@ from anndata import AnnData
 from leafletfa_scvi._arguments import check_anndata, check_inside, check_whole
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, DATASET_SLOT, JUNCTION_LAYER
 from leafletfa_scvi.data import atse_codes, holdout_mask, resolve_atse_key, splicing_data
-from leafletfa_scvi.inference import junction_usage
+from leafletfa_scvi.inference import junction_mean_psi
 from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.tl._scores import BINS, fit_kappa, sample_entries, score_predictions
 
@@ -138,8 +138,8 @@ def evaluate_holdout(
 
     The PSI of an entry is predicted as ``p = phi psi`` with the activities of the cell from
     training; nothing is fitted to the hidden counts. The reference is the mean PSI of each
-    junction over the training entries (:func:`leafletfa_scvi.inference.junction_usage`) with one
-    concentration of maximum likelihood on these entries. It depends only on the split, so that
+    junction over the training entries (:func:`leafletfa_scvi.inference.junction_mean_psi`), with
+    one concentration of maximum likelihood on these entries. It depends only on the split, so that
     gains of different models on the same split are comparable.
 
     Parameters
@@ -195,7 +195,7 @@ def evaluate_holdout(
         warnings.simplefilter("ignore", UserWarning)
         entries, _ = model._read_entries(hidden)
     _check_hidden(model, training, entries, cells)
-    usage = junction_usage(training).numpy().astype(np.float64)
+    usage = junction_mean_psi(training).numpy().astype(np.float64)
     sample = sample_entries(training.n_entries)
     y, n = (x.numpy()[sample].astype(np.float64) for x in (training.count, training.total))
     mean_kappa = fit_kappa(y, n, usage[training.column.numpy()[sample]])

@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import gammaln, xlog1py, xlogy
 from scipy.stats import rankdata
 
-from leafletfa_scvi.ops import LEAK
+from leafletfa_scvi.ops import MISASSIGNMENT_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,9 @@ def score_predictions(
         )
     if not bool(np.all((y >= 0) & (y <= n) & (n > 0))):
         raise ValueError("Expected 0 <= count <= total and total > 0 in every entry.")
-    predicted, reference = (np.clip(x, LEAK, 1.0 - LEAK) for x in (predicted, reference))
+    predicted, reference = (
+        np.clip(x, MISASSIGNMENT_RATE, 1.0 - MISASSIGNMENT_RATE) for x in (predicted, reference)
+    )
     value = beta_binomial_log_likelihood(y, n, predicted, kappa)
     gain = value - beta_binomial_log_likelihood(y, n, reference, mean_kappa)
     columns = value, gain, y / n, predicted, reference

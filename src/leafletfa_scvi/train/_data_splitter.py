@@ -35,7 +35,7 @@ class SplicingDataSplitter(pl.LightningDataModule):
     Notes
     -----
     If the entries take at most half of the free memory of the trainer's device, they are moved
-    there once and minibatches are selected on the device. Otherwise each batch is moved.
+    to it once and minibatches are selected on the device. Otherwise each batch is moved.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SplicingDataSplitter(pl.LightningDataModule):
         return cell_loader(self._on_device(self.hidden), self.batch_size)
 
     def _on_device(self, entries: Entries) -> Entries:
-        """Move entries to the trainer's device if there is one and they fit."""
+        """Move entries to the trainer's device if it has one and they fit."""
         device = None if self.trainer is None else self.trainer.strategy.root_device
         if device is None or device.type == "cpu":
             return entries

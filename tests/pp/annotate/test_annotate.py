@@ -158,7 +158,7 @@ def test_written_in_place_with_a_report(annotation, categorical, tmp_path):
     annotate_junctions(again, annotation)
 
 
-def test_what_is_no_junction_is_named(annotation):
+def test_invalid_junctions_are_named(annotation):
     with pytest.raises(ValueError, match="no column 'strand'"):
         annotation_columns(junctions(("chr1", 1, 2, "+")).drop(columns="strand"), annotation)
     with pytest.raises(ValueError, match=r"'chr1:1-2:\.' has strand '\.'"):
@@ -266,7 +266,7 @@ ROWS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(annotations(), ROWS, st.randoms(use_true_random=False), st.sampled_from([1, 10**7]))
-def test_as_a_slow_reference_says_in_any_order(tmp_path_factory, transcripts, rows, rng, batch):
+def test_equals_a_slow_reference_in_any_order(tmp_path_factory, transcripts, rows, rng, batch):
     path = tmp_path_factory.getbasetemp() / "random.gtf"
     known = {chrom for chrom, *_ in transcripts}
     rows = [(c, s, s + n, sign) for c, s, n, sign in rows]

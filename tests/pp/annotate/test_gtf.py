@@ -55,14 +55,14 @@ def test_malformed_lines_are_named(tmp_path, line, message):
     assert str(tmp_path / "a.gtf") in str(error.value)
 
 
-def test_text_that_is_no_attributes(tmp_path):
+def test_invalid_attributes(tmp_path):
     with pytest.raises(ValueError, match="line 1: attributes 'no' in column 9 are neither"):
         read(tmp_path, ["chr1\t.\texon\t1\t2\t.\t+\t.\tno\n"])
     with pytest.raises(ValueError, match="line 1: the exon has no gene_id or Parent"):
         read(tmp_path, ["chr1\t.\texon\t1\t2\t.\t+\t.\tID=no\n"])
 
 
-def test_files_that_are_no_annotation(tmp_path):
+def test_files_without_an_annotation(tmp_path):
     path = tmp_path / "a.gtf"
     with pytest.raises(ValueError, match="no line of feature 'exon' among its 1 lines"):
         read(tmp_path, [LINES[1]])

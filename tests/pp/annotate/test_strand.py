@@ -162,7 +162,7 @@ def test_the_folder_of_the_genome_stays_as_it_is(genome, kind):
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_is_no_genome(tmp_path):
+def test_files_without_a_genome(tmp_path):
     table = counts([("chr1", 1, 9, "+")]).var
     path = tmp_path / "g.fa.gz"
     for content in (gzip.compress(b">chr1\nACGT\n"), b"", b"chr1\t1\n", bytes(range(200))):
@@ -182,7 +182,7 @@ def test_what_is_no_genome(tmp_path):
     ),
     st.sampled_from([1, 7, 1 << 20]),
 )
-def test_motifs_as_slices_say(tmp_path_factory, letters, places, window):
+def test_motifs_equal_slices_of_the_genome(tmp_path_factory, letters, places, window):
     places = [(s, min(s + n, len(letters)), sign) for s, n, sign in places]
     path = write_genome(tmp_path_factory.mktemp("slices") / "g.fa", {"c": letters})
     complement = str.maketrans("ACGTN", "TGCAN")
@@ -346,7 +346,7 @@ def test_a_strand_found_by_the_annotation_has_the_motif_of_that_strand(tmp_path,
     assert found.uns["splicing"]["strand"]["strand_against_motif"] == 1
 
 
-def test_errors_name_what_is_wrong(annotation):
+def test_errors_describe_the_problem(annotation):
     adata = counts([("chr1", 1, 9, "?")])
     adata.layers["cell_by_cluster_matrix"] = adata.X.copy()
     with pytest.raises(ValueError, match="then find ATSEs"):

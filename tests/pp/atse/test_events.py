@@ -45,8 +45,8 @@ PLANTED = {
     "two skipped, each alone too": (["ABCD", "AD", "ABD", "ACD"], [MULTI]),
     "two of three skipped, one within": (["ABCDE", "AE", "BD"], [MULTI, CASSETTE]),
     "three skipped, also first two": (["ABCDE", "AE", "ADE"], [MULTI]),
-    "neighbours skipped, never both": (["ABCD", "ACD", "ABD"], [COMPLEX]),
-    "neighbours, one of them two exons": (["ABXCD", "ACD", "ABXD"], [MULTI]),
+    "neighbors skipped, never both": (["ABCD", "ACD", "ABD"], [COMPLEX]),
+    "neighbors, one of them two exons": (["ABXCD", "ACD", "ABXD"], [MULTI]),
     "exclusive": (["ABD", "ACD"], [EXCLUSIVE, EXCLUSIVE]),
     "exclusive of two rows of exons": (["ABXDF", "AEF"], [A3, A5]),
     "exclusive or none": (["ABD", "ACD", "AD"], [COMPLEX]),
@@ -189,7 +189,7 @@ def test_mirrors_and_orders_of_random_genes(seed, n_exons, n_transcripts):
         junctions = table(introns_of(transcripts), strand).iloc[order]
         labels, _ = label_atses(junctions, use_genes=False)
         kinds = event_types(junctions, labels, annotation=annotation_of(transcripts, strand))
-        # None where there is no ATSE.
+        # None without an ATSE.
         return dict(
             zip(
                 zip(junctions["start"], junctions["end"], strict=True),

@@ -39,7 +39,7 @@ def counts_of(rows, places=None, prefix="cell", gene=True):
 
 
 def seen(adata):
-    """Only the junctions that have reads, as if read from files of their own."""
+    """Only the junctions that have reads, as if read from separate files."""
     reads = np.asarray(adata.X.sum(axis=0)).ravel()
     return adata[:, reads > 0].copy()
 
@@ -66,7 +66,7 @@ def test_apart_or_at_once_is_the_same(seed, cut, gene):
     apart = concat_splicing(parts)
     assert_same(apart, joint)
     check_splicing_quietly(apart)
-    # Data sets with ATSEs of their own: the same if each still has all its reads of the result.
+    # Data sets with their own ATSEs: the same if each still has all its reads of the result.
     made = [concat_splicing([part], label=None) for part in parts if has_atse(part)]
     reads = [joint[part.obs_names].layers[JUNCTION].sum() for part in parts]
     if [part.layers[JUNCTION].sum() for part in made] == reads:

@@ -115,13 +115,13 @@ def test_errors(adata):
 
 def test_metacells_of_clear_clusters():
     rng = np.random.default_rng(0)
-    centre = np.repeat(np.arange(4), 10)
-    counts = np.column_stack([centre + 1, np.ones(40, int)])
+    center = np.repeat(np.arange(4), 10)
+    counts = np.column_stack([center + 1, np.ones(40, int)])
     obs = pd.DataFrame(
         {"donor": pd.Categorical(["a"] * 20 + ["b"] * 20)}, index=[f"c{i}" for i in range(40)]
     )
     adata = splicing_from_counts(counts, ["p", "p"], obs=obs)
-    adata.obsm["X_pca"] = rng.normal(size=(40, 2)) * 0.01 + 10 * centre[:, None]
+    adata.obsm["X_pca"] = rng.normal(size=(40, 2)) * 0.01 + 10 * center[:, None]
     cells = metacells(adata, 10, use_rep="X_pca", groupby="donor")
     assert cells.obs_names.tolist() == [
         "a_metacell_1", "a_metacell_2", "b_metacell_1", "b_metacell_2"

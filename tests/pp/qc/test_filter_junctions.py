@@ -15,7 +15,7 @@ from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
 
 @pytest.fixture
 def junctions():
-    """Six junctions, each with a weakness of its own except the first."""
+    """Six junctions, each with its own weakness except the first."""
     var = pd.DataFrame(
         {
             "chrom": pd.Categorical(["chr1"] * 5 + ["chrM"]),
@@ -84,7 +84,7 @@ def test_criteria_of_junctions(junctions, options, wanted):
     assert kept(as_text, **options) == wanted
 
 
-def test_record_counts_what_goes_once(junctions, tmp_path):
+def test_record_counts_each_dropped_junction_once(junctions, tmp_path):
     filtered = filter_junctions(junctions, canonical_only=True, min_cells=2, min_reads=3)
     record = filtered.uns["splicing"]["junction_qc"]
     assert record["order"] == ["canonical_only", "min_reads", "min_cells"]

@@ -99,7 +99,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("data", "message"), REFUSED)
-def test_what_is_no_list_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+def test_invalid_lists_are_named(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "cells.csv"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=rf"cells\.csv,? ?.*{message}"):

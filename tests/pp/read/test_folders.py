@@ -62,7 +62,7 @@ def test_several_starsolo_folders_in_one(tmp_path):
     assert len(cells(tmp_path)[0]) == 6
 
 
-def test_a_starsolo_folder_without_junctions_says_so(tmp_path):
+def test_a_starsolo_folder_without_junctions_is_reported(tmp_path):
     (tmp_path / "S1_Solo.out" / "Gene").mkdir(parents=True)
     junctions(tmp_path / "S1_SJ.out.tab")
     with pytest.raises(ValueError, match="--soloFeatures SJ"):
@@ -102,7 +102,7 @@ def test_by_products_are_no_cells_of_a_folder_or_pattern(tmp_path, name):
     assert cells(tmp_path / "**/*SJ.out.tab")[0] == ["a"]
 
 
-def test_what_is_skipped_is_said(tmp_path):
+def test_skipped_files_are_reported(tmp_path):
     alignments(tmp_path / "a.Aligned.sortedByCoord.out.bam")
     alignments(tmp_path / "a.Aligned.toTranscriptome.out.bam")
     alignments(tmp_path / "a.Aligned.out.bam")

@@ -1,4 +1,4 @@
-"""What the readers' arguments do, over files of several formats."""
+"""Arguments of the readers, with files of several formats."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_other_compression_is_named(tmp_path: Path) -> None:
 
 
 def outcome(read: Callable[[Any, str], FileCounts], path: Path) -> FileCounts | str:
-    """What is read, or the message of a ValueError; any other error fails the test."""
+    """Return the result, or the message of a ValueError; any other error fails the test."""
     try:
         return read(path, "a")
     except ValueError as error:

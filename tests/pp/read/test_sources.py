@@ -101,7 +101,7 @@ def test_real_table_of_cells(data_dir):
     assert names[:2] == ["E6.5_c100", "E6.5_c21"]
 
 
-def test_what_is_not_there_is_named(folder):
+def test_missing_files_are_named(folder):
     for missing in (folder / "no.bam", f"{folder}/*.bam", [folder / "c1.SJ.out.tab", "nowhere"]):
         with pytest.raises(FileNotFoundError, match="There is no file or folder"):
             find_sources(missing)

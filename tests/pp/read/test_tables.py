@@ -65,7 +65,7 @@ PLAIN = "path\tcell\nc.SJ.out.tab\tc1\na b.SJ.out.tab\tc2\n"
     ],
     ids=["mark", "windows", "mark, no header", "quotes", "quotes, no header", "trailing tab"],
 )
-def test_what_spreadsheets_write(table, text, name, encoding):
+def test_tables_written_by_spreadsheets(table, text, name, encoding):
     found = find_sources(table(text, name, encoding))
     assert [source.cell for source in found.sources] == ["c1", "c2"]
     assert list(found.annotation) == []
@@ -82,6 +82,6 @@ def test_rows_longer_than_the_header_are_an_error(table, rows):
 
 
 @pytest.mark.parametrize("text", ["File\tcell\nc.SJ.out.tab\tc1\n", "path,cell\nc.SJ.out.tab,x\n"])
-def test_what_is_no_table_of_files_is_told_what_one_is(table, text):
+def test_invalid_tables_of_files_are_explained(table, text):
     with pytest.raises(ValueError, match=r"cells\.tsv is of no known format.* column path"):
         find_sources(table(text))

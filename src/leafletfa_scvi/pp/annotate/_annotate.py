@@ -138,11 +138,11 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     columns = {**_joined(pairs, genes, len(start)), **columns}
     table = pd.DataFrame(columns, index=junctions.index)
 
-    n_genes, known = table["n_genes"].to_numpy(), table["known_junction"].to_numpy()
+    n_genes, is_known = table["n_genes"].to_numpy(), table["known_junction"].to_numpy()
     report: Counter[str] = Counter()
     report["junctions"] = len(table)
-    report["junctions_known"] = int(known.sum())
-    report["junctions_novel"] = int((~known).sum())
+    report["junctions_known"] = int(is_known.sum())
+    report["junctions_novel"] = int((~is_known).sum())
     report["junctions_without_gene"] = int((n_genes == 0).sum())
     report["junctions_of_several_genes"] = int((n_genes > 1).sum())
     report["junctions_unstranded"] = len(unstranded)
@@ -173,19 +173,23 @@ def _known(queries: pd.DataFrame, introns: pd.DataFrame, n: int) -> dict[str, np
     """Return what is annotated of each junction, on the strand with the best match."""
     distinct = introns[["strand_key", "start", "end"]].drop_duplicates()
     same = queries.merge(distinct, how="left", indicator=True)["_merge"].to_numpy() == "both"
-    left, right = (np.isin(_sites(queries, side), _sites(introns, side)) for side in _SIDES)
+    known_left, known_right = (
+        np.isin(_sites(queries, side), _sites(introns, side)) for side in _SIDES
+    )
     strand = queries["strand_key"].to_numpy() % len(STRANDS)
     junction = queries["junction"].to_numpy()
-    best = np.lexsort((-strand, left.astype(int) + right, same))  # the best of each comes last
+    best = np.lexsort(
+        (-strand, known_left.astype(int) + known_right, same)
+    )  # the best of each comes last
     query = np.full(n, -1)
     query[junction[best]] = best
-    found = query >= 0
-    query = query[found]
+    has_match = query >= 0
+    query = query[has_match]
     is_reverse = strand[query] == 2
     columns = {name: np.zeros(n, bool) for name in ("known_junction", "known_5ss", "known_3ss")}
-    columns["known_junction"][found] = same[query]
-    columns["known_5ss"][found] = np.where(is_reverse, right[query], left[query])
-    columns["known_3ss"][found] = np.where(is_reverse, left[query], right[query])
+    columns["known_junction"][has_match] = same[query]
+    columns["known_5ss"][has_match] = np.where(is_reverse, known_right[query], known_left[query])
+    columns["known_3ss"][has_match] = np.where(is_reverse, known_left[query], known_right[query])
     code = columns["known_5ss"] + 2 * columns["known_3ss"].astype(int)
     return {**columns, "annotation_status": np.array(STATUSES, object)[code]}
 
@@ -196,45 +200,45 @@ _SIDES: Final = ("start", "end")
 def _genes(queries: pd.DataFrame, introns: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
     """Return distinct pairs of junction and gene, by the first rule that finds any gene."""
 
-    def by_intron(left: pd.DataFrame) -> pd.DataFrame:
-        return left.merge(introns, on=["strand_key", "start", "end"])
+    def by_intron(queries: pd.DataFrame) -> pd.DataFrame:
+        return queries.merge(introns, on=["strand_key", "start", "end"])
 
-    def by_site(left: pd.DataFrame, side: str) -> pd.DataFrame:
+    def by_site(queries: pd.DataFrame, side: str) -> pd.DataFrame:
         sites = pd.DataFrame({"site": _sites(introns, side), "gene": introns["gene"]})
-        site = pd.DataFrame({"junction": left["junction"], "site": _sites(left, side)})
+        site = pd.DataFrame({"junction": queries["junction"], "site": _sites(queries, side)})
         return site.merge(sites.drop_duplicates(), on="site")[["junction", "gene"]]
 
-    def by_both_sites(left: pd.DataFrame) -> pd.DataFrame:
-        return by_site(left, "start").merge(by_site(left, "end"), on=["junction", "gene"])
+    def by_both_sites(queries: pd.DataFrame) -> pd.DataFrame:
+        return by_site(queries, "start").merge(by_site(queries, "end"), on=["junction", "gene"])
 
-    def by_either_site(left: pd.DataFrame) -> pd.DataFrame:
-        return pd.concat([by_site(left, side) for side in _SIDES])
+    def by_either_site(queries: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([by_site(queries, side) for side in _SIDES])
 
-    def by_body(left: pd.DataFrame) -> pd.DataFrame:
-        return _containing(left, bodies)
+    def by_body(queries: pd.DataFrame) -> pd.DataFrame:
+        return _containing(queries, bodies)
 
-    found = []
+    by_rule = []
     for rule in (by_intron, by_both_sites, by_either_site, by_body):
         pairs = rule(queries)[["junction", "gene"]].drop_duplicates()
-        found.append(pairs)
+        by_rule.append(pairs)
         queries = queries[~np.isin(queries["junction"], pairs["junction"])]
-    return pd.concat(found)
+    return pd.concat(by_rule)
 
 
 def _containing(queries: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
     """Return pairs of junction and gene whose body contains the whole intron."""
     order = np.lexsort((bodies["start"], bodies["strand_key"]))
     strand_key, gene_end = bodies["strand_key"].to_numpy()[order], bodies["end"].to_numpy()[order]
-    left = _sites(bodies, "start")[order]
+    gene_start = _sites(bodies, "start")[order]
     shift = strand_key.astype(np.int64) << 32
     reach = np.maximum.accumulate(shift + gene_end) if len(order) else shift
     # Sorted by start, the candidates of an intron end with the last gene that starts before it,
     # and begin with the first that extends beyond it: `reach` is the largest end so far.
-    stop = np.searchsorted(left, _sites(queries, "start"), side="right")
+    stop = np.searchsorted(gene_start, _sites(queries, "start"), side="right")
     begin = np.minimum(np.searchsorted(reach, _sites(queries, "end")), stop)
     junction, query_end = queries["junction"].to_numpy(), _sites(queries, "end")
     number = stop - begin
-    found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    matches = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     for rows in _batches(number):
         row = np.repeat(rows, number[rows])
         offset = np.arange(len(row)) - np.repeat(
@@ -242,8 +246,8 @@ def _containing(queries: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
         )
         candidate = begin[row] + offset
         contains = shift[candidate] + gene_end[candidate] >= query_end[row]
-        found.append((junction[row[contains]], order[candidate[contains]]))
-    junctions, genes = (np.concatenate(values) for values in zip(*found, strict=True))
+        matches.append((junction[row[contains]], order[candidate[contains]]))
+    junctions, genes = (np.concatenate(values) for values in zip(*matches, strict=True))
     return pd.DataFrame({"junction": junctions, "gene": genes})
 
 
@@ -266,8 +270,8 @@ def _joined(pairs: pd.DataFrame, genes: pd.DataFrame, n: int) -> dict[str, np.nd
     columns = {}
     for column, values in (("gene_id", ids), ("gene_name", names)):
         text = np.full(n, "", object)
-        some = np.flatnonzero(n_genes)
-        text[some] = values[gene[first[some]]]
+        has_gene = np.flatnonzero(n_genes)
+        text[has_gene] = values[gene[first[has_gene]]]
         for i in np.flatnonzero(n_genes > 1):
             text[i] = ",".join(values[gene[first[i] : first[i] + n_genes[i]]])
         columns[column] = text

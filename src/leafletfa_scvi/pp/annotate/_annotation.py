@@ -156,21 +156,21 @@ def load_annotation(path: str | os.PathLike[str]) -> Annotation:
     genes["gene_name"] = [lines.names.get(locus[0], (0, locus[0]))[1] for locus in loci]
     genes["gene_type"] = [lines.types.get(locus[0], (0, ""))[1] for locus in loci]
 
-    place = ["chrom", "start", "end", "strand"]
+    interval = ["chrom", "start", "end", "strand"]
     genes = _located(genes, loci, names).set_index("gene_id")
-    introns = _located(introns, loci, names)[[*place, "gene_id"]]
-    exons = _located(exons, loci, names)[[*place, "gene_id", *flags]]
-    report["introns"] = len(introns.drop_duplicates(place))
-    report["exons"] = len(exons.drop_duplicates(place))
-    genes = genes[["gene_name", *place, "gene_type"]]
+    introns = _located(introns, loci, names)[[*interval, "gene_id"]]
+    exons = _located(exons, loci, names)[[*interval, "gene_id", *flags]]
+    report["introns"] = len(introns.drop_duplicates(interval))
+    report["exons"] = len(exons.drop_duplicates(interval))
+    genes = genes[["gene_name", *interval, "gene_type"]]
     return Annotation(genes=genes, introns=introns, exons=exons, report=report)
 
 
-def no_genes_message(what: Any, annotation: Annotation) -> str:
+def no_genes_message(name: Any, annotation: Annotation) -> str:
     """Return the message for an annotation whose gene ids are transcript ids."""
     report = annotation.report
     return (
-        f"{what} names no genes: gene_id is the same as transcript_id in "
+        f"{name} names no genes: gene_id is the same as transcript_id in "
         f"{report['transcripts_named_as_genes']:,} of {report['transcripts']:,} transcripts, as "
         "in GTF files of UCSC's table browser, so that each transcript would be a gene. Use "
         "the GTF of GENCODE or Ensembl, those of UCSC's folder bigZips/genes, or make one with "
@@ -179,7 +179,7 @@ def no_genes_message(what: Any, annotation: Annotation) -> str:
 
 
 def _blocks(lines: ExonLines) -> pd.DataFrame:
-    """Exons of each transcript from left to right, those that touch or overlap joined."""
+    """Sort the exons of each transcript, and join those that touch or overlap."""
     order = np.lexsort((lines.end, lines.start, lines.transcript))
     transcript, start, end = (
         values[order] for values in (lines.transcript, lines.start, lines.end)
@@ -211,7 +211,7 @@ def _unique_ids(loci: list[Locus]) -> list[str]:
     for code, (gene, chrom, strand) in enumerate(loci):
         by_gene.setdefault(gene, []).append((contigs[chrom], strand, code))
     names = [gene for gene, _, _ in loci]
-    taken = set(by_gene)
+    used = set(by_gene)
     for gene, places in by_gene.items():
         home = None
         for contig, _, code in sorted(places):  # "+" sorts before "-"
@@ -221,16 +221,16 @@ def _unique_ids(loci: list[Locus]) -> list[str]:
                 continue
             name = gene if contig == home else f"{gene}_{chrom}"
             name = name if contig != last else f"{name}_{_WORDS[strand]}"
-            while name in taken:
+            while name in used:
                 name += "_"
-            taken.add(name)
+            used.add(name)
             names[code] = name
             last = contig
     return names
 
 
 def _located(table: pd.DataFrame, loci: list[Locus], names: list[str]) -> pd.DataFrame:
-    """Table with contig, strand and id of its genes, in canonical order."""
+    """Sort a table by contig, strand and id of its genes, in canonical order."""
     gene = table["gene"].to_numpy()
     chrom = np.array([locus[1] for locus in loci], object)
     strand = np.array([locus[2] for locus in loci], object)

@@ -36,52 +36,52 @@ class Attributes:
         self.patterns: dict[str, re.Pattern[bytes]] = {}
 
     def get(self, text: bytes, key: str) -> bytes:
-        """Value of the attribute ``key``."""
+        """Return the value of the attribute ``key``."""
         pattern = self.patterns.get(key)
         if pattern is None:
             value = r"=([^;]*)" if self.is_gff3 else r'\s+(?:"([^"]*)"|([^\s;"]+))'
             pattern = self.patterns[key] = re.compile(rf"(?:^|;)\s*{key}{value}".encode())
-        found = pattern.search(text)
-        return b"" if found is None else (found[found.lastindex or 1] or b"").strip()
+        match = pattern.search(text)
+        return b"" if match is None else (match[match.lastindex or 1] or b"").strip()
 
     def first(self, text: bytes, keys: tuple[str, ...]) -> bytes:
         """Return the value of the first attribute that is present."""
         return next((value for key in keys if (value := self.get(text, key))), b"")
 
     def problem(self, text: bytes) -> str | None:
-        """Say what is wrong with the syntax of all attributes, or None."""
+        """Describe an error in the syntax of the attributes; None if they are valid."""
         pattern = _GFF3_LOOSE if self.is_gff3 else _GTF
-        found = pattern.match(text)
-        place = found.end() if found is not None else 0
-        if place == len(text) or text.strip() == b".":
+        match = pattern.match(text)
+        stop = match.end() if match is not None else 0
+        if stop == len(text) or text.strip() == b".":
             return None
         form = "ID=x;" if self.is_gff3 else 'gene_id "x";'
-        rest = text[place:].decode("utf-8", "backslashreplace")
+        damaged = text[stop:].decode("utf-8", "backslashreplace")
         return (
-            f"attributes are cut off or damaged from {shown(rest)} on: expected such as {form} "
+            f"attributes are cut off or damaged from {shown(damaged)} on: expected such as {form} "
             "Copy the file again or regenerate it."
         )
 
     def problem_of_last(self, text: bytes, earlier: Sequence[bytes]) -> str | None:
-        """Say why the last line of a file, which has no line end, must be cut off; or None.
+        """Explain why a last line without a line end must be cut off; None if it may be complete.
 
         Parameters
         ----------
         text
             Its attributes.
         earlier
-            Attributes of earlier lines of the same feature: what ends them all and what they
-            all have, the last line must have too.
+            Attributes of earlier lines of the same feature. The last line must have the ending
+            and the attributes that all of them have.
         """
         if (problem := self.problem(text)) is not None:
             return problem
         pattern = _KEYS[self.is_gff3]
         if self.is_gff3 and _GFF3.fullmatch(text) is None:
             return f"ends in the middle of its attributes, {_end(text)}."
-        if earlier and all(one.rstrip().endswith(b";") for one in earlier):
+        if earlier and all(line.rstrip().endswith(b";") for line in earlier):
             if not text.rstrip().endswith(b";"):
                 return f"ends in the middle of its attributes, {_end(text)}, without ';'."
-        common = set.intersection(*(set(pattern.findall(one)) for one in earlier or [b""]))
+        common = set.intersection(*(set(pattern.findall(line)) for line in earlier or [b""]))
         missing = sorted(common - set(pattern.findall(text)))
         if missing:
             return (
@@ -92,5 +92,5 @@ class Attributes:
 
 
 def _end(text: bytes) -> str:
-    """The end of a text, for messages."""
+    """Return the end of a text, for messages."""
     return shown(text[-40:].decode("utf-8", "backslashreplace"))

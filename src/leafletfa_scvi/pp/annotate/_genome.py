@@ -165,8 +165,8 @@ def read_intron_ends(
             letters[rows, 2:] = _dinucleotides(fasta, genome, matched[name], end[rows] - 1)
     text = letters.view("S4").ravel()
     forward, reverse = np.zeros(len(text), np.int8), np.zeros(len(text), np.int8)
-    for codes, known in ((forward, _FORWARD_ENDS), (reverse, _REVERSE_ENDS)):
-        for motif, code in known.items():
+    for codes, ends in ((forward, _FORWARD_ENDS), (reverse, _REVERSE_ENDS)):
+        for motif, code in ends.items():
             codes[text == motif] = code
     is_read = np.all(np.isin(letters, list(b"ACGT")), axis=1)
     return IntronEnds(forward, reverse, is_read, len(names) - len(matched))
@@ -175,8 +175,8 @@ def read_intron_ends(
 def _dinucleotides(
     fasta: pysam.FastaFile, genome: str | os.PathLike[str], contig: str, position: np.ndarray
 ) -> np.ndarray:
-    """``(J, 2)`` upper-case letters, as bytes, of the two bases from each 1-based position on."""
-    found = np.empty((len(position), 2), np.uint8)
+    """Read the two bases from each 1-based position on, ``(J, 2)`` upper-case bytes."""
+    bases = np.empty((len(position), 2), np.uint8)
     order = np.argsort(position, kind="stable")
     window = (position[order] - 1) // _WINDOW
     for rows in np.split(order, np.flatnonzero(np.diff(window)) + 1):
@@ -185,14 +185,14 @@ def _dinucleotides(
         begin, stop = int(position[rows[0]]) - 1, int(position[rows[-1]]) + 1
         letters = _letters(fasta, genome, contig, begin, stop)
         offset = position[rows] - 1 - begin
-        found[rows, 0], found[rows, 1] = letters[offset], letters[offset + 1]
-    return found
+        bases[rows, 0], bases[rows, 1] = letters[offset], letters[offset + 1]
+    return bases
 
 
 def _letters(
     fasta: pysam.FastaFile, genome: str | os.PathLike[str], contig: str, begin: int, stop: int
 ) -> np.ndarray:
-    """``(stop - begin,)`` upper-case letters of bases, as bytes."""
+    """Read bases as upper-case bytes, ``(stop - begin,)``."""
     try:
         letters = np.frombuffer(fasta.fetch(contig, begin, stop).upper().encode(), np.uint8)
     except (UnicodeDecodeError, OSError):

@@ -128,9 +128,9 @@ class _Reader:
         self.report["lines"] += 1
         fields = line.split(b"\t", 9)
         if len(fields) != 9:
-            found = len(fields) if len(fields) < 9 else line.count(b"\t") + 1
+            n_columns = len(fields) if len(fields) < 9 else line.count(b"\t") + 1
             raise self.fail(
-                f"{found} columns, expected the 9 tab-separated columns of GTF or GFF3. "
+                f"{n_columns} columns, expected the 9 tab-separated columns of GTF or GFF3. "
                 "Is the file complete, and is it an annotation?"
             )
         feature = fields[2]
@@ -144,7 +144,7 @@ class _Reader:
             self.read_parent(fields[8])
 
     def attributes(self, text: bytes) -> Attributes:
-        """Attributes in the syntax of the file, which the first line that has any shows."""
+        """Parse attributes in the syntax of the file, taken from the first line that has any."""
         if self.find is None:
             if text.strip() in (b"", b"."):
                 return Attributes(is_gff3=False)
@@ -166,19 +166,19 @@ class _Reader:
         return find
 
     def check_last(self, earlier: Sequence[bytes], line: bytes) -> None:
-        """Refuse a last line that is cut off, as far as earlier lines tell."""
+        """Refuse a last line that is cut off, judging by earlier lines."""
         fields = line.split(b"\t")
         if len(fields) != 9 or line.startswith(b"#"):
             return
-        lines = [one.split(b"\t") for one in earlier if not one.startswith(b"#")]
-        same = [one[8] for one in lines if len(one) == 9 and one[2] == fields[2]]
+        lines = [row.split(b"\t") for row in earlier if not row.startswith(b"#")]
+        same = [row[8] for row in lines if len(row) == 9 and row[2] == fields[2]]
         find = self.attributes(fields[8])
         problem = find.problem_of_last(fields[8], same[-_N_COMPARED:])
         if problem is not None:
             raise self.fail(f"{problem} The file is truncated: copy it again or regenerate it.")
 
-    def place(self, fields: list[bytes]) -> tuple[int, int]:
-        """First and last base, checked, of a line whose strand is checked too."""
+    def interval(self, fields: list[bytes]) -> tuple[int, int]:
+        """Read the first and last base of a line, and check them and its strand."""
         start, end = whole_number(fields[3]), whole_number(fields[4])
         if start is None or end is None:
             raise self.fail(
@@ -197,7 +197,7 @@ class _Reader:
 
     def read_exon(self, fields: list[bytes]) -> None:
         self.report["exon_lines"] += 1
-        start, end = self.place(fields)
+        start, end = self.interval(fields)
         text = fields[8]
         find = self.checked(text)
         gene = find.first(text, _GENE_ATTRIBUTES)
@@ -205,8 +205,8 @@ class _Reader:
         if parents == [b""]:
             parents = [find.get(text, "transcript_id")]
             if not gene:
-                wanted = "gene_id or Parent" if find.is_gff3 else "gene_id"
-                raise self.fail(f"the exon has no {wanted}. Attributes: {_shown(text)}.")
+                attribute = "gene_id or Parent" if find.is_gff3 else "gene_id"
+                raise self.fail(f"the exon has no {attribute}. Attributes: {_shown(text)}.")
             if not parents[0]:  # nothing joins it to other exons
                 self.report["exon_lines_without_transcript"] += 1
                 if not re.search(rb"transcript_id|Parent", text):
@@ -226,7 +226,7 @@ class _Reader:
             self.end.append(end)
 
     def read_gene(self, fields: list[bytes]) -> None:
-        start, end = self.place(fields)
+        start, end = self.interval(fields)
         text = fields[8]
         find = self.checked(text)
         gene = self.text(find.first(text, _GENE_ATTRIBUTES))
@@ -240,13 +240,13 @@ class _Reader:
             )
         self.report["gene_lines"] += 1
         locus = (gene, self.text(fields[0]), _STRANDS[fields[6]])
-        known = self.gene_lines.get(locus, (start, end))
-        self.gene_lines[locus] = (min(start, known[0]), max(end, known[1]))
+        earlier = self.gene_lines.get(locus, (start, end))
+        self.gene_lines[locus] = (min(start, earlier[0]), max(end, earlier[1]))
         _keep_best(self.names, gene, self.best(text, _GENE_NAMES, 0))
         _keep_best(self.types, gene, self.best(text, _TYPES, 0))
 
     def read_parent(self, text: bytes) -> None:
-        """Note the parents and the gene id of a feature that may have exons."""
+        """Store the parents and the gene id of a feature that may have exons."""
         find = self.checked(text)
         identifier = self.text(find.get(text, "ID"))
         if not identifier:
@@ -284,11 +284,11 @@ class _Reader:
 
     def check_parents(self) -> None:
         """Refuse a Parent that no line has as its ID, in a file with IDs."""
-        known = {*self.gene_of, *self.parent_line}
+        identifiers = {*self.gene_of, *self.parent_line}
         exons = {
             parent: line
             for (_, _, parent, gene), line in zip(self.keys, self.first_line, strict=True)
-            if known and not gene
+            if identifiers and not gene
         }
         above = {
             parent: self.parent_line[name]
@@ -297,7 +297,7 @@ class _Reader:
             if self.gene_lines and name not in self.gene_of
         }
         for parent, line in {**exons, **above}.items():
-            if parent not in known:
+            if parent not in identifiers:
                 self.number = line
                 raise self.fail(
                     f"Parent {parent!r} is the ID of no line: the file is incomplete or damaged. "
@@ -313,28 +313,28 @@ class _Reader:
         if same < _OWN_GENES * len(self.keys):
             return 0
         codes: dict[tuple[str, str], int] = {}
-        place = np.array([codes.setdefault(key[:2], len(codes)) for key in self.keys])
+        strand_of = np.array([codes.setdefault(key[:2], len(codes)) for key in self.keys])
         transcript = np.frombuffer(self.transcript, np.int64)
         sharing = np.zeros(len(self.keys), bool)
         for base in (start, end):
-            at = np.unique(np.stack([place[transcript], base, transcript]), axis=1)
-            is_same = (np.diff(at[:2], axis=1) == 0).all(0)
-            sharing[at[2, 1:][is_same]] = sharing[at[2, :-1][is_same]] = True
+            ends = np.unique(np.stack([strand_of[transcript], base, transcript]), axis=1)
+            is_same = (np.diff(ends[:2], axis=1) == 0).all(0)
+            sharing[ends[2, 1:][is_same]] = sharing[ends[2, :-1][is_same]] = True
         return same if sharing.sum() >= _SHARING * len(sharing) else 0
 
     def finish(self) -> ExonLines:
         if not self.transcript:
             raise ValueError(
                 f"{self.path} has no line of feature 'exon' among its {self.report['lines']:,} "
-                "lines: introns cannot be told without exons. Use the full GTF or GFF3 of the "
+                "lines: introns cannot be derived without exons. Use the full GTF or GFF3 of the "
                 "annotation."
             )
         self.check_parents()
-        some = self.report["exon_lines"] - self.report["exon_lines_without_transcript"]
-        if some and self.without_transcript:
+        n_named = self.report["exon_lines"] - self.report["exon_lines_without_transcript"]
+        if n_named and self.without_transcript:
             self.number = self.without_transcript
             raise self.fail(
-                f"the exon names no transcript, as {some:,} others do: the line is damaged."
+                f"the exon names no transcript, as {n_named:,} others do: the line is damaged."
             )
         transcript = np.frombuffer(self.transcript, np.int64)
         start, end = (np.frombuffer(values, np.int64) for values in (self.start, self.end))
@@ -346,10 +346,10 @@ class _Reader:
         further_loci: list[Locus] = []
         for code, (contig, strand, parent, gene) in enumerate(self.keys):
             genes = [gene] if gene else sorted(self.genes(parent))
-            found = [(name, contig, strand) for name in genes]
-            loci.append(found[0])
-            further_loci += found[1:]
-            for _ in found[1:]:  # a transcript of several genes, which only GFF3 can have
+            gene_loci = [(name, contig, strand) for name in genes]
+            loci.append(gene_loci[0])
+            further_loci += gene_loci[1:]
+            for _ in gene_loci[1:]:  # a transcript of several genes, which only GFF3 can have
                 rows = np.flatnonzero(transcript == code)
                 extra.append((np.full(len(rows), further), rows))
                 further += 1
@@ -371,15 +371,15 @@ class _Reader:
 
 
 def _keep_best(
-    found: dict[str, tuple[int, str]], gene: str, candidate: tuple[int, str] | None
+    names: dict[str, tuple[int, str]], gene: str, candidate: tuple[int, str] | None
 ) -> None:
     """Keep the better of two sources; of equals the first as text, whatever their order."""
     if candidate is not None:
-        found[gene] = min(candidate, found.get(gene, candidate))
+        names[gene] = min(candidate, names.get(gene, candidate))
 
 
 def _without_prefix(identifier: str) -> str:
-    """Id of a gene without what Ensembl and NCBI put before it, in GFF3 only."""
+    """Remove the prefix of a gene's id that Ensembl and NCBI use in GFF3."""
     return identifier.removeprefix("gene:").removeprefix("gene-")
 
 

@@ -38,7 +38,7 @@ def resolve_strands(
     2. the annotated introns of the same contig, start and end, if all are on one strand,
     3. its splice motif in the genome: GT-AG, GC-AG and AT-AC, or their reverse complements.
 
-    Others keep ``"?"``. Counts of junctions that have the same name afterwards are summed, in
+    Others keep ``"?"``. Counts of junctions that have the same name afterward are summed, in
     ``X`` and in every layer.
 
     Parameters
@@ -57,7 +57,7 @@ def resolve_strands(
     AnnData
         A new object, junctions in natural order of contigs, then by start, end and strand
         (``?``, ``+``, ``-``), named ``chrom:start-end:strand``. If two junctions are merged,
-        further columns of ``var`` are those of the stranded one; annotate afterwards. With a
+        further columns of ``var`` are those of the stranded one; annotate afterward. With a
         genome, ``var["motif"]`` holds the motif on the strand of the junction if it was unknown.
 
         ``uns["splicing"]["strand"]`` reports how many junctions were ``unstranded``,
@@ -65,7 +65,7 @@ def resolve_strands(
         ``left_unstranded``; for each, ``reads_...``, the sum of their counts in ``X``; and
         ``junctions_before`` and ``junctions_after``. With an annotation or genome,
         ``annotation_unmatched_contigs`` or ``genome_unmatched_contigs`` counts contigs that are
-        not in it; with a genome, ``strand_against_motif`` counts the junctions afterwards whose
+        not in it; with a genome, ``strand_against_motif`` counts the junctions afterward whose
         motif is canonical on the opposite strand, and their reads.
 
     Raises
@@ -153,8 +153,8 @@ def _twin_strand(
     for name, code in (("forward", FORWARD), ("reverse", REVERSE)):
         junctions[name] = strand == code
     twins = junctions.groupby(["chrom", "start", "end"], sort=False)[["forward", "reverse"]]
-    found = twins.transform("any")
-    return _only_strand(found["forward"].to_numpy(bool), found["reverse"].to_numpy(bool))
+    exists = twins.transform("any")
+    return _only_strand(exists["forward"].to_numpy(bool), exists["reverse"].to_numpy(bool))
 
 
 def _annotated_strand(
@@ -169,23 +169,23 @@ def _annotated_strand(
     annotated = annotation.introns[["chrom", "start", "end", "strand"]].astype(
         {"chrom": object, "strand": object}
     )
-    found = []
+    is_annotated = []
     for code in (FORWARD, REVERSE):
         distinct = annotated.loc[annotated["strand"] == STRANDS[code], ["chrom", "start", "end"]]
         joined = junctions.merge(distinct.drop_duplicates(), how="left", indicator=True)
-        found.append((joined["_merge"] == "both").to_numpy() & junctions["chrom"].notna())
-    return _only_strand(*map(np.asarray, found)), len(names) - len(matched)
+        is_annotated.append((joined["_merge"] == "both").to_numpy() & junctions["chrom"].notna())
+    return _only_strand(*map(np.asarray, is_annotated)), len(names) - len(matched)
 
 
-def _motifs(given: pd.Series | None, group: np.ndarray, first: np.ndarray) -> np.ndarray | None:
+def _motifs(motif: pd.Series | None, group: np.ndarray, first: np.ndarray) -> np.ndarray | None:
     """Return the motif of merged junctions: that of the first, or of another if unknown."""
-    if given is None:
+    if motif is None:
         return None
-    code = pd.Index(MOTIFS, dtype=object).get_indexer(pd.Index(given.astype(object)))
+    code = pd.Index(MOTIFS, dtype=object).get_indexer(pd.Index(motif.astype(object)))
     if (wrong := code < 0).any():
         i = int(wrong.argmax())
         raise ValueError(
-            f"Junction {given.index[i]!r} has motif {given.iloc[i]!r}: "
+            f"Junction {motif.index[i]!r} has motif {motif.iloc[i]!r}: "
             f"expected one of {', '.join(MOTIFS)}."
         )
     best = np.zeros(len(first), np.int64)

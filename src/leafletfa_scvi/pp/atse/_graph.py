@@ -262,8 +262,8 @@ def _split(
         result[large] = next_label + pieces
         next_label += int(pieces.max(initial=-1)) + 1
         large = large[np.bincount(pieces)[pieces] > largest]
-    labelled = result >= 0
-    result[labelled] = pd.factorize(result[labelled])[0]
+    is_labeled = result >= 0
+    result[is_labeled] = pd.factorize(result[is_labeled])[0]
     return result
 
 

@@ -57,7 +57,7 @@ class Agreement:
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Of ``variability``; not below that without variation between cells."""
+        """Standard error of ``variability``; at least that without variation between cells."""
         squared = np.maximum(self.squared_error, self.null_variance)
         return _ratio(np.sqrt(squared), self.possible)
 
@@ -72,7 +72,7 @@ class Agreement:
         return _ratio(self.excess, np.sqrt(self.null_variance))
 
     def p_value(self) -> np.ndarray:
-        """Chance of such an ``excess`` or more if reads were dealt at random.
+        """Compute the probability of such an ``excess`` or more if reads were assigned at random.
 
         By the gamma distribution of the same mean and variance; 1 if nothing can vary.
         """
@@ -87,12 +87,12 @@ class Agreement:
 
 
 def agreement(counts: sp.csr_matrix, codes: np.ndarray, n_atses: int) -> Agreement:
-    """Agreement of the reads of cells; see :class:`Agreement`.
+    """Compute the agreement of the reads of cells; see :class:`Agreement`.
 
-    With f the (weighted) chance that two reads of a cell agree, and h the chance that any two
-    reads of the ATSE do, the variability is (f - h) / (1 - h): F_ST of population genetics, or
-    the intra-class correlation of a Dirichlet-multinomial. Given all margins, h is what f is on
-    average if reads are dealt at random, so it is then 0 on average, whatever the depth. The
+    With f the (weighted) probability that two reads of a cell agree, and h that of any two reads
+    of the ATSE, the variability is (f - h) / (1 - h): F_ST of population genetics, or the
+    intra-class correlation of a Dirichlet-multinomial. Given all margins, h is the mean of f if
+    reads are assigned at random; the variability is then 0 on average at any coverage. Its
     variance is that of Mantel's statistic under permutations (Cancer Res. 27:209, 1967).
 
     Parameters
@@ -138,9 +138,9 @@ def agreement(counts: sp.csr_matrix, codes: np.ndarray, n_atses: int) -> Agreeme
     slope = weight * (1 - rho)  # of excess - rho * possible in h, with the sign turned
     for pair in _pairs(counts, codes, n_atses, usage):
         a, n = pair.atse, pair.reads
-        own = pair.same / n - f[a] * (n - 1)
-        shared = 2 * (pair.usage - n * h[a]) * _ratio(slope, n_reads)[a]
-        squared += np.bincount(a, (own - shared) ** 2, n_atses)
+        agreeing = pair.same / n - f[a] * (n - 1)
+        pooled = 2 * (pair.usage - n * h[a]) * _ratio(slope, n_reads)[a]
+        squared += np.bincount(a, (agreeing - pooled) ** 2, n_atses)
     can_vary = (possible > 1e-9 * np.maximum(weight, 1)) & (variance > 0)
     values = (cells, excess, possible, variance, null_mean, squared)
     return Agreement(cells, *(np.where(can_vary, x, 0.0) for x in values[1:]))
@@ -159,7 +159,7 @@ class _Pairs:
 def _pairs(
     counts: sp.csr_matrix, codes: np.ndarray, n_atses: int, usage: np.ndarray | None = None
 ) -> Iterator[_Pairs]:
-    """ATSE, reads, ordered pairs of reads that agree and mean pooled usage times reads."""
+    """Count reads and agreeing pairs of each (cell, ATSE), and sum their pooled usage."""
     for start, stop in row_blocks(counts.indptr):
         stored = slice(counts.indptr[start], counts.indptr[stop])
         column, count = counts.indices[stored], counts.data[stored].astype(np.float64)
@@ -185,10 +185,10 @@ def _mantel_variance(
     a: tuple[np.ndarray, np.ndarray, np.ndarray],
     b: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """Variance of ``sum_{u != v} a_uv b_uv`` when the n items of b are permuted.
+    """Compute the variance of ``sum_{u != v} a_uv b_uv`` if the n items of b are permuted.
 
     Each of ``a`` and ``b`` is given by its sum over ordered pairs, that of its squares, and that
-    of the squares of its row sums; both are centred first.
+    of the squares of its row sums; both are centered first.
     """
     pairs, triples = n * (n - 1), n * (n - 1) * (n - 2)
     quadruples = triples * (n - 3)
@@ -216,15 +216,15 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def beyond_typical(value: np.ndarray, null_error: np.ndarray) -> np.ndarray:
-    """Distance of each value from their mean, in standard errors without variation.
+    """Compute the distance of values from their mean, in standard errors without variation.
 
     Parameters
     ----------
     value
         ``(N,)`` variability.
     null_error
-        ``(N,)`` its standard error if nothing varied, above 0. Values weigh ``1 / null_error`` in
-        the mean: well covered ones more, but none so much as to be the mean by itself.
+        ``(N,)`` its standard error if nothing varied, above 0. Values are weighted by
+        ``1 / null_error`` in the mean: well covered ones more, but no single one dominates.
     """
     if not len(value):
         return value.copy()

@@ -56,7 +56,7 @@ def test_reads_without_umi_are_skipped_on_request(smart_seq3):
 
 
 @pytest.mark.parametrize("missing", ["-", None])
-def test_reads_whose_umi_could_not_be_told_are_no_molecules(tmp_path, missing):
+def test_reads_with_an_undetermined_umi_are_no_molecules(tmp_path, missing):
     few = write(tmp_path / "few.bam", reads("A", [*(f"U{i}" for i in range(19)), missing]))
     assert read(few)[::2] == (19, [])  # as usual for droplets: nothing to say
     many = write(tmp_path / "many.bam", reads("A", ["AC", "AC", *[missing] * 4]))

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from leafletfa_scvi.inference._clusters import SoftClusters, WeightedReads
 from leafletfa_scvi.inference._dispersion import sample_cells
 from leafletfa_scvi.likelihoods import LIKELIHOODS
-from leafletfa_scvi.likelihoods._usage import composite_weight, junction_usage, precision
+from leafletfa_scvi.likelihoods._mean_psi import composite_weight, junction_mean_psi, precision
 from leafletfa_scvi.priors import MixturePrior
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ _MAX_PRODUCTS = 200_000_000
 _TRIES, _TRIED_ENTRIES = 3, 500_000
 _FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS = 15, 3, 12
 
-Residuals = Literal["centred", "pearson"]
+Residuals = Literal["centered", "pearson"]
 
 
-class Start(NamedTuple):
+class Initialization(NamedTuple):
     """Initial activities ``phi`` (B, K) and programs ``psi`` (P, K), float32."""
 
     phi: torch.Tensor
@@ -47,24 +47,24 @@ class Start(NamedTuple):
 
 
 class Waypoints(NamedTuple):
-    """Groups of cells that programs start from.
+    """Groups of cells that programs are initialized from.
 
     Attributes
     ----------
     start
-        First activities and programs.
+        Initial activities and programs.
     cells
         ``(S,)`` positions of the cells that the groups were found on, all of them in data of up
         to about 8 million observed entries, or fewer for more than 8 programs.
     scores
-        ``(S, D)`` their scores on the leading components of centred PSI.
+        ``(S, D)`` their scores on the leading components of centered PSI.
     positions
         ``(K, D)`` mean scores of the groups; 0 for programs that have none.
     log_likelihood
         Quasi-log-likelihood of these cells, each in one group.
     """
 
-    start: Start
+    start: Initialization
     cells: np.ndarray
     scores: np.ndarray
     positions: np.ndarray
@@ -77,41 +77,41 @@ def waypoints(
     seed: int,
     atse: torch.Tensor | np.ndarray | None = None,
 ) -> Waypoints:
-    """Start from K groups of cells with like splicing.
+    """Initialize programs from K groups of cells with similar splicing.
 
-    Centred PSI, (y / n - mean of the junction) times the root of its beta-binomial precision, is
-    0 where nothing was observed. Its leading singular vectors give each cell a direction, and
-    k-means of directions (not of scores, where a few outlying cells would take a group each) gives
-    three times as many groups as programs. They are fitted as soft clusters and those that others
-    explain best are dropped until K are left: see :class:`SoftClusters`. This is done for two
-    kinds of residuals, plain and divided by the standard deviation sqrt(m (1 - m)) of their
-    junction, and the better groups are kept.
+    Centered PSI, (y / n - mean of the junction) times the root of its beta-binomial precision, is
+    0 if nothing was observed. Its leading singular vectors give each cell a direction, and k-means
+    gives three times as many groups as programs. It clusters directions and not scores, as a few
+    outlying cells would then take a group each. The groups are fitted as soft clusters, and those
+    that others explain best are dropped until K are left: see :class:`SoftClusters`. This is done
+    for two kinds of residuals, plain and divided by the standard deviation sqrt(m (1 - m)) of
+    their junction, and the better groups are used.
 
     Parameters
     ----------
     entries
         Observed entries of B cells and P junctions.
     n_programs
-        Number of programs K. Beyond the number of distinct cells, the further programs start at
+        Number of programs K. Beyond the number of distinct cells, the further programs are
         the junction means.
     seed
         Seed of the SVD and of k-means.
     atse
-        ``(P,)`` 0-based ATSE of each junction; None where not known.
+        ``(P,)`` 0-based ATSE of each junction. If None, each junction is its own.
     """
     entries = entries.to("cpu")
-    mean = junction_usage(entries)
+    mean = junction_mean_psi(entries)
     if atse is None:
         atse = torch.arange(entries.n_junctions, device="cpu")
     atse = torch.as_tensor(atse, device="cpu")
     most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (_GROUPS_PER_PROGRAM * n_programs))
-    chosen = sample_cells(entries, most, seed)
-    some = entries if chosen is None else entries.select(chosen)
-    chosen = torch.arange(entries.n_cells, device="cpu") if chosen is None else chosen
-    reads = _weighted_reads(some, atse)
+    cells = sample_cells(entries, most, seed)
+    sample = entries if cells is None else entries.select(cells)
+    cells = torch.arange(entries.n_cells, device="cpu") if cells is None else cells
+    reads = _weighted_reads(sample, atse)
     prior = MixturePrior(LIKELIHOODS["betabinomial"]).first_fit(mean, atse)
     best = None
-    for group, scores in _groupings(some, mean, n_programs, seed):
+    for group, scores in _groupings(sample, mean, n_programs, seed):
         n_groups = group.max() + 1
         clusters = SoftClusters(reads, prior, _membership(group, n_groups))
         clusters.run(_FIRST_ITERATIONS).merge_to(min(n_programs, n_groups), _MERGE_ITERATIONS)
@@ -120,15 +120,15 @@ def waypoints(
             best = clusters, scores
     if best is None:  # nothing was observed
         flat = mean.new_full((entries.n_cells, n_programs), 1.0 / n_programs)
-        start = Start(flat, mean[:, None].repeat(1, n_programs))
-        none = np.zeros((len(chosen), 2))
-        return Waypoints(start, chosen.numpy(), none, np.zeros((n_programs, 2)), 0.0)
+        start = Initialization(flat, mean[:, None].repeat(1, n_programs))
+        none = np.zeros((len(cells), 2))
+        return Waypoints(start, cells.numpy(), none, np.zeros((n_programs, 2)), 0.0)
     clusters, scores = best
     share = clusters.membership / clusters.membership.sum(0).clip(min=1e-12)
     positions = np.zeros((n_programs, scores.shape[1]))
     positions[: share.shape[1]] = share.T @ scores
-    start = _from_clusters(clusters, entries, some, atse, mean, n_programs)
-    return Waypoints(start, chosen.numpy(), scores, positions, clusters.log_likelihood)
+    start = _from_clusters(clusters, entries, sample, atse, mean, n_programs)
+    return Waypoints(start, cells.numpy(), scores, positions, clusters.log_likelihood)
 
 
 def _weighted_reads(entries: ObservedEntries, atse: torch.Tensor) -> WeightedReads:
@@ -144,7 +144,7 @@ def _weighted_reads(entries: ObservedEntries, atse: torch.Tensor) -> WeightedRea
 
 
 def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) -> sp.csr_matrix:
-    """Weighted residuals of :func:`waypoints`, ``(B, P)`` float32."""
+    """Compute the weighted residuals of :func:`waypoints`, ``(B, P)`` float32."""
     values = np.empty(entries.n_entries, np.float32)
     for cells, block in entries.blocks():
         m = mean[block.column.long()]
@@ -152,8 +152,8 @@ def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) ->
         if kind == "pearson":
             weight = weight / (m * (1.0 - m)).clamp(min=_MIN_VARIANCE)
         first = int(entries.indptr[cells.start])
-        centred = block.count.float() / block.total - m
-        values[first : first + block.n_entries] = (centred * weight.sqrt()).numpy()
+        centered = block.count.float() / block.total - m
+        values[first : first + block.n_entries] = (centered * weight.sqrt()).numpy()
     shape = (entries.n_cells, entries.n_junctions)
     return sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
 
@@ -161,19 +161,19 @@ def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) ->
 def _groupings(
     entries: ObservedEntries, mean: torch.Tensor, n_programs: int, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Groups of cells by direction, -1 for cells without one, and scores ``(B, D)``.
+    """Group cells by direction (-1 without one); yield groups and scores ``(B, D)``.
 
-    Cells weigh as the squared length of their scores, at most the 95 % quantile of it. Of small
-    data, where it takes little time, k-means starts several times for each kind of residuals.
+    Cells weigh as the squared length of their scores, limited to its 95 % quantile. For small
+    data, k-means is repeated with several seeds for each kind of residuals.
     """
-    wanted = min(ceil(_COMPONENTS_PER_GROUP * n_programs), _MAX_COMPONENTS)
+    n_components = min(ceil(_COMPONENTS_PER_GROUP * n_programs), _MAX_COMPONENTS)
     tries = _TRIES if entries.n_entries <= _TRIED_ENTRIES else 1
-    kinds: tuple[Residuals, ...] = ("pearson", "centred")
+    kinds: tuple[Residuals, ...] = ("pearson", "centered")
     for kind in kinds:
         matrix = _residuals(entries, mean, kind)
-        n_components = min(max(wanted, 2), *matrix.shape)
+        rank = min(max(n_components, 2), *matrix.shape)
         with threadpool_limits(1):
-            u, s, _ = randomized_svd(matrix, n_components, random_state=seed, n_iter=5)
+            u, s, _ = randomized_svd(matrix, rank, random_state=seed, n_iter=5)
         scores = u * s
         length = np.linalg.norm(scores, axis=1, keepdims=True)
         has_entries = np.diff(matrix.indptr) > 0  # rows of zeros have scores of rounding noise
@@ -194,7 +194,7 @@ def _groupings(
 
 
 def _membership(group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Near-hard memberships; those of unassigned cells are uniform."""
+    """Make nearly hard memberships; those of unassigned cells are uniform."""
     member = np.full((len(group), n_groups), 1.0 / n_groups)
     placed = group >= 0
     member[placed] = 1e-3 / n_groups
@@ -205,31 +205,31 @@ def _membership(group: np.ndarray, n_groups: int) -> np.ndarray:
 def _from_clusters(
     clusters: SoftClusters,
     entries: ObservedEntries,
-    some: ObservedEntries,
+    sample: ObservedEntries,
     atse: torch.Tensor,
     mean: torch.Tensor,
     n_programs: int,
-) -> Start:
-    """Activities and programs of all cells; programs beyond the clusters at junction means."""
+) -> Initialization:
+    """Initialize from clusters; programs beyond their number are the junction means."""
     psi = mean[:, None].repeat(1, n_programs)
     phi = mean.new_full((entries.n_cells, n_programs), (1.0 - _OWN_SHARE) / n_programs)
     n_clusters = clusters.membership.shape[1]
     psi[:, :n_clusters] = torch.from_numpy(clusters.programs)
-    if some is entries:
+    if sample is entries:
         phi[:, :n_clusters] += _OWN_SHARE * torch.from_numpy(clusters.membership)
-        return Start(phi, psi)
+        return Initialization(phi, psi)
     for cells, block in entries.blocks(_MAX_ENTRIES):
         joint = torch.from_numpy(clusters.log_joint(_weighted_reads(block, atse)))
         phi[cells, :n_clusters] += _OWN_SHARE * joint.softmax(1).float()
-    return Start(phi, psi)
+    return Initialization(phi, psi)
 
 
-def random_start(entries: ObservedEntries, n_programs: int, seed: int) -> Start:
-    """Start from activities drawn from a flat Dirichlet and programs around the junction means."""
+def random_initialization(entries: ObservedEntries, n_programs: int, seed: int) -> Initialization:
+    """Draw activities from a flat Dirichlet and programs around the junction means."""
     generator = torch.Generator("cpu").manual_seed(seed)
     how: Any = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
     gamma = -torch.rand(entries.n_cells, n_programs, **how).clamp(min=1e-6).log()
     phi = gamma / gamma.sum(1, keepdim=True)
     noise = torch.randn(entries.n_junctions, n_programs, **how)
-    psi = torch.sigmoid(torch.logit(junction_usage(entries.to("cpu")))[:, None] + noise)
-    return Start(phi, psi)
+    psi = torch.sigmoid(torch.logit(junction_mean_psi(entries.to("cpu")))[:, None] + noise)
+    return Initialization(phi, psi)

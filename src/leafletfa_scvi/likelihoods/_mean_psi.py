@@ -14,13 +14,13 @@ PSEUDO_READS = 2.0
 
 
 def precision(total: torch.Tensor) -> torch.Tensor:
-    """Weight n / (1 + rho (n - 1)) of n reads, rho = 0.1, for their overdispersion."""
+    """Compute the weight n / (1 + rho (n - 1)) of n overdispersed reads, rho = 0.1."""
     n = total.float()
     return n / (1.0 + _OVERDISPERSION * (n - 1.0))
 
 
 def composite_weight(atse: torch.Tensor) -> torch.Tensor:
-    """Weight ``(P,)`` of each junction in a composite likelihood, (m - 1) / m for m per ATSE.
+    """Compute the composite weight ``(P,)`` of each junction, (m - 1) / m for m per ATSE.
 
     The beta-binomial scores the m junctions of an ATSE as independent although they share their
     reads: only m - 1 of them are.
@@ -29,11 +29,13 @@ def composite_weight(atse: torch.Tensor) -> torch.Tensor:
     return (size - 1.0).clamp(min=1.0) / size
 
 
-def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:
-    """Mean PSI of each junction over cells, ``(P,)`` float32 in (0, 1).
+def junction_mean_psi(
+    entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS
+) -> torch.Tensor:
+    """Compute the mean PSI of each junction over cells, ``(P,)`` float32 in (0, 1).
 
-    Reads of a cell weigh as in :func:`precision`. The mean is shrunk by ``pseudo_reads`` towards
-    the mean of all junctions, which is that of a junction without any observed entry.
+    Reads of a cell are weighted by :func:`precision`. The mean is shrunk by ``pseudo_reads``
+    toward the mean of all junctions, which is that of a junction without any observed entry.
     """
     used, seen = torch.zeros(2, entries.n_junctions, dtype=torch.float32, device=entries.device)
     for _, block in entries.blocks():
@@ -46,10 +48,12 @@ def junction_usage(entries: ObservedEntries, pseudo_reads: float = PSEUDO_READS)
     return usage
 
 
-def shared_usage(entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS) -> torch.Tensor:
-    """Mean usage of each junction, implicit ones included, ``(P + R,)``; sums to 1 in an ATSE.
+def normalized_mean_psi(
+    entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS
+) -> torch.Tensor:
+    """Compute the mean PSI ``(P + R,)`` of junctions and implicit junctions; sums to 1 in an ATSE.
 
-    As :func:`junction_usage`, shrunk towards equal usage of the junctions of an ATSE.
+    As :func:`junction_mean_psi`, but shrunk toward equal PSI of the junctions of an ATSE.
     """
     used = torch.zeros(entries.n_junctions, dtype=torch.float32, device=entries.device)
     for _, block in entries.blocks():
@@ -62,8 +66,8 @@ def shared_usage(entries: MultinomialEntries, pseudo_reads: float = PSEUDO_READS
     return used / whole[entries.atse]
 
 
-def shared_programs(psi: torch.Tensor, entries: MultinomialEntries) -> torch.Tensor:
-    """Programs of the junctions extended to implicit ones, summing to one within each ATSE.
+def normalized_programs(psi: torch.Tensor, entries: MultinomialEntries) -> torch.Tensor:
+    """Extend programs to implicit junctions, and normalize them to sum to one within ATSEs.
 
     Parameters
     ----------
@@ -76,9 +80,9 @@ def shared_programs(psi: torch.Tensor, entries: MultinomialEntries) -> torch.Ten
     -------
     ``(P + R, K)``.
     """
-    atse, n_known = entries.atse.to(psi.device), len(psi)
+    atse, n_junctions = entries.atse.to(psi.device), len(psi)
     sums = psi.new_zeros(entries.n_atses, psi.shape[1])
-    known = sums.index_add(0, atse[:n_known], psi)
-    rest = (1.0 - known[atse[n_known:]]).clamp(min=1e-2)
-    whole = torch.cat([psi, rest]).clamp(min=1e-4)
-    return whole / sums.index_add(0, atse, whole)[atse]
+    explicit = sums.index_add(0, atse[:n_junctions], psi)
+    implicit = (1.0 - explicit[atse[n_junctions:]]).clamp(min=1e-2)
+    complete = torch.cat([psi, implicit]).clamp(min=1e-4)
+    return complete / sums.index_add(0, atse, complete)[atse]

@@ -9,7 +9,13 @@ from helpers.entries import atse_codes, entries_of, grouped
 from sklearn.metrics import adjusted_rand_score
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.inference import _dispersion, _start, junction_usage, random_start, waypoints
+from leafletfa_scvi.inference import (
+    _dispersion,
+    _initialization,
+    junction_mean_psi,
+    random_initialization,
+    waypoints,
+)
 from leafletfa_scvi.ops import ObservedEntries
 
 
@@ -41,12 +47,12 @@ class TestWaypoints:
         assert match["correlation"].min() > 0.95
         np.testing.assert_array_equal(found.cells, np.arange(len(group)))
 
-    def test_positions_are_the_centres_of_the_groups(self):
+    def test_positions_are_the_centers_of_the_groups(self):
         y, n, _, _ = grouped()
         found = waypoints(entries_of(y, n), 3, 0)
         label = found.start.phi.argmax(1).numpy()
-        centre = np.stack([found.scores[label == k].mean(0) for k in range(3)])
-        np.testing.assert_allclose(found.positions, centre, rtol=1e-3, atol=1e-3)
+        center = np.stack([found.scores[label == k].mean(0) for k in range(3)])
+        np.testing.assert_allclose(found.positions, center, rtol=1e-3, atol=1e-3)
 
     @pytest.mark.parametrize("seed", [0, 3])
     def test_sparse_data_with_programs_mixed_in_cells(self, seed):
@@ -71,21 +77,23 @@ class TestWaypoints:
 
     def test_the_best_of_the_groupings_is_kept(self, monkeypatch):
         y, n, _, _ = grouped()
-        entries, original = entries_of(y, n), _start._groupings
-        given = list(original(entries, junction_usage(entries), 2, 0))
+        entries, original = entries_of(y, n), _initialization._groupings
+        given = list(original(entries, junction_mean_psi(entries), 2, 0))
         assert len(given) == 6
         values = []
         for one in given:
-            monkeypatch.setattr(_start, "_groupings", lambda *_, one=one: [one])
+            monkeypatch.setattr(_initialization, "_groupings", lambda *_, one=one: [one])
             values.append(waypoints(entries, 2, 0).log_likelihood)
-        monkeypatch.setattr(_start, "_groupings", original)
+        monkeypatch.setattr(_initialization, "_groupings", original)
         assert waypoints(entries, 2, 0).log_likelihood == max(values)
 
     def test_large_data_are_grouped_once_for_each_kind_of_residuals(self, monkeypatch):
         y, n, _, _ = grouped()
         entries = entries_of(y, n)
-        monkeypatch.setattr(_start, "_TRIED_ENTRIES", entries.n_entries - 1)
-        assert len(list(_start._groupings(entries, junction_usage(entries), 2, 0))) == 2
+        monkeypatch.setattr(_initialization, "_TRIED_ENTRIES", entries.n_entries - 1)
+        assert (
+            len(list(_initialization._groupings(entries, junction_mean_psi(entries), 2, 0))) == 2
+        )
 
     def test_outlying_cells_do_not_take_a_program_each(self):
         """Cells of great depth and odd splicing: their scores are far out, their number small."""
@@ -99,7 +107,7 @@ class TestWaypoints:
         rest = np.setdiff1d(np.arange(len(group)), odd)
         assert adjusted_rand_score(group[rest], found.start.phi.argmax(1)[rest]) > 0.9
 
-    @pytest.mark.parametrize("at", [0, 3], ids=["pearson", "centred"])
+    @pytest.mark.parametrize("at", [0, 3], ids=["pearson", "centered"])
     @pytest.mark.parametrize("seed", range(3))
     def test_nor_a_group_each_before_that(self, at, seed):
         """By distances between scores, three odd cells have a group each, of six in all."""
@@ -109,7 +117,7 @@ class TestWaypoints:
         n[odd] = 3000
         y[odd] = rng.binomial(3000, rng.random((3, 80)).round() * 0.98 + 0.01)
         entries = entries_of(y, n)
-        given = list(_start._groupings(entries, junction_usage(entries), 2, 0))
+        given = list(_initialization._groupings(entries, junction_mean_psi(entries), 2, 0))
         found, scores = given[at]
         rest = np.setdiff1d(np.arange(len(group)), odd)
         assert (
@@ -140,7 +148,7 @@ class TestWaypoints:
         label = found.start.phi.argmax(1)
         assert label[0] == label[1] != label[2] == label[3]
         free = np.setdiff1d(np.arange(4), label)
-        mean = junction_usage(entries_of(y, n))
+        mean = junction_mean_psi(entries_of(y, n))
         for k in free:
             np.testing.assert_allclose(found.start.psi[:, k], mean, rtol=1e-5)
             np.testing.assert_array_equal(found.positions[k], 0)
@@ -152,7 +160,7 @@ class TestWaypoints:
         y = np.random.default_rng(0).binomial(n, 0.4)
         is_sound(waypoints(entries_of(y, n), n_programs, 0), *shape, n_programs)
 
-    def test_cells_all_alike(self):
+    def test_identical_cells(self):
         n = np.full((6, 3), 4)
         is_sound(waypoints(entries_of(n // 2, n), 3, 0), 6, 3, 3)
 
@@ -171,15 +179,15 @@ class TestWaypoints:
         rest = np.delete(np.arange(len(group)), [0, 50])
         assert adjusted_rand_score(group[rest], found.start.phi.argmax(1)[rest]) > 0.98
 
-    def test_junctions_never_observed_start_at_the_mean(self):
+    def test_unobserved_junctions_are_initialized_at_the_mean(self):
         y, n, _, _ = grouped()
         y[:, 4] = n[:, 4] = 0
         found = waypoints(entries_of(y, n), 3, 0)
         is_sound(found, 90, 80, 3)
-        mean = junction_usage(entries_of(y, n))[4]
+        mean = junction_mean_psi(entries_of(y, n))[4]
         np.testing.assert_allclose(found.start.psi[4], mean.expand(3), rtol=1e-4)
 
-    def test_a_seed_repeats_and_leaves_global_states_alone(self):
+    def test_a_seed_is_reproducible_and_global_states_are_unchanged(self):
         y, n, _, _ = grouped()
         entries = entries_of(y, n)
         state = torch.get_rng_state()
@@ -205,7 +213,7 @@ class TestLargeData:
         y, n, group = y[order], n[order], group[order]
         y[7] = n[7] = 0
         entries = entries_of(y, n)
-        monkeypatch.setattr(_start, "_MAX_ENTRIES", entries.n_entries // 4)
+        monkeypatch.setattr(_initialization, "_MAX_ENTRIES", entries.n_entries // 4)
         found = waypoints(entries, 3, 0)
         is_sound(found, 300, 80, 3)
         assert 60 < len(found.cells) < 80
@@ -218,12 +226,12 @@ class TestLargeData:
         """Cells that the groups were found on get what they would have without the others."""
         y, n, _, _ = grouped(3, 60, coverage=0.05)
         entries = entries_of(y, n)
-        monkeypatch.setattr(_start, "_MAX_ENTRIES", entries.n_entries // 2)
+        monkeypatch.setattr(_initialization, "_MAX_ENTRIES", entries.n_entries // 2)
         found = waypoints(entries, 3, 0)
         cells = torch.from_numpy(found.cells)
-        monkeypatch.setattr(_start, "_MAX_ENTRIES", 1 << 23)
-        mean = junction_usage(entries)
-        monkeypatch.setattr(_start, "junction_usage", lambda _: mean)
+        monkeypatch.setattr(_initialization, "_MAX_ENTRIES", 1 << 23)
+        mean = junction_mean_psi(entries)
+        monkeypatch.setattr(_initialization, "junction_mean_psi", lambda _: mean)
         alone = waypoints(entries.select(cells), 3, 0)
         torch.testing.assert_close(alone.start.psi, found.start.psi)
         np.testing.assert_allclose(alone.start.phi, found.start.phi[cells], atol=0.02)
@@ -231,22 +239,22 @@ class TestLargeData:
     def test_other_seeds_take_other_cells(self, monkeypatch):
         y, n, _, _ = grouped()
         entries = entries_of(y, n)
-        monkeypatch.setattr(_start, "_MAX_ENTRIES", entries.n_entries // 2)
+        monkeypatch.setattr(_initialization, "_MAX_ENTRIES", entries.n_entries // 2)
         first, again, other = (waypoints(entries, 3, seed).cells for seed in (0, 0, 1))
         np.testing.assert_array_equal(first, again)
         assert set(first) != set(other)
 
 
-class TestRandomStart:
-    def test_flat_activities_and_programs_around_the_usage(self):
+class TestRandomInitialization:
+    def test_flat_activities_and_programs_around_the_mean_psi(self):
         y, n, _, _ = grouped(per_group=400)
         entries = entries_of(y, n)
-        start = random_start(entries, 3, 0)
+        start = random_initialization(entries, 3, 0)
         np.testing.assert_allclose(start.phi.sum(1), 1, atol=1e-5)
         np.testing.assert_allclose(start.phi.mean(0), 1 / 3, atol=0.03)
         # Of a flat Dirichlet of three, P(phi_1 > 1/2) = (1 - 1/2)^2.
         assert (start.phi[:, 0] > 0.5).float().mean() == pytest.approx(0.25, abs=0.04)
-        noise = torch.logit(start.psi) - torch.logit(junction_usage(entries))[:, None]
+        noise = torch.logit(start.psi) - torch.logit(junction_mean_psi(entries))[:, None]
         assert noise.mean() == pytest.approx(0, abs=0.2)
         assert noise.std() == pytest.approx(1, abs=0.2)
 
@@ -254,7 +262,7 @@ class TestRandomStart:
         y, n, _, _ = grouped()
         entries = entries_of(y, n)
         state = torch.get_rng_state()
-        first, again, other = (random_start(entries, 3, seed) for seed in (0, 0, 1))
+        first, again, other = (random_initialization(entries, 3, seed) for seed in (0, 0, 1))
         assert torch.equal(first.phi, again.phi)
         assert torch.equal(first.psi, again.psi)
         assert not torch.equal(first.phi, other.phi)
