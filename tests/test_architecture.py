@@ -23,7 +23,7 @@ BELOW = {
     "priors": "ops distributions likelihoods",
     "inference": "ops distributions likelihoods priors",
     "module": "ops distributions likelihoods priors inference",
-    "train": "ops data module",
+    "train": "ops data likelihoods module",
     "model": "ops data distributions likelihoods priors inference module train",
     "tl": "ops data likelihoods inference model",
     "pl": "pp model tl",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,10 +12,9 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
-from leafletfa_scvi import ops
+from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
-    from leafletfa_scvi.likelihoods import Factors
     from leafletfa_scvi.ops import Entries
 
 _MAX_ENTRIES = 100_000
@@ -56,7 +56,7 @@ def fit_concentration(
 
     def loss(log_kappa: float) -> float:
         kappa = torch.tensor(np.exp(log_kappa), dtype=torch.float64, device=phi.device)
-        return -float(ops.log_likelihood(entries, phi, psi, kappa).sum())
+        return -float(Factors(phi, psi, kappa).log_likelihood(entries).sum())
 
     bounds = tuple(np.log(_BOUNDS))
     fit = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.02})
@@ -108,10 +108,7 @@ def fit_junction_dispersion(
 
     def slope(kappa: float) -> torch.Tensor:
         every = torch.full((size,), kappa, dtype=torch.float32, device=entries.device)
-        counts = (
-            ops.expected_counts(entries, draw.phi, draw.psi, every, backend=backend)
-            for draw in draws
-        )
+        counts = (replace(draw, kappa=every).expected_counts(entries, backend) for draw in draws)
         grad = sum(part.concentration_grad.double() for part in counts)
         return kappa * torch.as_tensor(grad, device="cpu") / len(draws)
 

@@ -99,22 +99,20 @@ class EMResult:
 
 def sweep(entries: Entries, factors: Factors, backend: str | None = None) -> ops.ExpectedCounts:
     """Compute expected counts on the device of ``factors``, in blocks if entries are elsewhere."""
-    device, psi, kappa = factors.phi.device, factors.psi, factors.kappa
+    device = factors.phi.device
     if entries.device.type == device.type:
-        return ops.expected_counts(entries, factors.phi, psi, kappa, backend=backend)
+        return factors.expected_counts(entries, backend)
     value, activity = [], []
     sums: tuple[torch.Tensor, ...] | None = None
     for cells, block in entries.blocks(_BLOCK):
-        part = ops.expected_counts(
-            block.to(device), factors.phi[cells], psi, kappa, backend=backend
-        )
+        part = factors.select(cells).expected_counts(block.to(device), backend)
         value.append(part.log_likelihood)
         activity.append(part.activity)
         # Sums over cells: those of programs, and the derivative for kappa.
         added = part[2:]
         sums = added if sums is None else tuple(a + b for a, b in zip(sums, added, strict=True))
     if sums is None:
-        return ops.expected_counts(entries.to(device), factors.phi, psi, kappa, backend=backend)
+        return factors.expected_counts(entries.to(device), backend)
     return ops.ExpectedCounts(torch.cat(value), torch.cat(activity), *sums)
 
 

@@ -112,7 +112,7 @@ def _fit_block(
         with torch.no_grad():
             programs = draw_psi()
         drawn = ops.draw_dirichlet(posterior, streams)
-        value = ops.log_likelihood(entries, drawn, programs, kappa).sum()
+        value = Factors(drawn, programs, kappa).log_likelihood(entries).sum()
         loss = ops.dirichlet_divergence(posterior, alpha).sum() - weight * value
         loss.backward()
         optimizer.step()
@@ -133,7 +133,7 @@ def _fit_em(
 
     def step(phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the next activities, and log-likelihood plus log prior of the current ones."""
-        counts = ops.expected_counts(entries, phi, psi, kappa)
+        counts = Factors(phi, psi, kappa).expected_counts(entries)
         value = counts.log_likelihood.double() + (alpha * phi.log()).sum(1, dtype=torch.float64)
         return simplex(alpha + counts.activity), value
 

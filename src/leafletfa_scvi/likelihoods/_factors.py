@@ -45,6 +45,16 @@ class Factors:
             return ops.expected_psi(self.phi, self.psi)
         return ops.expected_psi(self.phi, self.psi, entries.scored)
 
+    def log_likelihood(self, entries: ops.Entries) -> torch.Tensor:
+        """Log-likelihood of the entries of each cell, ``(B,)``, with gradients for the factors."""
+        return ops.log_likelihood(entries, self.phi, self.psi, self.kappa)
+
+    def expected_counts(
+        self, entries: ops.Entries, backend: str | None = None
+    ) -> ops.ExpectedCounts:
+        """Expected table counts of EM; see :func:`ops.expected_counts`."""
+        return ops.expected_counts(entries, self.phi, self.psi, self.kappa, backend=backend)
+
     def probability(self, entries: ops.Entries) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the probability p of each scored entry and its complement, ``(nnz,)``.
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from leafletfa_scvi import ops
 from leafletfa_scvi._arguments import check_whole
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.model._base import SplicingModelBase
@@ -221,7 +220,7 @@ class PosteriorMixin(SplicingModelBase):
         cells = cell_posterior(self, adata, indices)
         factors = self.module.factors(cells.mean).to("cpu")
         entries = self._likelihood_entries(cells.observed())
-        value = ops.log_likelihood(entries, factors.phi, factors.psi, factors.kappa)
+        value = factors.log_likelihood(entries)
         return pd.Series(value.double().numpy(), name_index(cells.names), name="log_likelihood")
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import nn
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.distributions import Dirichlet
-from leafletfa_scvi.likelihoods import LIKELIHOODS
+from leafletfa_scvi.likelihoods import LIKELIHOODS, Factors
 from leafletfa_scvi.module._gradient_scale import scale_gradient
 from leafletfa_scvi.priors import EPS, PRIORS
 
@@ -170,7 +170,8 @@ class SplicingGenerativeModel(nn.Module):
             phi = pyro.sample("phi", Dirichlet(activity_prior(pi, delta)))
             scaled = scale_gradient(phi, self.activity_weight)
             # As pyro.factor, but unchecked: the training plan reports a loss that is not finite.
-            reads = dist.Unit(ops.log_likelihood(entries, scaled, psi, kappa), validate_args=False)
+            value = Factors(scaled, psi, kappa).log_likelihood(entries)
+            reads = dist.Unit(value, validate_args=False)
             pyro.sample("reads", reads, obs=reads.sample(), infer={"is_auxiliary": True})
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scvi.train import LowLevelPyroTrainingPlan
 
-from leafletfa_scvi import ops
+from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.module import ClosedFormELBO
 
 if TYPE_CHECKING:
@@ -105,9 +105,8 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):  # type: ignore[misc] # sc
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Score hidden entries at the guide's means."""
         guide, entries = self.module.guide, batch["entries"]
-        kappa = self.module.site_mean("kappa")
-        phi = guide.phi(batch["cells"]).mean
-        value = ops.log_likelihood(entries, phi, guide.psi().mean, kappa)
+        phi, psi = guide.phi(batch["cells"]).mean, guide.psi().mean
+        value = Factors(phi, psi, self.module.site_mean("kappa")).log_likelihood(entries)
         self._hidden_value += float(value.sum())
         self._hidden_entries += entries.n_entries
 
