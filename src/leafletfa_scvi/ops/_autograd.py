@@ -129,6 +129,7 @@ class _FusedLogLikelihood(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         phi, psi, dphi, dpsi, dkappa, *kappa = ctx.saved_tensors
         concentration = kappa[0] if kappa else None
+        # Equal for all cells if the result was summed, as in training.
         if grad.numel() and bool((grad == grad[0]).all()):
             scale = grad[0]
             dphi, dpsi, dkappa = dphi * scale, dpsi * scale, dkappa * scale

@@ -108,6 +108,7 @@ def _log_variates(shape, key, first, log_x):
         a = shape[i]
         boosted = a + 1.0 if a < 1.0 else a
         log_x[i] = _proposal(boosted, key, counter + _ATTEMPT)
+    # Rejections are rare: a loop for them alone leaves the other two without branches.
     for i in range(shape.shape[0]):
         counter = (first + np.uint64(i)) * _STREAM + _ATTEMPT
         while log_x[i] == np.inf:
@@ -137,6 +138,7 @@ def _log_derivatives(shape, log_x, r):
             for n in range(_TERMS - 1, -1, -1):
                 series = series * t + _R[k, n]
             value = (value + series) * s
+        # All elements run the maximum number of steps, so that the loop can be vectorized.
         x = exp(log_x[i])
         gap = -ratio - s * 0.5 - s2 * (1.0 / 12 - s2 * (1.0 / 120 - s2 / 252))
         for n in range(_MAX_STEPS):
@@ -163,6 +165,7 @@ def beta_kernel(key, inclusion, exclusion, derivative, value, d_inclusion, d_exc
         first = np.uint64(2) * np.uint64(start)
         _log_variates(a, key, first, log_x)
         _log_variates(b, key, first + np.uint64(size), log_y)
+        # Odds of the smaller share: both shares keep their digits close to 0 and 1.
         odds = np.empty(size)
         for i in range(size):
             odds[i] = exp(-abs(log_x[i] - log_y[i]))
@@ -189,6 +192,7 @@ def dirichlet_kernel(key, first, concentration, derivative, value, d_log):
         a = concentration[row].astype(np.float64)
         log_x, share, r = np.empty(n_columns), np.empty(n_columns), np.empty(n_columns)
         _log_variates(a, key, first[row], log_x)
+        # Shares relative to the largest variate: variates of small shapes underflow.
         most = log_x.max()
         total = 0.0
         for k in range(n_columns):
