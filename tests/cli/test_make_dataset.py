@@ -258,7 +258,7 @@ def test_no_junction_read_is_explained_in_one_line(simulated, refused, tmp_path,
     folder = simulated.bams[0].parent
     line = refused(folder, *gtf, "--cell-tag", "XC", "--output", tmp_path / "out.h5ad")
     assert "no junction was read" in line
-    assert "Is cell_tag (--cell-tag) the tag of the cell barcodes there?" in line
+    assert "Is cell_tag (--cell-tag) the tag of cell barcodes in these files?" in line
 
 
 def test_inputs_are_looked_at_once(simulated, run, tmp_path, monkeypatch):

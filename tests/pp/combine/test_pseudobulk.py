@@ -169,7 +169,7 @@ def test_errors_of_metacells(small):
         metacells(small)
     with pytest.raises(KeyError, match="'donor'"):
         metacells(small, use_rep="phi_true", groupby="donor")
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="n_cells_per_metacell to be a number from 1, found 0"):
         metacells(small, 0, use_rep="phi_true")
     small.obs["none"] = pd.Categorical([None] * 80, categories=["a"])
     with pytest.raises(ValueError, match="No cell has a value"):

@@ -168,5 +168,5 @@ def test_nothing_at_all_is_an_empty_matrix(tmp_path):
 def test_a_count_that_overflows_is_named_with_its_junction_and_cell():
     same = np.array([0, 0])
     where = (same, same + 5, same + 9, same + 1, ["x", "y"], same + 1)
-    with pytest.raises(ValueError, match=r"2,147,483,648 reads of junction c2:5-9:\+ in cell 'y'"):
+    with pytest.raises(ValueError, match=r"found 2,147,483,648 of c2:5-9:\+ in cell 'y'"):
         file_counts(["c2", "c1"], *where, np.array([2**31 - 1, 1]))
