@@ -218,6 +218,7 @@ class TrainingMixin(SplicingModelBase):
             max_epochs=max_epochs,
             **options.trainer,
         )
+        self._has_converged = True
         self.module.train()
         runner()
         # scvi leaves out of the history what the first run had not logged.
@@ -230,7 +231,8 @@ class TrainingMixin(SplicingModelBase):
         assert self.history_ is not None
         losses = self.history_["elbo_train"].to_numpy(dtype=float).ravel()[-n_epochs:]
         window = min(_JUDGED_EPOCHS, len(losses))
-        if window >= _MIN_JUDGED and not has_plateaued(losses, window):
+        self._has_converged = window < _MIN_JUDGED or has_plateaued(losses, window)
+        if not self._has_converged:
             warnings.warn(
                 "The loss was still decreasing when training ended (pl.history shows it): call "
                 "train() again to continue, or train a new model with a larger max_epochs.",
@@ -244,6 +246,7 @@ class TrainingMixin(SplicingModelBase):
         self.module.eval()
         self.is_trained_, self.history_ = True, {}
         self.train_indices = np.arange(self.module.model.n_obs)
+        self._has_converged = fit.converged
         if not fit.converged:
             warnings.warn(
                 f"The EM objective was still increasing after {options.em_iterations} iterations: "

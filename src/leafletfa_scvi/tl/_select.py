@@ -205,10 +205,11 @@ def _train(model: LeafletFAModel, training: Mapping[str, Any]) -> bool:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.train(**training)
-    others = [w for w in caught if not issubclass(w.category, ConvergenceWarning)]
-    for w in others:
-        warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
-    return len(others) == len(caught)
+    for w in caught:
+        if not issubclass(w.category, ConvergenceWarning):
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    # Not from `caught`, which warnings of other threads may enter or miss.
+    return model._has_converged
 
 
 def _result(
