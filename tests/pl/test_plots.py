@@ -169,7 +169,7 @@ def test_heatmap_labels_junctions_and_reads_data_frames(fitted):
 
 
 def test_heatmap_errors(fitted):
-    with pytest.raises(ValueError, match="n_junctions of at least 1, found 0"):
+    with pytest.raises(ValueError, match="n_junctions to be a number from 1, found 0"):
         lfa.pl.program_heatmap(fitted, 0)
     fitted.varm["psi_learned"] = fitted.varm["psi_learned"][:, :1]
     with pytest.raises(ValueError, match="at least 2 programs"):
