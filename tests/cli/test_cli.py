@@ -164,6 +164,18 @@ def test_quiet_prints_nothing(data, run, tmp_path):
     assert (code, out, err) == (0, "", "")
 
 
+def test_libraries_print_nothing_in_a_new_process(data, tmp_path):
+    """Where their loggers write to the stderr of the process."""
+    args = ["fit", data, "-o", tmp_path / "fitted.h5ad", *FAST, "--quiet"]
+    script = "from leafletfa_scvi.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, check=True
+    )
+    lines = done.stderr.splitlines()
+    assert done.stdout == ""
+    assert [line for line in lines if "Compiling the CPU kernels" not in line] == []
+
+
 def test_a_saved_model_loads_with_the_output(data, run, tmp_path):
     output, folder = tmp_path / "fitted.h5ad", tmp_path / "model"
     assert run("fit", data, "-o", output, "--save-model", folder, *FAST)[0] == 0

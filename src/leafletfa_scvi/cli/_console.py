@@ -78,3 +78,12 @@ def quiet_libraries() -> None:
         "scvi",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def set_seed(seed: int) -> None:
+    """Set the seed of scvi-tools without its message."""
+    import scvi
+
+    quiet_libraries()
+    scvi.settings.seed = seed
+    quiet_libraries()  # setting the seed resets the level of Lightning's logger

@@ -13,7 +13,7 @@ from rich.table import Table
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
-from leafletfa_scvi.cli._console import Reporter, UserError, quiet_libraries
+from leafletfa_scvi.cli._console import Reporter, UserError, set_seed
 from leafletfa_scvi.cli._h5ad import write_data
 from leafletfa_scvi.cli._outputs import check_output, check_reach, staged
 from leafletfa_scvi.cli._shared_options import TRAIN, SeedOption
@@ -98,10 +98,7 @@ def _fit(
     adata: AnnData, n_programs: int, max_epochs: int | None, seed: int, progress_bar: bool
 ) -> lfa.LeafletFAModel:
     """Fit the model and export its posterior into ``adata``."""
-    import scvi
-
-    scvi.settings.seed = seed
-    quiet_libraries()  # setting the seed resets the level of Lightning's logger
+    set_seed(seed)
     lfa.LeafletFAModel.setup_anndata(adata)
     model = lfa.LeafletFAModel(adata, n_programs=n_programs)
     model.train(max_epochs=max_epochs, enable_progress_bar=progress_bar)

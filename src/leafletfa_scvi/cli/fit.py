@@ -13,7 +13,7 @@ from rich.table import Table
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
-from leafletfa_scvi.cli._console import Reporter, UserError, one_line, quiet_libraries
+from leafletfa_scvi.cli._console import Reporter, UserError, one_line, set_seed
 from leafletfa_scvi.cli._h5ad import read_data, write_data
 from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import (
@@ -117,13 +117,11 @@ def _fit(
     training: dict[str, Any],
 ) -> lfa.LeafletFAModel:
     """Fit the model and export its posterior into ``adata``."""
-    import scvi
     import torch
 
     from leafletfa_scvi.model._export import check_free_names
 
-    scvi.settings.seed = seed
-    quiet_libraries()  # setting the seed resets the level of Lightning's logger
+    set_seed(seed)
     try:
         lfa.LeafletFAModel.setup_anndata(adata, **setup)
         model = lfa.LeafletFAModel(adata, **options)
