@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import pyro
+import pyro.distributions as dist
 import torch
 
 from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
 from leafletfa_scvi.priors._fit import PriorFit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import pyro.distributions as dist
+    from collections.abc import Mapping
 
     from leafletfa_scvi.likelihoods import Likelihood
 
@@ -24,7 +24,7 @@ _MIN_MEAN = 1e-3
 _FIRST_CONCENTRATION = 3.0
 
 
-ScalarPriors: TypeAlias = "dict[str, Callable[[], dist.Gamma | dist.LogNormal]]"
+ScalarPriors: TypeAlias = dict[str, Callable[[], dist.Gamma | dist.LogNormal]]
 """Prior of each positive scalar site, by the site's name."""
 
 
