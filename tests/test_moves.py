@@ -224,6 +224,16 @@ class TestSeveralProcesses:
             (tmp_path / "b").write_text("other")
         assert os.listdir(tmp_path) == ["a"]
 
+    def test_data_in_a_folder_that_appeared_meanwhile_are_removed(self, tmp_path):
+        model = tmp_path / "model"
+        with replacing(model / "a", remove=[model / "b"]) as (place,):
+            place.write_text("last")
+            with replacing(model / "a", model / "b") as others:
+                for other in others:
+                    other.write_text("other")
+        assert os.listdir(model) == ["a"]
+        assert (model / "a").read_text() == "last"
+
     def test_readers_wait_for_moves(self, tmp_path, monkeypatch):
         for name in ("a", "b"):
             (tmp_path / name).write_text("old")

@@ -74,7 +74,9 @@ def replacing(*targets: Path, remove: Iterable[Path] = ()) -> Iterator[list[Path
     """
     finals = [_resolved(target) for target in targets]
     gone = [_resolved(path.parent) / path.name for path in remove]
-    gone = [path for path in gone if path.parent.is_dir()]
+    # A missing folder that files are written to may appear, with such files, until they are moved.
+    parents = {final.parent for final in finals}
+    gone = [path for path in gone if path.parent in parents or path.parent.is_dir()]
     homes = {path: _existing_folder(path.parent) for path in (*finals, *gone)}
     distinct = list(dict.fromkeys(homes.values()))
     for home in distinct:
@@ -93,7 +95,9 @@ def replacing(*targets: Path, remove: Iterable[Path] = ()) -> Iterator[list[Path
         for path in staged:
             sync(path)
         held = stack.enter_context(locked(distinct))
-        for home in distinct:  # another process may have been stopped in the meantime
+        appeared = {path.parent for path in (*finals, *gone) if path.parent.is_dir()} - held
+        held = stack.enter_context(locked(appeared, held))
+        for home in held:  # another process may have been stopped in the meantime
             _recover(home, held)
             _recover(home.parent, held)
         moves: dict[Path, list[tuple[str, str]]] = {home: [] for home in distinct}
