@@ -41,7 +41,7 @@ _MAKE = defaults_of("pp", "make_splicing_dataset")
 
 @dataclass(frozen=True)
 class ReadingOptions(OptionGroup):
-    """How files are read."""
+    """Options of the reading of files."""
 
     panel: ClassVar = "Reading"
 
@@ -181,7 +181,7 @@ class JunctionOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class AtseOptions(OptionGroup):
-    """How junctions are grouped."""
+    """Options of the grouping of junctions."""
 
     panel: ClassVar = "ATSEs"
 

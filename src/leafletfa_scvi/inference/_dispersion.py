@@ -113,6 +113,8 @@ def fit_junction_dispersion(
         return kappa * torch.as_tensor(grad, device="cpu") / len(draws)
 
     low, high = (math.log(bound) for bound in _JUNCTION_BOUNDS)
+    # The kernels give derivatives of all junctions at once, and those are smooth in log kappa: few
+    # sweeps at knots replace a search for each junction. Constants of integration cancel.
     knots = np.linspace(low, high, _N_KNOTS)
     slopes = [slope(float(np.exp(x))).numpy() for x in knots]
     fine = np.linspace(low, high, _N_FINE)
@@ -122,6 +124,7 @@ def fit_junction_dispersion(
     if not informed.any():
         kappa = np.full(profile.shape[1], first)
         return JunctionDispersion(torch.from_numpy(kappa).float(), first, _MIN_SPREAD)
+    # Junctions without information would only confirm the current distribution, and slow EM down.
     for _ in range(_EM_STEPS):
         chance = _posterior(profile[:, informed], fine, center, spread)
         moments = chance.sum(1) / chance.sum()

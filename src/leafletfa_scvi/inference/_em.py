@@ -146,6 +146,8 @@ class _Problem:
         return float(value)
 
     def step(self, factors: Factors, counts: ops.ExpectedCounts) -> Factors:
+        # In softmax and logit coordinates the mode has alpha and not alpha - 1 pseudo-counts, so
+        # that a sparse prior cannot push activities or PSI to a boundary.
         phi = simplex(self.delta * self.prevalence + counts.activity)
         if not self.learn_programs:
             return replace(factors, phi=phi)
@@ -156,6 +158,7 @@ class _Problem:
         phi = simplex(squared_step(before.phi, first.phi, second.phi))
         if not self.learn_programs:
             return replace(before, phi=phi)
+        # Extrapolated values may lie outside; the objective decides whether they are kept.
         psi = squared_step(before.psi, first.psi, second.psi).clamp(_FLOOR, 1.0 - _FLOOR)
         if self.prior.shares_reads:
             psi = self.prior.normalized(psi).clamp(_FLOOR, 1.0 - _FLOOR)
@@ -230,6 +233,7 @@ class _Hyperparameters:
             return factors
         if last or (self.by_junction and self.n_refits in _JUNCTION_REFITS):
             return replace(factors, kappa=self._fitted_to_draws(factors))
+        # Between the fits of a kappa for each junction, those of the last one are kept.
         if self.by_junction and self.junctions is not None:
             return factors
         value = fit_concentration(problem.entries, factors.phi, factors.psi, self.seed)
@@ -374,6 +378,7 @@ def fit_em(
         if accelerate and not problem.objective(further, counts) >= reached:
             state, counts, n_sweeps = second, problem.counts(second), n_sweeps + 1
         cycle += 1
+    # kappa is fitted to draws once more, a single one for the first time: see _fitted_to_draws.
     objective.append(problem.objective(state, counts))
     state = hyper.refit(state, counts, last=True)
     return EMResult(

@@ -98,6 +98,7 @@ def _fit_block(
     weight: float,
     n_steps: int,
 ) -> torch.Tensor:
+    # A start near the solution: the gradient steps then have to find the spread alone.
     phi = _fit_em(entries, psi, kappa, alpha)
     info = information(entries, Factors(phi, psi, kappa)).activity
     first = dirichlet_from_curvature(phi.cpu(), weight * info, alpha.cpu())

@@ -97,7 +97,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     _layer_digests: LayerDigests = (None, None)
     _likelihood_cache: tuple[Entries, Entries] | None = None
     _has_converged: bool = True
-    """Whether the last training ended without a ConvergenceWarning."""
+    """If True, the last training ended without a ConvergenceWarning."""
 
     @property
     def _setup_args(self) -> dict[str, Any]:

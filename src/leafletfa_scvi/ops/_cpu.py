@@ -81,6 +81,7 @@ class _Sweep:
         self.entries, self.n_programs = entries, phi.shape[1]
         self.concentration = concentration
         phi_rows, psi_rows = _padded(phi), _padded(psi)
+        # A tile of psi and of its gradients fits into the L2 cache.
         row_bytes = psi_rows.shape[1] * 4 * (1 + planes)
         tile = max(_TILE_BYTES // row_bytes, 64)
         if concentration is None:
@@ -94,6 +95,7 @@ class _Sweep:
         self.value = np.zeros(entries.n_cells)
         self.sum_d_q = np.zeros(entries.n_cells if planes == 2 else 0)
         self.dphi = np.zeros(phi_rows.shape if planes else (0, 0), dtype=np.float32)
+        # One for each block, not for each thread: their sum is the same for any number of threads.
         self.dpsi = np.zeros((n_blocks, planes, *psi_rows.shape), dtype=np.float32)
         self.dkappa = np.zeros((n_blocks, kappa.shape[0]))
         run_kernel(
@@ -197,6 +199,7 @@ def expected_counts(
     if shares_reads:
         exclusion = torch.zeros_like(psi)
     else:
+        # The kernel sums (d_p - d_q) psi; with the sum of d_q it is d_p psi + d_q (1 - psi).
         activity = activity + torch.from_numpy(run.sum_d_q)[:, None]
         exclusion = (psi - 1.0) * run.program_sum(1)
     shape = () if concentration is None else concentration.shape

@@ -175,6 +175,7 @@ class ObservedEntries:
         cells
             ``(B',)`` integer positions of cells, repeats allowed.
         """
+        # Coefficients are kept for the selected cells, so that they are not computed again.
         cells = cells.to(self.device, torch.int64)
         start, length = self.indptr[cells], self.indptr.diff()[cells]
         indptr = torch.zeros(cells.shape[0] + 1, dtype=torch.int64, device=self.device)
@@ -200,6 +201,7 @@ class ObservedEntries:
     def keep(self, mask: torch.Tensor) -> ObservedEntries:
         """Select entries by ``mask``, ``(nnz,)`` bool; all cells are kept, even if empty."""
         indptr = torch.zeros_like(self.indptr)
+        # Block by block, as a running count of all entries would take more memory than they do.
         size = int(mask.sum())
         column, count, total = (x.new_empty(size) for x in (self.column, self.count, self.total))
         for cells, block in self.blocks(_BLOCK):
@@ -247,6 +249,7 @@ class ObservedEntries:
         """
         start = 0
         while start < self.n_cells:
+            # The last cell whose entries still end within the block; at least one cell.
             goal = int(self.indptr[start]) + max_entries
             stop = int(torch.searchsorted(self.indptr, goal, right=True)) - 1
             stop = min(max(stop, start + 1), self.n_cells)

@@ -185,6 +185,7 @@ def multinomial_entries(
         totals.append(
             _csr(pair[observed], total[observed], total[observed], block.n_cells, n_atses)
         )
+        # What is left of a total goes to the implicit junction of its ATSE.
         has_excess = excess > 0
         added_column = implicit_column[pair[has_excess] % n_atses]
         if len(added_column) and int(added_column.min()) < 0:
@@ -201,6 +202,7 @@ def multinomial_entries(
         ])  # fmt: skip
         count = torch.cat([block.count[has_reads].to(excess.dtype), excess[has_excess]])
         total = torch.cat([total[pair_of_entry[has_reads]], total[has_excess]])
+        # Implicit junctions come after the others, so entries of a cell have to be sorted again.
         key, order = key.sort()
         reads.append(_csr(key, count[order], total[order], block.n_cells, n_columns))
     return MultinomialEntries(
@@ -249,6 +251,7 @@ def _csr(
     key: torch.Tensor, count: torch.Tensor, total: torch.Tensor, n_cells: int, n_columns: int
 ) -> ObservedEntries:
     """Make entries from ascending keys ``cell * n_columns + column``."""
+    # Keys of a cell lie between its edge and the next: a search gives the row pointers.
     edges = torch.arange(n_cells + 1, device=key.device) * n_columns
     column = (key % max(n_columns, 1)).to(torch.int32)
     indptr = torch.searchsorted(key, edges)

@@ -52,6 +52,7 @@ def rising(a, m, inverse_scale):
 
     a in [1e-8, 1e9] and m up to 2^24 keep every product within float32.
     """
+    # Four steps of the recurrence at both ends, in pairs, so that two divisions do for all.
     b = a + m
     a1, a2, a3 = a + _f(1), a + _f(2), a + _f(3)
     b1, b2, b3 = b + _f(1), b + _f(2), b + _f(3)
@@ -60,6 +61,8 @@ def rising(a, m, inverse_scale):
     over_second = _f(1) / (second * (b2 * b3))
     steps = m * ((a1 * b1 + a * b) * over_first + (a3 * b3 + a2 * b2) * over_second)
     ratio = (first * first * over_first) * (second * second * over_second)
+    # Stirling's series from here. ``growth`` is log(b4 / a4) = log1p(m / a4), whose argument is
+    # rounded in 1 + x: the second term returns what was lost.
     a4, b4 = a + _f(4), b + _f(4)
     over_both = _f(1) / (a4 * b4)
     ra, rb = b4 * over_both, a4 * over_both
@@ -72,6 +75,7 @@ def rising(a, m, inverse_scale):
     value = m * log(b4 * inverse_scale) + ((a4 - _f(0.5)) * growth - m) + (end_b - end_a)
     slope_a = _f(0.5) * ra + ra2 * (_f(1 / 12) - ra2 * (_f(1 / 120) - ra2 * _f(1 / 252)))
     slope_b = _f(0.5) * rb + rb2 * (_f(1 / 12) - rb2 * (_f(1 / 120) - rb2 * _f(1 / 252)))
+    # If m = 0 the two series are equal but for rounding; min(m, 1) makes the difference exactly 0.
     return value + log(ratio), steps + growth + (slope_a - slope_b) * min(m, _f(1))
 
 

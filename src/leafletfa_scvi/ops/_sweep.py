@@ -48,6 +48,7 @@ def _beta_binomial(mean, count, total, kappa, value, d_p, d_q, d_kappa, size):
         y, n, k = count[i], total[i], kappa[i]
         p = _MISASSIGNMENT_RATE + _SCALE * mean[i]
         q = _MISASSIGNMENT_RATE + _SCALE * (_ONE - mean[i])
+        # The scale of the logs cancels between the three terms, as y + (n - y) - n = 0.
         inverse = _ONE / (k + n)
         value1, slope_p = rising(k * p, y, inverse)
         value0, slope_q = rising(k * q, n - y, inverse)
@@ -93,6 +94,8 @@ def _likelihood(chunk, table, shares_reads, finite, size):
     mean, count, total, kappa = chunk[_MEAN], chunk[_COUNT], chunk[_TOTAL], chunk[_KAPPA]
     value, d_p, d_q, d_kappa = chunk[_VALUE], chunk[_D_P], chunk[_D_Q], chunk[_D_KAPPA]
     if shares_reads:
+        # The complement of a share of an ATSE is not a term of the likelihood, and the terms of
+        # its total are those of no single entry: see :func:`subtract_totals`.
         d_q[:size] = 0.0
         if finite:
             _dirichlet_multinomial(mean, count, total, kappa, value, d_p, d_kappa, size)
@@ -149,8 +152,11 @@ def _flush(
     for s in range(n_segments):
         cell, stop = cells[s], ends[s]
         value[cell] += _sum(chunk[_VALUE, start:stop])
+        # Expected counts of activities are sum d_p psi + d_q (1 - psi): the part that does not
+        # depend on the program is summed here, the rest with the rows of psi below.
         if n_planes == 2:
             sum_d_q[cell] += _sum(d_q[start:stop])
+        # Weights belong to the derivatives alone: ``value`` is that of each cell.
         if weight.shape[0]:
             w = np.float32(weight[cell])
             for i in range(start, stop):

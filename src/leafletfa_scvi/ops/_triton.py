@@ -126,6 +126,7 @@ def _sweep(
 ) -> _Sums:
     """Compute all sums; ``n_factors`` as in :func:`_triton_kernels.row_kernel`."""
     in_order = n_factors > 0 and _in_column_order(entries.scored, deterministic)
+    # An infinite kappa is the binomial, whose kernel has no terms of kappa.
     kappa = None if concentration is None else _float32(concentration.reshape(-1), entries)
     if kappa is not None and kappa.numel() == 1 and torch.isinf(kappa):
         kappa = None
@@ -164,6 +165,8 @@ def _entry_sums(
     value = torch.empty(rows.n, **single)
     by_row = torch.empty(rows.n if n_factors else 0, stride, **single)
     by_column = slopes = kappa_sum = kappa_by_column = None
+    # Sums over columns, which many cells add to: either each entry stores its derivatives, which
+    # a second kernel sums in column order, or atomics add them in any order.
     if in_order:
         slopes = torch.empty(scored.n_entries, n_factors + per_column, **single)
     elif n_factors:
