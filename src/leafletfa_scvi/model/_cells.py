@@ -126,11 +126,6 @@ def fit_new_cells(
     )
 
 
-def name_index(names: np.ndarray) -> pd.Index:
-    """Index of names, of the type that pandas gives strings, also if there are none."""
-    return pd.Index(names, dtype=pd.Index(["SP_1"]).dtype)
-
-
 def positions(indices: Indices, names: np.ndarray | pd.Index) -> np.ndarray:
     """Resolve positions, a mask, a slice, or None (all) to positions of cells, ``(m,)`` int64.
 

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi._arguments import check_whole
+from leafletfa_scvi._names import name_index
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.model._base import SplicingModelBase
-from leafletfa_scvi.model._cells import Indices, cell_posterior, name_index
+from leafletfa_scvi.model._cells import Indices, cell_posterior
 from leafletfa_scvi.model._expected import expected_observed, expected_splicing
 from leafletfa_scvi.model._export import export_posterior
 from leafletfa_scvi.model._intervals import (

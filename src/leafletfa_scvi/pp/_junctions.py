@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from natsort import natsorted
 
+from leafletfa_scvi._names import name_index
 from leafletfa_scvi.pp._codes import STRANDS
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def junction_name(chrom: str, start: int, end: int, strand: str) -> str:
 def junction_names(junctions: pd.DataFrame) -> pd.Index:
     """Return the names of junctions, from ``chrom``, ``start``, ``end`` and ``strand``."""
     columns = (junctions[name].astype(str) for name in ("chrom", "start", "end", "strand"))
-    return pd.Index([junction_name(*row) for row in zip(*columns, strict=True)], dtype=object)
+    return name_index([junction_name(*row) for row in zip(*columns, strict=True)])
 
 
 def name_of(table: pd.DataFrame, i: int) -> str:
