@@ -313,7 +313,7 @@ def test_too_many_programs_are_refused(data, refused, tmp_path):
         (("--batch-size", "-3"), "--batch-size"),
         (("--restarts", "0"), "--restarts"),
         (("--seed", "-1"), "--seed"),
-        (("--likelihood", "poisson"), "--likelihood"),
+        (("--likelihood", "poisson"), "'--likelihood': 'poisson' is not one of 'betabinomial'"),
         (("--junction-prior", "none"), "--junction-prior"),
         (("--dispersion", "none"), "--dispersion"),
         (("--method", "vb"), "--method"),

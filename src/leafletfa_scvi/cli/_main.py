@@ -97,6 +97,7 @@ def _usage_message(error: Exception) -> str | None:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "leafletfa"
     text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    text = text.replace(": Value error, ", ": ")  # of some versions of Typer
     if not text:  # no command was given, and the help has been printed
         return None
     return f"{text if text.endswith(('.', '?')) else text + '.'} See {command} --help."
