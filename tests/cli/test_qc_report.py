@@ -13,7 +13,14 @@ from rich.console import Console
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli import main, make_dataset
 from leafletfa_scvi.cli._console import Reporter
-from leafletfa_scvi.cli._qc_report import events, overview, steps, summary_tables, write_report
+from leafletfa_scvi.cli._qc_report import (
+    events,
+    losses,
+    overview,
+    steps,
+    summary_tables,
+    write_report,
+)
 
 COUNTS = [[3, 1, 0, 0, 0, 0], [0, 2, 0, 0, 1, 1], [0] * 6, [1, 0, 1000, 1, 0, 0]]
 
@@ -27,6 +34,8 @@ def adata():
     adata.uns["splicing"] |= {
         "reading": {"rows": 12_345, "rows_without_reads": 0, "of": "text"},
         "junction_qc": {
+            "junctions_before": np.int64(8),
+            "reads_before": np.int64(9_000),
             "junctions_kept": np.int64(6),
             "dropped": {
                 "min_reads": {"junctions": 2, "reads": 1_500},
@@ -59,10 +68,19 @@ def test_atses_are_counted_by_type_not_their_junctions(adata):
     assert list(events(adata).items()) == [("cassette exon", "2"), ("complex", "1")]
 
 
-def test_steps_report_losses_and_leave_out_zeros(adata):
+def test_losses_name_the_option_that_keeps_them(adata):
+    reason = "Junction filters: too few reads; option: min_reads (--min-reads)"
+    assert losses(adata) == {reason: "2 of 8 junctions (1,500 of 9,000 reads)"}
+
+
+def test_steps_are_reported_without_zeros(adata):
     assert steps(adata) == {
         "Reading": {"rows": "12,345"},
-        "Junction filters": {"junctions kept": "6", "dropped by min reads": "2 (1,500 reads)"},
+        "Junction filters": {
+            "junctions before": "8",
+            "reads before": "9,000",
+            "junctions kept": "6",
+        },
         "Largest ATSEs, junctions": {"g:ATSE_1": "1,234"},
     }
 
@@ -94,7 +112,7 @@ def test_the_page_holds_every_number_and_escapes_names(adata, tmp_path):
     cells = Cells()
     cells.feed(page)
     rows = dict(zip(cells.found[::2], cells.found[1::2], strict=True))
-    for section in (overview(adata), events(adata), *steps(adata).values()):
+    for section in (overview(adata), events(adata), losses(adata), *steps(adata).values()):
         assert section.items() <= rows.items()
     assert rows["gtf"] == "a<b>.gtf"
     assert "/x/<bad>.bam" in rows

@@ -44,9 +44,10 @@ class Reporter:
         return self.out.is_terminal and not self.quiet
 
     def stage(self, text: str) -> None:
-        """Announce the next step."""
+        """Announce the next step; indented text is a detail of the one before."""
         if not self.quiet:
-            self.err.print(escape(text), style="bold", soft_wrap=True)
+            style = None if text.startswith(" ") else "bold"
+            self.err.print(escape(text), style=style, soft_wrap=True)
 
     @contextmanager
     def tidy(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, DATASET_SLOT
+from leafletfa_scvi.pp._losses import losses_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,16 +82,22 @@ def steps(adata: AnnData) -> dict[str, dict[str, str]]:
             for name, value in record.get(key, {}).items()
             if isinstance(value, Integral) and value
         }
-        for criterion, lost in record.get(key, {}).get("dropped", {}).items():
-            if lost["junctions"]:
-                text = f"{int(lost['junctions']):,} ({int(lost['reads']):,} reads)"
-                rows[f"dropped by {criterion.replace('_', ' ')}"] = text
         if rows:
             sections[title] = rows
     giants = record.get("atses", {}).get("largest_giant_atses", {})
     if giants:
         sections["Largest ATSEs, junctions"] = {str(k): f"{int(v):,}" for k, v in giants.items()}
     return sections
+
+
+def losses(adata: AnnData) -> dict[str, str]:
+    """Return what the steps left out, by step and reason, with the options that keep it."""
+    rows = {}
+    for loss in losses_of(adata.uns[DATASET_SLOT]):
+        numbers, _, _ = str(loss).partition(":")
+        option = f"; option: {loss.option}" if loss.option else ""
+        rows[f"{STEPS[loss.step]}: {loss.reason}{option}"] = numbers
+    return rows
 
 
 def summary_tables(adata: AnnData, seconds: float) -> list[Table]:
@@ -121,7 +128,8 @@ def _page(adata: AnnData, figure: Figure) -> str:
     figure.savefig(picture, format="png", dpi=130, bbox_inches="tight")
     encoded = base64.b64encode(picture.getvalue()).decode()
     record = adata.uns[DATASET_SLOT]
-    sections = {"Data set": overview(adata), "ATSEs by event type": events(adata), **steps(adata)}
+    sections = {"Data set": overview(adata), "ATSEs by event type": events(adata)}
+    sections |= {"Left out": losses(adata), **steps(adata)}
     options = {str(k).replace("_", " "): str(v) for k, v in record.get("parameters", {}).items()}
     sections["Options"] = options
     failed = record.get("failed_files", [])

@@ -1,5 +1,6 @@
 from ._counts import splicing_from_counts as splicing_from_counts
 from ._dataset import make_splicing_dataset as make_splicing_dataset
+from ._losses import list_losses as list_losses
 from .annotate._annotate import annotate_junctions as annotate_junctions
 from .annotate._annotation import Annotation as Annotation
 from .annotate._annotation import read_annotation as read_annotation

@@ -16,6 +16,7 @@ from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
 from leafletfa_scvi.data import expand_counts, splicing_anndata
 from leafletfa_scvi.pp._counts import atse_junctions
 from leafletfa_scvi.pp._dataset_messages import nothing_left, nothing_read, warn_of_annotation
+from leafletfa_scvi.pp._losses import losses_of
 from leafletfa_scvi.pp.annotate._annotate import annotate_junctions
 from leafletfa_scvi.pp.annotate._annotation import Annotation, load_annotation, no_genes_message
 from leafletfa_scvi.pp.annotate._strand import resolve_strands
@@ -59,7 +60,7 @@ def make_splicing_dataset(
     The steps are :func:`read_junctions`, :func:`resolve_strands`, :func:`annotate_junctions`,
     :func:`filter_junctions`, :func:`filter_usage`, :func:`find_atses`, :func:`classify_events`,
     :func:`splicing_from_counts` and :func:`qc_metrics`. ``uns["splicing"]`` counts what every step
-    kept and dropped.
+    kept and dropped, and :func:`list_losses` lists it with the options that keep it.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ def make_splicing_dataset(
     max_junctions
         Split ATSEs with more junctions, by usage. If None, they are only reported.
     stage
-        Called with a line of text before each step.
+        Called with a line of text before each step, and after it with one, indented, for each
+        reason for which reads or junctions were dropped.
     reading
         Arguments of the readers: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
         ``progress``, ``star_reads``, ``barcodes`` (see :func:`read_junctions`); ``cell_tag``,
@@ -147,6 +149,7 @@ def make_splicing_dataset(
     else:
         say("Reading junctions")
         junctions = read_junctions(inputs, min_intron=min_intron, max_intron=max_intron, **reading)
+        _tell(say, junctions, "reading")
     if not junctions.n_vars:
         raise ValueError(nothing_read(junctions.uns.get(DATASET_SLOT, {}).get("reading", {})))
     say(f"Annotating {junctions.n_vars:,} junctions of {junctions.n_obs:,} cells")
@@ -155,10 +158,13 @@ def make_splicing_dataset(
         annotate_junctions(junctions, annotation)
         warn_of_annotation(junctions.var, junction_reads(junctions), _name(gtf))
     junctions = filter_junctions(junctions, **criteria)
+    _tell(say, junctions, "junction_qc")
     say(f"Finding ATSEs among {junctions.n_vars:,} junctions")
     junctions = filter_usage(junctions, min_usage)
+    _tell(say, junctions, "splice_site_usage")
     gc.collect()  # an AnnData refers to itself: without this, earlier counts stay in memory
     find_atses(junctions, use_genes=annotation is not None, **grouping)
+    _tell(say, junctions, "atses")
     names = {"gtf": gtf, "genome": genome}
     junctions.uns[DATASET_SLOT]["parameters"] = {
         **{key: value for key, value in {**criteria, **grouping}.items() if value is not None},
@@ -179,6 +185,13 @@ def make_splicing_dataset(
     adata = splicing_anndata(*entries, obs, var, "make_splicing_dataset", **record)
     qc_metrics(adata)
     return adata
+
+
+def _tell(say: Callable[[str], None], junctions: AnnData, step: str) -> None:
+    """Say what a step dropped."""
+    for loss in losses_of(junctions.uns[DATASET_SLOT]):
+        if loss.step == step:
+            say(f"  dropped {loss}")
 
 
 def _check_columns(junctions: AnnData) -> None:

@@ -62,6 +62,8 @@ def test_filter_by_hand(table):
         "junctions_kept": 6,
         "junctions_below_usage_5ss": 2,  # j4 (its right site, on -) and j8
         "junctions_below_usage_3ss": 2,  # j2 and j8
+        "reads": table["reads"].sum(),
+        "reads_kept": table["reads"].drop(["j2", "j4", "j8"]).sum(),
     }
     assert usage_mask(table, table["reads"], 0)[0].all()
     mask, _ = usage_mask(table, table["reads"], 1)

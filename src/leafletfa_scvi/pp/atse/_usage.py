@@ -82,10 +82,12 @@ def usage_mask(
     report
         Numbers, as in :func:`filter_usage`.
     """
-    return _above(usage_of_sites(junctions, reads), min_usage)
+    return _above(usage_of_sites(junctions, reads), min_usage, read_numbers(reads, junctions))
 
 
-def _above(usage: pd.DataFrame, min_usage: float) -> tuple[np.ndarray, dict[str, int]]:
+def _above(
+    usage: pd.DataFrame, min_usage: float, reads: np.ndarray
+) -> tuple[np.ndarray, dict[str, int]]:
     """Select rows of at least ``min_usage`` at both sites, and report their numbers."""
     check_inside("min_usage", min_usage, "[0, 1]")
     is_below = usage.to_numpy() < min_usage
@@ -95,6 +97,8 @@ def _above(usage: pd.DataFrame, min_usage: float) -> tuple[np.ndarray, dict[str,
         "junctions_kept": int(mask.sum()),
         "junctions_below_usage_5ss": int(is_below[:, 0].sum()),
         "junctions_below_usage_3ss": int(is_below[:, 1].sum()),
+        "reads": int(reads.sum()),
+        "reads_kept": int(reads[mask].sum()),
     }
 
 
@@ -148,8 +152,8 @@ def filter_usage(adata: AnnData, min_usage: float = 0.01) -> AnnData:
     AnnData
         Copy with the remaining junctions, and their usages as :func:`splice_site_usage` writes
         them. ``uns["splicing"]["splice_site_usage"]`` reports ``junctions``, ``junctions_kept``,
-        and the dropped ``junctions_below_usage_5ss`` and ``junctions_below_usage_3ss`` (some in
-        both).
+        the dropped ``junctions_below_usage_5ss`` and ``junctions_below_usage_3ss`` (some in
+        both), and the ``reads`` of all junctions and ``reads_kept``.
 
     Raises
     ------
@@ -158,8 +162,9 @@ def filter_usage(adata: AnnData, min_usage: float = 0.01) -> AnnData:
         ATSE totals already.
     """
     require_no_totals(adata, "Filter junction counts, before totals are summed.")
-    usage = usage_of_sites(adata.var, junction_reads(adata))
-    mask, report = _above(usage, min_usage)
+    reads = junction_reads(adata)
+    usage = usage_of_sites(adata.var, reads)
+    mask, report = _above(usage, min_usage, reads)
     kept = adata[:, mask].copy()
     for name in usage:
         kept.var[name] = usage[name].to_numpy()[mask]
