@@ -18,6 +18,7 @@ from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, DATASET_SLOT
 from leafletfa_scvi.pp._losses import losses_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from anndata import AnnData
@@ -42,6 +43,8 @@ table { border-collapse: collapse; } td { padding: .15rem 1.2rem .15rem 0; verti
        font-variant-numeric: tabular-nums; } img { width: 100%; }
 .steps { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr));
          gap: 0 2rem; }
+th { text-align: left; font-weight: 600; padding: .15rem 1.2rem .15rem 0; }
+.wide td + td { text-align: left; }
 """
 
 
@@ -90,14 +93,12 @@ def steps(adata: AnnData) -> dict[str, dict[str, str]]:
     return sections
 
 
-def losses(adata: AnnData) -> dict[str, str]:
-    """Return what the steps left out, by step and reason, with the options that keep it."""
-    rows = {}
-    for loss in losses_of(adata.uns[DATASET_SLOT]):
-        numbers, _, _ = str(loss).partition(":")
-        option = f"; option: {loss.option}" if loss.option else ""
-        rows[f"{STEPS[loss.step]}: {loss.reason}{option}"] = numbers
-    return rows
+def losses(adata: AnnData) -> list[tuple[str, ...]]:
+    """Return step, reason, numbers and option of what was left out."""
+    return [
+        (STEPS[loss.step], loss.reason, loss.numbers, loss.option)
+        for loss in losses_of(adata.uns[DATASET_SLOT])
+    ]
 
 
 def summary_tables(adata: AnnData, seconds: float) -> list[Table]:
@@ -128,17 +129,14 @@ def _page(adata: AnnData, figure: Figure) -> str:
     figure.savefig(picture, format="png", dpi=130, bbox_inches="tight")
     encoded = base64.b64encode(picture.getvalue()).decode()
     record = adata.uns[DATASET_SLOT]
-    sections = {"Data set": overview(adata), "ATSEs by event type": events(adata)}
-    sections |= {"Left out": losses(adata), **steps(adata)}
+    main = {"Data set": overview(adata), "ATSEs by event type": events(adata)}
+    sections = steps(adata)
     options = {str(k).replace("_", " "): str(v) for k, v in record.get("parameters", {}).items()}
     sections["Options"] = options
     failed = record.get("failed_files", [])
     if len(failed):
         sections["Files that could not be read"] = {str(name): "" for name in failed}
-    tables = "\n".join(
-        f"<section><h2>{html.escape(title)}</h2>\n{_rows(rows)}</section>"
-        for title, rows in sections.items()
-    )
+    left_out = _table_of(losses(adata), ("step", "reason", "left out", "option that keeps it"))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Splicing data set</title>
 <style>{_STYLE}</style></head>
@@ -147,7 +145,12 @@ def _page(adata: AnnData, figure: Figure) -> str:
 coordinates: {html.escape(str(record.get("coordinates", "1-based inclusive intron")))}.</p>
 <img alt="Reads and ATSEs of cells and junctions" src="data:image/png;base64,{encoded}">
 <div class="steps">
-{tables}
+{_sections(main)}
+</div>
+<section class="wide"><h2>Left out</h2>
+{left_out}</section>
+<div class="steps">
+{_sections(sections)}
 </div></body></html>
 """
 
@@ -156,12 +159,23 @@ def _version(record: Any) -> str:
     return str(record.get("version", ""))
 
 
-def _rows(rows: dict[str, str]) -> str:
-    cells = (
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>"
-        for name, value in rows.items()
+def _sections(sections: dict[str, dict[str, str]]) -> str:
+    """Return a heading and a table for each section."""
+    return "\n".join(
+        f"<section><h2>{html.escape(title)}</h2>\n{_table_of(rows.items())}</section>"
+        for title, rows in sections.items()
     )
-    return "<table>" + "".join(cells) + "</table>"
+
+
+def _table_of(rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:
+    """Return a table of text, escaped."""
+
+    def row(values: tuple[str, ...], tag: str) -> str:
+        cells = (f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
+        return f"<tr>{''.join(cells)}</tr>"
+
+    head = row(header, "th") if header else ""
+    return f"<table>{head}{''.join(row(values, 'td') for values in rows)}</table>"
 
 
 def _table(title: str, rows: dict[str, str]) -> Table:

@@ -44,12 +44,17 @@ class Loss(NamedTuple):
     of_reads: int | None
     option: str
 
-    def __str__(self) -> str:
-        """Return one line, such as "27 of 36 junctions (90 of 120 reads): no gene"."""
+    @property
+    def numbers(self) -> str:
+        """Text such as "27 of 36 junctions (90 of 120 reads)"."""
         text = f"{self.dropped:,} of {self.of:,} {self.unit}"
         if self.reads is not None and self.of_reads is not None:
             text += f" ({self.reads:,} of {self.of_reads:,} reads)"
-        text += f": {self.reason}"
+        return text
+
+    def __str__(self) -> str:
+        """Return one line: numbers, reason and option."""
+        text = f"{self.numbers}: {self.reason}"
         return f"{text}; option: {self.option}" if self.option else text
 
 
