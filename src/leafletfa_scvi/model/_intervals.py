@@ -10,7 +10,7 @@ import torch
 
 from leafletfa_scvi import inference
 from leafletfa_scvi._arguments import check_inside
-from leafletfa_scvi._names import name_index
+from leafletfa_scvi._name_index import name_index
 from leafletfa_scvi.model._cells import Indices, cell_posterior, cell_variance
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi._arguments import check_whole
-from leafletfa_scvi._names import name_index
+from leafletfa_scvi._name_index import name_index
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._cells import Indices, cell_posterior

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from natsort import natsorted
 
-from leafletfa_scvi._names import name_index
+from leafletfa_scvi._name_index import name_index
 from leafletfa_scvi.pp._codes import STRANDS
 
 if TYPE_CHECKING:
