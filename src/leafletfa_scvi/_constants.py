@@ -7,6 +7,7 @@ from typing import Final
 JUNCTION_LAYER: Final = "cell_by_junction_matrix"
 CLUSTER_LAYER: Final = "cell_by_cluster_matrix"
 ATSE_KEY: Final = "atse_id"
+ATSE_LABEL_KEY: Final = "atse_label"
 
 TOTALS_KEY: Final = "atse_totals"
 """Registry key of the ATSE totals; junction counts are registered as ``X``, as in scvi-tools."""

@@ -169,6 +169,6 @@ def test_events_of_star_are_the_planted_ones(aligned: Aligned) -> None:
     assert seen.mean() > 0.8
     assert adata.var_names.isin(planted.index).all()
     names = planted.index[seen]
-    assert list(adata.var.loc[names, "atse_id"]) == list(planted.loc[names, "atse"])
+    assert list(adata.var.loc[names, "atse_label"]) == list(planted.loc[names, "atse"])
     assert list(adata.var.loc[names, "event_type"]) == list(planted.loc[names, "event_type"])
     assert set(planted.loc[names, "event_type"]) == set(EVENT_TYPES)

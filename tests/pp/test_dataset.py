@@ -133,7 +133,7 @@ def three_cells(tmp_path) -> Path:
 def test_counts_and_totals_by_hand(three_cells):
     adata = lfa.pp.make_splicing_dataset(three_cells, **LENIENT)
     assert adata.var_names.tolist() == ["chr1:100-300:+", "chr1:100-400:+", "chr1:350-400:+"]
-    assert set(adata.var["atse_id"]) == {"chr1:+:ATSE_1"}
+    assert set(adata.var["atse_label"]) == {"chr1:+:ATSE_1"}
     assert set(adata.var["event_type"]) == {"cassette_exon"}
     assert adata.layers[JUNCTION].toarray().tolist() == [[5, 3, 7], [6, 3, 7], [7, 3, 7]]
     assert adata.layers[CLUSTER].toarray()[:, 0].tolist() == [15, 16, 17]

@@ -66,7 +66,7 @@ def test_steps_chain_to_the_data_set_of_one_call(counts, simulated, with_annotat
 def test_steps_that_describe_junctions_write_to_the_anndata(junctions):
     for step in (lfa.pp.splice_site_usage, lfa.pp.find_atses, lfa.pp.classify_events):
         assert step(junctions) is None
-    columns = ["usage_5ss", "usage_3ss", "atse_id", "event_type"]
+    columns = ["usage_5ss", "usage_3ss", "atse_id", "atse_label", "event_type"]
     assert set(columns) <= set(junctions.var)
     has_atse = junctions.var["atse_id"].notna()
     assert has_atse.any()
@@ -116,7 +116,7 @@ def test_tables_are_still_accepted_with_a_warning(junctions):
     with deprecated:
         labels, report = lfa.pp.find_atses(junctions=table, use_genes=True)
     assert report == junctions.uns["splicing"]["atses"]
-    expected = junctions.var["atse_id"].astype(object)
+    expected = junctions.var["atse_label"].astype(object)
     assert labels.fillna("").tolist() == expected.fillna("").tolist()
     with deprecated:
         events = lfa.pp.classify_events(table, labels)

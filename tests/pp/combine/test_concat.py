@@ -102,7 +102,7 @@ def test_known_answer():
     assert adata.layers[CLUSTER].toarray().tolist() == [
         [4, 4, 4, 0, 0], [2, 2, 2, 0, 0], [9, 9, 9, 8, 8]
     ]  # fmt: skip
-    assert adata.var["atse_id"].tolist() == ["g1:ATSE_1"] * 3 + ["g2:ATSE_1"] * 2
+    assert adata.var["atse_label"].tolist() == ["g1:ATSE_1"] * 3 + ["g2:ATSE_1"] * 2
     assert adata.var["event_type"].tolist() == ["cassette_exon"] * 3 + ["alternative_3ss"] * 2
     record = adata.uns["splicing"]["concat"]
     assert (record["junctions_united"], record["junctions_in_all"]) == (5, 2)

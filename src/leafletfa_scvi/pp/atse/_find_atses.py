@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
+from leafletfa_scvi._constants import ATSE_KEY, ATSE_LABEL_KEY, DATASET_SLOT
 from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi.pp._table_deprecated import accepts_table
 from leafletfa_scvi.pp.atse._graph import GIANT_SIZE, label_atses
+from leafletfa_scvi.pp.atse._ids import atse_ids
 from leafletfa_scvi.pp.qc._matrices import junction_reads, require_no_totals
 
 if TYPE_CHECKING:
@@ -36,9 +37,12 @@ def find_atses(
     junctions its edges; an ATSE is a connected component of at least two junctions. Without genes
     it is a component on one strand of a contig.
 
-    ATSEs are named ``{gene_id}:ATSE_{i}``, or ``{chrom}:{strand}:ATSE_{i}`` without genes, where
-    i = 1, 2, ... along the genome, by the smallest start and then end. Names depend on the set of
-    junctions alone, not on their order.
+    The id of an ATSE is ``{gene_name}:{digest}``, or ``{chrom}:{start}-{end}:{strand}:{digest}``
+    without genes. The digest, 12 hexadecimal digits, is computed from the names of its junctions:
+    ATSEs of the same junctions have the same id in every data set, others never. The label
+    is easier to read, ``{gene_id}:ATSE_{i}`` or ``{chrom}:{strand}:ATSE_{i}``, where i = 1, 2, ...
+    along the genome, by the smallest start and then end; in another data set, the same label may
+    be that of another ATSE.
 
     Parameters
     ----------
@@ -70,7 +74,8 @@ def find_atses(
     Returns
     -------
     None
-        ``var["atse_id"]`` holds the names of ATSEs, categorical, missing for junctions in none.
+        ``var["atse_id"]`` holds the ids of ATSEs and ``var["atse_label"]`` their labels,
+        categorical, missing for junctions in none.
         ``uns["splicing"]["atses"]`` reports numbers: ``junctions``, which are
         ``junctions_in_atses``, ``junctions_alone`` (no other shares a splice site),
         ``junctions_unstranded_dropped``, ``junctions_without_gene_dropped``,
@@ -78,7 +83,7 @@ def find_atses(
         ``junctions_repeated``; ``junctions_unstranded``, ``junctions_without_gene`` and
         ``junctions_of_several_genes``, dropped or not; ``atses``, ``atses_split``,
         ``largest_component_junctions`` before splitting, ``largest_atse_junctions``,
-        ``giant_atses``. ``largest_giant_atses`` maps the names of the five largest giants to
+        ``giant_atses``. ``largest_giant_atses`` maps the labels of the five largest giants to
         their numbers of junctions.
 
     Raises
@@ -98,5 +103,6 @@ def find_atses(
         reads=None if max_junctions is None else junction_reads(adata),
         giant_size=giant_size,
     )
-    adata.var[ATSE_KEY] = pd.Categorical(labels)
+    adata.var[ATSE_KEY] = pd.Categorical(atse_ids(adata.var, labels))
+    adata.var[ATSE_LABEL_KEY] = pd.Categorical(labels)
     adata.uns[DATASET_SLOT] = {**adata.uns.get(DATASET_SLOT, {}), "atses": report}

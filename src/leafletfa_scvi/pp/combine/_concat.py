@@ -12,12 +12,13 @@ import pandas as pd
 from anndata import AnnData
 from natsort import natsorted
 
-from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT, JUNCTION_METRICS
+from leafletfa_scvi._constants import ATSE_KEY, ATSE_LABEL_KEY, DATASET_SLOT, JUNCTION_METRICS
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._counts import splicing_from_counts
 from leafletfa_scvi.pp._junctions import junction_names
 from leafletfa_scvi.pp.atse._events import event_types
 from leafletfa_scvi.pp.atse._graph import label_atses
+from leafletfa_scvi.pp.atse._ids import atse_ids
 from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts
 from leafletfa_scvi.pp.qc._variable_atses import VARIABILITY_COLUMNS
 
@@ -36,7 +37,13 @@ GENES: Final = (
     "annotation_status",
 )
 """Columns of an annotation, which data sets that are united must share."""
-_RECOMPUTED: Final = (ATSE_KEY, "event_type", *JUNCTION_METRICS, *VARIABILITY_COLUMNS)
+_RECOMPUTED: Final = (
+    ATSE_KEY,
+    ATSE_LABEL_KEY,
+    "event_type",
+    *JUNCTION_METRICS,
+    *VARIABILITY_COLUMNS,
+)
 _UNKNOWN_MOTIF: Final = "unknown"
 
 
@@ -160,7 +167,9 @@ def concat_splicing(
     }
     var = var[kept].copy()
     var["event_type"] = pd.Categorical(types.loc[labels[kept]].to_numpy())
-    adata = splicing_from_counts(counts[:, np.flatnonzero(kept)], labels[kept], joined.obs, var)
+    var[ATSE_LABEL_KEY] = pd.Categorical(labels[kept])
+    ids = atse_ids(var, labels[kept])
+    adata = splicing_from_counts(counts[:, np.flatnonzero(kept)], ids, joined.obs, var)
     adata.uns[DATASET_SLOT] |= {
         "source": "concat_splicing",
         "coordinates": "1-based inclusive intron",
