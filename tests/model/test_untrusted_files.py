@@ -19,7 +19,7 @@ import torch
 from scvi.model.base import BaseModelClass
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.model._model_file import (
+from leafletfa_scvi.data._model_file import (
     ModelContent,
     from_plain,
     read_model_file,

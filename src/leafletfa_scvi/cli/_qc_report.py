@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 STEPS = {
     "reading": "Reading",
     "strand": "Strands",
+    "reference": "Junctions of the reference",
     "annotation": "Annotation",
     "junction_qc": "Junction filters",
     "splice_site_usage": "Splice-site usage",

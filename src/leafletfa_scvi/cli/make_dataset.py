@@ -135,9 +135,12 @@ class CountingOptions(OptionGroup):
             "--regtools", help="Count as regtools junctions extract: no filters, every mate."
         ),
     ] = _READ["regtools"]
-    reference: Annotated[
-        Path | None, typer.Option(help="FASTA file of CRAM files; most need none.")
-    ] = _READ["reference"]
+    cram_reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--cram-reference", "--reference", help="FASTA file of CRAM files; most need none."
+        ),
+    ] = _READ["cram_reference"]
 
     def arguments(self) -> dict[str, Any]:
         """Return arguments of :func:`leafletfa_scvi.pp.read_bam`."""
@@ -216,6 +219,14 @@ def make_dataset(
         Path | None,
         typer.Option(help="FASTA file, for splice motifs and unknown strands."),
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Data set (.h5ad), or folder of a saved model, whose junctions and ATSEs are "
+            "taken: counts are then those of counting both together. No filter applies.",
+            metavar="PATH",
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -239,7 +250,8 @@ def make_dataset(
         "--gtf": gtf,
         "--genome": genome,
         "--barcodes": reading.barcodes,
-        "--reference": counting.reference,
+        "--cram-reference": counting.cram_reference,
+        "--like": like,
     }
     for name, path in {**inside, "--work-dir": reading.work_dir}.items():
         if path is not None:
@@ -257,7 +269,8 @@ def make_dataset(
         check_output(report, sources, overwrite, "The report")
     check_distinct({"--output": output, "--report": report, "--work-dir": reading.work_dir})
     for name, path in inside.items():
-        if path is not None and name != "--reference" and not path.is_file():
+        unchecked = ("--cram-reference", "--like")  # the library names what is wrong with these
+        if path is not None and name not in unchecked and not path.is_file():
             raise UserError(f"There is no file {path} for {name}.")
 
     reporter = Reporter(quiet)
@@ -269,6 +282,7 @@ def make_dataset(
         arguments = {
             "gtf": gtf,
             "genome": genome,
+            "reference": like,
             **reading.arguments(),
             **counting.arguments(),
             **junctions.arguments(),

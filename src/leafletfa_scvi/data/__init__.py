@@ -8,7 +8,7 @@ from leafletfa_scvi.data._checks import check_axes, check_splicing, splicing_dat
 from leafletfa_scvi.data._content import CheckedContent, LayerDigests, same_layers
 from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.data._fingerprints import cell_fingerprints, match_cells
-from leafletfa_scvi.data._h5ad import read_h5ad, write_h5ad
+from leafletfa_scvi.data._h5ad import read_h5ad, read_h5ad_tables, write_h5ad
 from leafletfa_scvi.data._holdout_mask import holdout_mask
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer, named_layers, observed_entries
 from leafletfa_scvi.data._loader import CellBatch, cell_loader
@@ -32,6 +32,7 @@ __all__ = [
     "named_layers",
     "observed_entries",
     "read_h5ad",
+    "read_h5ad_tables",
     "reorder_junctions",
     "resolve_atse_key",
     "row_blocks",

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import anndata
 import h5py
-from anndata.io import write_elem
+from anndata.io import read_elem, write_elem
+
+from leafletfa_scvi._constants import DATASET_SLOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import pandas as pd
     from anndata import AnnData
 
 _LARGE, _DENSEST = 1 << 28, 5000
@@ -42,6 +45,47 @@ def read_h5ad(path: Path) -> AnnData:
     with h5py.File(path, "r") as file:
         _check_group(file, {_address(file)})
     return anndata.read_h5ad(path)
+
+
+def read_h5ad_tables(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read ``var`` and ``uns["splicing"]`` of an .h5ad file, and no matrix.
+
+    Parameters
+    ----------
+    path
+        File to read.
+
+    Returns
+    -------
+    var
+        Annotation of the junctions.
+    uns
+        ``{"splicing": ...}``; empty if the file has no such record.
+
+    Raises
+    ------
+    ValueError
+        As :func:`read_h5ad`, or if the file holds no AnnData or is damaged.
+    """
+    with h5py.File(path, "r") as file:
+        parts = [name for name in ("var", f"uns/{DATASET_SLOT}") if name in file]
+        if "var" not in parts:
+            raise ValueError(f"{path} is not an .h5ad file: it has no 'var'.")
+        seen = {_address(file)}
+        tables = {}
+        for name in parts:
+            link = file.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise ValueError(f"/{name} of {path} is a link. {_WHOLE}")
+            part = file[name]
+            if isinstance(part, h5py.Group):
+                _check_group(part, seen)
+            try:
+                tables[name] = read_elem(part)
+            except Exception as error:  # anndata and h5py raise many kinds
+                raise ValueError(f"{path} is damaged: {error}. Copy it again.") from error
+    record = tables.get(f"uns/{DATASET_SLOT}")
+    return tables["var"], {} if record is None else {DATASET_SLOT: record}
 
 
 def _check_group(group: h5py.Group, seen: set[tuple[int, int]]) -> None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from leafletfa_scvi.data._model_file import ModelContent
     from leafletfa_scvi.model._base import SplicingModelBase
-    from leafletfa_scvi.model._model_file import ModelContent
 
 _SETUP_ARGS = {"junction_layer", "cluster_layer", "atse_key"}
 

@@ -22,10 +22,10 @@ from leafletfa_scvi.data import (
     resolve_atse_key,
     write_h5ad,
 )
+from leafletfa_scvi.data._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._check_content import check_content, check_registry
 from leafletfa_scvi.model._fit_state import FitState, is_saved
-from leafletfa_scvi.model._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,15 @@ from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of
 from leafletfa_scvi._choices import AnnotationStatus, KeepOrDrop
 from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
 from leafletfa_scvi.data import expand_counts, splicing_anndata
+from leafletfa_scvi.pp._count_on_reference import count_on_reference, reference_message
 from leafletfa_scvi.pp._counts import atse_junctions
 from leafletfa_scvi.pp._dataset_messages import nothing_left, nothing_read, warn_of_annotation
 from leafletfa_scvi.pp._losses import losses_of
+from leafletfa_scvi.pp._reference import (
+    fasta_is_cram_reference,
+    intron_lengths,
+    junction_reference,
+)
 from leafletfa_scvi.pp.annotate._annotate import annotate_junctions
 from leafletfa_scvi.pp.annotate._annotation import Annotation, load_annotation, no_genes_message
 from leafletfa_scvi.pp.annotate._strand import resolve_strands
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
+    from leafletfa_scvi.pp._reference import SplicingModel
     from leafletfa_scvi.pp.read._sources import Inputs
 
 
@@ -52,6 +60,7 @@ def make_splicing_dataset(
     no_gene: KeepOrDrop = "drop",
     unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
+    reference: AnnData | SplicingModel | str | os.PathLike[str] | None = None,
     stage: Callable[[str], None] | None = None,
     **reading: Unpack[ReadArguments],
 ) -> AnnData:
@@ -61,6 +70,10 @@ def make_splicing_dataset(
     :func:`filter_junctions`, :func:`filter_usage`, :func:`find_atses`, :func:`classify_events`,
     :func:`splicing_from_counts` and :func:`qc_metrics`. ``uns["splicing"]`` counts what every step
     kept and dropped, and :func:`list_losses` lists it with the options that keep it.
+
+    With ``reference``, junctions and ATSEs are those of an earlier data set or model instead, and
+    both layers are counted on them: the data set can be analyzed with the earlier one, and y and n
+    are those of counting both together. No filter applies.
 
     Parameters
     ----------
@@ -89,6 +102,14 @@ def make_splicing_dataset(
         :func:`find_atses`. The first two need ``gtf``.
     max_junctions
         Split ATSEs with more junctions, by usage. If None, they are only reported.
+    reference
+        Data set whose junctions and ATSEs are taken, with their labels, order and columns of
+        ``var``: a splicing data set with ``var["atse_id"]``, its .h5ad file, a
+        :class:`~leafletfa_scvi.LeafletFAModel`, or the folder that it was saved to. Junctions
+        that the new data lack have y = 0; junctions that the reference lacks are left out of both
+        layers, and ``uns["splicing"]["reference"]`` counts them. Filters and rules for ATSEs must
+        have their defaults. Unless given, ``min_intron`` and ``max_intron`` are those of the
+        reference. A FASTA file for CRAM files is ``cram_reference``.
     stage
         Called with a line of text before each step, and after it with one, indented, for each
         reason for which reads or junctions were dropped.
@@ -96,7 +117,7 @@ def make_splicing_dataset(
         Arguments of the readers: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
         ``progress``, ``star_reads``, ``barcodes`` (see :func:`read_junctions`); ``cell_tag``,
         ``umi_tag``, ``reads_without_umi``, ``strand``, ``strand_tag``, ``min_anchor``,
-        ``min_mapq``, ``skip_duplicates``, ``regtools``, ``reference`` (see :func:`read_bam`).
+        ``min_mapq``, ``skip_duplicates``, ``regtools``, ``cram_reference`` (see :func:`read_bam`).
 
     Returns
     -------
@@ -114,7 +135,8 @@ def make_splicing_dataset(
     ValueError
         If a file is malformed, an argument is out of range, or no ATSE is left; the message says
         at which step junctions were lost. Or if ``gtf`` names no genes: ``gene_id`` is
-        ``transcript_id``, as UCSC's table browser writes it.
+        ``transcript_id``, as UCSC's table browser writes it. Or if ``reference`` has no ATSEs or
+        no junction of the inputs, or filters are given beside it.
 
     Examples
     --------
@@ -136,7 +158,12 @@ def make_splicing_dataset(
         "unstranded": unstranded,
         "max_junctions": max_junctions,
     }
+    reference, reading = fasta_is_cram_reference(reference, reading)
     _check(criteria, grouping, min_usage, gtf, inputs, reading)
+    target = None if reference is None else junction_reference(reference)
+    if target is not None:
+        _check_no_filters({**criteria, **grouping, "min_usage": min_usage})
+        min_intron, max_intron = intron_lengths(target, min_intron, max_intron, _default)
     if gtf is None or isinstance(gtf, Annotation):
         annotation = gtf
     else:
@@ -152,6 +179,19 @@ def make_splicing_dataset(
         _tell(say, junctions, "reading")
     if not junctions.n_vars:
         raise ValueError(nothing_read(junctions.uns.get(DATASET_SLOT, {}).get("reading", {})))
+    names = {"gtf": gtf, "genome": genome}
+    given = {key: _name(path) for key, path in names.items() if path is not None}
+    if target is not None:
+        say(f"Taking the junctions of {target.name} from {junctions.n_vars:,}")
+        adata = count_on_reference(junctions, target, annotation, genome)
+        adata.uns[DATASET_SLOT]["parameters"] = {
+            "min_length": min_intron,
+            "max_length": max_intron,
+            **given,
+        }
+        say(reference_message(adata.uns[DATASET_SLOT]["reference"]))
+        qc_metrics(adata)
+        return adata
     say(f"Annotating {junctions.n_vars:,} junctions of {junctions.n_obs:,} cells")
     junctions = resolve_strands(junctions, annotation, genome)
     if annotation is not None:
@@ -165,11 +205,10 @@ def make_splicing_dataset(
     gc.collect()  # an AnnData refers to itself: without this, earlier counts stay in memory
     find_atses(junctions, use_genes=annotation is not None, **grouping)
     _tell(say, junctions, "atses")
-    names = {"gtf": gtf, "genome": genome}
     junctions.uns[DATASET_SLOT]["parameters"] = {
         **{key: value for key, value in {**criteria, **grouping}.items() if value is not None},
         "min_usage": min_usage,
-        **{key: _name(path) for key, path in names.items() if path is not None},
+        **given,
     }
     record = junctions.uns[DATASET_SLOT]
     if not record["atses"]["atses"]:
@@ -250,6 +289,21 @@ def _check(
         if not names.is_unique:
             repeated = names[names.duplicated()][0]
             raise ValueError(f"inputs has the {what} {repeated!r} twice: names must be unique.")
+
+
+def _default(name: str) -> Any:
+    """Return the default of an argument of :func:`make_splicing_dataset`."""
+    return inspect.signature(make_splicing_dataset).parameters[name].default
+
+
+def _check_no_filters(given: dict[str, Any]) -> None:
+    """Refuse filters and rules for ATSEs where a reference decides, unless they are defaults."""
+    for name, value in given.items():
+        if name not in ("min_length", "max_length") and value != _default(name):
+            raise ValueError(
+                f"Expected no {name} with reference, found {name}={value!r}: the junctions and "
+                "ATSEs of the reference are taken. Leave it out."
+            )
 
 
 def _check_genes(annotation: Annotation | None, gtf: Any) -> None:

@@ -65,12 +65,13 @@ def options(monkeypatch):
         ("min_mapq", 7),
         ("skip_duplicates", True),
         ("regtools", True),
-        ("reference", "g.fa"),
+        ("cram_reference", "g.fa"),
     ],
 )
 @pytest.mark.parametrize("reader", [read_bam, read_junctions])
 def test_every_argument_of_counting_is_passed_on(options, reader, name, value):
     bam = options(reader, **{name: value}).bam
+    name = name.removeprefix("cram_")
     assert getattr(bam, name) == value
     assert bam == BamOptions(**{name: value})
 
@@ -112,8 +113,10 @@ def test_molecules_and_barcodes_count_with_a_cell_tag_only(options, reader, tmp_
     (tmp_path / "barcodes.tsv").write_text("B-1\nA-1\n")
     for path in (tmp_path / "barcodes.tsv", str(tmp_path / "barcodes.tsv")):
         assert options(reader, cell_tag="CB", barcodes=path).bam.barcodes == ("B-1", "A-1")
-    reference = options(reader, reference=Path("g.fa")).bam.reference
+    reference = options(reader, cram_reference=Path("g.fa")).bam.reference
     assert isinstance(reference, str)
+    with pytest.warns(FutureWarning, match="'reference' of read_.* use 'cram_reference'"):
+        assert options(reader, reference="g.fa").bam.reference == "g.fa"
 
 
 def test_unique_or_all_reads_of_star(star):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi.pp.read._options import read_options
 from leafletfa_scvi.pp.read._read_inputs import read_inputs
 
@@ -33,7 +34,7 @@ class ReadArguments(TypedDict, total=False):
     min_mapq: int
     skip_duplicates: bool
     regtools: bool
-    reference: str | os.PathLike[str] | None
+    cram_reference: str | os.PathLike[str] | None
     n_jobs: int
     client: Any
     work_dir: str | os.PathLike[str] | None
@@ -41,6 +42,7 @@ class ReadArguments(TypedDict, total=False):
     progress: Callable[[int, int], None] | None
 
 
+@renamed_arguments(reference="cram_reference")
 def read_junctions(
     inputs: Inputs,
     *,
@@ -58,7 +60,7 @@ def read_junctions(
     min_mapq: int = 0,
     skip_duplicates: bool = False,
     regtools: bool = False,
-    reference: str | os.PathLike[str] | None = None,
+    cram_reference: str | os.PathLike[str] | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -86,7 +88,7 @@ def read_junctions(
         For alignments: tags of reads and the strand of introns, as in :func:`read_bam`.
     min_anchor, min_intron, max_intron, min_mapq, skip_duplicates
         For alignments: reads and introns that count, as in :func:`read_bam`.
-    regtools, reference
+    regtools, cram_reference
         For alignments: as in :func:`read_bam`.
     n_jobs
         Number of processes that read files; -1 for one per core.
@@ -133,7 +135,7 @@ def read_junctions(
         min_mapq=min_mapq,
         skip_duplicates=skip_duplicates,
         regtools=regtools,
-        reference=reference,
+        reference=cram_reference,
     )
     return read_inputs(
         inputs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi.pp.read._options import read_options
 from leafletfa_scvi.pp.read._read_inputs import read_inputs
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.pp.read._sources import Inputs
 
 
+@renamed_arguments(reference="cram_reference")
 def read_bam(
     inputs: Inputs,
     *,
@@ -32,7 +34,7 @@ def read_bam(
     min_mapq: int = 0,
     skip_duplicates: bool = False,
     regtools: bool = False,
-    reference: str | os.PathLike[str] | None = None,
+    cram_reference: str | os.PathLike[str] | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -80,7 +82,7 @@ def read_bam(
     regtools
         If True, count as ``regtools junctions extract`` does: no filter, every mate counts, and a
         junction needs the anchor on each side from any of its reads.
-    reference
+    cram_reference
         FASTA file of the genome for CRAM files; most need none, as no bases are decoded.
     n_jobs, client, work_dir, on_error, progress
         As in :func:`read_junctions`.
@@ -108,7 +110,7 @@ def read_bam(
         min_mapq=min_mapq,
         skip_duplicates=skip_duplicates,
         regtools=regtools,
-        reference=reference,
+        reference=cram_reference,
     )
     return read_inputs(
         inputs,

@@ -2,7 +2,7 @@
 
 ``model.pt`` has the name and the keys of scvi-tools, so that its tools can read it. It is written
 by :func:`torch.save` and can be read with ``weights_only=True``; here it is read more strictly
-(:func:`~leafletfa_scvi.model._plain.read_plain`). Arrays and tables are stored as tensors and
+(:func:`~leafletfa_scvi.data._plain.read_plain`). Arrays and tables are stored as tensors and
 lists, with a tag that names their type (:func:`to_plain`).
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi._scvi import SAVE_KEYS
-from leafletfa_scvi.model._plain import NotPlainError, read_plain
+from leafletfa_scvi.data._plain import NotPlainError, read_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
