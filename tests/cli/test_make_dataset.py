@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -155,7 +156,8 @@ def test_paths_that_the_system_cannot_follow_are_one_line(simulated, refused, tm
     assert "File name too long" in refused(*simulated.bams, *out, *report)
     for path, words in ((circle, "symbolic links"), (long, "File name too long")):
         assert words in refused(*simulated.bams, "-o", path)
-        for option in ("--gtf", "--genome", "--barcodes", "--reference", "--work-dir"):
+        inputs = ("--gtf", "--genome", "--barcodes", "--cram-reference", "--reference", "--like")
+        for option in (*inputs, "--work-dir"):
             assert words in refused(*simulated.bams, *out, option, path), option
 
 
@@ -169,6 +171,33 @@ def test_no_file_that_is_read_is_overwritten(simulated, refused, tmp_path, name)
     line = refused(tmp_path / "mine/bam", *options, "-o", mine, "--overwrite")
     assert "is the input; choose another name" in line
     assert mine.read_bytes() == before
+
+
+def test_junctions_of_another_data_set(simulated, run, refused, tmp_path):
+    first, second = tmp_path / "first.h5ad", tmp_path / "second.h5ad"
+    lenient = ("--min-reads", 1, "--min-cells", 1, "--no-report")
+    code, _, err = run("make-dataset", *simulated.bams[:3], "-o", first, *lenient)
+    assert code == 0, err
+    options = ("-o", second, "--like", first)
+    code, _, err = run("make-dataset", *simulated.bams[3:], *options)
+    assert code == 0, err
+    assert re.search(r"\d+ junctions \([\d,]+ reads\) are not in the reference", err)
+    assert "Junctions of the reference" in (tmp_path / "second.qc.html").read_text()
+    one, other = (ad.read_h5ad(path) for path in (first, second))
+    assert list(other.var_names) == list(one.var_names)
+    counts = lfa.pp.read_bam(simulated.bams[3:])[other.obs_names]
+    wanted = counts.to_df().reindex(columns=one.var_names, fill_value=0)
+    np.testing.assert_array_equal(other.to_df(), wanted)
+    second.unlink()
+    (tmp_path / "second.qc.html").unlink()
+    line = refused(*simulated.bams[3:], *options, "--min-reads", 3)
+    assert "Expected no min_reads with reference, found min_reads=3" in line
+    first.write_bytes(first.read_bytes()[:3000])
+    assert "first.h5ad" in refused(*simulated.bams[3:], *options)
+    assert "no file" in refused(
+        *simulated.bams[3:], "-o", second, "--like", tmp_path / "none.h5ad"
+    )
+    assert "choose another name" in refused(*simulated.bams, "-o", first, "--like", first)
 
 
 def test_other_files_in_the_folder_of_parts_stay(simulated, run, tmp_path):

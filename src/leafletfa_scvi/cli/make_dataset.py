@@ -23,7 +23,7 @@ from leafletfa_scvi._choices import (
 )
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
 from leafletfa_scvi.cli._defaults import defaults_of
-from leafletfa_scvi.cli._h5ad import write_data
+from leafletfa_scvi.cli._h5ad import check_ends, write_data
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._outputs import check_distinct, check_output, check_reach, staged
 from leafletfa_scvi.cli._shared_options import BAD_DATA, QuietOption
@@ -272,6 +272,8 @@ def make_dataset(
         unchecked = ("--cram-reference", "--like")  # the library names what is wrong with these
         if path is not None and name not in unchecked and not path.is_file():
             raise UserError(f"There is no file {path} for {name}.")
+    if like is not None and like.is_file():
+        check_ends(like)
 
     reporter = Reporter(quiet)
     with reporter.tidy():

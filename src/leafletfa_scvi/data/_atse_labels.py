@@ -102,6 +102,18 @@ def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, in
     return codes.astype(np.int64), len(labels)
 
 
+def atse_labels(adata: AnnData, atse_key: str | None = ATSE_KEY) -> np.ndarray | None:
+    """Return the ATSE label of each junction, ``(P,)``, as text; None if no labels are used.
+
+    Parameters
+    ----------
+    adata, atse_key
+        See :func:`resolve_atse_key`.
+    """
+    key = resolve_atse_key(adata, atse_key)
+    return None if key is None else adata.var[key].astype(object).map(str).to_numpy(object)
+
+
 def _check_types(column: pd.Series, atse_key: str) -> None:
     """Check that labels are all text, or all numbers or times, except missing ones."""
     junctions: dict[bool, object] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi.data._atse_labels import atse_codes, resolve_atse_key
+from leafletfa_scvi.data._atse_labels import atse_codes, atse_labels, resolve_atse_key
 from leafletfa_scvi.data._checks import checked_entries, splicing_data
 from leafletfa_scvi.data._fingerprints import cell_fingerprints, layer_digest
 from leafletfa_scvi.data._layers import observed_entries
@@ -85,6 +85,10 @@ class CheckedContent:
             entries = observed_entries(adata, *self.layers)
         self._entries, self._taken = None, weakref.ref(entries)
         return entries
+
+    def atse_labels(self, adata: AnnData) -> np.ndarray | None:
+        """Return the ATSE label of each junction, as text; None if labels are not those used."""
+        return None if self._fixed_atses is not None else atse_labels(adata, self._requested_key)
 
     def _available_entries(self) -> ObservedEntries | None:
         if self._entries is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anndata
 import h5py
+import pandas as pd
 from anndata.io import read_elem, write_elem
 
 from leafletfa_scvi._constants import DATASET_SLOT
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import pandas as pd
     from anndata import AnnData
 
 _LARGE, _DENSEST = 1 << 28, 5000
@@ -67,23 +67,21 @@ def read_h5ad_tables(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     ValueError
         As :func:`read_h5ad`, or if the file holds no AnnData or is damaged.
     """
-    with h5py.File(path, "r") as file:
-        parts = [name for name in ("var", f"uns/{DATASET_SLOT}") if name in file]
-        if "var" not in parts:
-            raise ValueError(f"{path} is not an .h5ad file: it has no 'var'.")
-        seen = {_address(file)}
-        tables = {}
-        for name in parts:
-            link = file.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise ValueError(f"/{name} of {path} is a link. {_WHOLE}")
-            part = file[name]
-            if isinstance(part, h5py.Group):
-                _check_group(part, seen)
-            try:
-                tables[name] = read_elem(part)
-            except Exception as error:  # anndata and h5py raise many kinds
-                raise ValueError(f"{path} is damaged: {error}. Copy it again.") from error
+    tables = {}
+    try:
+        with h5py.File(path, "r") as file:
+            seen = {_address(file)}
+            for name in ("var", f"uns/{DATASET_SLOT}"):
+                if name in file:
+                    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                        raise ValueError(f"/{name} is a link. {_WHOLE}")
+                    if isinstance(file[name], h5py.Group):
+                        _check_group(file[name], seen)
+                    tables[name] = read_elem(file[name])
+    except Exception as error:  # anndata and h5py raise many kinds
+        raise ValueError(f"Cannot read {path} as an .h5ad file: {error}") from error
+    if not isinstance(tables.get("var"), pd.DataFrame):
+        raise ValueError(f"Cannot read {path} as an .h5ad file: it has no table 'var'.")
     record = tables.get(f"uns/{DATASET_SLOT}")
     return tables["var"], {} if record is None else {DATASET_SLOT: record}
 

@@ -50,6 +50,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         ``(P,)`` names of the junctions.
     atse_codes_
         ``(P,)`` ATSE of each junction, 0-based; None without labels.
+    atse_labels_
+        ``(P,)`` label of the ATSE of each junction, as text; None without labels, and for models
+        that were saved before these were.
     frozen_programs_
         True for a query, whose programs are those of a reference.
     validation_seed_
@@ -65,6 +68,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     cell_fingerprints_: np.ndarray
     junction_names_: np.ndarray
     atse_codes_: np.ndarray | None = None
+    atse_labels_: np.ndarray | None = None
     frozen_programs_: bool = False
     validation_seed_: int | None = None
     waypoints_: dict[str, np.ndarray] | None = None
@@ -81,6 +85,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         "junction_names_": SavedAttribute(lambda x, _, n_junctions: is_text(x, n_junctions)),
         "atse_codes_": SavedAttribute(
             lambda x, _, n_junctions: x is None or is_codes(x, n_junctions, n_junctions)
+        ),
+        "atse_labels_": SavedAttribute(
+            lambda x, _, n_junctions: x is None or is_text(x, n_junctions)
         ),
         "frozen_programs_": SavedAttribute(lambda x, *_: isinstance(x, bool)),
         "validation_seed_": SavedAttribute(lambda x, *_: x is None or is_whole(x)),

@@ -169,6 +169,7 @@ class LeafletFAModel(
             self.cell_names_ = adata.obs_names.astype(str).to_numpy()
             self.cell_fingerprints_ = checked.fingerprints
             self.atse_codes_, self._layer_digests = checked.atse_codes, checked.digests
+            self.atse_labels_ = checked.atse_labels(adata)
         if columns is None:
             columns = LIKELIHOODS[options.likelihood].program_atse(
                 self._entries, self.atse_codes_, n_junctions

@@ -79,6 +79,7 @@ class QueryMixin(SplicingModelBase):
         setup_method_args = cls._get_setup_method_args(cls=cls, adata=adata, **setup_args)
         cls._register(adata, checked, setup_method_args, source_registry=registry)
         model = cls(adata, registry=registry, **reference.init_params_["non_kwargs"])
+        model.atse_labels_ = reference.atse_labels_
         state = reference.module.state_dict()
         own = model.module.state_dict()
         model.module.load_state_dict(

@@ -162,7 +162,7 @@ def _columns(table: pd.DataFrame, reference: JunctionReference) -> tuple[np.ndar
     open_ = np.flatnonzero((column < 0) & (table["strand"] == STRANDS[UNSTRANDED]).to_numpy())
     twins = table.iloc[open_].copy()
     at = only.index.get_indexer(pd.MultiIndex.from_frame(twins[coordinates]))
-    twins["strand"] = np.where(at < 0, STRANDS[UNSTRANDED], only.to_numpy(object)[at])
+    twins["strand"] = np.append(only.to_numpy(object), STRANDS[UNSTRANDED])[at]  # at -1 if none
     is_twin = np.zeros(len(table), bool)
     if len(twins):
         column[open_] = target.get_indexer(junction_names(twins))
