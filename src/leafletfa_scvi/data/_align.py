@@ -11,20 +11,34 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 
+from leafletfa_scvi._arguments import check_once
+from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi._narrow_stubs import is_sparse
+from leafletfa_scvi.data._checks import check_counts_and_totals
 from leafletfa_scvi.data._layers import check_sparse, named_layers
+from leafletfa_scvi.data._realign_totals import realign_totals
 from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
+def align_junctions(
+    adata: AnnData,
+    names: Sequence[str] | pd.Index,
+    atse: np.ndarray | None = None,
+    *,
+    junction_layer: str = JUNCTION_LAYER,
+    cluster_layer: str = CLUSTER_LAYER,
+    atse_key: str | None = ATSE_KEY,
+) -> AnnData:
     """Align a data set to the junctions ``names``, in that order.
 
-    Missing junctions are added without reads, so that they are not observed; junctions not in
-    ``names`` are dropped. Sparse layers stay sparse.
+    Missing junctions are added without reads; junctions not in ``names`` are dropped. Sparse
+    layers stay sparse. With ``atse``, totals are summed again: :func:`realign_totals`. Without,
+    they are moved along, so that missing junctions are not observed, and totals contain the reads
+    of junctions that were dropped.
 
     Parameters
     ----------
@@ -32,6 +46,13 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
         Cells x junctions; not modified. A backed AnnData is read into memory.
     names
         ``(P,)`` unique junction names.
+    atse
+        ``(P,)`` 0-based ATSE of each of these junctions. If None, it is unknown.
+    junction_layer, cluster_layer
+        Layers of counts and totals, for ``atse``. If one is missing, nothing is summed.
+    atse_key
+        Column of ``adata.var`` with the ATSEs that its totals were summed over, for ``atse``. If
+        None or missing, or if a label is, they are unknown.
 
     Returns
     -------
@@ -43,7 +64,8 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
     Raises
     ------
     ValueError
-        The arrays of a sparse layer are inconsistent.
+        The arrays of a sparse layer are inconsistent; or, with ``atse``, a count or total is not
+        finite, negative or fractional, or a count is above its total.
     """
     if adata.isbacked:
         adata = adata.to_memory()
@@ -58,6 +80,12 @@ def align_junctions(adata: AnnData, names: Sequence[str] | pd.Index) -> AnnData:
         name: _scatter_columns(layer, target_column, len(target))
         for name, layer in named_layers(adata).items()
     }
+    if atse is not None and {junction_layer, cluster_layer} <= layers.keys():
+        check_counts_and_totals(adata, junction_layer, cluster_layer)
+        count, total = (_canonical(adata.layers[name]) for name in (junction_layer, cluster_layer))
+        own = _own_atses(adata.var, atse_key)
+        sums = realign_totals(count, total, target_column, own, atse)
+        layers[cluster_layer] = _like(sums, adata.layers[cluster_layer])
     return AnnData(
         None if adata.X is None else _scatter_columns(adata.X, target_column, len(target)),
         obs=adata.obs.copy(),
@@ -103,6 +131,30 @@ def reorder_junctions(entries: ObservedEntries, position: np.ndarray) -> Observe
         new = slice(first, first + block.n_entries)
         column[new], count[new], total[new] = moved[order], block.count[order], block.total[order]
     return ObservedEntries(entries.indptr, column, count, total, entries.n_junctions)
+
+
+def _own_atses(var: pd.DataFrame, atse_key: str | None) -> np.ndarray | None:
+    """Number the ATSEs of a data set; None unless all junctions have a label."""
+    if atse_key is None or atse_key not in var:
+        return None
+    check_once(var, atse_key, "var")
+    codes = pd.factorize(var[atse_key].astype(object))[0]
+    return None if (codes < 0).any() else codes
+
+
+def _canonical(layer: Any) -> sp.csr_matrix:
+    """Return a CSR matrix with sorted indices and no duplicates; not the layer itself."""
+    matrix = sp.csr_matrix(layer if is_sparse(layer) else np.asarray(layer, np.float64), copy=True)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def _like(matrix: sp.csr_matrix, layer: Any) -> Any:
+    """Return whole numbers in the layout of a layer, and in its dtype if that holds them."""
+    dtype = np.dtype(layer.dtype)
+    if dtype.kind != "f" or matrix.nnz and matrix.data.max() > 2 ** (np.finfo(dtype).nmant + 1):
+        dtype = np.promote_types(dtype, np.int32) if dtype.kind in "iu" else np.dtype(np.int64)
+    return matrix.astype(dtype) if is_sparse(layer) else matrix.toarray().astype(dtype)
 
 
 def _nullable(var: pd.DataFrame, target: pd.Index) -> pd.DataFrame:

@@ -159,6 +159,19 @@ def check_splicing(
     splicing_data(adata, junction_layer, cluster_layer, atse_key)
 
 
+def check_counts_and_totals(adata: AnnData, junction_layer: str, cluster_layer: str) -> None:
+    """Check the values of both layers, and that no count is above its total.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`splicing_data`, without what concerns ATSEs.
+    """
+    check = _BlockChecks(adata, junction_layer, cluster_layer, None, incomplete=True)
+    for block in read_blocks(get_layer(adata, junction_layer), get_layer(adata, cluster_layer)):
+        check(block)
+
+
 def check_axes(adata: AnnData) -> None:
     """Check that both axes are non-empty and have unique names.
 

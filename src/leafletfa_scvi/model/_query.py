@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.data import CheckedContent, align_junctions, check_axes
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._training_options import training_device
@@ -117,9 +120,19 @@ class QueryMixin(SplicingModelBase):
     ) -> AnnData | pd.Index | None:
         """Reorder the junctions of an AnnData to those of a reference.
 
-        Missing junctions are added without reads, which counts as not observed even if the rest of
-        their ATSE was observed; junctions that the reference lacks are dropped. ``varm`` and
-        ``varp`` follow the junctions; ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` are kept.
+        Junctions that the reference lacks are dropped, and missing ones are added without reads.
+        Totals are summed again over the junctions that an ATSE has in the reference. A missing
+        junction has y = 0 where its ATSE is observed; **that is correct only if it was not
+        observed in these cells.** If its reads were filtered out, make the data set from the files
+        with ``lfa.pp.make_splicing_dataset(..., reference=model)``, which is exact. It is not
+        observed in cells whose totals exceed the sum of the counts of the ATSE, because junctions
+        were removed from ``adata``.
+
+        If the reference was built without ATSE labels, totals are not changed, and missing
+        junctions are not observed.
+
+        ``varm`` and ``varp`` follow the junctions, and the labels of the reference replace those
+        in ``var``; ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` are kept.
 
         Parameters
         ----------
@@ -138,10 +151,16 @@ class QueryMixin(SplicingModelBase):
         Raises
         ------
         ValueError
-            ``adata`` has none of the junctions of the reference, or names of its cells or
-            junctions are not unique.
+            ``adata`` has none of the junctions of the reference, names of its cells or junctions
+            are not unique, or counts or totals are invalid.
+
+        Warns
+        -----
+        UserWarning
+            If ``adata`` lacks junctions of ATSEs of which it has others.
         """
-        names = pd.Index(cls._reference(reference_model, trust=trust).junction_names)
+        reference = cls._reference(reference_model, trust=trust)
+        names = pd.Index(reference.junction_names)
         if return_reference_var_names:
             return names
         check_axes(adata)
@@ -150,7 +169,20 @@ class QueryMixin(SplicingModelBase):
                 f"adata has none of the reference's {len(names)} junctions: {names[0]!r} in the "
                 f"reference, {adata.var_names[0]!r} in adata. Rename them to the same form first."
             )
-        aligned = align_junctions(adata, names)
+        codes, (junction_layer, cluster_layer) = reference.atse_codes_, reference._layers
+        key = reference._setup_args["atse_key"] or ATSE_KEY
+        aligned = align_junctions(
+            adata,
+            names,
+            codes,
+            junction_layer=junction_layer,
+            cluster_layer=cluster_layer,
+            atse_key=key,
+        )
+        if codes is not None:
+            _warn_of_missing(names.isin(adata.var_names), codes)
+            if reference.atse_labels_ is not None:
+                aligned.var[key] = pd.Categorical(reference.atse_labels_)
         if not inplace:
             return aligned
         adata._init_as_actual(aligned)
@@ -161,6 +193,20 @@ class QueryMixin(SplicingModelBase):
         self.frozen_programs_ = True
         for name, parameter in self.module.named_parameters():
             parameter.requires_grad_(self.module.has_axis(name, "cells"))
+
+
+def _warn_of_missing(present: np.ndarray, codes: np.ndarray) -> None:
+    """Warn of junctions that are missing although others of their ATSE are not."""
+    n_present = np.bincount(codes, present)[codes]
+    n_missing = int((~present & (n_present > 0)).sum())
+    if n_missing:
+        warnings.warn(
+            f"adata lacks {n_missing:,} of the reference's {len(codes):,} junctions in ATSEs of "
+            "which it has others. They count 0 there, which is wrong if their reads were filtered "
+            "out. lfa.pp.make_splicing_dataset(files, reference=model) counts them.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _described(model: Any) -> str:
