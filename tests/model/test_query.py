@@ -300,16 +300,59 @@ class TestPrepare:
         unknown.var_names = ["unknown_0", "unknown_1"]
         return anndata.concat([part, unknown], axis="var", merge="first"), kept
 
-    def test_reordered_and_filled_in_as_not_observed(self, reference, new, partial):
+    def test_reordered_and_filled_in(self, reference, new, partial):
+        """Reads of the junctions that are missing remain in the totals, as far as known."""
         part, kept = partial
         assert list(reference.junction_names) != list(part.var_names)
+        part = part[:, ~part.var_names.str.startswith("unknown")].copy()
         full = LeafletFAModel.prepare_query_anndata(part.copy(), reference, inplace=False)
         assert list(full.var_names) == list(reference.junction_names)
         assert list(full.obs_names) == list(part.obs_names)
+        assert list(full.var["atse_id"]) == list(new.var["atse_id"])
+        missing = np.setdiff1d(np.arange(new.n_vars), kept)
+        y, n = (new.layers[name][:30].toarray() for name in LAYERS)
+        y[:, missing] = 0
+        np.testing.assert_array_equal(full.layers[LAYERS[0]].toarray(), y)
+        atse = new.var["atse_id"].to_numpy()
+        for j in missing:
+            explained = y[:, atse == atse[j]].sum(axis=1) == n[:, j]
+            is_present = np.isin(atse[kept], atse[j]).any()
+            n[:, j] = np.where(explained & is_present, n[:, j], 0)
+        np.testing.assert_array_equal(full.layers[LAYERS[1]].toarray(), n)
+
+    def test_totals_hold_the_reads_of_the_junctions_of_the_reference(self, reference, new):
+        """Not those of others, of which data made apart have some, and all of these."""
+        names = list(reference.junction_names)
+        atse = new.var["atse_id"].to_numpy()
+        mine = new[:, np.arange(new.n_vars) % 3 > 0].to_df(LAYERS[0]).astype(int)
+        foreign = (mine * 2).set_axis([f"foreign_{name}" for name in mine], axis=1)
+        label = dict(zip(names, atse, strict=True))
+        counts = pd.concat([mine, foreign], axis=1)
+        labels = [label[name.removeprefix("foreign_")] for name in counts]
+        apart = lfa.pp.splicing_from_counts(counts, labels)
+        with pytest.warns(
+            UserWarning, match=r"adata lacks \d+ of the reference's .* reference=mod"
+        ):
+            full = LeafletFAModel.prepare_query_anndata(apart, reference, inplace=False)
+        wanted = mine.reindex(columns=names, fill_value=0)
+        np.testing.assert_array_equal(full.to_df(LAYERS[0]), wanted)
+        sums = wanted.T.groupby(atse).transform("sum").T
+        np.testing.assert_array_equal(full.to_df(LAYERS[1]), sums)
+        reference.get_cell_activities(full)
+
+    def test_a_reference_without_atses_moves_totals(self, clear, new, fit):
+        del clear.var["atse_id"]
+        model = fit(clear, 2, max_epochs=1)
+        some = new[:, 3:].copy()
+        full = LeafletFAModel.prepare_query_anndata(some, model, inplace=False)
         for name in LAYERS:
-            want = new.layers[name][:30].toarray()
-            want[:, np.setdiff1d(np.arange(new.n_vars), kept)] = 0
-            np.testing.assert_array_equal(full.layers[name].toarray(), want)
+            wanted = some.to_df(name).reindex(columns=new.var_names, fill_value=0)
+            np.testing.assert_array_equal(full.to_df(name), wanted)
+
+    def test_bad_counts_are_named(self, reference, new):
+        new.layers[LAYERS[0]] = new.layers[LAYERS[0]].astype(float) * 0.3
+        with pytest.raises(ValueError, match="fractional"):
+            LeafletFAModel.prepare_query_anndata(new, reference)
 
     def test_in_place(self, reference, partial):
         part = partial[0]
