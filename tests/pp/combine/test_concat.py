@@ -11,6 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from leafletfa_scvi.data import check_splicing
+from leafletfa_scvi.pp import filter_junctions, make_splicing_dataset, read_junc
 from leafletfa_scvi.pp.combine._concat import concat_splicing
 
 JUNCTION, CLUSTER = "cell_by_junction_matrix", "cell_by_cluster_matrix"
@@ -125,9 +126,46 @@ def test_reads_of_a_junction_alone_are_lost_as_documented():
     a, b = counts_of([[9, 0, 0, 1, 1, 0]]), counts_of([[1, 1, 1, 0, 0, 0]], prefix="b")
     a, b = seen(a), seen(b)
     assert concat_splicing([a, b])[:, "chr2:101-200:+"].X.toarray().ravel().tolist() == [9, 1]
-    made = concat_splicing([a])
-    again = concat_splicing([made, b], label="batch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = concat_splicing([a])
+    message = r"Of the 5 junctions .* data set '0' lacks 3, at which the others have 3 reads\. .*"
+    with pytest.warns(UserWarning, match=f"{message}reference=first"):
+        again = concat_splicing([made, b], label="batch")
+    assert again.uns["splicing"]["concat"]["junctions_filtered_out_or_unseen"] == [3, 0]
     assert again[:, "chr2:101-200:+"].X.toarray().ravel().tolist() == [0, 1]
+
+
+def test_counts_that_were_filtered_are_warned_of_too():
+    a, b = counts_of([[9, 5, 5, 1, 4, 0]], prefix="a"), counts_of([[1, 1, 1, 3, 3, 0]])
+    few = filter_junctions(a, min_reads=2)
+    with pytest.warns(UserWarning, match="data set '0' lacks 1, at which the others have 3 reads"):
+        concat_splicing([few, b])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        concat_splicing([a, b])
+        concat_splicing([filter_junctions(a, min_reads=1), seen(b)])
+        one = concat_splicing([a], label=None)
+        concat_splicing([one, one], index_unique="-")
+
+
+def test_data_sets_on_one_reference_are_exact(data_dir):
+    files = sorted((data_dir / "gtex_chr10").glob("*.bed.gz"))
+    annotation = data_dir / "gtex_chr10" / "chr10.gtf.gz"
+    first = make_splicing_dataset(files[:3], gtf=annotation)
+    apart = {"a": first, "b": make_splicing_dataset(files[3:6], gtf=annotation)}
+    with pytest.warns(UserWarning, match="data set 'a' lacks"):
+        concat_splicing(apart)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*lacks")
+        warnings.filterwarnings("ignore", message=".*reads at the splice sites")
+        second = make_splicing_dataset(files[3:6], reference=first)
+        both = concat_splicing([first, second])
+    assert list(both.var_names) == list(first.var_names)
+    counts = read_junc(files[:6]).to_df()[first.var_names]
+    np.testing.assert_array_equal(both.to_df(JUNCTION), counts.loc[both.obs_names])
+    sums = counts.T.groupby(first.var["atse_id"].astype(str).to_numpy()).transform("sum").T
+    np.testing.assert_array_equal(both.to_df(CLUSTER), sums.loc[both.obs_names])
 
 
 def test_columns_of_var():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ from leafletfa_scvi.pp._junctions import junction_names
 from leafletfa_scvi.pp.atse._events import event_types
 from leafletfa_scvi.pp.atse._graph import label_atses
 from leafletfa_scvi.pp.atse._ids import atse_ids
-from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts
+from leafletfa_scvi.pp.qc._matrices import column_sums, is_splicing, junction_counts
 from leafletfa_scvi.pp.qc._variable_atses import VARIABILITY_COLUMNS
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ _RECOMPUTED: Final = (
     *VARIABILITY_COLUMNS,
 )
 _UNKNOWN_MOTIF: Final = "unknown"
+_N_NAMED: Final = 3
+"""Number of data sets that a warning names."""
 
 
 def concat_splicing(
@@ -67,12 +70,14 @@ def concat_splicing(
     A junction that a data set does not have counts 0 in its cells. **That is correct only if it
     was not observed in them.** If it was observed but filtered out, or is in no ATSE of its data
     set because it shares no splice site there, its reads are lost, and the PSI of the other
-    junctions of its ATSE is too high. The result equals that of making the data set from all
-    files at once if nothing was filtered and *junction counts* are combined (before ATSEs are
-    found, as the readers return them), which are accepted as well. For splicing data sets, each
-    of them must also hold every junction of the result that has reads in it. Filter junctions
-    afterwards or by the same list. Event types are those of the junctions in ATSEs, as the others
-    are no longer known.
+    junctions of its ATSE is too high; a warning says how many junctions this may concern.
+
+    The result is exact, that of making the data set from all files at once, if *junction counts*
+    are combined (before ATSEs are found, as the readers return them) of which nothing was
+    filtered; filter afterwards. Splicing data sets are exact if all have the same junctions: make
+    one, and the others with ``make_splicing_dataset(files, reference=first)``. Event types of
+    combined splicing data sets are those of the junctions in ATSEs, as the others are no longer
+    known.
 
     Parameters
     ----------
@@ -113,6 +118,12 @@ def concat_splicing(
         There is no data set; cells share a name; names of junctions are not those of their
         coordinates; contigs are named ``chr1`` in one data set and ``1`` in another; data sets
         disagree on genes or motif of a junction; or no ATSE is found.
+
+    Warns
+    -----
+    UserWarning
+        If a splicing data set, or counts from which junctions were filtered, lacks junctions of
+        the result.
     """
     parts = _named(adatas)
     for name, part in parts.items():
@@ -156,6 +167,8 @@ def concat_splicing(
             f"None of the {len(var)} junctions of all data sets is in an ATSE: {report}. Check "
             "genes and strands, or keep those without with no_gene and unstranded."
         )
+    missing = _missing(parts, var.index[kept], column_sums(counts)[kept])
+    _warn_of_missing(missing, int(kept.sum()))
     types = event_types(var, labels, annotation=annotation)
     record = {
         "data_sets": list(parts),
@@ -164,6 +177,7 @@ def concat_splicing(
         "junctions_united": len(var),
         "junctions_in_all": _n_shared(parts),
         "columns_left_out": left_out,
+        "junctions_filtered_out_or_unseen": [missing.get(name, (0, 0))[0] for name in parts],
     }
     var = var[kept].copy()
     var["event_type"] = pd.Categorical(types.loc[labels[kept]].to_numpy())
@@ -177,6 +191,51 @@ def concat_splicing(
         "atses": report,
     }
     return adata
+
+
+def _missing(
+    parts: Mapping[str, AnnData], junctions: pd.Index, reads: np.ndarray
+) -> dict[str, tuple[int, int]]:
+    """Return what each data set may have lost, of those that were filtered.
+
+    Parameters
+    ----------
+    parts
+        Data sets by name.
+    junctions, reads
+        ``(P,)`` names of the junctions of the result, and their reads in all data sets.
+
+    Returns
+    -------
+    dict
+        Number of junctions that a data set lacks, and reads of the others there, by its name.
+    """
+    found = {}
+    for name, part in parts.items():
+        dropped = part.uns.get(DATASET_SLOT, {}).get("junction_qc", {}).get("dropped", {})
+        was_filtered = is_splicing(part) or any(int(lost["reads"]) for lost in dropped.values())
+        lacks = ~junctions.isin(part.var_names)
+        if was_filtered and lacks.any():
+            found[name] = int(lacks.sum()), int(reads[lacks].sum())
+    return found
+
+
+def _warn_of_missing(missing: dict[str, tuple[int, int]], n_junctions: int) -> None:
+    if not missing:
+        return
+    shown = [
+        f"{name!r} lacks {number:,}, at which the others have {reads:,} reads"
+        for name, (number, reads) in list(missing.items())[:_N_NAMED]
+    ]
+    more = f"; and {len(missing) - _N_NAMED} more" if len(missing) > _N_NAMED else ""
+    warnings.warn(
+        f"Of the {n_junctions:,} junctions of the result, data set {'; '.join(shown)}{more}. They "
+        "count 0 in its cells, which is wrong where their reads were filtered out or were in no "
+        "ATSE. Exact counts: combine the junction counts that the readers return, or make one "
+        "data set and the others with make_splicing_dataset(files, reference=first).",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _named(adatas: Mapping[str, AnnData] | Iterable[AnnData]) -> dict[str, AnnData]:
