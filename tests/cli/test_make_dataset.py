@@ -181,7 +181,7 @@ def test_junctions_of_another_data_set(simulated, run, refused, tmp_path):
     options = ("-o", second, "--like", first)
     code, _, err = run("make-dataset", *simulated.bams[3:], *options)
     assert code == 0, err
-    assert re.search(r"\d+ junctions \([\d,]+ reads\) are not in the reference", err)
+    assert re.search(r"junctions \([\d,]+ of [\d,]+ reads\): not in the reference", err)
     assert "Junctions of the reference" in (tmp_path / "second.qc.html").read_text()
     one, other = (ad.read_h5ad(path) for path in (first, second))
     assert list(other.var_names) == list(one.var_names)

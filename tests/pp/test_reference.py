@@ -76,7 +76,13 @@ def test_counts_and_totals_by_hand(first, second):
     assert (report["junctions"], report["junctions_without_reads"], report["reads"]) == (5, 2, 19)
     assert (report["junctions_not_in_reference"], report["reads_not_in_reference"]) == (2, 85)
     assert report["reads_not_in_reference_at_its_splice_sites"] == 30
-    assert lines[-1].startswith("2 junctions (85 reads) are not in the reference; 1 of them (30")
+    assert lines[-2:] == [
+        "  dropped 1 of 5 junctions (55 of 104 reads): not in the reference, and at none of its "
+        "splice sites; option: without reference (--like)",
+        "  dropped 1 of 5 junctions (30 of 104 reads): not in the reference, but at its splice "
+        "sites; option: without reference (--like)",
+    ]
+    assert lfa.pp.list_losses(adata)["dropped"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("n_first", [2, 6, 10])

@@ -200,23 +200,6 @@ def _report(
     }
 
 
-def reference_message(report: dict[str, Any]) -> str:
-    """Return the message on what a reference lacks.
-
-    Parameters
-    ----------
-    report
-        ``uns["splicing"]["reference"]``.
-    """
-    return (
-        f"{report['junctions_not_in_reference']:,} junctions "
-        f"({report['reads_not_in_reference']:,} reads) are not in the reference; "
-        f"{report['junctions_not_in_reference_at_its_splice_sites']:,} of them "
-        f"({report['reads_not_in_reference_at_its_splice_sites']:,} reads) share a splice site "
-        "with it"
-    )
-
-
 def _warn(report: dict[str, Any], name: str) -> None:
     """Warn if junctions of the same splice sites have many reads that no total contains."""
     lost = report["reads_not_in_reference_at_its_splice_sites"]

@@ -15,7 +15,7 @@ from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of
 from leafletfa_scvi._choices import AnnotationStatus, KeepOrDrop
 from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
 from leafletfa_scvi.data import expand_counts, splicing_anndata
-from leafletfa_scvi.pp._count_on_reference import count_on_reference, reference_message
+from leafletfa_scvi.pp._count_on_reference import count_on_reference
 from leafletfa_scvi.pp._counts import atse_junctions
 from leafletfa_scvi.pp._dataset_messages import nothing_left, nothing_read, warn_of_annotation
 from leafletfa_scvi.pp._losses import losses_of
@@ -189,7 +189,7 @@ def make_splicing_dataset(
             "max_length": max_intron,
             **given,
         }
-        say(reference_message(adata.uns[DATASET_SLOT]["reference"]))
+        _tell(say, adata, "reference")
         qc_metrics(adata)
         return adata
     say(f"Annotating {junctions.n_vars:,} junctions of {junctions.n_obs:,} cells")

@@ -123,6 +123,12 @@ _ATSES: Final = {
 }  # fmt: skip
 
 
+_REFERENCE: Final = {
+    "not_in_reference": "not in the reference, and at none of its splice sites",
+    "not_in_reference_at_its_splice_sites": "not in the reference, but at its splice sites",
+}
+
+
 def losses_of(record: Mapping[str, Any]) -> list[Loss]:
     """Return what each step left out, in the order of the steps.
 
@@ -131,7 +137,7 @@ def losses_of(record: Mapping[str, Any]) -> list[Loss]:
     record
         ``uns["splicing"]``; steps without a record are skipped.
     """
-    steps = (_of_reading, _of_filters, _of_usage, _of_atses)
+    steps = (_of_reading, _of_reference, _of_filters, _of_usage, _of_atses)
     return [loss for step in steps for loss in step(record) if loss.dropped]
 
 
@@ -192,6 +198,26 @@ def _of_reading(record: Mapping[str, Any]) -> Iterator[Loss]:
         yield Loss(
             "reading", reason, unit, dropped, max(totals[total], dropped), None, None, option
         )
+
+
+def _of_reference(record: Mapping[str, Any]) -> Iterator[Loss]:
+    """Yield junctions that the reference lacks."""
+    reference = record.get("reference", {})
+    if "junctions_not_in_reference" not in reference:
+        return
+    used = int(reference["junctions"]) - int(reference["junctions_without_reads"])
+    of = used + int(reference["junctions_not_in_reference"])
+    of_reads = int(reference["reads"]) + int(reference["reads_not_in_reference"])
+    lost = {
+        key: tuple(int(reference[f"{unit}_{key}"]) for unit in ("junctions", "reads"))
+        for key in _REFERENCE
+    }
+    at_none, at_sites = lost.values()
+    lost["not_in_reference"] = at_none[0] - at_sites[0], at_none[1] - at_sites[1]
+    for key, reason in _REFERENCE.items():
+        dropped, reads = lost[key]
+        option = "without reference (--like)"
+        yield Loss("reference", reason, "junctions", dropped, of, reads, of_reads, option)
 
 
 def _of_filters(record: Mapping[str, Any]) -> Iterator[Loss]:
