@@ -198,8 +198,8 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
             )
         raise ValueError(
             f"adata lacks {len(missing)} of the model's {len(ours)} junctions, the first of them "
-            f"{missing[0]!r}: LeafletFAModel.prepare_query_anndata(adata, model) reorders them "
-            "and fills in missing ones as not observed."
+            f"{missing[0]!r}: LeafletFAModel.prepare_query_anndata(adata, model) reorders them, "
+            "adds missing ones and sums the totals again."
         )
 
     def _check_junctions(self, adata: AnnData) -> None:
