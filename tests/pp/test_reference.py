@@ -6,8 +6,12 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
+from anndata import AnnData
 from helpers.equality import assert_same
 from helpers.splicing_data import CLUSTER, JUNCTION, LENIENT, star_line
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import leafletfa_scvi as lfa
 
@@ -145,6 +149,40 @@ class TestStrands:
         assert reference.var["strand"].tolist() == ["?", "?"]
         adata = lfa.pp.make_splicing_dataset(unstranded, reference=reference)
         assert adata.layers[CLUSTER].toarray().tolist() == [[5, 5]]
+
+
+def raw(reads, cell):
+    """Junction counts of one cell, as readers return them."""
+    var = pd.DataFrame(list(reads), columns=["start", "end", "strand"])
+    var.insert(0, "chrom", "chr1")
+    var.index = [f"chr1:{s}-{e}:{strand}" for s, e, strand in reads]
+    counts = sp.csr_matrix([list(reads.values())], dtype=np.int32)
+    return AnnData(counts, pd.DataFrame(index=[cell]), var)
+
+
+JUNCTIONS = st.dictionaries(
+    st.tuples(st.just(100), st.integers(300, 304), st.sampled_from("+-?")),
+    st.integers(1, 9),
+    min_size=1,
+)
+ON_BOTH_STRANDS = {(100, 990, "+"): 1, (100, 991, "+"): 1, (100, 992, "-"): 1, (100, 993, "-"): 1}
+
+
+@settings(deadline=None, max_examples=25)
+@given(JUNCTIONS, JUNCTIONS)
+def test_strands_and_counts_are_those_of_counting_together(one, other):
+    """All share a site with others of their strand, so that the first keeps all that have one."""
+    counts = [raw({**ON_BOTH_STRANDS, **one}, "a"), raw({**other, (100, 990, "+"): 2}, "b")]
+    first = lfa.pp.make_splicing_dataset(counts[0], **LENIENT)
+    second = lfa.pp.make_splicing_dataset(counts[1], reference=first)
+    both = anndata.concat(counts, join="outer")
+    both.var = (
+        pd.concat([part.var for part in counts]).groupby(level=0).first().loc[both.var_names]
+    )
+    together = lfa.pp.resolve_strands(both)["b"]
+    assert_on_reference(second, together, first)
+    report = second.uns["splicing"]["reference"]
+    assert report["reads"] + report["reads_not_in_reference"] == counts[1].X.sum()
 
 
 def test_contigs_without_their_prefix(first, tmp_path):
