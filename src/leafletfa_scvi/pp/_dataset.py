@@ -82,7 +82,9 @@ def make_splicing_dataset(
         are not changed.
     gtf
         Annotation: a GTF or GFF3 file, plain or gzip, or the result of :func:`read_annotation`.
-        ATSEs are then found within genes, otherwise within strands of contigs.
+        ATSEs are then found within genes, otherwise within strands of contigs; and junctions of
+        alignments beside annotated microexons are counted (``annotated_introns`` of
+        :func:`read_bam`).
     genome
         FASTA file of the genome, for splice motifs and for strands of junctions without one.
     min_reads, min_cells, min_samples
@@ -175,7 +177,13 @@ def make_splicing_dataset(
         _check_columns(junctions)
     else:
         say("Reading junctions")
-        junctions = read_junctions(inputs, min_intron=min_intron, max_intron=max_intron, **reading)
+        junctions = read_junctions(
+            inputs,
+            min_intron=min_intron,
+            max_intron=max_intron,
+            annotated_introns=None if annotation is None else annotation.introns,
+            **reading,
+        )
         _tell(say, junctions, "reading")
     if not junctions.n_vars:
         raise ValueError(nothing_read(junctions.uns.get(DATASET_SLOT, {}).get("reading", {})))
