@@ -248,12 +248,11 @@ class _Counting:
                 found = list(introns_of(operations))
                 strand = strand_of(read, flag)
                 if contig in sites and any(right < min_anchor for *_, right in found[:-1]):
-                    n_before = len(_introns(found, options, [0, 0, 0]))
+                    n_beside_microexons -= len(_introns(found, options, [0, 0, 0]))
                     found = reach_over_microexons(
                         found, position, strand, sites[contig], min_anchor
                     )
-                    n_after = len(_introns(found, options, [0, 0, 0]))
-                    n_beside_microexons += n_after - n_before
+                    n_beside_microexons += len(_introns(found, options, [0, 0, 0]))
                 for start, length in _introns(found, options, left_out):
                     add_start(position + start)
                     add_length(length << STRAND_BITS | strand)

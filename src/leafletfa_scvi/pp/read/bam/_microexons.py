@@ -141,15 +141,15 @@ def reach_over_microexons(
         The introns; anchors that are too short have the bases beyond the next introns added.
     """
     starts, ends = sites
+    none: Genes = frozenset()
     genes = [
-        frozenset(
-            gene
-            for gene in starts.get(position + start, frozenset())
-            & ends.get(position + end, frozenset())
-            if strand in (UNSTRANDED, gene & _STRAND_MASK)
-        )
+        starts.get(position + start, none) & ends.get(position + end, none)
         for start, end, _, _ in introns
     ]
+    if not any(genes):
+        return list(introns)
+    if strand != UNSTRANDED:
+        genes = [frozenset(one for one in of if one & _STRAND_MASK == strand) for of in genes]
     lefts = [left for _, _, left, _ in introns]
     rights = [right for _, _, _, right in introns]
     forward = [_reach(rights[i:], genes[i:], min_anchor) for i in range(len(introns))]
