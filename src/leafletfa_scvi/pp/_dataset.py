@@ -6,7 +6,7 @@ import gc
 import inspect
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from anndata import AnnData
@@ -30,6 +30,7 @@ from leafletfa_scvi.pp.annotate._strand import resolve_strands
 from leafletfa_scvi.pp.atse._classify_events import classify_events
 from leafletfa_scvi.pp.atse._find_atses import find_atses
 from leafletfa_scvi.pp.atse._usage import filter_usage
+from leafletfa_scvi.pp.introns._retained import check_alignments, count_retained_introns
 from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
 from leafletfa_scvi.pp.qc._matrices import junction_reads
 from leafletfa_scvi.pp.qc._metrics import qc_metrics
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.pp._reference import SplicingModel
     from leafletfa_scvi.pp.read._sources import Inputs
+
+_INTRONS: Final = "Counting reads in introns"
 
 
 def make_splicing_dataset(
@@ -60,6 +63,7 @@ def make_splicing_dataset(
     no_gene: KeepOrDrop = "drop",
     unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
+    retained_introns: bool = False,
     reference: AnnData | SplicingModel | str | os.PathLike[str] | None = None,
     stage: Callable[[str], None] | None = None,
     **reading: Unpack[ReadArguments],
@@ -104,6 +108,9 @@ def make_splicing_dataset(
         :func:`find_atses`. The first two need ``gtf``.
     max_junctions
         Split ATSEs with more junctions, by usage. If None, they are only reported.
+    retained_introns
+        If True, read the alignments once more and count reads in the introns of junctions, see
+        :func:`count_retained_introns`.
     reference
         Data set whose junctions and ATSEs are taken, with their labels, order and columns of
         ``var``: a splicing data set with ``var["atse_id"]``, its .h5ad file, a
@@ -162,6 +169,8 @@ def make_splicing_dataset(
     }
     reference, reading = fasta_is_cram_reference(reference, reading)
     _check(criteria, grouping, min_usage, gtf, inputs, reading)
+    if retained_introns:
+        check_alignments(inputs, reading)
     target = None if reference is None else junction_reference(reference)
     if target is not None:
         _check_no_filters({**criteria, **grouping, "min_usage": min_usage})
@@ -199,6 +208,9 @@ def make_splicing_dataset(
         }
         say(reference_message(adata.uns[DATASET_SLOT]["reference"]))
         qc_metrics(adata)
+        if retained_introns:
+            say(_INTRONS)
+            count_retained_introns(adata, inputs, annotation, **reading)
         return adata
     say(f"Annotating {junctions.n_vars:,} junctions of {junctions.n_obs:,} cells")
     junctions = resolve_strands(junctions, annotation, genome)
@@ -231,6 +243,9 @@ def make_splicing_dataset(
     del counts
     adata = splicing_anndata(*entries, obs, var, "make_splicing_dataset", **record)
     qc_metrics(adata)
+    if retained_introns:
+        say(_INTRONS)
+        count_retained_introns(adata, inputs, annotation, **reading)
     return adata
 
 

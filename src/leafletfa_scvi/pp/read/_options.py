@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from leafletfa_scvi.pp.read.bam._crossings import Positions
+
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
@@ -25,6 +27,8 @@ class ReadOptions:
     bam: BamOptions = dataclasses.field(default_factory=BamOptions)
     star_reads: StarReads = "unique"
     barcodes: tuple[str, ...] | None = None
+    positions: Positions | None = None
+    """Positions to count the reads across instead of junctions, for alignments only."""
 
     def without_annotation(self) -> ReadOptions:
         """Return the options for files without alignments, whose counts need no annotation."""
@@ -32,8 +36,11 @@ class ReadOptions:
 
     def signature(self) -> dict[str, Any]:
         """Return what distinguishes counts made with these options, serializable as JSON."""
-        named = dataclasses.asdict(self.without_annotation())
-        del named["bam"]["microexons"]
+        plain = dataclasses.replace(self.without_annotation(), positions=None)
+        named = dataclasses.asdict(plain)
+        del named["bam"]["microexons"], named["positions"]
+        if self.positions is not None:
+            named["positions"] = self.positions.digest
         if self.bam.microexons is not None:
             named["bam"]["microexons"] = self.bam.microexons.digest
         return named
