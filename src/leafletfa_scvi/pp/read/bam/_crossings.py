@@ -17,7 +17,7 @@ from leafletfa_scvi.pp.read.bam._strand import PAIRED, strand_of_reads
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pysam import AlignedSegment
 
@@ -135,7 +135,7 @@ def _count(
 
 
 def _collect(
-    reads: object,
+    reads: Iterable[AlignedSegment],
     wanted: Sequence[list[int] | None],
     contigs: Sequence[int],
     options: BamOptions,
@@ -150,7 +150,7 @@ def _collect(
     strand_of = strand_of_reads(strand, None, regtools=False)
     last_contig = last_position = -1
     number, n_crossing, condense_at = 0, 0, _N_READS
-    for read in reads:  # type: ignore[attr-defined]
+    for read in reads:
         flag = read.flag
         if flag & left_out or read.reference_id < 0:
             continue
@@ -168,7 +168,7 @@ def _collect(
             number = cells.of(read, cell_tag)
             if number < 0:
                 continue
-        identity = identity_of(read, options)
+        identity = _identity(read, options)
         if identity is None:
             continue
         contig = contigs[read.reference_id]
@@ -205,7 +205,7 @@ def _crossed(read: AlignedSegment, places: list[int], anchor: int) -> list[int]:
     return crossed
 
 
-def identity_of(read: AlignedSegment, options: BamOptions) -> int | None:
+def _identity(read: AlignedSegment, options: BamOptions) -> int | None:
     """Return the hash of the fragment or UMI of a read, ``ITSELF``, or None to leave it out."""
     paired = read.flag & PAIRED
     if options.umi_tag is None:
