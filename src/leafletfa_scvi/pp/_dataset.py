@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from leafletfa_scvi.pp._reference import SplicingModel
+    import pandas as pd
+
+    from leafletfa_scvi.pp._reference import JunctionReference, SplicingModel
     from leafletfa_scvi.pp.read._sources import Inputs
 
 _INTRONS: Final = "Counting reads in introns"
@@ -190,7 +192,7 @@ def make_splicing_dataset(
             inputs,
             min_intron=min_intron,
             max_intron=max_intron,
-            annotated_introns=None if annotation is None else annotation.introns,
+            annotated_introns=_known_introns(annotation, target),
             **reading,
         )
         _tell(say, junctions, "reading")
@@ -247,6 +249,18 @@ def make_splicing_dataset(
         say(_INTRONS)
         count_retained_introns(adata, inputs, annotation, **reading)
     return adata
+
+
+def _known_introns(
+    annotation: Annotation | None, target: JunctionReference | None
+) -> pd.DataFrame | None:
+    """Return the introns beside which microexons are counted: annotated, or of the reference.
+
+    Data counted without them on a reference counted with them would lack its inclusion reads.
+    """
+    if annotation is not None:
+        return annotation.introns
+    return None if target is None else target.var.assign(gene_id=target.codes)
 
 
 def _tell(say: Callable[[str], None], junctions: AnnData, step: str) -> None:

@@ -145,7 +145,7 @@ def test_counts_of_junction_files_do_not_depend_on_an_annotation(tmp_path):
     assert len(list((tmp_path / "parts").iterdir())) == 1
 
 
-def test_make_splicing_dataset_counts_them_with_a_gtf(tmp_path):
+def _gtf(tmp_path):
     exons = {"in": [(101, 140), (241, 243), (344, 383)], "out": [(101, 140), (344, 383)]}
     gtf = tmp_path / "genes.gtf"
     gtf.write_text(
@@ -155,13 +155,27 @@ def test_make_splicing_dataset_counts_them_with_a_gtf(tmp_path):
             for a, b in parts
         )
     )
+    return gtf
+
+
+def test_make_splicing_dataset_counts_them_with_a_gtf(tmp_path):
     for cell in "ab":
         write(
             tmp_path / f"{cell}.bam", [*[including()] * 30, *[make_read(cigar="40M203N40M")] * 10]
         )
-    adata = lfa.pp.make_splicing_dataset(tmp_path, gtf=gtf, n_jobs=2)
+    adata = lfa.pp.make_splicing_dataset(tmp_path, gtf=_gtf(tmp_path), n_jobs=2)
     assert adata.var_names.tolist() == ["chr1:141-240:+", "chr1:141-343:+", "chr1:244-343:+"]
     assert adata.layers["cell_by_junction_matrix"].toarray().tolist() == [[30, 10, 30]] * 2
+
+
+def test_a_reference_stands_in_for_the_annotation(tmp_path):
+    reads = [*[including()] * 30, *[make_read(cigar="40M203N40M")] * 10]
+    for cell in "ab":
+        write(tmp_path / f"{cell}.bam", reads)
+    first = lfa.pp.make_splicing_dataset(tmp_path, gtf=_gtf(tmp_path))
+    second = lfa.pp.make_splicing_dataset(tmp_path, reference=first)
+    for layer in first.layers:
+        assert (first.layers[layer] != second.layers[layer]).nnz == 0
 
 
 def slow_reach(found, sites_of, min_anchor):
