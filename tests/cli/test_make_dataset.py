@@ -93,6 +93,19 @@ def test_real_smart_seq_and_10x_alignments(data_dir, run, tmp_path):
     assert barcodes.read_bytes() == before
 
 
+def test_retained_introns_on_request(simulated, run, refused, tmp_path):
+    data = tmp_path / "data.h5ad"
+    options = ("--gtf", simulated.gtf, "-o", data, "--no-report", "--retained-introns")
+    code, _, err = run("make-dataset", *simulated.bams, *options)
+    assert code == 0, err
+    assert "Counting reads in introns" in err
+    adata = ad.read_h5ad(data)
+    assert adata.layers["intron_boundary_reads"].sum() > 0  # of fragments that are not spliced
+    assert not list(tmp_path.glob("*.parts"))
+    line = refused(*simulated.bams, "--regtools", *options, "--overwrite")
+    assert "Leave out regtools" in line
+
+
 def test_a_picture_instead_of_a_page(simulated, run, tmp_path):
     output = ("--output", tmp_path / "data.h5ad", "--report", tmp_path / "qc.png")
     code, _, err = run("make-dataset", *simulated.bams, "--gtf", simulated.gtf, *output)

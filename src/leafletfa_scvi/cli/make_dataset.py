@@ -198,6 +198,13 @@ class AtseOptions(OptionGroup):
     max_junctions: Annotated[
         int | None, typer.Option(min=2, help="Split ATSEs with more junctions.")
     ] = _MAKE["max_junctions"]
+    retained_introns: Annotated[
+        bool,
+        typer.Option(
+            "--retained-introns",
+            help="Read the alignments once more, for reads across exon-intron boundaries.",
+        ),
+    ] = _MAKE["retained_introns"]
 
 
 @with_groups

@@ -6,7 +6,7 @@ import gc
 import inspect
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from anndata import AnnData
@@ -30,6 +30,7 @@ from leafletfa_scvi.pp.annotate._strand import resolve_strands
 from leafletfa_scvi.pp.atse._classify_events import classify_events
 from leafletfa_scvi.pp.atse._find_atses import find_atses
 from leafletfa_scvi.pp.atse._usage import filter_usage
+from leafletfa_scvi.pp.introns._retained import check_alignments, count_retained_introns
 from leafletfa_scvi.pp.qc._filter_junctions import filter_junctions
 from leafletfa_scvi.pp.qc._matrices import junction_reads
 from leafletfa_scvi.pp.qc._metrics import qc_metrics
@@ -39,8 +40,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from leafletfa_scvi.pp._reference import SplicingModel
+    import pandas as pd
+
+    from leafletfa_scvi.pp._reference import JunctionReference, SplicingModel
     from leafletfa_scvi.pp.read._sources import Inputs
+
+_INTRONS: Final = "Counting reads in introns"
 
 
 def make_splicing_dataset(
@@ -60,6 +65,7 @@ def make_splicing_dataset(
     no_gene: KeepOrDrop = "drop",
     unstranded: KeepOrDrop = "drop",
     max_junctions: int | None = None,
+    retained_introns: bool = False,
     reference: AnnData | SplicingModel | str | os.PathLike[str] | None = None,
     stage: Callable[[str], None] | None = None,
     **reading: Unpack[ReadArguments],
@@ -82,7 +88,9 @@ def make_splicing_dataset(
         are not changed.
     gtf
         Annotation: a GTF or GFF3 file, plain or gzip, or the result of :func:`read_annotation`.
-        ATSEs are then found within genes, otherwise within strands of contigs.
+        ATSEs are then found within genes, otherwise within strands of contigs; and junctions of
+        alignments beside annotated microexons are counted (``annotated_introns`` of
+        :func:`read_bam`).
     genome
         FASTA file of the genome, for splice motifs and for strands of junctions without one.
     min_reads, min_cells, min_samples
@@ -102,6 +110,9 @@ def make_splicing_dataset(
         :func:`find_atses`. The first two need ``gtf``.
     max_junctions
         Split ATSEs with more junctions, by usage. If None, they are only reported.
+    retained_introns
+        If True, read the alignments once more and count reads in the introns of junctions, see
+        :func:`count_retained_introns`.
     reference
         Data set whose junctions and ATSEs are taken, with their labels, order and columns of
         ``var``: a splicing data set with ``var["atse_id"]``, its .h5ad file, a
@@ -160,6 +171,8 @@ def make_splicing_dataset(
     }
     reference, reading = fasta_is_cram_reference(reference, reading)
     _check(criteria, grouping, min_usage, gtf, inputs, reading)
+    if retained_introns:
+        check_alignments(inputs, reading)
     target = None if reference is None else junction_reference(reference)
     if target is not None:
         _check_no_filters({**criteria, **grouping, "min_usage": min_usage})
@@ -175,7 +188,13 @@ def make_splicing_dataset(
         _check_columns(junctions)
     else:
         say("Reading junctions")
-        junctions = read_junctions(inputs, min_intron=min_intron, max_intron=max_intron, **reading)
+        junctions = read_junctions(
+            inputs,
+            min_intron=min_intron,
+            max_intron=max_intron,
+            annotated_introns=_known_introns(annotation, target),
+            **reading,
+        )
         _tell(say, junctions, "reading")
     if not junctions.n_vars:
         raise ValueError(nothing_read(junctions.uns.get(DATASET_SLOT, {}).get("reading", {})))
@@ -191,6 +210,9 @@ def make_splicing_dataset(
         }
         _tell(say, adata, "reference")
         qc_metrics(adata)
+        if retained_introns:
+            say(_INTRONS)
+            count_retained_introns(adata, inputs, annotation, **reading)
         return adata
     say(f"Annotating {junctions.n_vars:,} junctions of {junctions.n_obs:,} cells")
     junctions = resolve_strands(junctions, annotation, genome)
@@ -223,7 +245,22 @@ def make_splicing_dataset(
     del counts
     adata = splicing_anndata(*entries, obs, var, "make_splicing_dataset", **record)
     qc_metrics(adata)
+    if retained_introns:
+        say(_INTRONS)
+        count_retained_introns(adata, inputs, annotation, **reading)
     return adata
+
+
+def _known_introns(
+    annotation: Annotation | None, target: JunctionReference | None
+) -> pd.DataFrame | None:
+    """Return the introns beside which microexons are counted: annotated, or of the reference.
+
+    Data counted without them on a reference counted with them would lack its inclusion reads.
+    """
+    if annotation is not None:
+        return annotation.introns
+    return None if target is None else target.var.assign(gene_id=target.codes)
 
 
 def _tell(say: Callable[[str], None], junctions: AnnData, step: str) -> None:

@@ -59,7 +59,12 @@ class FileFormat:
 
 def _read_bam(source: Source, options: ReadOptions) -> FileCounts:
     from leafletfa_scvi.pp.read.bam._count import count_bam
+    from leafletfa_scvi.pp.read.bam._crossings import count_crossings
 
+    if options.positions is not None:
+        return count_crossings(
+            source.path, source.cell, options.bam, options.positions, source.lanes
+        )
     return count_bam(source.path, source.cell, options.bam, source.lanes)
 
 

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._choices import StarReads
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read.bam._microexons import Microexons
 from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+
+    import pandas as pd
+
+    from leafletfa_scvi.pp.read.bam._crossings import Positions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +27,23 @@ class ReadOptions:
     bam: BamOptions = dataclasses.field(default_factory=BamOptions)
     star_reads: StarReads = "unique"
     barcodes: tuple[str, ...] | None = None
+    positions: Positions | None = None
+    """Positions to count the reads across instead of junctions, for alignments only."""
+
+    def without_annotation(self) -> ReadOptions:
+        """Return the options for files without alignments, whose counts need no annotation."""
+        return dataclasses.replace(self, bam=dataclasses.replace(self.bam, microexons=None))
+
+    def signature(self) -> dict[str, Any]:
+        """Return what distinguishes counts made with these options, serializable as JSON."""
+        plain = dataclasses.replace(self.without_annotation(), positions=None)
+        named = dataclasses.asdict(plain)
+        del named["bam"]["microexons"], named["positions"]
+        if self.positions is not None:
+            named["positions"] = self.positions.digest
+        if self.bam.microexons is not None:
+            named["bam"]["microexons"] = self.bam.microexons.digest
+        return named
 
 
 def read_options(
@@ -31,6 +53,9 @@ def read_options(
     cell_tag: str | None = None,
     umi_tag: str | None = "UB",
     reference: str | os.PathLike[str] | None = None,
+    annotated_introns: pd.DataFrame | None = None,
+    min_anchor: int = 8,
+    regtools: bool = False,
     **counting: Any,
 ) -> ReadOptions:
     """Check and collect the options of readers.
@@ -39,7 +64,7 @@ def read_options(
 
     Parameters
     ----------
-    star_reads, barcodes, cell_tag, umi_tag, reference
+    star_reads, barcodes, cell_tag, umi_tag, reference, annotated_introns, min_anchor, regtools
         As in :func:`read_junctions`.
     counting
         Further options of :class:`BamOptions`.
@@ -47,15 +72,21 @@ def read_options(
     Raises
     ------
     ValueError
-        If a value is none of the choices or out of range.
+        If a value is none of the choices or out of range, or annotated introns lack a column.
     """
     check_one_of("star_reads", star_reads, StarReads)
     names = _barcode_names(barcodes)
+    microexons = None
+    if annotated_introns is not None and not regtools:
+        microexons = Microexons(annotated_introns, min_anchor)
     bam = BamOptions(
         cell_tag=cell_tag,
         umi_tag=None if cell_tag is None else umi_tag,
         barcodes=None if cell_tag is None else names,
         reference=None if reference is None else str(reference),
+        min_anchor=min_anchor,
+        regtools=regtools,
+        microexons=microexons,
         **counting,
     )
     return ReadOptions(bam, star_reads, names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import tempfile
@@ -52,6 +51,8 @@ def read_inputs(
     check_cells(listed.sources)
     _check_barcodes(listed.sources, options)
     _check_cell_tag(listed.sources, options)
+    if not any(FORMATS[source.format].is_alignment for source in listed.sources):
+        options = options.without_annotation()
     n_files = len(listed.sources)
     if options.bam.umi_tag is not None and options.bam.cell_tag is not None:
         listed = join_lanes(listed)
@@ -59,7 +60,7 @@ def read_inputs(
         paths, failures = count_files(
             listed.sources,
             functools.partial(read_source, options=options),
-            dataclasses.asdict(options),
+            options.signature(),
             folder,
             n_jobs=n_jobs,
             client=client,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
     from leafletfa_scvi._choices import LibraryStrand, OnError, ReadsWithoutUmi, StarReads
@@ -60,6 +61,7 @@ def read_junctions(
     min_mapq: int = 0,
     skip_duplicates: bool = False,
     regtools: bool = False,
+    annotated_introns: pd.DataFrame | None = None,
     cram_reference: str | os.PathLike[str] | None = None,
     n_jobs: int = 1,
     client: Any = None,
@@ -88,7 +90,7 @@ def read_junctions(
         For alignments: tags of reads and the strand of introns, as in :func:`read_bam`.
     min_anchor, min_intron, max_intron, min_mapq, skip_duplicates
         For alignments: reads and introns that count, as in :func:`read_bam`.
-    regtools, cram_reference
+    regtools, annotated_introns, cram_reference
         For alignments: as in :func:`read_bam`.
     n_jobs
         Number of processes that read files; -1 for one per core.
@@ -135,6 +137,7 @@ def read_junctions(
         min_mapq=min_mapq,
         skip_duplicates=skip_duplicates,
         regtools=regtools,
+        annotated_introns=annotated_introns,
         reference=cram_reference,
     )
     return read_inputs(

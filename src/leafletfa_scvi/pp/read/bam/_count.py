@@ -10,6 +10,7 @@ from leafletfa_scvi.pp._codes import UNSTRANDED
 from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
 from leafletfa_scvi.pp.read.bam._distinct import CONTIG_BITS, ITSELF, STRAND_BITS, Distinct
+from leafletfa_scvi.pp.read.bam._microexons import reach_over_microexons
 from leafletfa_scvi.pp.read.bam._open import open_alignments
 from leafletfa_scvi.pp.read.bam._regtools import count_as_regtools, introns_of
 from leafletfa_scvi.pp.read.bam._strand import strand_of_reads
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from pysam import AlignedSegment
 
+    from leafletfa_scvi.pp.read.bam._microexons import Intron
     from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 PAIRED, SKIP, DUPLICATE = 0x1, 0x4 | 0x100 | 0x200 | 0x800, 0x400
@@ -51,12 +53,13 @@ def count_bam(
 
     Secondary and supplementary alignments, reads that fail quality control and unmapped ones are
     left out. A read supports the introns (N in its CIGAR) of the lengths asked for that have
-    anchors on both sides. The mates of a pair count once for an intron, and so, if UMIs are
-    counted, do all reads of a cell with the same UMI, in whichever of the files. Of these, one
-    that tells the intron's strand goes before one that does not. The records may be in any order;
-    memory is bounded by the output and the reads at one position if a single file is sorted by
-    position, and otherwise takes another 24 bytes for each intron of a fragment or UMI. Names
-    and UMIs are distinguished by 64-bit hashes.
+    anchors on both sides, which reach over annotated microexons (``options.microexons``). The
+    mates of a pair count once for an intron, and so, if UMIs are counted, do all reads of a cell
+    with the same UMI, in whichever of the files. Of these, one that tells the intron's strand
+    goes before one that does not. The records may be in any order; memory is bounded by the
+    output and the reads at one position if a single file is sorted by position, and otherwise
+    takes another 24 bytes for each intron of a fragment or UMI. Names and UMIs are distinguished
+    by 64-bit hashes.
 
     Parameters
     ----------
@@ -86,6 +89,8 @@ def count_bam(
         - of the introns of the others, those left out: the first that applies of
           ``introns_too_short``, ``introns_too_long`` and ``introns_short_anchor``; and then
           ``mates_of_one_fragment`` or, if UMIs are counted, ``umi_copies``;
+        - ``introns_beside_microexons``, those that have an anchor only because it reaches over a
+          microexon, before mates or copies are left out;
         - what remains, ``introns_counted``, and of it ``introns_without_strand``;
         - ``reads_with_unused_barcode``, the reads with a ``CB`` tag among the first 10,000, if
           ``options.cell_tag`` is None and several barcodes occur.
@@ -131,6 +136,9 @@ class _Counting:
                 path, reference=options.reference, threads=options.threads
             ) as file:
                 numbers = [self.numbers.setdefault(c, len(self.numbers)) for c in file.references]
+                microexons = options.microexons
+                sites = {} if microexons is None else microexons.on(file.references)
+                self.sites = {self.numbers[name]: found for name, found in sites.items()}
                 reads = file.fetch(until_eof=True)
                 peeked = self._peek(reads) if options.cell_tag is None else iter(())
                 self._count((peeked, reads), numbers, in_order)
@@ -165,6 +173,7 @@ class _Counting:
         ]
         spliced = low_mapq = without_contig = without_umi = n_without_umi_counted = 0
         left_out = [0, 0, 0]
+        sites, n_beside_microexons = self.sites, 0
         min_anchor, min_intron, max_intron = (
             options.min_anchor,
             options.min_intron,
@@ -236,9 +245,15 @@ class _Counting:
                         add_identity(identity)
                         add_cell_key(cell_key)
                         continue
-                introns = _introns(operations, options, left_out)
-                strand = strand_of(read, flag) if introns else UNSTRANDED
-                for start, length in introns:
+                found = list(introns_of(operations))
+                strand = strand_of(read, flag)
+                if contig in sites and any(right < min_anchor for *_, right in found[:-1]):
+                    n_beside_microexons -= len(_introns(found, options, [0, 0, 0]))
+                    found = reach_over_microexons(
+                        found, position, strand, sites[contig], min_anchor
+                    )
+                    n_beside_microexons += len(_introns(found, options, [0, 0, 0]))
+                for start, length in _introns(found, options, left_out):
                     add_start(position + start)
                     add_length(length << STRAND_BITS | strand)
                     add_identity(identity)
@@ -254,6 +269,8 @@ class _Counting:
             introns_too_long=left_out[1],
             introns_short_anchor=left_out[2],
         )
+        if sites:
+            self.report["introns_beside_microexons"] += n_beside_microexons
 
     def file_counts(self, cell: str) -> FileCounts:
         """Return the counts."""
@@ -281,7 +298,7 @@ class _Counting:
 
 
 def _introns(
-    cigar: list[tuple[int, int]], options: BamOptions, left_out: list[int]
+    introns: Iterable[Intron], options: BamOptions, left_out: list[int]
 ) -> list[tuple[int, int]]:
     """Return the introns to count, as first base and length.
 
@@ -289,7 +306,7 @@ def _introns(
     short, too long, or have a short anchor, are added to ``left_out``.
     """
     kept = []
-    for start, end, left, right in introns_of(cigar):
+    for start, end, left, right in introns:
         length = end - start + 1
         if length < options.min_intron:
             left_out[0] += 1

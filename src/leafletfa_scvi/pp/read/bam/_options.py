@@ -11,6 +11,8 @@ from leafletfa_scvi._choices import LibraryStrand, ReadsWithoutUmi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from leafletfa_scvi.pp.read.bam._microexons import Microexons
+
 
 @dataclass(frozen=True)
 class BamOptions:
@@ -49,7 +51,11 @@ class BamOptions:
     regtools
         If True, count as ``regtools junctions extract`` does: all reads with any flag, mapping
         quality or duplicate mark, each mate separately; a junction is kept if one read has an
-        anchor of ``min_anchor`` on its left, and the same or another read on its right.
+        anchor of ``min_anchor`` on its left, and the same or another read on its right. Microexons
+        have no effect then.
+    microexons
+        Splice sites of genes with microexons, over which anchors reach; None if no annotation is
+        given. See ``reach_over_microexons``.
     reference
         FASTA file for CRAM; not needed, as neither bases nor qualities are decoded.
     threads
@@ -73,6 +79,7 @@ class BamOptions:
     reads_without_umi: ReadsWithoutUmi = "auto"
     barcodes: tuple[str, ...] | None = None
     regtools: bool = False
+    microexons: Microexons | None = None
     reference: str | None = None
     threads: int = 1
 

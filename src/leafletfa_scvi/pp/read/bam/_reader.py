@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
     from leafletfa_scvi._choices import LibraryStrand, OnError, ReadsWithoutUmi
@@ -34,6 +35,7 @@ def read_bam(
     min_mapq: int = 0,
     skip_duplicates: bool = False,
     regtools: bool = False,
+    annotated_introns: pd.DataFrame | None = None,
     cram_reference: str | os.PathLike[str] | None = None,
     n_jobs: int = 1,
     client: Any = None,
@@ -82,6 +84,12 @@ def read_bam(
     regtools
         If True, count as ``regtools junctions extract`` does: no filter, every mate counts, and a
         junction needs the anchor on each side from any of its reads.
+    annotated_introns
+        Introns of an annotation, ``read_annotation(gtf).introns``, so that junctions beside exons
+        shorter than ``min_anchor`` (microexons) are counted: aligned bases beyond the next intron
+        of the read count towards an anchor if both introns, and any between them, begin and end
+        at splice sites of one gene, on the read's strand if that is known. If None, or with
+        ``regtools``, only the block next to an intron counts.
     cram_reference
         FASTA file of the genome for CRAM files; most need none, as no bases are decoded.
     n_jobs, client, work_dir, on_error, progress
@@ -110,6 +118,7 @@ def read_bam(
         min_mapq=min_mapq,
         skip_duplicates=skip_duplicates,
         regtools=regtools,
+        annotated_introns=annotated_introns,
         reference=cram_reference,
     )
     return read_inputs(
