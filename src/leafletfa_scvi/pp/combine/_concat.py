@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +19,8 @@ from leafletfa_scvi.pp._junctions import junction_names
 from leafletfa_scvi.pp.atse._events import event_types
 from leafletfa_scvi.pp.atse._graph import label_atses
 from leafletfa_scvi.pp.atse._ids import atse_ids
-from leafletfa_scvi.pp.qc._matrices import column_sums, is_splicing, junction_counts
+from leafletfa_scvi.pp.combine._missing import missing_junctions, warn_of_missing
+from leafletfa_scvi.pp.qc._matrices import column_sums, junction_counts
 from leafletfa_scvi.pp.qc._variable_atses import VARIABILITY_COLUMNS
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ _RECOMPUTED: Final = (
     *VARIABILITY_COLUMNS,
 )
 _UNKNOWN_MOTIF: Final = "unknown"
-_N_NAMED: Final = 3
-"""Number of data sets that a warning names."""
 
 
 def concat_splicing(
@@ -167,8 +165,8 @@ def concat_splicing(
             f"None of the {len(var)} junctions of all data sets is in an ATSE: {report}. Check "
             "genes and strands, or keep those without with no_gene and unstranded."
         )
-    missing = _missing(parts, var.index[kept], column_sums(counts)[kept])
-    _warn_of_missing(missing, int(kept.sum()))
+    missing = missing_junctions(parts, var.index[kept], column_sums(counts)[kept])
+    warn_of_missing(missing, int(kept.sum()))
     types = event_types(var, labels, annotation=annotation)
     record = {
         "data_sets": list(parts),
@@ -191,51 +189,6 @@ def concat_splicing(
         "atses": report,
     }
     return adata
-
-
-def _missing(
-    parts: Mapping[str, AnnData], junctions: pd.Index, reads: np.ndarray
-) -> dict[str, tuple[int, int]]:
-    """Return what each data set may have lost, of those that were filtered.
-
-    Parameters
-    ----------
-    parts
-        Data sets by name.
-    junctions, reads
-        ``(P,)`` names of the junctions of the result, and their reads in all data sets.
-
-    Returns
-    -------
-    dict
-        Number of junctions that a data set lacks, and reads of the others there, by its name.
-    """
-    found = {}
-    for name, part in parts.items():
-        dropped = part.uns.get(DATASET_SLOT, {}).get("junction_qc", {}).get("dropped", {})
-        was_filtered = is_splicing(part) or any(int(lost["reads"]) for lost in dropped.values())
-        lacks = ~junctions.isin(part.var_names)
-        if was_filtered and lacks.any():
-            found[name] = int(lacks.sum()), int(reads[lacks].sum())
-    return found
-
-
-def _warn_of_missing(missing: dict[str, tuple[int, int]], n_junctions: int) -> None:
-    if not missing:
-        return
-    shown = [
-        f"{name!r} lacks {number:,}, at which the others have {reads:,} reads"
-        for name, (number, reads) in list(missing.items())[:_N_NAMED]
-    ]
-    more = f"; and {len(missing) - _N_NAMED} more" if len(missing) > _N_NAMED else ""
-    warnings.warn(
-        f"Of the {n_junctions:,} junctions of the result, data set {'; '.join(shown)}{more}. They "
-        "count 0 in its cells, which is wrong where their reads were filtered out or were in no "
-        "ATSE. Exact counts: combine the junction counts that the readers return, or make one "
-        "data set and the others with make_splicing_dataset(files, reference=first).",
-        UserWarning,
-        stacklevel=3,
-    )
 
 
 def _named(adatas: Mapping[str, AnnData] | Iterable[AnnData]) -> dict[str, AnnData]:
