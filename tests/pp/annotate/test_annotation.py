@@ -17,8 +17,8 @@ def test_tables_of_two_overlapping_genes(tmp_path):
     annotation = read(tmp_path, LINES)
     assert annotation.genes.index.name == "gene_id"
     assert rows(annotation.genes.reset_index()) == [
-        ("G1.3", "Alpha", "chr1", 100, 900, "+", "coding"),
-        ("G2", "Beta", "chr1", 301, 800, "-", ""),
+        ("G1.3", "Alpha", "chr1", 100, 900, "+", "coding", False),
+        ("G2", "Beta", "chr1", 301, 800, "-", "", False),
     ]
     assert rows(annotation.introns) == [
         ("chr1", 201, 300, "+", "G1.3"),
@@ -115,7 +115,7 @@ def test_the_same_structure_from_every_source(tmp_path):
     for name, lines in sources.items():
         annotation = read(tmp_path, lines, name)
         genes = rows(annotation.genes.reset_index())
-        assert genes == [("G", "N", "1", 11, 60, "-", "t")], name
+        assert genes == [("G", "N", "1", 11, 60, "-", "t", False)], name
         assert rows(annotation.introns) == [("1", 21, 40, "-", "G")], name
         assert rows(annotation.exons) == [
             ("1", 11, 20, "-", "G", False, True, False),

@@ -13,19 +13,15 @@ from leafletfa_scvi._constants import DATASET_SLOT
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._junctions import introns
+from leafletfa_scvi.pp.annotate._gene_rules import SIDES, genes_of_junctions, site_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from anndata import AnnData
 
     from leafletfa_scvi.pp.annotate._annotation import Annotation
 
 STATUSES: Final = ("none", "five_prime", "three_prime", "both")
 """Annotation status by (5' splice site known) + 2 (3' splice site known)."""
-
-_BATCH: Final = 10_000_000
-"""Number of pairs of junction and gene that are compared at once."""
 
 
 def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
@@ -36,13 +32,24 @@ def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
 
     1. the junction is an intron of the gene,
     2. both splice sites are splice sites of the gene,
-    3. either splice site is one of the gene,
-    4. the gene, from its first to its last base, contains the intron.
+    3. one splice site is one of the gene, the other is of no gene, and the gene, from its first to
+       its last base, contains the intron,
+    4. the junction *joins genes*: one splice site is of one gene and the other of another; or the
+       other is of no gene, but the exon that begins or ends there lies in another gene,
+    5. one splice site is one of the gene,
+    6. the gene contains the intron.
 
-    So an intron of one gene that lies within another belongs to the first only, and a junction of
-    several genes is one that the annotation cannot tell apart: read-through introns, genes that
-    share exons. ATSEmapper assigns genes by overlap with their bodies and excludes what overlaps
-    several; rules 1 to 3 keep those junctions.
+    So an intron of one gene that lies within another belongs to the first only. A junction of
+    several genes is one that the annotation cannot tell apart, since the genes share exons, or one
+    that joins genes. ATSEmapper assigns genes by overlap with their bodies and excludes what
+    overlaps several; rules 1 to 3 keep those junctions.
+
+    Read-through genes of the annotation (``is_read_through``, see :func:`read_annotation`) have
+    the introns of two genes as their own, and come last: rules 1 and 2 hold for them after rule 3
+    of others, rules 5 and 6 after the same rule of others, and rules 3 and 4 not at all. So they
+    get the introns that join the two genes, and no intron of either gene. Of the genes that meet
+    rules 1 to 3, 5 or 6, pseudogenes (``gene_type``) are left out if another is among them:
+    GENCODE has many a transcribed pseudogene once more, as a lncRNA with the same exons.
 
     Junctions of strand ``"?"`` take genes of either strand; the flags are those of the strand on
     which the annotation knows more of them (the intron, then the number of sites).
@@ -65,6 +72,8 @@ def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
         ids.
     ``n_genes``
         Number of genes.
+    ``joins_genes``
+        True if the junction joins genes, by rule 4.
     ``known_junction``
         True if an identical intron is annotated on the same strand.
     ``known_5ss``, ``known_3ss``
@@ -76,7 +85,8 @@ def annotate_junctions(adata: AnnData, annotation: Annotation) -> None:
 
     ``uns["splicing"]["annotation"]`` reports numbers of junctions: ``junctions``,
     ``junctions_known``, ``junctions_novel``, ``junctions_without_gene``,
-    ``junctions_of_several_genes``, ``junctions_unstranded``,
+    ``junctions_of_several_genes`` (``junctions_joining_genes`` among them),
+    ``junctions_unstranded``,
     ``junctions_on_unmatched_contigs``, and of ``unmatched_contigs``.
 
     Raises
@@ -132,10 +142,14 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
             "strand_key": _strand_keys(genes, reference),
             "start": genes["start"].to_numpy(np.int64),
             "end": genes["end"].to_numpy(np.int64),
+            "is_read_through": genes["is_read_through"].to_numpy(bool),
+            "is_pseudogene": ["pseudogene" in gene_type for gene_type in genes["gene_type"]],
         }
     )
-    pairs = _genes(queries, annotated, bodies)
-    columns = {**_joined(pairs, genes, len(start)), **columns}
+    pairs, joining = genes_of_junctions(queries, annotated, bodies)
+    is_joining = np.zeros(len(start), bool)
+    is_joining[joining] = True
+    columns = {**_joined(pairs, genes, len(start)), "joins_genes": is_joining, **columns}
     table = pd.DataFrame(columns, index=junctions.index)
 
     n_genes, is_known = table["n_genes"].to_numpy(), table["known_junction"].to_numpy()
@@ -145,6 +159,7 @@ def annotate(junctions: pd.DataFrame, annotation: Annotation) -> tuple[pd.DataFr
     report["junctions_novel"] = int((~is_known).sum())
     report["junctions_without_gene"] = int((n_genes == 0).sum())
     report["junctions_of_several_genes"] = int((n_genes > 1).sum())
+    report["junctions_joining_genes"] = int(is_joining.sum())
     report["junctions_unstranded"] = len(unstranded)
     report["junctions_on_unmatched_contigs"] = int((contig_code < 0).sum())
     report["unmatched_contigs"] = len(names) - len(matched)
@@ -162,19 +177,12 @@ def _strand_keys(table: pd.DataFrame, reference: pd.Index) -> np.ndarray:
     return contig * len(STRANDS) + strand
 
 
-def _sites(table: pd.DataFrame, side: str) -> np.ndarray:
-    """Number contig, strand and position of a splice site."""
-    site: np.ndarray = table["strand_key"].to_numpy(np.int64) << 32
-    site += table[side].to_numpy(np.int64)
-    return site
-
-
 def _known(queries: pd.DataFrame, introns: pd.DataFrame, n: int) -> dict[str, np.ndarray]:
     """Return what is annotated of each junction, on the strand with the best match."""
     distinct = introns[["strand_key", "start", "end"]].drop_duplicates()
     same = queries.merge(distinct, how="left", indicator=True)["_merge"].to_numpy() == "both"
     known_left, known_right = (
-        np.isin(_sites(queries, side), _sites(introns, side)) for side in _SIDES
+        np.isin(site_keys(queries, side), site_keys(introns, side)) for side in SIDES
     )
     strand = queries["strand_key"].to_numpy() % len(STRANDS)
     junction = queries["junction"].to_numpy()
@@ -192,69 +200,6 @@ def _known(queries: pd.DataFrame, introns: pd.DataFrame, n: int) -> dict[str, np
     columns["known_3ss"][has_match] = np.where(is_reverse, known_left[query], known_right[query])
     code = columns["known_5ss"] + 2 * columns["known_3ss"].astype(int)
     return {**columns, "annotation_status": np.array(STATUSES, object)[code]}
-
-
-_SIDES: Final = ("start", "end")
-
-
-def _genes(queries: pd.DataFrame, introns: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
-    """Return distinct pairs of junction and gene, by the first rule that finds any gene."""
-
-    def by_intron(queries: pd.DataFrame) -> pd.DataFrame:
-        return queries.merge(introns, on=["strand_key", "start", "end"])
-
-    def by_site(queries: pd.DataFrame, side: str) -> pd.DataFrame:
-        sites = pd.DataFrame({"site": _sites(introns, side), "gene": introns["gene"]})
-        site = pd.DataFrame({"junction": queries["junction"], "site": _sites(queries, side)})
-        return site.merge(sites.drop_duplicates(), on="site")[["junction", "gene"]]
-
-    def by_both_sites(queries: pd.DataFrame) -> pd.DataFrame:
-        return by_site(queries, "start").merge(by_site(queries, "end"), on=["junction", "gene"])
-
-    def by_either_site(queries: pd.DataFrame) -> pd.DataFrame:
-        return pd.concat([by_site(queries, side) for side in _SIDES])
-
-    def by_body(queries: pd.DataFrame) -> pd.DataFrame:
-        return _containing(queries, bodies)
-
-    by_rule = []
-    for rule in (by_intron, by_both_sites, by_either_site, by_body):
-        pairs = rule(queries)[["junction", "gene"]].drop_duplicates()
-        by_rule.append(pairs)
-        queries = queries[~np.isin(queries["junction"], pairs["junction"])]
-    return pd.concat(by_rule)
-
-
-def _containing(queries: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
-    """Return pairs of junction and gene whose body contains the whole intron."""
-    order = np.lexsort((bodies["start"], bodies["strand_key"]))
-    strand_key, gene_end = bodies["strand_key"].to_numpy()[order], bodies["end"].to_numpy()[order]
-    gene_start = _sites(bodies, "start")[order]
-    shift = strand_key.astype(np.int64) << 32
-    reach = np.maximum.accumulate(shift + gene_end) if len(order) else shift
-    # Sorted by start, the candidates of an intron end with the last gene that starts before it,
-    # and begin with the first that extends beyond it: `reach` is the largest end so far.
-    stop = np.searchsorted(gene_start, _sites(queries, "start"), side="right")
-    begin = np.minimum(np.searchsorted(reach, _sites(queries, "end")), stop)
-    junction, query_end = queries["junction"].to_numpy(), _sites(queries, "end")
-    number = stop - begin
-    matches = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-    for rows in _batches(number):
-        row = np.repeat(rows, number[rows])
-        offset = np.arange(len(row)) - np.repeat(
-            np.cumsum(number[rows]) - number[rows], number[rows]
-        )
-        candidate = begin[row] + offset
-        contains = shift[candidate] + gene_end[candidate] >= query_end[row]
-        matches.append((junction[row[contains]], order[candidate[contains]]))
-    junctions, genes = (np.concatenate(values) for values in zip(*matches, strict=True))
-    return pd.DataFrame({"junction": junctions, "gene": genes})
-
-
-def _batches(number: np.ndarray) -> Iterable[np.ndarray]:
-    """Split rows into runs of about ``_BATCH`` pairs."""
-    run = np.cumsum(number) // _BATCH
-    return np.split(np.arange(len(number)), np.flatnonzero(np.diff(run)) + 1)
 
 
 def _joined(pairs: pd.DataFrame, genes: pd.DataFrame, n: int) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import pandas as pd
 from natsort import natsorted
 
 from leafletfa_scvi.pp.annotate._gtf import read_exon_lines
+from leafletfa_scvi.pp.annotate._read_through import read_through_by_sites
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +34,8 @@ class Annotation:
     ----------
     genes
         Index ``gene_id``, unique; columns ``gene_name``, ``chrom``, ``start``, ``end``,
-        ``strand``, ``gene_type`` (``""`` if the file has none).
+        ``strand``, ``gene_type`` (``""`` if the file has none), ``is_read_through`` (the gene is
+        that of transcripts that run from one gene into another, see :func:`read_annotation`).
     introns
         Distinct rows of ``chrom``, ``start``, ``end`` (first and last base of the intron),
         ``strand``, ``gene_id``. An intron of two genes has two rows.
@@ -72,6 +74,11 @@ def read_annotation(path: str | os.PathLike[str]) -> Annotation:
       and ``ENSG1_chrY``. In the same way, ``_minus`` is appended if a contig has a gene id on
       both strands (trans-splicing, or one id for several copies of a gene).
     - Transcripts without strand give exons and no introns.
+    - A read-through gene is one with ``tag "readthrough_gene"``, or all of whose transcripts have
+      ``tag "readthrough_transcript"`` (GENCODE), or whose ``description`` says ``readthrough``
+      (NCBI; Ensembl in GFF3). Where the file states none, as GTF of Ensembl, those are taken that
+      share splice sites with at least two other genes that do not overlap each other: the report
+      counts them as ``genes_read_through_by_sites`` among ``genes_read_through``.
 
     Parameters
     ----------
@@ -118,7 +125,8 @@ def load_annotation(path: str | os.PathLike[str]) -> Annotation:
     report["exon_lines_joined"] = len(lines.start) - len(blocks)
     gene = transcript_gene[blocks["transcript"].to_numpy()]
     blocks["gene"] = gene
-    strand = np.array([strand for _, _, strand in loci], object)[gene]
+    strand_of = np.array([strand for _, _, strand in loci], object)
+    strand = strand_of[gene]
     leftmost, rightmost = (blocks[side].to_numpy() for side in ("leftmost", "rightmost"))
     blocks["first"] = np.where(strand == "-", rightmost, leftmost) | (
         (strand == "?") & (leftmost | rightmost)
@@ -155,6 +163,13 @@ def load_annotation(path: str | os.PathLike[str]) -> Annotation:
     genes["end"] = np.maximum(bounds["end"].fillna(-1).to_numpy(np.int64), stated[:, 1])
     genes["gene_name"] = [lines.names.get(locus[0], (0, locus[0]))[1] for locus in loci]
     genes["gene_type"] = [lines.types.get(locus[0], (0, ""))[1] for locus in loci]
+    is_read_through = np.array([locus[0] in lines.read_through for locus in loci])
+    if not lines.read_through:
+        chrom = np.array([locus[1] for locus in loci], object)
+        is_read_through = read_through_by_sites(introns, genes, chrom, strand_of)
+        report["genes_read_through_by_sites"] = int(is_read_through.sum())
+    genes["is_read_through"] = is_read_through
+    report["genes_read_through"] = int(is_read_through.sum())
 
     interval = ["chrom", "start", "end", "strand"]
     genes = _located(genes, loci, names).set_index("gene_id")
@@ -162,7 +177,7 @@ def load_annotation(path: str | os.PathLike[str]) -> Annotation:
     exons = _located(exons, loci, names)[[*interval, "gene_id", *flags]]
     report["introns"] = len(introns.drop_duplicates(interval))
     report["exons"] = len(exons.drop_duplicates(interval))
-    genes = genes[["gene_name", *interval, "gene_type"]]
+    genes = genes[["gene_name", *interval, "gene_type", "is_read_through"]]
     return Annotation(genes=genes, introns=introns, exons=exons, report=report)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from leafletfa_scvi.pp._text import line_error, read_blocks, whole_number
 from leafletfa_scvi.pp.annotate._attributes import Attributes
+from leafletfa_scvi.pp.annotate._read_through import states_read_through
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +60,9 @@ class ExonLines:
         First and last base that lines of genes give.
     names, types
         By gene id: how good the source is (0 is best) and the name, or type, of the gene.
+    read_through
+        Ids of the genes that the file states to be read-through genes, or all of whose
+        transcripts it states to be read-through transcripts.
     report
         Counts of lines.
     """
@@ -70,6 +74,7 @@ class ExonLines:
     gene_lines: dict[Locus, tuple[int, int]]
     names: dict[str, tuple[int, str]]
     types: dict[str, tuple[int, str]]
+    read_through: set[str]
     report: Counter[str]
 
 
@@ -117,6 +122,10 @@ class _Reader:
     gene_of: dict[str, str] = field(default_factory=dict)
     """Gene id of a feature of GFF3 that says so itself or is a gene."""
     gene_lines: dict[Locus, tuple[int, int]] = field(default_factory=dict)
+    read_through: set[str] = field(default_factory=set)
+    """Ids of read-through genes, and in GFF3 of read-through transcripts."""
+    read_through_codes: set[int] = field(default_factory=set)
+    """Codes of read-through transcripts."""
     names: dict[str, tuple[int, str]] = field(default_factory=dict)
     types: dict[str, tuple[int, str]] = field(default_factory=dict)
     report: Counter[str] = field(default_factory=Counter)
@@ -221,6 +230,8 @@ class _Reader:
                 self.first_line.append(self.number)
                 self.keys.append((contig, _STRANDS[fields[6]], transcript, name))
                 self.hints.append((self.best(text, _EXON_NAMES, 3), self.best(text, _TYPES, 3)))
+                if states_read_through(text):
+                    self.read_through_codes.add(code)
             self.transcript.append(code)
             self.start.append(start)
             self.end.append(end)
@@ -244,6 +255,8 @@ class _Reader:
         self.gene_lines[locus] = (min(start, earlier[0]), max(end, earlier[1]))
         _keep_best(self.names, gene, self.best(text, _GENE_NAMES, 0))
         _keep_best(self.types, gene, self.best(text, _TYPES, 0))
+        if states_read_through(text):
+            self.read_through.add(gene)
 
     def read_parent(self, text: bytes) -> None:
         """Store the parents and the gene id of a feature that may have exons."""
@@ -252,6 +265,8 @@ class _Reader:
         if not identifier:
             return
         self.parent_line[identifier] = self.number
+        if states_read_through(text):
+            self.read_through.add(identifier)
         if gene := find.first(text, _GENE_ATTRIBUTES):
             self.gene_of[identifier] = self.text(gene)
         if parents := find.get(text, "Parent"):
@@ -344,6 +359,7 @@ class _Reader:
         extra = []
         further = len(self.codes)
         further_loci: list[Locus] = []
+        only_read_through: dict[str, bool] = {}
         for code, (contig, strand, parent, gene) in enumerate(self.keys):
             genes = [gene] if gene else sorted(self.genes(parent))
             gene_loci = [(name, contig, strand) for name in genes]
@@ -356,6 +372,8 @@ class _Reader:
             for name in genes:
                 _keep_best(self.names, name, self.hints[code][0])
                 _keep_best(self.types, name, self.hints[code][1])
+                is_read_through = code in self.read_through_codes or parent in self.read_through
+                only_read_through[name] = only_read_through.get(name, True) and is_read_through
         rows = np.concatenate([np.arange(len(start)), *(rows for _, rows in extra)])
         self.report["transcripts"] = len(self.codes)
         return ExonLines(
@@ -366,6 +384,11 @@ class _Reader:
             gene_lines=self.gene_lines,
             names=self.names,
             types=self.types,
+            read_through={
+                name
+                for name, is_only in only_read_through.items()
+                if is_only or name in self.read_through
+            },
             report=self.report,
         )
 
