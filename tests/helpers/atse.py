@@ -54,9 +54,10 @@ def add_up(report):
         "junctions_alone",
         "junctions_unstranded_dropped",
         "junctions_without_gene_dropped",
+        "junctions_joining_genes_dropped",
         "junctions_of_several_genes_dropped",
         "junctions_dropped_by_splitting",
     ]
     assert sum(report[name] for name in parts) == report["junctions"]
-    for name in ("unstranded", "without_gene", "of_several_genes"):
+    for name in ("unstranded", "without_gene", "joining_genes", "of_several_genes"):
         assert report[f"junctions_{name}_dropped"] <= report[f"junctions_{name}"]

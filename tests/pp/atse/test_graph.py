@@ -42,8 +42,11 @@ def test_labels_by_hand():
         "junctions": 15,
         "junctions_unstranded": 2,
         "junctions_unstranded_dropped": 2,
+        "junctions_unstranded_joined": 0,
         "junctions_without_gene": 2,
         "junctions_without_gene_dropped": 2,
+        "junctions_joining_genes": 0,
+        "junctions_joining_genes_dropped": 0,
         "junctions_of_several_genes": 1,
         "junctions_of_several_genes_dropped": 1,
         "junctions_repeated": 0,
@@ -129,6 +132,91 @@ def test_genes_linked_through_others_act_as_one():
     assert labels.tolist() == [*[None] * 4, *["D:ATSE_1"] * 2]
     assert report["junctions_of_several_genes_dropped"] == 2
     assert report["junctions_alone"] == 2
+
+
+JOINED = frame(
+    "1:10-20:+ A",
+    "1:10-30:+ A",
+    "1:10-200:+ A,B",  # from the donor of A to the acceptor of B
+    "1:150-200:+ B",
+    "1:160-200:+ B",
+    "1:300-320:+ B,C",  # an intron that B and C share
+    "1:300-330:+ C",
+).assign(joins_genes=[False, False, True, False, False, False, False])
+
+
+def test_a_junction_that_joins_two_genes_links_them_only_on_request():
+    alone = ["A:ATSE_1", "A:ATSE_1", None, "B:ATSE_1", "B:ATSE_1"]
+    labels, report = label_atses(JOINED, use_genes=True)
+    assert labels.tolist() == [*alone, None, None]
+    add_up(report)
+    assert report["junctions_joining_genes"] == report["junctions_joining_genes_dropped"] == 1
+    assert report["junctions_of_several_genes"] == 1
+
+    labels, report = label_atses(JOINED, use_genes=True, multi_gene="keep")
+    assert labels.tolist() == [*alone[:3], *["B+C:ATSE_1"] * 2, *["B+C:ATSE_2"] * 2]
+    add_up(report)
+
+    labels, report = label_atses(JOINED, use_genes=True, read_through="keep")
+    assert labels.tolist() == [*["A+B:ATSE_1"] * 5, None, None]
+    assert report["junctions_joining_genes_dropped"] == 0
+    add_up(report)
+
+    # Without genes there is nothing to join, and a table that does not say so joins none.
+    labels, _ = label_atses(JOINED, use_genes=False)
+    assert labels.tolist() == [*["1:+:ATSE_1"] * 5, *["1:+:ATSE_2"] * 2]
+    plain = JOINED.drop(columns="joins_genes")
+    assert label_atses(plain, use_genes=True)[1]["junctions_of_several_genes_dropped"] == 2
+    unknown = JOINED.assign(joins_genes=[None, None, True, None, None, None, None])
+    assert label_atses(unknown, use_genes=True)[1]["junctions_joining_genes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "labels"),
+    [
+        (["1:10-25:? "], ["A:ATSE_1"]),  # shares 10 with A
+        (["1:15-30:? A,B"], ["A:ATSE_1"]),  # of which strand, so of which genes, is unknown
+        (["1:10-25:? A", "1:17-25:? "], ["A:ATSE_1"] * 2),  # the second through the first
+        (["1:10-75:? A"], [None]),  # 75 is of B, on the other strand
+        (["1:10-25:? A", "1:17-25:? A", "1:17-75:? A"], ["A:ATSE_1:?"] * 3),  # through others
+        (["1:20-40:? A"], [None]),  # 20 is the right end of a junction, not the left one
+        (["1:12-22:? A", "1:12-24:? A"], ["A:ATSE_2"] * 2),  # among themselves
+        (["1:40-52:? A"], ["D:ATSE_1"]),
+        (["1:40-92:? A"], [None]),  # D and C are on one strand, but two genes
+        (["2:10-25:? A"], [None]),
+    ],
+)
+def test_a_junction_without_strand_joins_the_only_atse_at_its_sites(more, labels):
+    stranded = frame(
+        "1:10-20:+ A", "1:10-30:+ A", "1:70-75:- B", "1:72-75:- B", "1:40-50:+ D", "1:40-51:+ D",
+        "1:90-92:+ C", "1:91-92:+ C",
+    )  # fmt: skip
+    table = pd.concat([stranded, frame(*more)])
+    found, report = label_atses(table, use_genes=True, unstranded="keep")
+    add_up(report)
+    plain = ["A:ATSE_1"] * 2 + ["B:ATSE_1"] * 2 + ["D:ATSE_1"] * 2 + ["C:ATSE_1"] * 2
+    if labels[0] == "A:ATSE_1:?":  # contradicting: an ATSE of their own
+        plain, labels = ["A:ATSE_1"] * 2 + plain[2:], ["A:ATSE_2"] * 3
+    assert found.tolist() == plain + labels
+    n_joined = sum(name in plain for name in labels)
+    assert report["junctions_unstranded_joined"] == n_joined
+    dropped, report = label_atses(table, use_genes=True)
+    assert dropped.tolist() == plain + [None] * len(more)
+    assert report["junctions_unstranded_dropped"] == len(more)
+    shuffled = table.sample(frac=1, random_state=0)
+    again, _ = label_atses(shuffled, use_genes=True, unstranded="keep")
+    assert again.loc[table.index].tolist() == found.tolist()
+
+
+def test_a_junction_without_strand_joins_only_what_is_kept():
+    table = frame("1:10-20:+ A,B", "1:10-30:+ A,B", "1:10-25:? C")
+    labels, report = label_atses(table, use_genes=True, unstranded="keep")
+    assert labels.isna().all()
+    assert report["junctions_alone"] == 1
+    labels, _ = label_atses(table, use_genes=True, unstranded="keep", multi_gene="keep")
+    assert labels.tolist() == ["A+B:ATSE_1"] * 3
+    labels, _ = label_atses(table, use_genes=False, unstranded="keep")
+    assert labels.tolist() == ["1:+:ATSE_1"] * 3
 
 
 def test_a_gene_of_two_places_has_one_numbering_and_links_stay_in_place():

@@ -24,9 +24,58 @@ def random_table(rng, n_junctions):
             "strand": rng.choice(["+", "-", "?"], n_junctions, p=[0.5, 0.4, 0.1]),
             "gene_id": genes,
             "n_genes": [len(gene.split(",")) if gene else 0 for gene in genes],
+            "joins_genes": rng.random(n_junctions) < 0.3,
             "reads": rng.integers(0, 50, n_junctions),
         }
     )
+
+
+def linked_genes(group, genes, dropped):
+    """Sets of genes by place, joined until nothing changes."""
+    linked = [
+        (place, set(gene.split(",")))
+        for place, gene, out in zip(group, genes, dropped, strict=True)
+        if gene and not out
+    ]
+    for _ in range(4):
+        for (p, a), (q, b) in itertools.product(linked, linked):
+            if p == q and a & b:
+                a |= b
+    return linked
+
+
+def join_plainly(table, dropped, use_genes):
+    """Give junctions of unknown strand the strand and genes of those at their sites."""
+    rows = list(table[["chrom", "start", "end", "strand"]].itertuples(index=False, name=None))
+    is_open = [strand == "?" for *_, strand in rows]
+    linked = linked_genes(table["chrom"] + table["strand"], table["gene_id"], dropped)
+
+    def group_of(i):
+        gene = table["gene_id"].iloc[i] if use_genes else ""
+        place = rows[i][0] + rows[i][3]
+        joined = [g for p, g in linked if p == place and g & set(gene.split(","))]
+        return place, frozenset(joined[0]) if joined and gene else gene
+
+    def touch(i, j):
+        (a, b, c, _), (d, e, f, _) = rows[i], rows[j]
+        return a == d and (b == e or c == f)
+
+    everything = range(len(rows))
+    chosen = {}
+    for i in everything:
+        if not is_open[i]:
+            continue
+        together = {i}
+        for _ in everything:
+            together |= {j for j in everything for k in together if is_open[j] and touch(j, k)}
+        closed = [j for j in everything if not is_open[j] and not dropped.iloc[j]]
+        found = {group_of(j): j for j in closed if any(touch(j, k) for k in together)}
+        if len(found) == 1:
+            chosen[i] = found.popitem()[1]
+    for i, j in chosen.items():
+        for column in ("strand", "gene_id", "n_genes"):
+            table.loc[table.index[i], column] = table[column].iloc[j]
+        dropped.iloc[i] = False
 
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -37,7 +86,9 @@ SEEDS = st.integers(0, 2**32 - 1)
     seed=SEEDS,
     n_junctions=st.integers(0, 60),
     use_genes=st.booleans(),
-    keep=st.lists(st.sampled_from(["multi_gene", "no_gene", "unstranded"]), unique=True),
+    keep=st.lists(
+        st.sampled_from(["multi_gene", "no_gene", "unstranded", "read_through"]), unique=True
+    ),
 )
 def test_components_equal_an_independent_union_find(seed, n_junctions, use_genes, keep):
     table = random_table(np.random.default_rng(seed), n_junctions)
@@ -48,17 +99,15 @@ def test_components_equal_an_independent_union_find(seed, n_junctions, use_genes
     group = table["chrom"] + table["strand"]
     if use_genes:
         dropped |= (table["n_genes"] == 0) & ("no_gene" not in keep)
-        dropped |= (table["n_genes"] > 1) & ("multi_gene" not in keep)
-        # Genes joined until nothing changes.
-        linked = [
-            (place, set(gene.split(",")))
-            for place, gene, out in zip(group, table["gene_id"], dropped, strict=True)
-            if gene and not out
-        ]
-        for _ in range(4):
-            for (p, a), (q, b) in itertools.product(linked, linked):
-                if p == q and a & b:
-                    a |= b
+        is_joining = (table["n_genes"] > 1) & table["joins_genes"]
+        dropped |= is_joining & ("read_through" not in keep)
+        dropped |= (table["n_genes"] > 1) & ~is_joining & ("multi_gene" not in keep)
+    table = table.copy()
+    if "unstranded" in keep:
+        join_plainly(table, dropped, use_genes)
+        group = table["chrom"] + table["strand"]
+    if use_genes:
+        linked = linked_genes(group, table["gene_id"], dropped)
         names = []
         for place, gene in zip(group, table["gene_id"], strict=True):
             joined = [g for p, g in linked if p == place and g & set(gene.split(","))]

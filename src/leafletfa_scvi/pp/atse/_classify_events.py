@@ -82,7 +82,8 @@ def classify_events(
         =====a----------c==]
 
     ``complex``: everything else; also junctions of strand ``?`` that share one site, and ATSEs of
-    one junction, of several contigs or of both strands.
+    one junction, of several contigs or of both strands. In an ATSE with junctions on one strand,
+    those of strand ``?`` are taken to be on it.
 
     Parameters
     ----------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from leafletfa_scvi._constants import ATSE_KEY
-from leafletfa_scvi.pp._codes import FORWARD, REVERSE, STRANDS
+from leafletfa_scvi.pp._codes import FORWARD, REVERSE, STRANDS, UNSTRANDED
 from leafletfa_scvi.pp._junctions import Introns, introns
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def event_types(
             introns(table.iloc[:0])  # raises if a column is missing
         columns = ["chrom", "start", "end", "strand"]
         junctions = pd.concat([table[columns].astype(_AS_OBJECTS) for table in tables])
-    observed = introns(junctions)
+    observed = _on_strands_of_atses(introns(junctions), is_labelled, atse)
     graphs = _Graphs(observed, is_labelled, atse, len(names))
 
     types = np.full(len(names), COMPLEX, object)
@@ -134,6 +134,17 @@ def _aligned(atse_id: Any, junctions: pd.DataFrame) -> np.ndarray:
     if labels.shape != (len(junctions),):
         raise ValueError(f"atse_id has shape {labels.shape} for {len(junctions)} junctions.")
     return labels
+
+
+def _on_strands_of_atses(observed: Introns, rows: np.ndarray, atse: np.ndarray) -> Introns:
+    """Put junctions of unknown strand on that of the others of their ATSE, if they have one."""
+    strand = observed.strand.copy()
+    of_atse = pd.Series(strand[rows]).where(strand[rows] != UNSTRANDED).groupby(atse)
+    is_open = strand[rows] == UNSTRANDED
+    is_one = (of_atse.transform("min") == of_atse.transform("max")).to_numpy()
+    joined = is_open & is_one
+    strand[rows[joined]] = of_atse.transform("max").to_numpy()[joined]
+    return replace(observed, strand=strand)
 
 
 def _stranded(table: pd.DataFrame) -> pd.DataFrame:

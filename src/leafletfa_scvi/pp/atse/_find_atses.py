@@ -28,6 +28,7 @@ def find_atses(
     multi_gene: KeepOrDrop = "drop",
     no_gene: KeepOrDrop = "drop",
     unstranded: KeepOrDrop = "drop",
+    read_through: KeepOrDrop = "drop",
     max_junctions: int | None = None,
     giant_size: int = GIANT_SIZE,
 ) -> None:
@@ -53,15 +54,21 @@ def find_atses(
         If True, junctions share a splice site only within a gene: ``var`` needs the columns of
         :func:`annotate_junctions`.
     multi_gene
-        Treatment of junctions of several genes: ``"drop"`` leaves them without a label. With
-        ``"keep"``, genes that such junctions link, directly or through others, act as one; its id
-        consists of theirs, sorted and joined by ``+``.
+        Treatment of junctions that several genes share: ``"drop"`` leaves them without a label.
+        With ``"keep"``, genes that such junctions link, directly or through others, act as one;
+        its id consists of theirs, sorted and joined by ``+``.
     no_gene
         Treatment of junctions of no gene: ``"drop"``, or ``"keep"`` to find ATSEs among them,
         named as without genes.
     unstranded
-        Treatment of junctions of strand ``?``: ``"drop"``, or ``"keep"`` to find ATSEs among
-        them. They share no splice site with junctions on a strand.
+        Treatment of junctions of strand ``?``: ``"drop"``, or ``"keep"``. Those that share a
+        splice site with junctions on a strand join their ATSE, with their gene, if these are on
+        one strand and of one gene; so do those that share one with these, and so on. ATSEs are
+        found among the others. Names and strands of junctions stay as they are.
+    read_through
+        Treatment of junctions that join genes (``joins_genes``, see :func:`annotate_junctions`):
+        ``"drop"``, so that they neither link the ATSEs of the genes nor change their events, or
+        ``"keep"``, to treat the genes that they join as one, as ``multi_gene`` does.
     max_junctions
         Split larger components (at least 2). The usage of a junction is the smaller of its shares
         of the reads at its donor and at its acceptor, in the whole component. Junctions with a
@@ -79,9 +86,11 @@ def find_atses(
         ``uns["splicing"]["atses"]`` reports numbers: ``junctions``, which are
         ``junctions_in_atses``, ``junctions_alone`` (no other shares a splice site),
         ``junctions_unstranded_dropped``, ``junctions_without_gene_dropped``,
-        ``junctions_of_several_genes_dropped`` and ``junctions_dropped_by_splitting``;
-        ``junctions_repeated``; ``junctions_unstranded``, ``junctions_without_gene`` and
-        ``junctions_of_several_genes``, dropped or not; ``atses``, ``atses_split``,
+        ``junctions_joining_genes_dropped``, ``junctions_of_several_genes_dropped`` and
+        ``junctions_dropped_by_splitting``; ``junctions_repeated``; ``junctions_unstranded``,
+        ``junctions_without_gene``, ``junctions_joining_genes`` and, other than these,
+        ``junctions_of_several_genes``, dropped or not; ``junctions_unstranded_joined``, those
+        that joined the ATSE whose splice site they share; ``atses``, ``atses_split``,
         ``largest_component_junctions`` before splitting, ``largest_atse_junctions``,
         ``giant_atses``. ``largest_giant_atses`` maps the labels of the five largest giants to
         their numbers of junctions.
@@ -99,6 +108,7 @@ def find_atses(
         multi_gene=multi_gene,
         no_gene=no_gene,
         unstranded=unstranded,
+        read_through=read_through,
         max_junctions=max_junctions,
         reads=None if max_junctions is None else junction_reads(adata),
         giant_size=giant_size,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from leafletfa_scvi._arguments import check_at_least, check_one_of
 from leafletfa_scvi._choices import KeepOrDrop
@@ -20,6 +19,7 @@ from leafletfa_scvi.pp._junctions import (
     splice_sites,
     whole_numbers,
 )
+from leafletfa_scvi.pp.atse._unstranded import connected, sharing_groups
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -41,6 +41,7 @@ def label_atses(
     multi_gene: KeepOrDrop = "drop",
     no_gene: KeepOrDrop = "drop",
     unstranded: KeepOrDrop = "drop",
+    read_through: KeepOrDrop = "drop",
     max_junctions: int | None = None,
     reads: ArrayLike | None = None,
     giant_size: int = GIANT_SIZE,
@@ -56,8 +57,8 @@ def label_atses(
         J rows in any order: ``chrom``; ``start`` and ``end``, the first and last base of the
         intron, 1-based; ``strand``, one of ``+``, ``-`` and ``?``. With genes also ``gene_id``,
         empty or missing without a gene, several ids joined by commas, and optionally ``n_genes``,
-        their number.
-    use_genes, multi_gene, no_gene, unstranded, max_junctions, giant_size
+        their number, and ``joins_genes``.
+    use_genes, multi_gene, no_gene, unstranded, read_through, max_junctions, giant_size
         As in :func:`find_atses`.
     reads
         ``(J,)`` reads of each junction, for ``max_junctions``. Repeated rows are summed.
@@ -83,7 +84,12 @@ def label_atses(
     >>> label_atses(table, use_genes=False)[0].tolist()
     ['chr1:+:ATSE_1', 'chr1:+:ATSE_1', 'chr1:+:ATSE_1', None]
     """
-    choices = {"multi_gene": multi_gene, "no_gene": no_gene, "unstranded": unstranded}
+    choices = {
+        "multi_gene": multi_gene,
+        "no_gene": no_gene,
+        "unstranded": unstranded,
+        "read_through": read_through,
+    }
     for name, value in choices.items():
         check_one_of(name, value, KeepOrDrop)
     check_at_least(2, max_junctions=max_junctions)
@@ -101,19 +107,27 @@ def label_atses(
         gene, n_genes = _genes(junctions)
     else:
         gene, n_genes = np.full(len(junctions), "", object), np.ones(len(junctions), np.int64)
+    joins = (n_genes > 1) & _joins_genes(junctions)
     classes = {
         "unstranded": (~stranded, unstranded),
         "without_gene": (n_genes == 0, no_gene),
-        "of_several_genes": (n_genes > 1, multi_gene),
+        "joining_genes": (joins, read_through),
+        "of_several_genes": ((n_genes > 1) & ~joins, multi_gene),
     }
+    is_dropped = {name: of & (choice == "drop") for name, (of, choice) in classes.items()}
+    has_joined = np.zeros(len(junctions), bool)
+    if unstranded == "keep":
+        others = np.logical_or.reduce([is_dropped[name] for name in classes])
+        table, gene, n_genes, has_joined = _join(table, gene, n_genes, ~others)
     report: dict[str, Any] = {"junctions": len(junctions)}
     kept = np.ones(len(junctions), bool)
-    for name, (of_class, choice) in classes.items():
+    for name, (of_class, _) in classes.items():
         report[f"junctions_{name}"] = int(of_class.sum())
-        dropped = kept & of_class & (choice == "drop")
+        dropped = kept & is_dropped[name] & ~has_joined
         report[f"junctions_{name}_dropped"] = int(dropped.sum())
         kept &= ~dropped
 
+    report["junctions_unstranded_joined"] = int(has_joined.sum())
     rows = np.flatnonzero(kept)
     group, prefixes = _gene_groups(table, rows, gene[rows], n_genes[rows])
     left, right = splice_sites(group, table.start[rows], table.end[rows])
@@ -125,7 +139,7 @@ def label_atses(
     left, right, group = left[first], right[first], group[first]
     edge = rows[first]
 
-    component = _components(left, right)
+    component = connected(left, right)
     sizes = np.bincount(component)
     report["largest_component_junctions"] = int(sizes.max(initial=0))
     report["atses_split"] = 0
@@ -178,6 +192,45 @@ def _genes(junctions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return gene, n_genes
 
 
+def _joins_genes(junctions: pd.DataFrame) -> np.ndarray:
+    """Return which junctions join genes; none if the table does not say so."""
+    if "joins_genes" not in junctions:
+        return np.zeros(len(junctions), bool)
+    found: np.ndarray = (junctions["joins_genes"].astype(object) == True).to_numpy(bool)  # noqa: E712
+    return found
+
+
+def _join(
+    table: Introns, gene: np.ndarray, n_genes: np.ndarray, kept: np.ndarray
+) -> tuple[Introns, np.ndarray, np.ndarray, np.ndarray]:
+    """Give junctions of unknown strand the strand and genes of those whose sites they share.
+
+    Returns
+    -------
+    table, gene, n_genes
+        With the strand and genes of those that were given any.
+    has_joined
+        ``(J,)`` bool, true for these.
+    """
+    is_open = table.strand == UNSTRANDED
+    closed = np.flatnonzero(kept & ~is_open)
+    group = np.full(len(gene), -1, np.int64)
+    group[closed], _ = _gene_groups(table, closed, gene[closed], n_genes[closed])
+    rows = np.concatenate([closed, np.flatnonzero(is_open)])
+    found = sharing_groups(table.chrom[rows], table.start[rows], table.end[rows], group[rows])
+    joined = rows[len(closed) :][found >= 0]
+    # Any junction of the group stands for it.
+    example = np.zeros(int(group.max(initial=-1)) + 1, np.int64)
+    example[group[closed]] = closed
+    source = example[found[found >= 0]]
+    strand, gene, n_genes = table.strand.copy(), gene.copy(), n_genes.copy()
+    for values in (strand, gene, n_genes):
+        values[joined] = values[source]
+    has_joined = np.zeros(len(gene), bool)
+    has_joined[joined] = True
+    return replace(table, strand=strand), gene, n_genes, has_joined
+
+
 def _gene_groups(
     table: Introns, rows: np.ndarray, gene: np.ndarray, n_genes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -208,7 +261,7 @@ def _gene_groups(
     # graph like that of junctions and splice sites.
     node = links.groupby(["strand_key", "gene"], sort=False).ngroup().to_numpy()
     group_of = np.zeros(len(is_several), np.int64)
-    group_of[links.index] = group_of_link = _components(links.index.to_numpy(), node)
+    group_of[links.index] = group_of_link = connected(links.index.to_numpy(), node)
 
     links["group"] = group_of_link
     links = links.drop_duplicates(["group", "gene"]).sort_values(["group", "gene"])
@@ -221,18 +274,6 @@ def _gene_groups(
             linked = prefixes[group]
             prefixes[group] = name if linked is None else f"{linked}+{name}"
     return group_of[combination], prefixes
-
-
-def _components(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the connected component of each edge between left and right nodes, both from 0."""
-    if not len(left):
-        return np.zeros(0, np.int64)
-    n_left, n_right = int(left.max()) + 1, int(right.max()) + 1
-    edges = (np.ones(len(left), np.int8), (left, right + n_left))
-    graph = coo_array(edges, shape=(n_left + n_right,) * 2)
-    component = connected_components(graph, directed=False)[1][left]
-    # Renumbered without the components of isolated nodes.
-    return np.asarray(pd.factorize(component)[0], np.int64)
 
 
 def _split(
@@ -255,7 +296,7 @@ def _split(
         # split by the next step, so that small pieces keep their junctions of low usage.
         result[large[level[large] < step]] = -1
         large = large[level[large] >= step]
-        pieces = _components(
+        pieces = connected(
             pd.factorize(left[large])[0].astype(np.int64),
             pd.factorize(right[large])[0].astype(np.int64),
         )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from leafletfa_scvi._arguments import check_anndata, check_inside
 from leafletfa_scvi._constants import DATASET_SLOT
-from leafletfa_scvi.pp._codes import REVERSE
+from leafletfa_scvi.pp._codes import FORWARD, REVERSE, UNSTRANDED
 from leafletfa_scvi.pp._junctions import introns, read_numbers, splice_sites
 from leafletfa_scvi.pp._table_deprecated import accepts_table
 from leafletfa_scvi.pp.qc._matrices import junction_reads, require_no_totals
@@ -56,8 +56,18 @@ def usage_of_sites(junctions: pd.DataFrame, reads: ArrayLike) -> pd.DataFrame:
     table = introns(junctions)
     values = read_numbers(reads, junctions)
     usage = []
-    for site in splice_sites(table.strand_key, table.start, table.end):
+    for site, place in zip(
+        splice_sites(table.strand_key, table.start, table.end),
+        splice_sites(table.chrom, table.start, table.end),
+        strict=True,
+    ):
         total = np.bincount(site, values)[site]
+        # A junction of unknown strand is compared with those of the only strand at its site.
+        on_strand = [
+            np.bincount(place, table.strand == strand)[place] > 0 for strand in (FORWARD, REVERSE)
+        ]
+        is_joined = (table.strand == UNSTRANDED) & (on_strand[0] != on_strand[1])
+        total[is_joined] = np.bincount(place, values)[place][is_joined]
         usage.append(np.divide(values, total, out=np.zeros(len(values)), where=total > 0))
     left, right = usage
     is_reverse = table.strand == REVERSE
@@ -107,8 +117,9 @@ def splice_site_usage(adata: AnnData) -> None:
     """Compute the share of the reads at its donor and acceptor that support a junction, in place.
 
     The donor (5' splice site) is the first base of the intron on ``+`` and the last on ``-``; for
-    strand ``?``, the left end of the intron counts as the donor. Sites of different strands,
-    including ``?``, are different sites.
+    strand ``?``, the left end of the intron counts as the donor. Sites of different strands are
+    different sites. Where junctions on one strand only share the site of one of strand ``?``,
+    their reads count for its usage; its own do not count for theirs.
 
     Parameters
     ----------

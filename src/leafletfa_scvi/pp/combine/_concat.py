@@ -32,6 +32,7 @@ GENES: Final = (
     "gene_id",
     "gene_name",
     "n_genes",
+    "joins_genes",
     "known_junction",
     "known_5ss",
     "known_3ss",
@@ -57,6 +58,7 @@ def concat_splicing(
     multi_gene: KeepOrDrop = "drop",
     no_gene: KeepOrDrop = "drop",
     unstranded: KeepOrDrop = "drop",
+    read_through: KeepOrDrop = "drop",
     max_junctions: int | None = None,
 ) -> AnnData:
     """Combine data sets into one, as if their junctions had been read together.
@@ -91,9 +93,9 @@ def concat_splicing(
     annotation
         GTF or GFF3 from which genes are assigned again. If None, genes are taken from ``var``, if
         all data sets have ``gene_id``.
-    multi_gene, no_gene, unstranded
-        Treatment of junctions of several genes, of no gene, and of no strand: dropped from the
-        result, or kept in ATSEs.
+    multi_gene, no_gene, unstranded, read_through
+        Treatment of junctions of several genes, of no gene, of no strand, and of those that join
+        genes: dropped from the result, or kept in ATSEs; see :func:`find_atses`.
     max_junctions
         Split ATSEs with more junctions. If None, ATSEs are not split.
 
@@ -157,6 +159,7 @@ def concat_splicing(
         multi_gene=multi_gene,
         no_gene=no_gene,
         unstranded=unstranded,
+        read_through=read_through,
         **options,
     )
     kept = labels.notna().to_numpy()
