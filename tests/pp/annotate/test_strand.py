@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import warnings
 from pathlib import Path
 
 import anndata
@@ -13,6 +14,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leafletfa_scvi.pp import read_junc, read_regtools
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
 from leafletfa_scvi.pp.annotate import _genome
 from leafletfa_scvi.pp.annotate._annotation import read_annotation
@@ -221,7 +223,7 @@ def annotation(tmp_path):
 def every_rule():
     """Junctions that meet each of the rules, most of them without a strand."""
     rows = [
-        ("1", 311, 390, "?"),  # motif: CT-AC
+        ("1", 311, 390, "?"),  # 390 is annotated on -, as its motif CT-AC says
         ("1", 511, 590, "?"),  # annotated nowhere, motif GT-AT
         ("1", 111, 190, "?"),  # annotated on + alone, a twin on -: the twin counts
         ("1", 111, 190, "-"),
@@ -273,8 +275,12 @@ def test_the_report_counts_junctions_and_reads_of_each_rule(every_rule, annotati
         "reads_merged_into_twin": value[2] + value[11],
         "by_annotation": 1,
         "reads_by_annotation": value[4],
-        "by_motif": 3,
-        "reads_by_motif": value[0] + value[1] + value[7],
+        "by_splice_site": 1,
+        "reads_by_splice_site": value[0],
+        "by_motif": 2,
+        "reads_by_motif": value[1] + value[7],
+        "splice_site_against_motif": 0,
+        "reads_splice_site_against_motif": 0,
         "left_unstranded": 2,
         "reads_left_unstranded": value[8] + value[13],
         "strand_against_motif": 2,  # 111-190 and 211-290 on -, whose motifs are on +
@@ -283,6 +289,8 @@ def test_the_report_counts_junctions_and_reads_of_each_rule(every_rule, annotati
         "genome_unmatched_contigs": 1,
         "junctions_before": 14,
         "junctions_after": 11,
+        "introns_compared": 5,  # 111-190, 211-290, 711-790, 411-490 and 312-390
+        "introns_on_both_strands": 1,
     }
 
 
@@ -292,6 +300,104 @@ def test_the_given_object_does_not_change(every_rule, annotation, genome):
     pd.testing.assert_frame_equal(every_rule.var, before.var)
     assert (every_rule.X != before.X).nnz == 0
     assert every_rule.uns == {}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "strand"),
+    [
+        (211, 250, "+"),  # 211 is a donor of A
+        (222, 290, "+"),
+        (411, 450, "-"),  # 411 is an acceptor of B
+        (300, 390, "-"),
+        (111, 290, "?"),  # 111 is one of A and of B, though 290 is of A alone
+        (111, 150, "?"),
+        (211, 390, "?"),  # 211 of A, 390 of B
+        (90, 150, "?"),  # 90 is the end of an intron, not a start
+        (150, 211, "?"),
+        (20, 80, "?"),  # within A and B
+        (212, 289, "?"),
+    ],
+)
+def test_one_annotated_site_on_one_strand_decides(annotation, start, end, strand):
+    found = resolve_strands(counts([("chr1", start, end, "?")]), annotation)
+    assert list(found.var_names) == [f"chr1:{start}-{end}:{strand}"]
+    report = found.uns["splicing"]["strand"]
+    assert report["by_splice_site"] == (strand != "?")
+    assert report["left_unstranded"] == (strand == "?")
+    assert report["by_annotation"] == 0
+
+
+def test_a_site_and_a_motif_that_disagree_decide_nothing(tmp_path, annotation):
+    introns = [
+        (211, 250, "CT-AC"),  # a site on +, a motif on -
+        (222, 290, "GT-AG"),  # both on +
+        (111, 150, "GC-AG"),  # sites on both strands: the motif decides
+        (311, 390, "AA-AA"),  # no motif: the site decides
+        (411, 490, "GT-AG"),  # an annotated intron, against its motif
+    ]
+    path = write_genome(tmp_path / "g.fa", {"chr1": with_introns(900, introns)})
+    junctions = counts([("chr1", start, end, "?") for start, end, _ in introns])
+    found = resolve_strands(junctions, annotation, path)
+    assert set(found.var_names) == {
+        "chr1:211-250:?", "chr1:222-290:+", "chr1:111-150:+", "chr1:311-390:-", "chr1:411-490:-",
+    }  # fmt: skip
+    report = found.uns["splicing"]["strand"]
+    assert report["splice_site_against_motif"] == report["left_unstranded"] == 1
+    assert report["reads_splice_site_against_motif"] == junctions.X[:, 0].sum()
+    assert (report["by_annotation"], report["by_splice_site"], report["by_motif"]) == (1, 2, 1)
+
+
+def test_gtex_with_strands_removed(data_dir, tmp_path):
+    """Introns of one transcript for each gene are annotated: of the others, none goes wrong."""
+    folder = data_dir / "gtex_chr10"
+    with gzip.open(folder / "chr10.gtf.gz", "rt") as file:
+        lines = [line for line in file if "\texon\t" not in line or "Ensembl_canonical" in line]
+    (tmp_path / "a.gtf").write_text("".join(lines))
+    junctions = read_junc(f"{folder}/*.bed.gz")
+    truth = {name[:-2]: name[-1] for name in junctions.var_names}
+    assert len(truth) == junctions.n_vars
+    junctions.var["strand"] = "?"
+    junctions.var_names = [f"{name}:?" for name in truth]
+    found = resolve_strands(junctions, read_annotation(tmp_path / "a.gtf"))
+    is_right = {truth[name[:-2]] == name[-1] for name in found.var_names if name[-1] != "?"}
+    assert is_right == {True}
+    report = found.uns["splicing"]["strand"]
+    assert report["unstranded"] == 10_343
+    assert report["by_annotation"] == 7515
+    assert report["by_splice_site"] == 2344
+    assert report["left_unstranded"] == 484
+
+
+def introns_on_both(weaker, n_on_both=3, n_on_one=0):
+    rows = [("c", 10 * i, 10 * i + 5, sign) for i in range(1, n_on_both + 1) for sign in "+-"]
+    rows += [("d", 10 * i, 10 * i + 5, "+") for i in range(1, n_on_one + 1)]
+    return counts(rows, [[100, weaker] * n_on_both + [100] * n_on_one])
+
+
+def test_a_library_that_is_not_stranded_is_noticed():
+    message = r"3 of 4 introns with at least 10 reads .* 23% of their .* strand='auto' \(--strand"
+    with pytest.warns(UserWarning, match=message):
+        found = resolve_strands(introns_on_both(40, 3, 1))
+    report = found.uns["splicing"]["strand"]
+    assert (report["introns_compared"], report["introns_on_both_strands"]) == (4, 3)
+    for usual in (
+        introns_on_both(20),  # antisense reads
+        introns_on_both(40, 2),  # too few to tell
+        introns_on_both(40, 3, 28),  # overlapping genes
+        introns_on_both(3)[:, :0],
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            resolve_strands(usual.copy())
+
+
+def test_regtools_files_of_a_library_that_is_not_stranded(data_dir):
+    folder = data_dir / "regtools"
+    with pytest.warns(UserWarning, match="11 of 11 introns .* 48% of their reads"):
+        resolve_strands(read_regtools(folder / "expected_stranded_rf_a8.bed"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        resolve_strands(read_regtools(folder / "expected_a8.bed"))
 
 
 def test_without_annotation_and_genome_only_twins_decide():
