@@ -195,6 +195,9 @@ class AtseOptions(OptionGroup):
     unstranded: Annotated[KeepOrDrop, typer.Option(help="Junctions of unknown strand.")] = _MAKE[
         "unstranded"
     ]
+    read_through: Annotated[
+        KeepOrDrop, typer.Option(help="Novel junctions that join two genes.")
+    ] = _MAKE["read_through"]
     max_junctions: Annotated[
         int | None, typer.Option(min=2, help="Split ATSEs with more junctions.")
     ] = _MAKE["max_junctions"]

@@ -64,6 +64,7 @@ def make_splicing_dataset(
     multi_gene: KeepOrDrop = "drop",
     no_gene: KeepOrDrop = "drop",
     unstranded: KeepOrDrop = "drop",
+    read_through: KeepOrDrop = "drop",
     max_junctions: int | None = None,
     retained_introns: bool = False,
     reference: AnnData | SplicingModel | str | os.PathLike[str] | None = None,
@@ -105,9 +106,9 @@ def make_splicing_dataset(
         ``gtf``; ``"any"`` requires neither.
     min_usage
         Minimum share of the reads at each of its splice sites that support a junction.
-    multi_gene, no_gene, unstranded
-        Treatment of junctions of several genes, of no gene, and of unknown strand; see
-        :func:`find_atses`. The first two need ``gtf``.
+    multi_gene, no_gene, unstranded, read_through
+        Treatment of junctions of several genes, of no gene, of unknown strand, and of those that
+        join two genes; see :func:`find_atses`. All but the third need ``gtf``.
     max_junctions
         Split ATSEs with more junctions, by usage. If None, they are only reported.
     retained_introns
@@ -167,6 +168,7 @@ def make_splicing_dataset(
         "multi_gene": multi_gene,
         "no_gene": no_gene,
         "unstranded": unstranded,
+        "read_through": read_through,
         "max_junctions": max_junctions,
     }
     reference, reading = fasta_is_cram_reference(reference, reading)
@@ -308,7 +310,7 @@ def _check(
     check_one_of("annotation_status", status, AnnotationStatus)
     if status != "any" and gtf is None:
         raise ValueError(f"annotation_status={status!r} needs an annotation: pass gtf.")
-    for name in ("multi_gene", "no_gene", "unstranded"):
+    for name in ("multi_gene", "no_gene", "unstranded", "read_through"):
         check_one_of(name, grouping[name], KeepOrDrop)
     if criteria["min_length"] > criteria["max_length"]:
         raise ValueError(

@@ -17,6 +17,7 @@ _MIN_KNOWN: Final = 0.5
 _ADVICE: Final = {
     "no gene": "Is the annotation of this species and genome build? Or pass no_gene='keep'.",
     "several genes": "Or pass multi_gene='keep'.",
+    "joining two genes": "Or pass read_through='keep'.",
     "unknown strand": "Pass gtf or genome to find strands, or unstranded='keep'.",
     "no other junction at their splice sites": "Too few junctions may have been read.",
 }
@@ -87,6 +88,7 @@ def nothing_left(record: dict[str, Any]) -> str:
     lost["min_usage"] = usage["junctions"] - usage["junctions_kept"]
     lost["unknown strand"] = atses["junctions_unstranded_dropped"]
     lost["no gene"] = atses["junctions_without_gene_dropped"]
+    lost["joining two genes"] = atses["junctions_joining_genes_dropped"]
     lost["several genes"] = atses["junctions_of_several_genes_dropped"]
     lost["no other junction at their splice sites"] = atses["junctions_alone"]
     lost = {why: number for why, number in lost.items() if number}

@@ -113,6 +113,9 @@ _ATSES: Final = {
         "(--unstranded keep)",
     ),
     "junctions_without_gene_dropped": ("no gene", "no_gene='keep' (--no-gene keep)"),
+    "junctions_joining_genes_dropped": (
+        "join two genes", "read_through='keep' (--read-through keep)",
+    ),
     "junctions_of_several_genes_dropped": (
         "several genes", "multi_gene='keep' (--multi-gene keep)",
     ),

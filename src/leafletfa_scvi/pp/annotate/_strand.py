@@ -247,8 +247,9 @@ def _compare_strands(table: Introns, reads: np.ndarray, report: Counter[str]) ->
     warnings.warn(
         f"{n_both:,} of {n_compared:,} introns with at least {_MIN_READS} reads are on both "
         f"strands, with {weaker[compared].sum() / total[compared].sum():.0%} of their reads on "
-        "the weaker one: the library is not stranded as declared. Count with strand='auto' "
-        "(--strand auto), which takes strands from tags, and pass gtf or genome for the others.",
+        "the weaker one, as where strand='RF' or 'FR' is given for a library that is not "
+        "stranded. Count with strand='auto' (--strand auto), which takes strands from tags, and "
+        "pass gtf or genome for the others.",
         UserWarning,
         stacklevel=3,
     )
