@@ -56,7 +56,9 @@ def test_criteria_and_rules_of_atses_are_passed_on(bam, calls, tmp_path):
     gtf.write_text("".join(text.format(*exon) for exon in exons))
     junctions = lfa.pp.read_bam(bam, min_intron=1)
     junctions.obs["sample"] = "s"
-    arguments = {"multi_gene": "keep", "no_gene": "keep", "max_junctions": 2}
+    arguments = {
+        "multi_gene": "keep", "no_gene": "keep", "read_through": "keep", "max_junctions": 2
+    }  # fmt: skip
     with pytest.raises(ValueError, match="No ATSE is left"):
         lfa.pp.make_splicing_dataset(
             junctions, gtf=gtf, genome=genome, min_reads=3, min_cells=4, min_samples=2,
