@@ -308,14 +308,19 @@ def annotations(draw):
     """Transcripts of few genes, each of one contig and strand."""
     kinds = draw(st.sampled_from(["g", "gp", "ggr", "gpr"]))
     homes = draw(
-        st.lists(st.tuples(st.sampled_from(["1", "2"]), st.sampled_from("+-")), min_size=1)
+        st.lists(
+            # Most genes on one strand, so that they overlap and follow each other.
+            st.tuples(st.sampled_from("1112"), st.sampled_from("+++-")),
+            min_size=2,
+            max_size=5,
+        )
     )
     kinds = [draw(st.sampled_from(kinds)) for _ in homes]
     return [
         (*homes[gene], f"{kinds[gene]}{gene}", f"t{i}", exons)
         for i, (gene, exons) in enumerate(
             draw(
-                st.lists(st.tuples(st.integers(0, len(homes) - 1), EXONS), min_size=1, max_size=8)
+                st.lists(st.tuples(st.integers(0, len(homes) - 1), EXONS), min_size=3, max_size=8)
             )
         )
     ]
@@ -323,7 +328,7 @@ def annotations(draw):
 
 ROWS = st.lists(
     st.tuples(
-        st.sampled_from(["1", "2"]), st.integers(1, 22), st.integers(0, 12), st.sampled_from("+-?")
+        st.sampled_from("1112"), st.integers(1, 22), st.integers(0, 12), st.sampled_from("+++-?")
     ),
     min_size=1,
     max_size=30,
