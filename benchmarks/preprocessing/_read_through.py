@@ -93,7 +93,7 @@ def joined_genes(junctions: AnnData, annotation: lfa.pp.Annotation) -> tuple[str
     bounds = of_genes.agg(["min", "max"]).reset_index()
     bounds.columns = ["strand", "gene", "first_start", "last_start", "first_end", "last_end"]
     added = []
-    for _, genes in bounds.sort_values("donor").groupby("strand", observed=True):
+    for _, genes in bounds.sort_values("first_start").groupby("strand", observed=True):
         pairs = zip(genes.itertuples(), list(genes.itertuples())[1:], strict=False)
         added += [
             ("chr10", a.last_start, b.first_end, a.strand)
