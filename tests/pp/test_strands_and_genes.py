@@ -71,6 +71,7 @@ def test_junctions_of_unknown_strand_are_said_and_kept(files):
     assert kept == "chr1:250-350:?"
     assert data.var.loc[kept, "atse_id"] == data.var.loc["chr1:201-350:+", "atse_id"]
     assert len(types) == 2
+    assert set(data.var["atse_id"].str.split(":").str[0]) == {"A", "B"}
     # With as few reads as at its other junction, it is filtered by usage like any other.
     assert data.var.loc[kept, "usage_3ss"] == 0.5
 
@@ -110,7 +111,9 @@ def test_a_junction_that_joins_two_genes_changes_the_event_of_neither(files, joi
     kept, types, said = made(files, [*plain, (*joining, "1")], read_through="keep")
     assert kept.n_vars == 7
     assert kept.var["joins_genes"].sum() == 1
-    assert all(name.startswith("A+B:") for name in types)
+    assert all(label.startswith("A+B:") for label in kept.var["atse_label"])
+    labels = kept.var["atse_label"].nunique()
+    assert labels == len(types) == (2 if joining == (401, 1350) else 1)
     assert said == []
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 
 from leafletfa_scvi._constants import ATSE_KEY
+from leafletfa_scvi.pp._codes import STRANDS, UNSTRANDED
 from leafletfa_scvi.pp._junctions import junction_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_UNKNOWN: Final = STRANDS[UNSTRANDED]
 _DIGEST_BYTES: Final = 6
 """48 bits: with 1,000 different ATSEs in each of 20,000 genes, some two of one gene share an id
 with a probability of 4 in 100,000."""
@@ -26,7 +28,8 @@ def atse_ids(junctions: pd.DataFrame, labels: Iterable[object]) -> pd.Series:
     where the range reaches from the first to the last base of its introns. The digest, 12
     hexadecimal digits, depends on the names ``chrom:start-end:strand`` of the junctions alone:
     not on their order, on the other junctions of the data set, or on the annotation. The gene is
-    the name (or else the id) of the genes of these junctions, several joined by ``+``.
+    the name (or else the id) of the genes of these junctions, several joined by ``+``. Junctions
+    of unknown strand say nothing of gene, range and strand, unless there are no others.
 
     Parameters
     ----------
@@ -59,6 +62,7 @@ def atse_ids(junctions: pd.DataFrame, labels: Iterable[object]) -> pd.Series:
     for i in range(len(distinct)):
         rows = order[first[i] : first[i + 1]]
         digest = blake2b("\n".join(sorted(set(names[rows]))).encode(), digest_size=_DIGEST_BYTES)
+        rows = rows[strand[rows] != _UNKNOWN] if (strand[rows] != _UNKNOWN).any() else rows
         of_genes = sorted({gene for text in set(genes[rows]) for gene in text.split(",") if gene})
         prefix = "+".join(of_genes)
         if not prefix:
