@@ -130,6 +130,11 @@ _REFERENCE: Final = {
     "not_in_reference": "not in the reference, and at none of its splice sites",
     "not_in_reference_at_its_splice_sites": "not in the reference, but at its splice sites",
 }
+_USED_FOR_STRANDS: Final = {
+    "annotation_unmatched_contigs": "gtf (--gtf), ",
+    "genome_unmatched_contigs": "genome (--genome), ",
+}
+"""Keys of the record of strands if a source was used, and the option that need not be named."""
 
 
 def losses_of(record: Mapping[str, Any]) -> list[Loss]:
@@ -268,6 +273,8 @@ def _of_atses(record: Mapping[str, Any]) -> Iterator[Loss]:
     if "junctions" not in atses:
         return
     for key, (reason, option) in _ATSES.items():
+        for used, named in _USED_FOR_STRANDS.items():
+            option = option.replace(named, "") if used in record.get("strand", {}) else option
         reads = atses.get(key.replace("junctions", "reads", 1))
         yield Loss(
             "atses",
