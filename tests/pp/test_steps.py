@@ -114,7 +114,7 @@ def test_tables_are_still_accepted_with_a_warning(junctions):
         mask, report = lfa.pp.filter_usage(table, reads, 0.4)
     assert report["junctions_kept"] == mask.sum() == lfa.pp.filter_usage(junctions, 0.4).n_vars
     with deprecated:
-        labels, report = lfa.pp.find_atses(junctions=table, use_genes=True)
+        labels, report = lfa.pp.find_atses(junctions=table, use_genes=True, reads=reads)
     assert report == junctions.uns["splicing"]["atses"]
     expected = junctions.var["atse_label"].astype(object)
     assert labels.fillna("").tolist() == expected.fillna("").tolist()

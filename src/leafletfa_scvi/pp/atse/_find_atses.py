@@ -92,7 +92,8 @@ def find_atses(
         ``junctions_of_several_genes``, dropped or not; ``junctions_unstranded_joined``, those
         that joined the ATSE whose splice site they share; ``atses``, ``atses_split``,
         ``largest_component_junctions`` before splitting, ``largest_atse_junctions``,
-        ``giant_atses``. ``largest_giant_atses`` maps the labels of the five largest giants to
+        ``giant_atses``. Numbers named ``reads`` are those of the same junctions, if ``X`` holds
+        counts. ``largest_giant_atses`` maps the labels of the five largest giants to
         their numbers of junctions.
 
     Raises
@@ -110,7 +111,7 @@ def find_atses(
         unstranded=unstranded,
         read_through=read_through,
         max_junctions=max_junctions,
-        reads=None if max_junctions is None else junction_reads(adata),
+        reads=None if adata.X is None else junction_reads(adata),
         giant_size=giant_size,
     )
     adata.var[ATSE_KEY] = pd.Categorical(atse_ids(adata.var, labels))

@@ -61,7 +61,8 @@ def label_atses(
     use_genes, multi_gene, no_gene, unstranded, read_through, max_junctions, giant_size
         As in :func:`find_atses`.
     reads
-        ``(J,)`` reads of each junction, for ``max_junctions``. Repeated rows are summed.
+        ``(J,)`` reads of each junction, for ``max_junctions`` and for the report. Repeated rows
+        are summed. If None, the report has no numbers of reads.
 
     Returns
     -------
@@ -120,11 +121,13 @@ def label_atses(
         others = np.logical_or.reduce([is_dropped[name] for name in classes])
         table, gene, n_genes, has_joined = _join(table, gene, n_genes, ~others)
     report: dict[str, Any] = {"junctions": len(junctions)}
+    reads_of = {"reads": np.ones(len(junctions), bool)}
     kept = np.ones(len(junctions), bool)
     for name, (of_class, _) in classes.items():
         report[f"junctions_{name}"] = int(of_class.sum())
         dropped = kept & is_dropped[name] & ~has_joined
         report[f"junctions_{name}_dropped"] = int(dropped.sum())
+        reads_of[f"reads_{name}_dropped"] = dropped
         kept &= ~dropped
 
     report["junctions_unstranded_joined"] = int(has_joined.sum())
@@ -145,8 +148,8 @@ def label_atses(
     report["atses_split"] = 0
     if max_junctions is not None:
         report["atses_split"] = int((sizes > max_junctions).sum())
-        read = np.bincount(junction, read[rows], minlength=len(edge))
-        component = _split(component, left, right, read, max_junctions)
+        summed = np.bincount(junction, read[rows], minlength=len(edge))
+        component = _split(component, left, right, summed, max_junctions)
         sizes = np.bincount(component[component >= 0])
 
     names = _names(component, group, prefixes, table, edge)
@@ -154,10 +157,13 @@ def label_atses(
     code = component[junction]
     labels[rows] = np.where(code < 0, None, names[code]) if len(names) else None
 
-    in_component = sizes[code[code >= 0]]
-    report["junctions_dropped_by_splitting"] = int((code < 0).sum())
-    report["junctions_in_atses"] = int((in_component > 1).sum())
-    report["junctions_alone"] = int((in_component == 1).sum())
+    size = np.where(code < 0, 0, np.append(sizes, 0)[code])
+    of_size = {"dropped_by_splitting": size == 0, "in_atses": size > 1, "alone": size == 1}
+    for name, of_rows in of_size.items():
+        report[f"junctions_{name}"] = int(of_rows.sum())
+        reads_of[f"reads_{name}"] = rows[of_rows]
+    if reads is not None:
+        report |= {name: int(read[of].sum()) for name, of in reads_of.items()}
     report["atses"] = int((sizes > 1).sum())
     report["largest_atse_junctions"] = int(sizes[sizes > 1].max(initial=0))
     giants = {names[i]: int(sizes[i]) for i in np.flatnonzero(sizes >= max(giant_size, 2))}
