@@ -7,7 +7,9 @@ from .annotate._annotation import read_annotation as read_annotation
 from .annotate._genome import splice_motifs as splice_motifs
 from .annotate._strand import resolve_strands as resolve_strands
 from .atse._classify_events import classify_events as classify_events
+from .atse._event_psi import event_psi as event_psi
 from .atse._find_atses import find_atses as find_atses
+from .atse._local_events import find_local_events as find_local_events
 from .atse._usage import filter_usage as filter_usage
 from .atse._usage import splice_site_usage as splice_site_usage
 from .combine._concat import concat_splicing as concat_splicing

@@ -197,7 +197,14 @@ class _Graphs:
         atse = self.atse[single]
         exon_start = rights.position[rights.first[atse] + self.left[single]] + 1
         exon_end = lefts.position[lefts.first[atse] + self.right[single]] - 1
-        within = _contain_intron(observed, self.strand_key[atse], exon_start, exon_end)
+        within = contain_intron(
+            observed.start,
+            observed.end,
+            observed.strand_key,
+            self.strand_key[atse],
+            exon_start,
+            exon_end,
+        )
         is_multi[atse[within]] = True
         return is_row & ~is_multi & (self.size == 3), is_row & is_multi
 
@@ -242,7 +249,14 @@ class _Graphs:
         exon_end = lefts.position[exit_site[pair] + rank] - 1
         is_wrong = exon_start > exon_end
         is_wrong[1:] |= (pair[1:] == pair[:-1]) & (exon_start[1:] < exon_end[:-1] + 2)
-        is_wrong |= _contain_intron(observed, self.strand_key[first][pair], exon_start, exon_end)
+        is_wrong |= contain_intron(
+            observed.start,
+            observed.end,
+            observed.strand_key,
+            self.strand_key[first][pair],
+            exon_start,
+            exon_end,
+        )
         is_exclusive = np.ones(len(first), bool)
         is_exclusive[pair[is_wrong]] = False
         result = np.zeros(len(size), bool)
@@ -344,23 +358,31 @@ def _changes(*sorted_values: np.ndarray) -> np.ndarray:
     return new
 
 
-def _contain_intron(
-    observed: Introns, strand_key: np.ndarray, exon_start: np.ndarray, exon_end: np.ndarray
+def contain_intron(
+    start: np.ndarray,
+    end: np.ndarray,
+    key: np.ndarray,
+    exon_key: np.ndarray,
+    exon_start: np.ndarray,
+    exon_end: np.ndarray,
 ) -> np.ndarray:
-    """Mark exons that contain an observed intron, with at least one base on either side."""
-    if not len(strand_key):
+    """Mark exons that contain one of the introns, with at least one base on either side.
+
+    ``key`` and ``exon_key`` number the strands (or genes) of at least one intron and of the exons.
+    """
+    if not len(exon_key):
         return np.zeros(0, bool)
     # Of all introns that start inside an exon or further right, the one with the smallest end is
     # in the exon if any is: a cumulative minimum from the right answers all exons at once.
-    order = np.lexsort((observed.start, observed.strand_key))[::-1]
-    smallest = pd.Series(observed.end[order]).groupby(observed.strand_key[order]).cummin()
+    order = np.lexsort((start, key))[::-1]
+    smallest = pd.Series(end[order]).groupby(key[order]).cummin()
     order, smallest_end = order[::-1], smallest.to_numpy()[::-1]
-    span = max(int(observed.start.max()), int(exon_start.max()) + 1) + 1
-    start_key = observed.strand_key[order] * span + observed.start[order]
-    following = np.searchsorted(start_key, strand_key * span + exon_start + 1)
+    span = max(int(start.max()), int(exon_start.max()) + 1) + 1
+    start_key = key[order] * span + start[order]
+    following = np.searchsorted(start_key, exon_key * span + exon_start + 1)
     exon = np.flatnonzero(following < len(start_key))
-    on_strand = observed.strand_key[order[following[exon]]] == strand_key[exon]
+    on_strand = key[order[following[exon]]] == exon_key[exon]
     exon = exon[on_strand]
-    result = np.zeros(len(strand_key), bool)
+    result = np.zeros(len(exon_key), bool)
     result[exon] = smallest_end[following[exon]] <= exon_end[exon] - 1
     return result
