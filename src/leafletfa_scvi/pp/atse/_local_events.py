@@ -13,8 +13,7 @@ from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._junctions import introns
 from leafletfa_scvi.pp.atse._events import FIRST_EXON, LAST_EXON
 from leafletfa_scvi.pp.atse._local_forms import CODES, local_events_of
-from leafletfa_scvi.pp.atse._local_graph import AnnotatedParts, LocalGraph
-from leafletfa_scvi.pp.atse._usage import usage_of_sites
+from leafletfa_scvi.pp.atse._local_graph import AnnotatedParts, LocalGraph, junctions_in_use
 from leafletfa_scvi.pp.qc._matrices import junction_reads
 
 if TYPE_CHECKING:
@@ -54,7 +53,9 @@ def find_local_events(
     :func:`classify_events` gives each ATSE one type. Each local event compares two forms, of
     which the *inclusion* form is that of SUPPA2. Events are found among the junctions that are
     used by a share of at least ``min_usage`` of the reads at both of their splice sites, summed
-    over all cells: a rare junction neither hides an event nor makes one.
+    over all cells: a rare junction neither hides an event nor makes one. A junction that shares
+    no splice site with another one needs that share of the reads of each junction that overlaps
+    it.
 
     ``a--b`` is a junction with first and last base a and b of the intron; ``e`` and ``s`` in ids
     are the last base of an exon (a - 1) and the first base of one (b + 1), 1-based, numbered
@@ -144,8 +145,8 @@ def find_local_events(
     check_inside("min_usage", min_usage, "[0, 1]")
     check_column("atse_key", atse_key, "var")
     reads = junction_reads(adata)
-    is_used = (usage_of_sites(var, reads) >= min_usage).all(axis=1).to_numpy()
     table = introns(var)
+    is_used = junctions_in_use(var, table, reads, min_usage)
     annotated = None if annotation is None else AnnotatedParts.on_contigs_of(table, annotation)
     graph, genes = _graph(var, table, is_used, reads, annotated)
     names = _gene_names(var, annotation)

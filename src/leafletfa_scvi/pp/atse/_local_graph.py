@@ -11,7 +11,9 @@ import pandas as pd
 
 from leafletfa_scvi.pp._codes import FORWARD, STRANDS
 from leafletfa_scvi.pp._contigs import match_contigs
+from leafletfa_scvi.pp._junctions import splice_sites
 from leafletfa_scvi.pp.atse._events import contain_intron
+from leafletfa_scvi.pp.atse._usage import usage_of_sites
 
 if TYPE_CHECKING:
     from leafletfa_scvi.pp._junctions import Introns
@@ -63,6 +65,45 @@ class AnnotatedParts(NamedTuple):
 
 def _turned(table: pd.DataFrame, length: int) -> pd.DataFrame:
     return table.assign(start=length - table["end"], end=length - table["start"])
+
+
+def junctions_in_use(
+    junctions: pd.DataFrame, table: Introns, reads: np.ndarray, min_usage: float
+) -> np.ndarray:
+    """Select the junctions with a minimum usage, as :func:`find_local_events` defines it.
+
+    Parameters
+    ----------
+    junctions, table
+        J junctions, and their coordinates.
+    reads
+        ``(J,)`` reads of each, summed over cells.
+    min_usage
+        Minimum usage.
+
+    Returns
+    -------
+    ndarray
+        ``(J,)`` bool.
+    """
+    is_used: np.ndarray = (usage_of_sites(junctions, reads) >= min_usage).all(axis=1).to_numpy()
+    # All reads at a site that no other junction has are its own, however few they are.
+    sites = splice_sites(table.strand_key, table.start, table.end)
+    alone = np.flatnonzero(np.all([np.bincount(site)[site] == 1 for site in sites], axis=0))
+    alone = alone[np.lexsort((table.start[alone], table.strand_key[alone]))]
+    length = int(table.end.max(initial=0)) + 1
+    start, end = (table.strand_key * length + side for side in (table.start, table.end))
+    # Of those that start before a junction ends, the first that may end after it starts is found
+    # by the running maximum of ends.
+    reach = np.maximum.accumulate(end[alone])
+    other, i = ranges(
+        np.searchsorted(reach, start), np.searchsorted(start[alone], end, side="right")
+    )
+    i = alone[i]
+    overlaps = (end[i] >= start[other]) & (other != i)
+    most = np.zeros(len(reads))
+    np.maximum.at(most, i[overlaps], reads[other[overlaps]])
+    return is_used & (reads >= min_usage * most)
 
 
 @dataclass(frozen=True, eq=False)
