@@ -91,7 +91,7 @@ def event_psi(
     n_pairs = np.diff(weights.indptr)[counts.indices]
     running = np.concatenate([[0], np.cumsum(n_pairs)])[counts.indptr]
     parts: list[tuple[np.ndarray, ...]] = []
-    for start, stop in row_blocks(running):
+    for start, stop in list(row_blocks(running)) or [(0, 0)]:
         means = counts[start:stop].astype(np.complex128) @ weights
         means.sort_indices()
         inclusion, exclusion = means.data.real, means.data.imag

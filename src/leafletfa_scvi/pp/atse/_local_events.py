@@ -190,7 +190,9 @@ def _graph(
     rows = rows.drop_duplicates([*by, "start", "end"])
     rows["group"] = rows.groupby(by).ngroup()
     groups = rows.drop_duplicates("group").sort_values("group")
-    graph = LocalGraph.of(rows, groups["strand_key"].to_numpy(np.int64))
+    last = 0 if annotated is None else annotated.exons["end"].max()
+    length = int(np.nanmax([last, rows["end"].max(), 0])) + 4
+    graph = LocalGraph.of(rows, groups["strand_key"].to_numpy(np.int64), length)
     return graph, groups["gene_id"].astype(str).tolist()
 
 

@@ -199,24 +199,25 @@ def _alternative_ends(
     group, outer, inner = graph.group[longer], graph.start[longer], graph.start[shorter]
 
     # Junctions that end between the two left sites lead into an exon of its own, which ends at
-    # the second site.
-    rights = np.unique(graph.key(graph.group, graph.end)[graph.is_observed])
-    lefts = np.unique(graph.key(graph.group, graph.start)[graph.is_observed])
-    last_end = np.append(rights, -1)[np.searchsorted(rights, graph.key(group, inner - 1)) - 1]
-    is_between = last_end >= graph.key(group, outer)
+    # the second site. They may be of another gene.
+    strand_key = graph.strand_key[graph.group]
+    rights = np.unique(graph.key(strand_key, graph.end)[graph.is_observed])
+    lefts = np.unique(graph.key(strand_key, graph.start)[graph.is_observed])
+    strand_key = strand_key[longer]
+    last_end = np.append(rights, -1)[np.searchsorted(rights, graph.key(strand_key, inner - 1)) - 1]
+    is_between = last_end >= graph.key(strand_key, outer)
     is_site = ~is_between
     is_terminal = np.zeros(len(group), bool)
     outer_start = inner_start = np.zeros(len(group), np.int64)
     if annotated is not None:
         flag = ("last", "first") if is_mirrored else ("first", "last")
-        strand_key = graph.strand_key[group]
         longest, inner_start = exon_bounds(annotated, strand_key, inner - 1, flag)
         is_site &= longest < outer  # also where no annotated exon ends
         outer_start = exon_bounds(annotated, strand_key, outer - 1, flag)[1]
         is_terminal = ~is_site & (outer_start > 0) & (inner_start >= outer)
         # Another exon may lie between the two, if its other end does as well.
         next_left = np.append(lefts, 2**62)[np.searchsorted(lefts, last_end + 2)]
-        is_terminal &= ~is_between | (next_left < graph.key(group, inner))
+        is_terminal &= ~is_between | (next_left < graph.key(strand_key, inner))
 
     for i in np.flatnonzero(is_site | is_terminal):
         is_left_5ss = graph.strand_key[group[i]] % len(STRANDS) == FORWARD

@@ -52,11 +52,8 @@ class AnnotatedParts(NamedTuple):
         exons = exons.groupby(["strand_key", "start", "end"], as_index=False)[
             ["first", "last"]
         ].any()
-        columns = ["strand_key", "start", "end", "gene_id"]
-        introns = placed(annotation.introns)
-        if "gene_id" not in introns:
-            introns = introns.assign(gene_id="")
-        return cls(introns[columns], exons)
+        introns = placed(annotation.introns)[["strand_key", "start", "end", "gene_id"]]
+        return cls(introns, exons)
 
     def mirrored(self, length: int) -> AnnotatedParts:
         """Read all from the other end of contigs of this length."""
@@ -125,7 +122,7 @@ class LocalGraph:
     strand_key
         ``(G,)`` contig and strand of each group.
     length
-        Number above all coordinates.
+        Number above all coordinates, also those of annotated exons.
     """
 
     group: np.ndarray
@@ -137,16 +134,12 @@ class LocalGraph:
     length: int
 
     @classmethod
-    def of(
-        cls, table: pd.DataFrame, strand_key: np.ndarray, length: int | None = None
-    ) -> LocalGraph:
+    def of(cls, table: pd.DataFrame, strand_key: np.ndarray, length: int) -> LocalGraph:
         """Sort the columns ``group``, ``start``, ``end``, ``column`` and ``reads`` of a table."""
         table = table.sort_values(["group", "start", "end"], kind="stable")
         group, start, end, column, reads = (
             table[name].to_numpy(np.int64) for name in ("group", "start", "end", "column", "reads")
         )
-        if length is None:
-            length = int(end.max(initial=0)) + 4
         return cls(group, start, end, column, reads, strand_key, length)
 
     def mirrored(self) -> LocalGraph:
