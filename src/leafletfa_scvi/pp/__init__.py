@@ -6,7 +6,8 @@ None: :func:`annotate_junctions`, :func:`splice_site_usage`, :func:`find_atses`,
 merge or combine junctions or cells return a new AnnData and leave the one given unchanged:
 :func:`resolve_strands`, :func:`filter_junctions`, :func:`filter_usage`,
 :func:`splicing_from_counts`, :func:`filter_atses`, :func:`concat_splicing`, :func:`pseudobulk` and
-:func:`metacells`.
+:func:`metacells`. Of the local events inside ATSEs, :func:`find_local_events` returns a table and
+:func:`event_psi` an AnnData of cells x events.
 
 Public names are listed in ``__init__.pyi`` and imported on first use, so that processes that read
 files start without torch.

@@ -66,6 +66,9 @@ def event_psi(
     Time and memory grow with the observed (cell, event) pairs. With ``sparse=True`` nothing of
     size cells x events is formed.
 
+    rMATS takes a smaller length for exons that are shorter than its reads, as one read may
+    support both junctions; MARVEL, like this function, does not.
+
     References
     ----------
     Shen et al., *PNAS* 111, E5593 (2014): rMATS with junction counts, where the length of a form
