@@ -216,7 +216,8 @@ def _gene_names(var: pd.DataFrame, annotation: Annotation | None) -> dict[str, s
         for gene_ids, gene_names in pairs.astype(str).itertuples(index=False):
             listed = gene_names.split(",")
             if len(listed) == len(gene_ids.split(",")):
-                names = {**dict(zip(gene_ids.split(","), listed, strict=True)), **names}
+                for gene_id, name in zip(gene_ids.split(","), listed, strict=True):
+                    names.setdefault(gene_id, name)
     return names
 
 

@@ -148,7 +148,7 @@ class LocalGraph:
         table = pd.DataFrame({name: getattr(self, name) for name in names})
         return LocalGraph.of(_turned(table, self.length), self.strand_key, self.length)
 
-    @property
+    @cached_property
     def is_observed(self) -> np.ndarray:
         """``(U,)`` whether a junction is in the data."""
         return self.column >= 0
