@@ -5,6 +5,7 @@ from .annotate._annotate import annotate_junctions as annotate_junctions
 from .annotate._annotation import Annotation as Annotation
 from .annotate._annotation import read_annotation as read_annotation
 from .annotate._genome import splice_motifs as splice_motifs
+from .annotate._productivity import annotate_productivity as annotate_productivity
 from .annotate._strand import resolve_strands as resolve_strands
 from .atse._classify_events import classify_events as classify_events
 from .atse._event_psi import event_psi as event_psi

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from leafletfa_scvi.pp._codes import FORWARD, STRANDS, UNSTRANDED
+from leafletfa_scvi.pp._intervals import ranges
 from leafletfa_scvi.pp.atse._events import (
     ALTERNATIVE_3SS,
     ALTERNATIVE_5SS,
@@ -17,7 +18,7 @@ from leafletfa_scvi.pp.atse._events import (
     MULTI_EXON_SKIP,
     MUTUALLY_EXCLUSIVE,
 )
-from leafletfa_scvi.pp.atse._local_graph import exon_bounds, exons_between, ranges
+from leafletfa_scvi.pp.atse._local_graph import exon_bounds, exons_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,6 +11,7 @@ import pandas as pd
 
 from leafletfa_scvi.pp._codes import FORWARD, STRANDS
 from leafletfa_scvi.pp._contigs import match_contigs
+from leafletfa_scvi.pp._intervals import overlapping, ranges
 from leafletfa_scvi.pp._junctions import splice_sites
 from leafletfa_scvi.pp.atse._events import contain_intron
 from leafletfa_scvi.pp.atse._usage import usage_of_sites
@@ -87,19 +88,12 @@ def junctions_in_use(
     # All reads at a site that no other junction has are its own, however few they are.
     sites = splice_sites(table.strand_key, table.start, table.end)
     alone = np.flatnonzero(np.all([np.bincount(site)[site] == 1 for site in sites], axis=0))
-    alone = alone[np.lexsort((table.start[alone], table.strand_key[alone]))]
     length = int(table.end.max(initial=0)) + 1
     start, end = (table.strand_key * length + side for side in (table.start, table.end))
-    # Of those that start before a junction ends, the first that may end after it starts is found
-    # by the running maximum of ends.
-    reach = np.maximum.accumulate(end[alone])
-    other, i = ranges(
-        np.searchsorted(reach, start), np.searchsorted(start[alone], end, side="right")
-    )
-    i = alone[i]
-    overlaps = (end[i] >= start[other]) & (other != i)
+    other, i = overlapping(start[alone], end[alone], start, end)
+    other, i = (values[other != alone[i]] for values in (other, alone[i]))
     most = np.zeros(len(reads))
-    np.maximum.at(most, i[overlaps], reads[other[overlaps]])
+    np.maximum.at(most, i, reads[other])
     return is_used & (reads >= min_usage * most)
 
 
@@ -207,13 +201,6 @@ class LocalGraph:
         if not len(self.start):
             return np.zeros(len(group), bool)
         return contain_intron(self.start, self.end, self.group, group, exon_start, exon_end)
-
-
-def ranges(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Concatenate ranges; return the number of the range of each value, and the value."""
-    size = np.maximum(end - begin, 0)
-    owner = np.repeat(np.arange(len(size)), size)
-    return owner, np.arange(len(owner)) - (np.cumsum(size) - size)[owner] + begin[owner]
 
 
 @dataclass(frozen=True, eq=False)
