@@ -228,15 +228,16 @@ def exons_between(graph: LocalGraph, annotated: AnnotatedParts | None) -> Exons:
     """Find the exons between junctions, as defined by :func:`find_local_events`."""
     length = graph.length
     # An exon that contains a left site and behind it a right site is more likely two exons with
-    # an intron between, even if no junction joins the two (mutually exclusive exons). So the exon
-    # behind a right site ends at the latest one base before the second base after the first
-    # right site (`beyond`) that follows the first left site (`next_left`).
+    # an intron between, even if no junction joins the two (mutually exclusive exons). So its last
+    # base is at most the first right site behind the first left site in it (`next_left`).
     observed = graph.is_observed
     lefts = np.unique(graph.key(graph.group, graph.start)[observed])
     rights = np.unique(graph.key(graph.group, graph.end)[observed])
     limit = (graph.rights // length + 1) * length  # of keys of the same gene
     next_left = np.append(lefts, limit[-1:])[np.searchsorted(lefts, graph.rights + 2)]
-    beyond = np.append(rights, limit[-1:])[np.searchsorted(rights, next_left)] + 1
+    beyond = (
+        np.append(rights, limit[-1:])[np.searchsorted(rights, next_left)] + 1
+    )  # left site after it
     begin = np.searchsorted(graph.lefts, graph.rights + 2)
     end = np.searchsorted(graph.lefts, np.minimum(beyond, limit - 1), side="right")
     right, left = ranges(begin, end)
