@@ -273,6 +273,8 @@ def test_events_stay_within_genes():
     assert (event["gene_id"], event["gene_name"]) == ("g,h", "G,H")
     single = counts_of(introns, gene_id="g,h", gene_name="G", n_genes=1)
     assert pp.find_local_events(single)["gene_id"].item() == "g,h"
+    joining = counts_of(introns, gene_id="g,h", joins_genes=[False, True, False])
+    assert len(pp.find_local_events(joining)) == 0
     missing = counts_of(introns, gene_id=None)
     assert pp.find_local_events(missing)["gene_id"].item() == ""
 

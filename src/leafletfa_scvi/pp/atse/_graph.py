@@ -108,7 +108,7 @@ def label_atses(
         gene, n_genes = _genes(junctions)
     else:
         gene, n_genes = np.full(len(junctions), "", object), np.ones(len(junctions), np.int64)
-    joins = (n_genes > 1) & _joins_genes(junctions)
+    joins = (n_genes > 1) & joins_genes(junctions)
     classes = {
         "unstranded": (~stranded, unstranded),
         "without_gene": (n_genes == 0, no_gene),
@@ -198,7 +198,7 @@ def _genes(junctions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return gene, n_genes
 
 
-def _joins_genes(junctions: pd.DataFrame) -> np.ndarray:
+def joins_genes(junctions: pd.DataFrame) -> np.ndarray:
     """Return which junctions join genes; none if the table does not say so."""
     if "joins_genes" not in junctions:
         return np.zeros(len(junctions), bool)

@@ -12,6 +12,7 @@ from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._junctions import introns
 from leafletfa_scvi.pp.atse._events import FIRST_EXON, LAST_EXON
+from leafletfa_scvi.pp.atse._graph import joins_genes
 from leafletfa_scvi.pp.atse._local_forms import CODES, local_events_of
 from leafletfa_scvi.pp.atse._local_graph import AnnotatedParts, LocalGraph, junctions_in_use
 from leafletfa_scvi.pp.qc._matrices import junction_reads
@@ -101,7 +102,9 @@ def find_local_events(
         Junction counts or a splicing data set, with the columns ``chrom``, ``start`` and ``end``
         (first and last base of the intron, 1-based and inclusive) and ``strand`` in ``var``;
         not changed. With ``gene_id``, events are found within genes, otherwise within strands of
-        contigs. A junction of several genes takes part in the events of each.
+        contigs. A junction of several genes takes part in the events of each, but one that joins
+        genes (``joins_genes``, see :func:`annotate_junctions`) in none. Junctions of strand
+        ``?`` form events with each other only, of the types that have no 5' and 3' side.
     annotation
         Annotated introns and exons, of which those on ``+`` and ``-`` are used. A data set lacks
         the junctions that share no splice site, such as those between two exons that are always
@@ -146,7 +149,7 @@ def find_local_events(
     check_column("atse_key", atse_key, "var")
     reads = junction_reads(adata)
     table = introns(var)
-    is_used = junctions_in_use(var, table, reads, min_usage)
+    is_used = junctions_in_use(var, table, reads, min_usage) & ~joins_genes(var)
     annotated = None if annotation is None else AnnotatedParts.on_contigs_of(table, annotation)
     graph, genes = _graph(var, table, is_used, reads, annotated)
     names = _gene_names(var, annotation)
