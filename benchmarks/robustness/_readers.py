@@ -13,6 +13,7 @@ from benchmarks.robustness._damage import BYTES, LINES
 from benchmarks.robustness._valid import (
     is_barcodes,
     is_bed,
+    is_cell_columns,
     is_fasta,
     is_features,
     is_gff3,
@@ -27,6 +28,7 @@ from benchmarks.robustness._whole import (
     N_LINES,
     barcode_lines,
     bed_lines,
+    cell_column_lines,
     genome_junctions,
     gff3_lines,
     gtf_lines,
@@ -39,6 +41,8 @@ from leafletfa_scvi.cli._h5ad import read_data
 from leafletfa_scvi.pp.annotate._genome import motifs_and_strands
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._counts_table import read_coordinates
+from leafletfa_scvi.pp.read._leafcutter import read_perind
 from leafletfa_scvi.pp.read._sources import find_sources
 from leafletfa_scvi.pp.read._star import read_sj
 from leafletfa_scvi.pp.read._starsolo import read_solo
@@ -221,6 +225,19 @@ READERS: tuple[Reader, ...] = (
             ("BED of introns", 6),
             ("regtools BED12", 12),
             ("regtools with barcodes", 14),
+        )
+    ),
+    *(
+        Reader(
+            name,
+            lines_in("x_perind.counts", lambda kind=kind: cell_column_lines(kind)),
+            lambda path, read=read: counts(read(path)),
+            is_cell_columns(kind),
+        )
+        for name, kind, read in (
+            ("leafcutter perind.counts", "ratios", read_perind),
+            ("leafcutter perind_numers.counts", "numers", read_perind),
+            ("table of coordinates x cells", "coordinates", read_coordinates),
         )
     ),
     Reader("GTF", lines_in("a.gtf", gtf_lines), annotation, is_gtf),

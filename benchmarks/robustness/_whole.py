@@ -81,6 +81,21 @@ def solo_files() -> dict[str, list[str]]:
     }
 
 
+def cell_column_lines(kind: str) -> list[str]:
+    """Lines of leafcutter's ratios and numerators, and of a table of coordinates."""
+    rng = random.Random(6)
+    names = [f"sample_{i}" for i in range(6)]
+    lines = [{"ratios": "chrom ", "numers": ""}.get(kind, "coord.intron ") + " ".join(names)]
+    for i in range(N_LINES):
+        start = 1000 + 500 * i + rng.randrange(100)
+        place = f"chr1:{start}:{start + rng.randint(70, 300)}"
+        name = place if kind == "coordinates" else f"{place}:clu_{i}_{rng.choice('+-')}"
+        counts = [rng.randint(0, 30) for _ in names]
+        fields = [f"{n}/{n + 5}" if kind == "ratios" else str(n) for n in counts]
+        lines.append(" ".join([name, *fields]))
+    return [line.replace(" ", "\t") if kind == "coordinates" else line for line in lines]
+
+
 def genome_junctions() -> pd.DataFrame:
     starts = np.arange(100, 1900, 60)
     return pd.DataFrame(

@@ -32,6 +32,7 @@ _NAMES: Final = (
     (re.compile(r"Unmapped\.out\.mate\d"), "unaligned reads"),
     (re.compile(r"Log(\.\w+)?\.out$"), "a log"),
 )
+_RATIOS: Final = ("perind.counts", "perind.counts.gz")
 _SORTED, _UNSORTED = "Aligned.sortedByCoord.out", "Aligned.out"
 
 
@@ -138,12 +139,14 @@ def expand_pattern(pattern: str, format: str) -> list[str]:
 def choose(files: list[str], format: str, where: str) -> list[str]:
     """Select inputs among files; by-products are left out with a warning.
 
-    If a sample has alignments in both orders, those sorted by position are taken.
+    If a sample has alignments in both orders, those sorted by position are taken; of leafcutter's
+    files with and without totals, those without.
 
     Raises
     ------
     ValueError
-        If both alignments and junction files are present, and no format is given.
+        If both alignments and junction files are present, or leafcutter's counts and others, and
+        no format is given.
     """
     skipped = [(name, what) for name in files if (what := by_product(name)) is not None]
     left_out = {name for name, _ in skipped}
@@ -153,8 +156,21 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
         if name not in left_out and is_unsorted and cell_name(name) in ordered:
             skipped.append((name, "the same alignments as those sorted by position"))
             left_out.add(name)
+    numers = {os.path.realpath(name) for name in files if name not in left_out}
+    for name in files:
+        if name.endswith(_RATIOS) and os.path.realpath(_numers_of(name)) in numers:
+            skipped.append((name, "the same counts as its numerators"))
+            left_out.add(name)
     found = [name for name in files if name not in left_out]
     if format == "auto":
+        tables = [name for name in found if name.endswith(FORMATS["leafcutter"].endings)]
+        if tables and len(tables) < len(found):
+            other = next(name for name in found if name not in tables)
+            raise ValueError(
+                f"{where} has leafcutter's counts, such as {tables[0]}, and other files, such as "
+                f"{other}, which may be what these were made of: reads would be counted twice. "
+                "Choose with format='leafcutter' (--format leafcutter) or another format."
+            )
         alignments = [name for name in found if name.endswith(_ALIGNMENTS)]
         others = tuple(end for end in endings_of("auto") if end not in _ALIGNMENTS)
         junctions = [name for name in found if name.endswith(others)]
@@ -167,6 +183,12 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
             )
     _warn_of_skipped(skipped)
     return found
+
+
+def _numers_of(name: str) -> str:
+    """Return the name of the numerators that leafcutter writes beside a file of ratios."""
+    start, _, end = name.rpartition("perind.counts")
+    return f"{start}perind_numers.counts{end}"
 
 
 def _warn_of_skipped(skipped: list[tuple[str, str]], n_shown: int = 3) -> None:
