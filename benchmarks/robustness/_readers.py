@@ -18,6 +18,7 @@ from benchmarks.robustness._valid import (
     is_features,
     is_gff3,
     is_gtf,
+    is_isoquant,
     is_matrix,
     is_sam,
     is_sj,
@@ -32,6 +33,7 @@ from benchmarks.robustness._whole import (
     genome_junctions,
     gff3_lines,
     gtf_lines,
+    isoquant_lines,
     sj_lines,
     solo_files,
 )
@@ -42,6 +44,7 @@ from leafletfa_scvi.pp.annotate._genome import motifs_and_strands
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._bed import read_bed
 from leafletfa_scvi.pp.read._counts_table import read_coordinates
+from leafletfa_scvi.pp.read._isoquant import read_intron_counts
 from leafletfa_scvi.pp.read._leafcutter import read_perind
 from leafletfa_scvi.pp.read._sources import find_sources
 from leafletfa_scvi.pp.read._star import read_sj
@@ -239,6 +242,12 @@ READERS: tuple[Reader, ...] = (
             ("leafcutter perind_numers.counts", "numers", read_perind),
             ("table of coordinates x cells", "coordinates", read_coordinates),
         )
+    ),
+    Reader(
+        "IsoQuant intron counts",
+        lines_in("c.tsv", isoquant_lines),
+        lambda path: counts(read_intron_counts(path, "c")),
+        is_isoquant,
     ),
     Reader("GTF", lines_in("a.gtf", gtf_lines), annotation, is_gtf),
     Reader("GFF3", lines_in("a.gff3", gff3_lines), annotation, is_gff3),

@@ -130,6 +130,20 @@ def is_cell_columns(kind: str) -> Callable[[bytes], bool]:
     return is_valid
 
 
+def is_isoquant(data: bytes) -> bool:
+    rows = records(data)
+    if rows is None or not data.endswith(b"\n") and data:
+        return False
+    rows = rows[1:] if rows and rows[0][0] == "chr" and "start" in rows[0][1] else rows
+    for row in rows:
+        place, reads = numbers(row[1:3], 1), numbers(row[7:])
+        if len(row) != 9 or not all(row) or place is None or reads is None:
+            return False
+        if place[0] > place[1] or row[3] not in ("+", "-", ".", "+-", "-+"):
+            return False
+    return len({tuple(row[:7]) for row in rows}) == len(rows)
+
+
 def is_gtf(data: bytes) -> bool:
     rows = records(data)
     for row in rows or []:

@@ -96,6 +96,16 @@ def cell_column_lines(kind: str) -> list[str]:
     return [line.replace(" ", "\t") if kind == "coordinates" else line for line in lines]
 
 
+def isoquant_lines() -> list[str]:
+    rng = random.Random(7)
+    lines = ["chr start end strand flags gene_ids group_id include_counts exclude_counts"]
+    for i in range(N_LINES):
+        start = 1000 + 500 * (i // 3) + 7 * (i // 3)
+        place = ["chr1", start, start + 100 + i // 3, "+-"[i // 3 % 2], "IU", f"ENSG{i // 9}"]
+        lines.append(" ".join(map(str, [*place, "ACG"[i % 3] * 8, rng.randint(1, 30), i])))
+    return [line.replace(" ", "\t") for line in lines]
+
+
 def genome_junctions() -> pd.DataFrame:
     starts = np.arange(100, 1900, 60)
     return pd.DataFrame(

@@ -16,6 +16,7 @@ NAMES = (
     "leafcutter perind.counts",
     "leafcutter perind_numers.counts",
     "table of coordinates x cells",
+    "IsoQuant intron counts",
     "GTF",
     "GFF3",
     "list of barcodes",

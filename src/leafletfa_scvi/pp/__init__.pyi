@@ -22,6 +22,7 @@ from .qc._variable_atses import select_variable_atses as select_variable_atses
 from .read._bed import read_junc as read_junc
 from .read._bed import read_regtools as read_regtools
 from .read._counts_table import read_counts_table as read_counts_table
+from .read._isoquant import read_isoquant as read_isoquant
 from .read._leafcutter import read_leafcutter as read_leafcutter
 from .read._read_junctions import read_junctions as read_junctions
 from .read._sources import list_files as list_files

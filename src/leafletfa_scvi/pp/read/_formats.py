@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.pp.read._sources import Source
 
 InputFormat: TypeAlias = Literal[
-    "bam", "regtools", "junc", "star", "starsolo", "leafcutter", "counts_table"
+    "bam", "regtools", "junc", "star", "starsolo", "leafcutter", "counts_table", "isoquant"
 ]
 
 
@@ -108,7 +108,14 @@ def _read_counts_table(source: Source, options: ReadOptions) -> FileCounts:
     return read_coordinates(source.path, barcodes=options.barcodes)
 
 
+def _read_isoquant(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read._isoquant import read_intron_counts
+
+    return read_intron_counts(source.path, source.cell, barcodes=options.barcodes)
+
+
 _BED: Final = (".bed", ".bed.gz", ".junc", ".junc.gz")
+_ISOQUANT_STRANDS: Final = ("+", "-", ".", "+-", "-+")
 _PERIND: Final = tuple(
     f"perind{numers}.counts{gz}" for numers in ("", "_numers") for gz in ("", ".gz")
 )
@@ -143,7 +150,7 @@ FORMATS: Final[dict[InputFormat, FileFormat]] = {
         _read_star,
         endings=("SJ.out.tab", "SJ.out.tab.gz"),
         is_known_by_name=True,
-        sniff=lambda fields: len(fields) == 9,
+        sniff=lambda fields: len(fields) == 9 and fields[3] not in _ISOQUANT_STRANDS,
     ),
     "starsolo": FileFormat(
         "a folder of STARsolo's junctions",
@@ -161,6 +168,12 @@ FORMATS: Final[dict[InputFormat, FileFormat]] = {
         "a table of coordinates x cells with the first column coord.intron",
         _read_counts_table,
         sniff=lambda fields: fields[0].strip('"') == "coord.intron",
+        holds_many_cells=lambda options: True,
+    ),
+    "isoquant": FileFormat(
+        "IsoQuant's intron counts",
+        _read_isoquant,
+        sniff=lambda fields: len(fields) == 9 and fields[3] in _ISOQUANT_STRANDS,
         holds_many_cells=lambda options: True,
     ),
 }

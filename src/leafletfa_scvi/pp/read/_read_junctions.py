@@ -82,7 +82,8 @@ def read_junctions(
         ``"bam"`` (also CRAM), ``"regtools"`` (BED12, or with barcodes in two more columns),
         ``"junc"`` (six columns whose interval is the intron), ``"star"`` (``SJ.out.tab``),
         ``"starsolo"`` (a folder ``Solo.out/SJ/raw``), ``"leafcutter"`` (``perind.counts.gz``),
-        ``"counts_table"`` (coordinates x cells) or ``"auto"``, by name and content.
+        ``"counts_table"`` (coordinates x cells), ``"isoquant"`` (intron counts) or ``"auto"``, by
+        name and content.
     star_reads
         For ``SJ.out.tab``: ``"unique"`` reads, or ``"all"``, including multi-mapped reads.
     barcodes
