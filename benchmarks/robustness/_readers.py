@@ -14,6 +14,7 @@ from benchmarks.robustness._valid import (
     is_barcodes,
     is_bed,
     is_cell_columns,
+    is_cell_table,
     is_fasta,
     is_features,
     is_gff3,
@@ -30,6 +31,7 @@ from benchmarks.robustness._whole import (
     barcode_lines,
     bed_lines,
     cell_column_lines,
+    cell_lines,
     genome_junctions,
     gff3_lines,
     gtf_lines,
@@ -43,6 +45,7 @@ from leafletfa_scvi.cli._h5ad import read_data
 from leafletfa_scvi.pp.annotate._genome import motifs_and_strands
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._cell_table import read_cell_table
 from leafletfa_scvi.pp.read._counts_table import read_coordinates
 from leafletfa_scvi.pp.read._isoquant import read_intron_counts
 from leafletfa_scvi.pp.read._leafcutter import read_perind
@@ -253,6 +256,12 @@ READERS: tuple[Reader, ...] = (
     Reader("GFF3", lines_in("a.gff3", gff3_lines), annotation, is_gff3),
     Reader(
         "list of barcodes", lines_in("barcodes.tsv", barcode_lines), read_barcodes, is_barcodes()
+    ),
+    Reader(
+        "table of cells",
+        lines_in("cells.tsv", cell_lines),
+        lambda path: read_cell_table(path, "sample.id").to_dict("split"),
+        is_cell_table,
     ),
     Reader("table of files", write_table, sources, is_table),
     Reader("FASTA", write_fasta, motifs, is_fasta, is_text=False),

@@ -130,6 +130,20 @@ def is_cell_columns(kind: str) -> Callable[[bytes], bool]:
     return is_valid
 
 
+def is_cell_table(data: bytes) -> bool:
+    """A header with sample.id, names, and rows that are as long."""
+    lines = text_lines(data)
+    rows = [line.split("\t") for line in lines or []]
+    if not rows or rows[0].count("sample.id") != 1:
+        return False
+    header, *rows = rows
+    named = [name for name in header if name]
+    cells = [row[header.index("sample.id")] for row in rows if len(row) >= len(header)]
+    whole = all(len(row) >= len(header) and not any(row[len(header) :]) for row in rows)
+    plain = not any('"' in field for row in rows for field in row)
+    return whole and plain and len({*named}) == len(named) and len({*cells}) == len(cells)
+
+
 def is_isoquant(data: bytes) -> bool:
     rows = records(data)
     if rows is None or not data.endswith(b"\n") and data:

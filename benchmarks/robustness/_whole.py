@@ -96,6 +96,11 @@ def cell_column_lines(kind: str) -> list[str]:
     return [line.replace(" ", "\t") if kind == "coordinates" else line for line in lines]
 
 
+def cell_lines() -> list[str]:
+    rows = [f"cell_{i}\t{'ABC'[i % 3]}\t{20 + i}" for i in range(N_LINES)]
+    return ["sample.id\tcell.type\tage", *rows]
+
+
 def isoquant_lines() -> list[str]:
     rng = random.Random(7)
     lines = ["chr start end strand flags gene_ids group_id include_counts exclude_counts"]

@@ -20,6 +20,7 @@ NAMES = (
     "GTF",
     "GFF3",
     "list of barcodes",
+    "table of cells",
     "table of files",
     "FASTA",
     "SAM",

@@ -77,6 +77,14 @@ class ReadingOptions(OptionGroup):
     barcodes: Annotated[
         Path | None, typer.Option(help="File of the cells to keep, one barcode per line.")
     ] = _READ["barcodes"]
+    cell_table: Annotated[
+        Path | None,
+        typer.Option(help="Table of cells (.csv, or with tabs) with columns for obs."),
+    ] = _READ["cell_table"]
+    cell_column: Annotated[
+        str | None,
+        typer.Option(help="Column of --cell-table with the names of cells.", metavar="NAME"),
+    ] = _READ["cell_column"]
 
     def arguments(self) -> dict[str, Any]:
         """Return what every reader takes; the command itself handles the rest."""
@@ -85,6 +93,8 @@ class ReadingOptions(OptionGroup):
             "on_error": "skip" if self.skip_bad_files else "raise",
             "star_reads": self.star_reads,
             "barcodes": self.barcodes,
+            "cell_table": self.cell_table,
+            "cell_column": self.cell_column,
         }
 
 
@@ -260,6 +270,7 @@ def make_dataset(
         "--gtf": gtf,
         "--genome": genome,
         "--barcodes": reading.barcodes,
+        "--cell-table": reading.cell_table,
         "--cram-reference": counting.cram_reference,
         "--like": like,
     }

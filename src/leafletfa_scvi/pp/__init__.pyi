@@ -21,6 +21,7 @@ from .qc._metrics import qc_metrics as qc_metrics
 from .qc._variable_atses import select_variable_atses as select_variable_atses
 from .read._bed import read_junc as read_junc
 from .read._bed import read_regtools as read_regtools
+from .read._cell_table import annotate_cells as annotate_cells
 from .read._counts_table import read_counts_table as read_counts_table
 from .read._isoquant import read_isoquant as read_isoquant
 from .read._leafcutter import read_leafcutter as read_leafcutter

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from leafletfa_scvi._deprecated import renamed_arguments
+from leafletfa_scvi.pp.read._cell_table import add_cell_columns, read_cell_table
 from leafletfa_scvi.pp.read._options import read_options
 from leafletfa_scvi.pp.read._read_inputs import read_inputs
 
@@ -36,6 +37,8 @@ class ReadArguments(TypedDict, total=False):
     skip_duplicates: bool
     regtools: bool
     cram_reference: str | os.PathLike[str] | None
+    cell_table: pd.DataFrame | str | os.PathLike[str] | None
+    cell_column: str | None
     n_jobs: int
     client: Any
     work_dir: str | os.PathLike[str] | None
@@ -63,6 +66,8 @@ def read_junctions(
     regtools: bool = False,
     annotated_introns: pd.DataFrame | None = None,
     cram_reference: str | os.PathLike[str] | None = None,
+    cell_table: pd.DataFrame | str | os.PathLike[str] | None = None,
+    cell_column: str | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -94,6 +99,9 @@ def read_junctions(
         For alignments: reads and introns that count, as in :func:`read_bam`.
     regtools, annotated_introns, cram_reference
         For alignments: as in :func:`read_bam`.
+    cell_table, cell_column
+        Table of cells with columns for ``obs``, and the column with their names, as in
+        :func:`annotate_cells`. If None, none.
     n_jobs
         Number of processes that read files; -1 for one per core.
     client
@@ -125,6 +133,9 @@ def read_junctions(
         If a file is malformed, truncated or of another format: the message names it, with the
         line; or if two files would be the same cell.
     """
+    if cell_table is None and cell_column is not None:
+        raise ValueError(f"cell_column={cell_column!r} is given, but no cell_table.")
+    table = None if cell_table is None else read_cell_table(cell_table, cell_column)
     options = read_options(
         star_reads=star_reads,
         barcodes=barcodes,
@@ -142,7 +153,7 @@ def read_junctions(
         annotated_introns=annotated_introns,
         reference=cram_reference,
     )
-    return read_inputs(
+    adata = read_inputs(
         inputs,
         options,
         format,
@@ -152,3 +163,6 @@ def read_junctions(
         on_error=on_error,
         progress=progress,
     )
+    if table is not None:
+        add_cell_columns(adata, table)
+    return adata
