@@ -136,10 +136,10 @@ def add_cell_columns(adata: AnnData, table: pd.DataFrame) -> None:
     position = table.index.get_indexer(adata.obs_names.astype(str))
     n_missing = int((position < 0).sum())
     if n_missing == adata.n_obs:
-        cell = adata.obs_names[0] if adata.n_obs else None
+        cell, listed = ([*names[:1], None][0] for names in (adata.obs_names, table.index))
         raise ValueError(
             f"None of the {adata.n_obs:,} cells, such as {cell!r}, is in the table of cells, "
-            f"which has {table.index[0] if len(table) else None!r}: expected the names of adata.obs."
+            f"which has {listed!r}: expected the names of adata.obs."
         )
     if n_missing:
         example = adata.obs_names[int((position < 0).argmax())]
