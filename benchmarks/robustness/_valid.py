@@ -237,7 +237,9 @@ def is_matrix(data: bytes) -> bool:
 
 def is_features(data: bytes) -> bool:
     rows = records(data)
-    return is_sj(data) and rows is not None and len(rows) in (N_LINES, N_LINES - 1)
+    if not is_sj(data) or rows is None or len(rows) not in (N_LINES, N_LINES - 1):
+        return False
+    return len({(row[0], *map(int, row[1:4])) for row in rows}) == len(rows)
 
 
 def is_sam(data: bytes) -> bool:

@@ -58,7 +58,7 @@ def test_exons_are_refused(tmp_path: Path) -> None:
     ("old", "new", "line", "message"),
     [
         ("\t250\t+\tISC", "\t50\t+\tISC", 4, "start 101, end 50: expected an intron"),
-        ("ISC\tG1,G2", "IU\tG1", 4, "repeats the intron chr1:101-250 and group of line 2"),
+        ("ISC\tG1,G2", "IU\tG1", 4, r"repeats the junction chr1:101-250:\+ of line 2"),
         ("\t+-\t", "\tx\t", 5, r"column 4 \(strand\) is 'x'"),
         ("\t5\t1\n", "\t5.0\t1\n", 2, r"column 8 \(include_counts\) is '5\.0'"),
         ("\t5\t1\n", "\t5\n", 2, "has 8 columns: expected 9"),

@@ -6,10 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
 from leafletfa_scvi.pp._codes import FORWARD, REVERSE, UNSTRANDED
-from leafletfa_scvi.pp._text import line_error, read_blocks, require_line_end
+from leafletfa_scvi.pp._text import read_blocks, require_line_end
 from leafletfa_scvi.pp.read._barcodes import no_barcode_message
 from leafletfa_scvi.pp.read._options import read_options
 from leafletfa_scvi.pp.read._read_inputs import read_inputs
@@ -144,7 +143,6 @@ def read_intron_counts(
         codes = {
             name: _codes(rows.words[name], rows[name], known) for name, known in texts.items()
         }
-        lines = block.first + np.arange(rows.n) if rows.numbers is None else rows.numbers
         table.add(
             rows.words["chr"],
             rows["chr"],
@@ -153,12 +151,12 @@ def read_intron_counts(
             strand=rows["strand"],
             cell=_codes(rows.words["group_id"], rows["group_id"], groups),
             count=rows["include_counts"],
-            line=lines,
+            line=rows.lines,
             **codes,
         )
         table.report["rows"] += rows.n
         table.report["lines_skipped"] += rows.skipped
-    _refuse_repeats(path, table)
+    table.refuse_repeats(path, "cell", "flags", "gene_ids")
     count = table.column("count")
     table.report["rows_kept"] = int(np.count_nonzero(count))
     table.report["rows_without_reads"] = table.report["rows"] - table.report["rows_kept"]
@@ -171,24 +169,6 @@ def _codes(words: Sequence[str], code: np.ndarray, known: dict[str, int]) -> np.
     """Return codes that are the same in all blocks."""
     number = np.array([known.setdefault(word, len(known)) for word in words], np.int64)
     return number[code] if len(code) else code
-
-
-def _refuse_repeats(path: str, table: CountTable) -> None:
-    """Fail if two lines have the same intron, flags, genes and group."""
-    names = ("contig", "start", "end", "strand", "cell", "flags", "gene_ids")
-    keys = pd.DataFrame({name: table.column(name) for name in names})
-    repeated = np.flatnonzero(keys.duplicated())
-    if not len(repeated):
-        return
-    i = int(repeated[0])
-    first = int(np.flatnonzero((keys == keys.iloc[i]).all(axis=1))[0])
-    line = table.column("line")
-    raise line_error(
-        path,
-        int(line[i]),
-        f"repeats the intron {list(table.contigs)[keys['contig'][i]]}:{keys['start'][i]}-"
-        f"{keys['end'][i]} and group of line {line[first]}: expected each once, of {_WHAT}.",
-    )
 
 
 def _of_groups(
