@@ -136,6 +136,9 @@ class CountingOptions(OptionGroup):
     min_mapq: Annotated[int, typer.Option(min=0, help="Minimum mapping quality.")] = _READ[
         "min_mapq"
     ]
+    multimapped: Annotated[
+        KeepOrDrop, typer.Option(help="Reads of several loci (tag NH above 1).")
+    ] = _READ["multimapped"]
     skip_duplicates: Annotated[
         bool, typer.Option("--skip-duplicates", help="Skip marked duplicates.")
     ] = _READ["skip_duplicates"]

@@ -129,8 +129,8 @@ def make_splicing_dataset(
         Arguments of the readers: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
         ``progress``, ``star_reads``, ``barcodes``, ``cell_table``, ``cell_column`` (see
         :func:`read_junctions`); ``cell_tag``, ``umi_tag``, ``reads_without_umi``, ``strand``,
-        ``strand_tag``, ``min_anchor``, ``min_mapq``, ``skip_duplicates``, ``regtools``,
-        ``cram_reference`` (see :func:`read_bam`).
+        ``strand_tag``, ``min_anchor``, ``min_mapq``, ``multimapped``, ``skip_duplicates``,
+        ``regtools``, ``cram_reference`` (see :func:`read_bam`).
 
     Returns
     -------

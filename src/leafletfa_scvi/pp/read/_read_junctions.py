@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from leafletfa_scvi._choices import LibraryStrand, OnError, ReadsWithoutUmi, StarReads
+    from leafletfa_scvi._choices import (
+        KeepOrDrop,
+        LibraryStrand,
+        OnError,
+        ReadsWithoutUmi,
+        StarReads,
+    )
     from leafletfa_scvi.pp.read._formats import InputFormat
     from leafletfa_scvi.pp.read._sources import Inputs
 
@@ -34,6 +40,7 @@ class ReadArguments(TypedDict, total=False):
     strand_tag: str | None
     min_anchor: int
     min_mapq: int
+    multimapped: KeepOrDrop
     skip_duplicates: bool
     regtools: bool
     cram_reference: str | os.PathLike[str] | None
@@ -62,6 +69,7 @@ def read_junctions(
     min_intron: int = 70,
     max_intron: int = 500_000,
     min_mapq: int = 0,
+    multimapped: KeepOrDrop = "drop",
     skip_duplicates: bool = False,
     regtools: bool = False,
     annotated_introns: pd.DataFrame | None = None,
@@ -90,12 +98,13 @@ def read_junctions(
         ``"counts_table"`` (coordinates x cells), ``"isoquant"`` (intron counts) or ``"auto"``, by
         name and content.
     star_reads
-        For ``SJ.out.tab``: ``"unique"`` reads, or ``"all"``, including multi-mapped reads.
+        For ``SJ.out.tab``: ``"unique"`` reads, or ``"all"``, including multi-mapped reads; of
+        alignments, ``multimapped`` decides.
     barcodes
         Cells to keep from files of many cells: names, or a file of names.
     cell_tag, umi_tag, reads_without_umi, strand, strand_tag
         For alignments: tags of reads and the strand of introns, as in :func:`read_bam`.
-    min_anchor, min_intron, max_intron, min_mapq, skip_duplicates
+    min_anchor, min_intron, max_intron, min_mapq, multimapped, skip_duplicates
         For alignments: reads and introns that count, as in :func:`read_bam`.
     regtools, annotated_introns, cram_reference
         For alignments: as in :func:`read_bam`.
@@ -148,6 +157,7 @@ def read_junctions(
         min_intron=min_intron,
         max_intron=max_intron,
         min_mapq=min_mapq,
+        multimapped=multimapped,
         skip_duplicates=skip_duplicates,
         regtools=regtools,
         annotated_introns=annotated_introns,
