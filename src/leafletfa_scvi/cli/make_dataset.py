@@ -85,6 +85,12 @@ class ReadingOptions(OptionGroup):
         str | None,
         typer.Option(help="Column of --cell-table with the names of cells.", metavar="NAME"),
     ] = _READ["cell_column"]
+    region: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep junctions in this region only, such as chr10:1-1000000.", metavar="REGION"
+        ),
+    ] = _READ["region"]
 
     def arguments(self) -> dict[str, Any]:
         """Return what every reader takes; the command itself handles the rest."""
@@ -95,6 +101,7 @@ class ReadingOptions(OptionGroup):
             "barcodes": self.barcodes,
             "cell_table": self.cell_table,
             "cell_column": self.cell_column,
+            "region": self.region,
         }
 
 

@@ -48,6 +48,7 @@ _READING_ADVICE: Final = {
     "introns_too_short": "Lower min_intron (--min-intron).",
     "introns_too_long": "Raise max_intron (--max-intron).",
     "introns_short_anchor": "Lower min_anchor (--min-anchor).",
+    "reads_outside_region": "Is region (--region) named as the contigs of these files?",
     "reads_multimapped": "multimapped='keep' (--multimapped keep), or of SJ.out.tab "
     "star_reads='all' (--star-reads all), counts reads of several loci too.",
 }

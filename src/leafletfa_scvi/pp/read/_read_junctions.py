@@ -46,6 +46,7 @@ class ReadArguments(TypedDict, total=False):
     cram_reference: str | os.PathLike[str] | None
     cell_table: pd.DataFrame | str | os.PathLike[str] | None
     cell_column: str | None
+    region: str | None
     n_jobs: int
     client: Any
     work_dir: str | os.PathLike[str] | None
@@ -76,6 +77,7 @@ def read_junctions(
     cram_reference: str | os.PathLike[str] | None = None,
     cell_table: pd.DataFrame | str | os.PathLike[str] | None = None,
     cell_column: str | None = None,
+    region: str | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -111,6 +113,9 @@ def read_junctions(
     cell_table, cell_column
         Table of cells with columns for ``obs``, and the column with their names, as in
         :func:`annotate_cells`. If None, none.
+    region
+        Contig, or part of one, such as ``"chr10:1-1000000"`` (1-based, inclusive): only junctions
+        that lie in it are kept. Alignments with an index are read there only. If None, all.
     n_jobs
         Number of processes that read files; -1 for one per core.
     client
@@ -162,6 +167,7 @@ def read_junctions(
         regtools=regtools,
         annotated_introns=annotated_introns,
         reference=cram_reference,
+        region=region,
     )
     adata = read_inputs(
         inputs,

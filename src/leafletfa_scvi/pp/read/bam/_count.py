@@ -11,7 +11,7 @@ from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
 from leafletfa_scvi.pp.read.bam._distinct import CONTIG_BITS, ITSELF, STRAND_BITS, Distinct
 from leafletfa_scvi.pp.read.bam._microexons import reach_over_microexons
-from leafletfa_scvi.pp.read.bam._open import open_alignments
+from leafletfa_scvi.pp.read.bam._open import open_alignments, reads_of
 from leafletfa_scvi.pp.read.bam._regtools import count_as_regtools, introns_of
 from leafletfa_scvi.pp.read.bam._strand import strand_of_reads
 
@@ -143,7 +143,7 @@ class _Counting:
                 microexons = options.microexons
                 sites = {} if microexons is None else microexons.on(file.references)
                 self.sites = {self.numbers[name]: found for name, found in sites.items()}
-                reads = file.fetch(until_eof=True)
+                reads = reads_of(file, str(path), options.region)
                 peeked = self._peek(reads) if options.cell_tag is None else iter(())
                 self._count((peeked, reads), numbers, in_order)
         _count_flags(self.flags, self.report)

@@ -11,6 +11,7 @@ from leafletfa_scvi._choices import KeepOrDrop, LibraryStrand, ReadsWithoutUmi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from leafletfa_scvi.pp.read._region import Region
     from leafletfa_scvi.pp.read.bam._microexons import Microexons
 
 
@@ -61,6 +62,8 @@ class BamOptions:
         given. See ``reach_over_microexons``.
     reference
         FASTA file for CRAM; not needed, as neither bases nor qualities are decoded.
+    region
+        Part of the genome to read of files that have an index; others are read in full.
     threads
         Number of threads for decompression.
 
@@ -85,6 +88,7 @@ class BamOptions:
     regtools: bool = False
     microexons: Microexons | None = None
     reference: str | None = None
+    region: Region | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
