@@ -30,3 +30,5 @@ from .read._sources import list_files as list_files
 from .read._star import read_star as read_star
 from .read._starsolo import read_starsolo as read_starsolo
 from .read.bam._reader import read_bam as read_bam
+from .write._leafcutter import write_leafcutter as write_leafcutter
+from .write._regtools import write_regtools as write_regtools

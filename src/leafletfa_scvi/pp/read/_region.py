@@ -54,8 +54,8 @@ def parse_region(text: str) -> Region:
 def within(counts: FileCounts, region: Region, *, drop_empty: bool = False) -> FileCounts:
     """Return the counts of junctions that lie in a region, both ends included.
 
-    Cells without any are kept, unless ``drop_empty``. ``report`` counts the others as ``junctions_outside_region`` and
-    ``reads_outside_region``.
+    Cells without any are kept, unless ``drop_empty``. ``report`` counts the others as
+    ``junctions_outside_region`` and ``reads_outside_region``.
     """
     contig = np.array([name == region.contig for name in counts.contigs], bool)
     kept = (counts.start >= region.start) & (counts.end <= region.end)
