@@ -235,8 +235,8 @@ def make_dataset(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="BAM, CRAM, regtools BED, .junc and SJ.out.tab files, STARsolo folders, counts of "
-            "leafcutter or IsoQuant, tables of coordinates x cells, folders of such files, or a "
+            help="BAM, CRAM, regtools BED, .junc and SJ.out.tab files, STARsolo folders, counts "
+            "of leafcutter or IsoQuant, tables of coordinates x cells, folders of these, or a "
             "table of files (.tsv, .csv) with the columns path, cell, sample.",
             metavar="INPUT...",
             show_default=False,
