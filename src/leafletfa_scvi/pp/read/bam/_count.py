@@ -12,6 +12,7 @@ from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
 from leafletfa_scvi.pp.read.bam._distinct import CONTIG_BITS, ITSELF, STRAND_BITS, Distinct
 from leafletfa_scvi.pp.read.bam._microexons import reach_over_microexons
 from leafletfa_scvi.pp.read.bam._open import open_alignments, reads_of
+from leafletfa_scvi.pp.read.bam._options import LOCI
 from leafletfa_scvi.pp.read.bam._regtools import count_as_regtools, introns_of
 from leafletfa_scvi.pp.read.bam._strand import strand_of_reads
 
@@ -32,8 +33,6 @@ _REASONS: Final = {
     "reads_qc_fail": 0x200,
     "reads_duplicate": DUPLICATE,
 }
-_LOCI: Final = "NH"
-"""Tag with the number of loci that a read maps to."""
 _NO_TAG: Final = "-"
 """Value that stands for a missing UMI tag."""
 _N_PEEKED: Final = 10_000
@@ -203,7 +202,7 @@ class _Counting:
                 if min_mapq and read.mapping_quality < min_mapq:
                     low_mapq += 1
                     continue
-                if drop_multimapped and read.has_tag(_LOCI) and read.get_tag(_LOCI) != 1:
+                if drop_multimapped and read.has_tag(LOCI) and read.get_tag(LOCI) != 1:
                     multimapped += 1
                     continue
                 contig = numbers[contig]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from leafletfa_scvi._arguments import check_at_least, check_one_of
 from leafletfa_scvi._choices import KeepOrDrop, LibraryStrand, ReadsWithoutUmi
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.pp.read._region import Region
     from leafletfa_scvi.pp.read.bam._microexons import Microexons
+
+LOCI: Final = "NH"
+"""Tag with the number of loci that a read maps to."""
 
 
 @dataclass(frozen=True)
