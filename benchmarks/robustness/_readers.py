@@ -13,10 +13,13 @@ from benchmarks.robustness._damage import BYTES, LINES
 from benchmarks.robustness._valid import (
     is_barcodes,
     is_bed,
+    is_cell_columns,
+    is_cell_table,
     is_fasta,
     is_features,
     is_gff3,
     is_gtf,
+    is_isoquant,
     is_matrix,
     is_sam,
     is_sj,
@@ -27,9 +30,12 @@ from benchmarks.robustness._whole import (
     N_LINES,
     barcode_lines,
     bed_lines,
+    cell_column_lines,
+    cell_lines,
     genome_junctions,
     gff3_lines,
     gtf_lines,
+    isoquant_lines,
     sj_lines,
     solo_files,
 )
@@ -39,6 +45,10 @@ from leafletfa_scvi.cli._h5ad import read_data
 from leafletfa_scvi.pp.annotate._genome import motifs_and_strands
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._bed import read_bed
+from leafletfa_scvi.pp.read._cell_table import read_cell_table
+from leafletfa_scvi.pp.read._counts_table import read_coordinates
+from leafletfa_scvi.pp.read._isoquant import read_intron_counts
+from leafletfa_scvi.pp.read._leafcutter import read_perind
 from leafletfa_scvi.pp.read._sources import find_sources
 from leafletfa_scvi.pp.read._star import read_sj
 from leafletfa_scvi.pp.read._starsolo import read_solo
@@ -223,10 +233,35 @@ READERS: tuple[Reader, ...] = (
             ("regtools with barcodes", 14),
         )
     ),
+    *(
+        Reader(
+            name,
+            lines_in("x_perind.counts", lambda kind=kind: cell_column_lines(kind)),
+            lambda path, read=read: counts(read(path)),
+            is_cell_columns(kind),
+        )
+        for name, kind, read in (
+            ("leafcutter perind.counts", "ratios", read_perind),
+            ("leafcutter perind_numers.counts", "numers", read_perind),
+            ("table of coordinates x cells", "coordinates", read_coordinates),
+        )
+    ),
+    Reader(
+        "IsoQuant intron counts",
+        lines_in("c.tsv", isoquant_lines),
+        lambda path: counts(read_intron_counts(path, "c")),
+        is_isoquant,
+    ),
     Reader("GTF", lines_in("a.gtf", gtf_lines), annotation, is_gtf),
     Reader("GFF3", lines_in("a.gff3", gff3_lines), annotation, is_gff3),
     Reader(
         "list of barcodes", lines_in("barcodes.tsv", barcode_lines), read_barcodes, is_barcodes()
+    ),
+    Reader(
+        "table of cells",
+        lines_in("cells.tsv", cell_lines),
+        lambda path: read_cell_table(path, "sample.id").to_dict("split"),
+        is_cell_table,
     ),
     Reader("table of files", write_table, sources, is_table),
     Reader("FASTA", write_fasta, motifs, is_fasta, is_text=False),

@@ -88,6 +88,76 @@ def _is_bed_row(row: list[str]) -> bool:
 GTF_ATTRIBUTES = re.compile(r'\s*([^\s;"=]+\s+("[^"]*"|[^\s;"]+)\s*(;\s*|$))+')
 
 
+def is_cell_columns(kind: str) -> Callable[[bytes], bool]:
+    """Tables with a column for each cell: leafcutter's ratios and numerators, or coordinates."""
+    place = r"([^:\s]+):([0-9]{1,15}):([0-9]{1,15})"
+    strand = "(?:_([-+?.]|NA))?"
+    name = {"coordinates": r"([^:\s]+):([0-9]{1,15})[:-]([0-9]{1,15})(?::([-+?.*]))?"}.get(
+        kind, rf"{place}:clu_[0-9]+{strand}(?::\S*)?"
+    )
+
+    def is_valid(data: bytes) -> bool:
+        lines = text_lines(data)
+        if not lines or not data.endswith(b"\n"):
+            return False
+        mark = "\t" if kind == "coordinates" else " "
+        header, *rows = [line.split(mark) for line in lines]
+        if rows and len(rows[0]) == len(header):
+            first = header.pop(0).strip('"')
+            corners = ("coord.intron", "junction", "intron", "")
+            if first not in (corners if kind == "coordinates" else ("chrom",)):
+                return False
+        if not all(x.strip() for x in header) or len({*header}) != len(header):
+            return False
+        is_ratio = kind != "coordinates" and any("/" in field for field in rows[0]) if rows else 0
+        seen = set()
+        for row in rows:
+            found = re.fullmatch(name, row[0])
+            if found is None or len(row) != len(header) + 1:
+                return False
+            margin = 0 if kind == "coordinates" else 1
+            start, end = int(found[2]) + margin, int(found[3]) - margin
+            if not 1 <= start <= end <= LARGEST:
+                return False
+            seen.add((found[1], start, end, found[4] if found[4] in ("+", "-") else "?"))
+            fields = ["0" if x in ("NA", "") else x for x in row[1:]] if margin == 0 else row[1:]
+            for field in fields:
+                values = numbers(field.split("/"))
+                if values is None or len(values) != 1 + is_ratio or values[0] > values[-1]:
+                    return False
+        return len(seen) == len(rows)
+
+    return is_valid
+
+
+def is_cell_table(data: bytes) -> bool:
+    """A header with sample.id, names, and rows that are as long."""
+    lines = text_lines(data)
+    rows = [line.split("\t") for line in lines or []]
+    if not rows or rows[0].count("sample.id") != 1:
+        return False
+    header, *rows = rows
+    named = [name for name in header if name]
+    cells = [row[header.index("sample.id")] for row in rows if len(row) >= len(header)]
+    whole = all(len(row) >= len(header) and not any(row[len(header) :]) for row in rows)
+    plain = not any('"' in field for row in rows for field in row)
+    return whole and plain and len({*named}) == len(named) and len({*cells}) == len(cells)
+
+
+def is_isoquant(data: bytes) -> bool:
+    rows = records(data)
+    if rows is None or not data.endswith(b"\n") and data:
+        return False
+    rows = rows[1:] if rows and rows[0][0] == "chr" and "start" in rows[0][1] else rows
+    for row in rows:
+        place, reads = numbers(row[1:3], 1), numbers(row[7:])
+        if len(row) != 9 or not all(row) or place is None or reads is None:
+            return False
+        if place[0] > place[1] or row[3] not in ("+", "-", ".", "+-", "-+"):
+            return False
+    return len({tuple(row[:7]) for row in rows}) == len(rows)
+
+
 def is_gtf(data: bytes) -> bool:
     rows = records(data)
     for row in rows or []:
@@ -167,7 +237,9 @@ def is_matrix(data: bytes) -> bool:
 
 def is_features(data: bytes) -> bool:
     rows = records(data)
-    return is_sj(data) and rows is not None and len(rows) in (N_LINES, N_LINES - 1)
+    if not is_sj(data) or rows is None or len(rows) not in (N_LINES, N_LINES - 1):
+        return False
+    return len({(row[0], *map(int, row[1:4])) for row in rows}) == len(rows)
 
 
 def is_sam(data: bytes) -> bool:

@@ -81,6 +81,36 @@ def solo_files() -> dict[str, list[str]]:
     }
 
 
+def cell_column_lines(kind: str) -> list[str]:
+    """Lines of leafcutter's ratios and numerators, and of a table of coordinates."""
+    rng = random.Random(6)
+    names = [f"sample_{i}" for i in range(6)]
+    lines = [{"ratios": "chrom ", "numers": ""}.get(kind, "coord.intron ") + " ".join(names)]
+    for i in range(N_LINES):
+        start = 1000 + 500 * i + rng.randrange(100)
+        place = f"chr1:{start}:{start + rng.randint(70, 300)}"
+        name = place if kind == "coordinates" else f"{place}:clu_{i}_{rng.choice('+-')}"
+        counts = [rng.randint(0, 30) for _ in names]
+        fields = [f"{n}/{n + 5}" if kind == "ratios" else str(n) for n in counts]
+        lines.append(" ".join([name, *fields]))
+    return [line.replace(" ", "\t") if kind == "coordinates" else line for line in lines]
+
+
+def cell_lines() -> list[str]:
+    rows = [f"cell_{i}\t{'ABC'[i % 3]}\t{20 + i}" for i in range(N_LINES)]
+    return ["sample.id\tcell.type\tage", *rows]
+
+
+def isoquant_lines() -> list[str]:
+    rng = random.Random(7)
+    lines = ["chr start end strand flags gene_ids group_id include_counts exclude_counts"]
+    for i in range(N_LINES):
+        start = 1000 + 500 * (i // 3) + 7 * (i // 3)
+        place = ["chr1", start, start + 100 + i // 3, "+-"[i // 3 % 2], "IU", f"ENSG{i // 9}"]
+        lines.append(" ".join(map(str, [*place, "ACG"[i % 3] * 8, rng.randint(1, 30), i])))
+    return [line.replace(" ", "\t") for line in lines]
+
+
 def genome_junctions() -> pd.DataFrame:
     starts = np.arange(100, 1900, 60)
     return pd.DataFrame(

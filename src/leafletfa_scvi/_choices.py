@@ -25,4 +25,5 @@ ReadsWithoutUmi: TypeAlias = Literal["auto", "skip", "fragments"]
 
 AnnotationStatus: TypeAlias = Literal["any", "either", "both"]
 KeepOrDrop: TypeAlias = Literal["drop", "keep"]
-"""Treatment of junctions of several genes, of no gene, of unknown strand, or joining genes."""
+"""Treatment of junctions of several genes, of no gene, of unknown strand, or joining genes, and of
+reads of several loci."""

@@ -67,6 +67,35 @@ def test_from_alignments_to_a_fitted_model(simulated, run, tmp_path):
     np.testing.assert_allclose(fitted.obsm["X_PHI"].sum(axis=1), 1, rtol=1e-5)
 
 
+def test_a_table_of_counts_with_a_table_of_cells(run, tmp_path):
+    rows = [f"chr1:{a}:{b}" for a, b in ((201, 400), (201, 600), (451, 600))]
+    rows += [f"chr2:{a}:{b}" for a, b in ((201, 400), (201, 600))]
+    counts = "".join(f"{name}\t9\t{i + 1}\n" for i, name in enumerate(rows))
+    (tmp_path / "SJ.txt").write_text(f"coord.intron\tc1\tc2\n{counts}")
+    (tmp_path / "pheno.txt").write_text("sample.id\tcell.type\nc2\tB\nc1\tA\n")
+    data = tmp_path / "data.h5ad"
+    command = ("make-dataset", tmp_path / "SJ.txt", "-o", data, "--unstranded", "keep")
+    cells = ("--cell-table", tmp_path / "pheno.txt", "--cell-column", "sample.id")
+    code, _, err = run(*command, *cells, "--region", "chr1:1-1,000", "--no-report")
+    assert code == 0, err
+    adata = ad.read_h5ad(data)
+    assert adata.obs["cell.type"].tolist() == ["A", "B"]
+    counts = adata.layers["cell_by_junction_matrix"].toarray()
+    assert counts.tolist() == [[9, 9, 9], [1, 2, 3]]
+
+
+def test_cell_tables_are_no_output(refused, tmp_path):
+    table = tmp_path / "SJ.txt"
+    table.write_text("coord.intron\tc1\nchr1:201:400\t9\n")
+    cells = tmp_path / "cells.h5ad"
+    cells.write_text("cell\tage\nc1\t3\n")
+    line = refused(table, "-o", cells, "--overwrite", "--cell-table", cells)
+    assert "cells.h5ad" in line
+    assert cells.read_text() == "cell\tage\nc1\t3\n"
+    line = refused(table, "-o", tmp_path / "x.h5ad", "--region", "chr1:5-")
+    assert "Expected region to be a contig" in line
+
+
 def test_real_smart_seq_and_10x_alignments(data_dir, run, tmp_path):
     folder = data_dir / "brie_ss2"
     gtf = ("--gtf", folder / "mouse_SE.lenient_50events.gff3", "--no-report")

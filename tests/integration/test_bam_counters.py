@@ -72,6 +72,8 @@ def slow_count(path, options: BamOptions, name: str = "cell"):
             if read.mapping_quality < options.min_mapq:
                 continue
             tags = dict(read.get_tags())
+            if options.multimapped == "drop" and tags.get("NH", 1) > 1:
+                continue
             cell = tags.get(options.cell_tag, "-") if options.cell_tag else name
             if cell == "-" or (options.barcodes and cell not in options.barcodes):
                 continue
@@ -190,6 +192,8 @@ def fragments(draw):
         tags.append(("XS", xs, "A"))
     if ts := draw(st.sampled_from([None, None, "+", "-"])):
         tags.append(("ts", ts, "A"))
+    if hits := draw(st.sampled_from([None, None, 1, 1, 2, 10])):
+        tags.append(("NH", hits, "i"))
     if barcode := draw(st.sampled_from([None, "-", "AAA-1", "CCC-1", "GGG-1"])):
         tags.append(("CB", barcode, "Z"))
     if (umi := draw(st.sampled_from([None, "-", "", "TT", "GG", name]))) is not None:
@@ -222,6 +226,7 @@ def all_options(draw):
         min_intron=draw(st.sampled_from([1, 8])),
         max_intron=draw(st.sampled_from([10, 500])),
         min_mapq=draw(st.sampled_from([0, 10])),
+        multimapped=draw(st.sampled_from(["drop", "keep"])),
         skip_duplicates=draw(st.booleans()),
         cell_tag=cell_tag,
         umi_tag=umi_tag,

@@ -84,7 +84,7 @@ def test_dataset_holds_the_planted_events(
     assert sorted(adata.obs_names) == sorted(truth.obs_names)
     truth = truth[adata.obs_names]
     counts = adata.layers["cell_by_junction_matrix"].toarray()
-    np.testing.assert_array_equal(counts, truth.X.toarray())
+    np.testing.assert_array_equal(counts, truth.layers["unique"].toarray())
     assert list(adata.var["atse_label"]) == list(truth.var["atse"])
     assert list(adata.var["event_type"]) == list(truth.var["event_type"])
     assert set(adata.var["event_type"]) == set(EVENT_TYPES)

@@ -77,6 +77,20 @@ class ReadingOptions(OptionGroup):
     barcodes: Annotated[
         Path | None, typer.Option(help="File of the cells to keep, one barcode per line.")
     ] = _READ["barcodes"]
+    cell_table: Annotated[
+        Path | None,
+        typer.Option(help="Table of cells (.csv, or with tabs) with columns for obs."),
+    ] = _READ["cell_table"]
+    cell_column: Annotated[
+        str | None,
+        typer.Option(help="Column of --cell-table with the names of cells.", metavar="NAME"),
+    ] = _READ["cell_column"]
+    region: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep junctions in this region only, such as chr10:1-1000000.", metavar="REGION"
+        ),
+    ] = _READ["region"]
 
     def arguments(self) -> dict[str, Any]:
         """Return what every reader takes; the command itself handles the rest."""
@@ -85,6 +99,9 @@ class ReadingOptions(OptionGroup):
             "on_error": "skip" if self.skip_bad_files else "raise",
             "star_reads": self.star_reads,
             "barcodes": self.barcodes,
+            "cell_table": self.cell_table,
+            "cell_column": self.cell_column,
+            "region": self.region,
         }
 
 
@@ -126,6 +143,9 @@ class CountingOptions(OptionGroup):
     min_mapq: Annotated[int, typer.Option(min=0, help="Minimum mapping quality.")] = _READ[
         "min_mapq"
     ]
+    multimapped: Annotated[
+        KeepOrDrop, typer.Option(help="Reads of several loci (tag NH above 1).")
+    ] = _READ["multimapped"]
     skip_duplicates: Annotated[
         bool, typer.Option("--skip-duplicates", help="Skip marked duplicates.")
     ] = _READ["skip_duplicates"]
@@ -215,8 +235,9 @@ def make_dataset(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="BAM, CRAM, regtools BED, .junc and SJ.out.tab files, STARsolo folders, folders "
-            "of such files, or a table of files (.tsv, .csv) with the columns path, cell, sample.",
+            help="BAM, CRAM, regtools BED, .junc and SJ.out.tab files, STARsolo folders, counts "
+            "of leafcutter or IsoQuant, tables of coordinates x cells, folders of these, or a "
+            "table of files (.tsv, .csv) with the columns path, cell, sample.",
             metavar="INPUT...",
             show_default=False,
         ),
@@ -260,6 +281,7 @@ def make_dataset(
         "--gtf": gtf,
         "--genome": genome,
         "--barcodes": reading.barcodes,
+        "--cell-table": reading.cell_table,
         "--cram-reference": counting.cram_reference,
         "--like": like,
     }

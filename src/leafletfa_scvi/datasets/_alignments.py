@@ -53,8 +53,9 @@ class SimulatedAlignments:
         C x J, cells and all planted introns. ``X`` (int32 CSR): number of fragments, or of
         molecules if cells are barcoded, with a primary alignment that passed quality control and
         supports the junction. The layers ``without_duplicates`` and ``unique`` exclude duplicates
-        and reads with mapping quality of at most 1. ``obs["cell_type"]``; ``var`` has ``chrom``,
-        ``start``, ``end`` (first and last base of the intron, 1-based), ``strand``, ``motif``,
+        and reads of several loci; the latter is what counting gives by default.
+        ``obs["cell_type"]``; ``var`` has ``chrom``, ``start``, ``end`` (first and last base of the
+        intron, 1-based), ``strand``, ``motif``,
         ``gene_id``, ``gene_name``, ``known_junction`` (in the GTF), ``event_id`` and
         ``event_type`` (``""`` if all transcripts of the gene have the intron), and ``atse``: a
         label for junctions of a gene that are connected by shared splice sites, otherwise ``""``.

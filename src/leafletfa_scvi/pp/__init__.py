@@ -1,7 +1,8 @@
 """From files and matrices to a splicing data set.
 
-Steps take an AnnData as their first argument. Those that describe junctions write to it and return
-None: :func:`annotate_junctions`, :func:`annotate_productivity`, :func:`splice_site_usage`,
+Steps take an AnnData as their first argument. Those that describe junctions or cells write to it
+and return None: :func:`annotate_cells`, :func:`annotate_junctions`, :func:`annotate_productivity`,
+:func:`splice_site_usage`,
 :func:`find_atses`, :func:`classify_events`, :func:`select_variable_atses` and :func:`qc_metrics`.
 Those that drop, merge or combine junctions or cells return a new AnnData and leave the one given
 unchanged: :func:`resolve_strands`, :func:`filter_junctions`, :func:`filter_usage`,

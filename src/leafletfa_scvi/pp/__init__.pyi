@@ -24,8 +24,14 @@ from .qc._metrics import qc_metrics as qc_metrics
 from .qc._variable_atses import select_variable_atses as select_variable_atses
 from .read._bed import read_junc as read_junc
 from .read._bed import read_regtools as read_regtools
+from .read._cell_table import annotate_cells as annotate_cells
+from .read._counts_table import read_counts_table as read_counts_table
+from .read._isoquant import read_isoquant as read_isoquant
+from .read._leafcutter import read_leafcutter as read_leafcutter
 from .read._read_junctions import read_junctions as read_junctions
 from .read._sources import list_files as list_files
 from .read._star import read_star as read_star
 from .read._starsolo import read_starsolo as read_starsolo
 from .read.bam._reader import read_bam as read_bam
+from .write._leafcutter import write_leafcutter as write_leafcutter
+from .write._regtools import write_regtools as write_regtools

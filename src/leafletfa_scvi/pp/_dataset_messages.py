@@ -48,7 +48,9 @@ _READING_ADVICE: Final = {
     "introns_too_short": "Lower min_intron (--min-intron).",
     "introns_too_long": "Raise max_intron (--max-intron).",
     "introns_short_anchor": "Lower min_anchor (--min-anchor).",
-    "reads_multimapped": "star_reads='all' (--star-reads all) counts reads of several loci too.",
+    "reads_outside_region": "Is region (--region) named as the contigs of these files?",
+    "reads_multimapped": "multimapped='keep' (--multimapped keep), or of SJ.out.tab "
+    "star_reads='all' (--star-reads all), counts reads of several loci too.",
 }
 """Remedies if most of what was read was left out for this reason."""
 

@@ -87,8 +87,9 @@ _READING: Final = {
     ),
     "reads_multimapped": (
         "reads", "with multimapped", "aligned to several loci",
-        "star_reads='all' (--star-reads all)",
+        "multimapped='keep' (--multimapped keep), star_reads='all' (--star-reads all)",
     ),
+    "reads_outside_region": ("reads", "reads", "outside the region", "region (--region)"),
 }  # fmt: skip
 
 _FILTERS: Final = {
@@ -198,7 +199,8 @@ def _of_reading(record: Mapping[str, Any]) -> Iterator[Loss]:
         "introns": counted(
             "introns_counted", "introns_too_short", "introns_too_long", "introns_short_anchor"
         ),
-        "with multimapped": counted("reads", "reads_multimapped"),
+        # Of alignments, spliced reads include them; reads of SJ.out.tab do not.
+        "with multimapped": counted("reads_spliced") or counted("reads", "reads_multimapped"),
     }
     for key, (unit, total, reason, option) in _READING.items():
         dropped = counted(key)

@@ -170,17 +170,19 @@ def test_differences_between_batches_do_not_count():
     n = rng.integers(2, 20, 200)
     by_batch = rng.binomial(n, np.where(batch == "a", 0.1, 0.9))
     by_cell = rng.binomial(n, rng.choice([0.1, 0.9], 200))
-    counts = np.column_stack([by_batch, n - by_batch, by_cell, n - by_cell])
+    constant = rng.binomial(n[:, None], 0.5, (200, 3))
+    used = np.column_stack([by_batch, by_cell, constant])
+    counts = np.stack([used, n[:, None] - used], axis=2).reshape(200, 10)
     obs = pd.DataFrame({"donor": batch}, index=[f"c{i}" for i in range(200)])
-    adata = splicing_from_counts(counts, ["x", "x", "y", "y"], obs=obs)
+    adata = splicing_from_counts(counts, list("xxyyaabbcc"), obs=obs)
     select_variable_atses(adata)
-    assert adata.var["atse_variability"].min() > 0.5
-    assert adata.var["variable_atse"].all()
+    assert adata.var["atse_variability"].iloc[:4].min() > 0.5
+    assert adata.var["variable_atse"].tolist() == [True] * 4 + [False] * 6
     select_variable_atses(adata, batch_key="donor")
-    of_batch, _, of_cell, _ = adata.var["atse_variability"]
+    of_batch, _, of_cell, _ = adata.var["atse_variability"].iloc[:4]
     assert abs(of_batch) < 0.03
     assert of_cell > 0.5
-    assert adata.var["variable_atse"].tolist() == [False, False, True, True]
+    assert adata.var["variable_atse"].tolist() == [False] * 2 + [True] * 2 + [False] * 6
 
 
 def test_annotation_weight():
@@ -236,10 +238,44 @@ def test_errors(small):
         select_variable_atses(small)
 
 
-def test_scores_are_relative_to_typical_variability():
-    score = beyond_typical(np.array([0.1, 0.2, 0.2]), np.array([0.5, 1, 1]))
-    np.testing.assert_allclose(score, [-0.1, 0.05, 0.05])
-    assert len(beyond_typical(*np.empty((2, 0)))) == 0
+def test_scores_are_relative_to_typical_variance():
+    score, typical = beyond_typical(np.array([0.1, 0.2, 0.4]), np.array([0.5, 1, 1.5]))
+    assert typical == 0.2
+    np.testing.assert_allclose(score, [-0.1 / 1.5, 0, 0.2 / 2.5])
+    assert beyond_typical(np.array([-0.1, -0.2]), np.ones(2))[1] == 0
+    assert len(beyond_typical(*np.empty((2, 0)))[0]) == 0
+
+
+@pytest.mark.parametrize("depth", [3, 40])
+def test_psi_variance_is_that_between_cells(depth):
+    """Twice the variance of the PSI of either junction, at any depth."""
+    rng = np.random.default_rng(5)
+    cells, atses, a, b = 150, 600, 2.0, 6.0
+    n = rng.poisson(depth, (cells, atses))
+    y = rng.binomial(n, rng.beta(a, b, (cells, atses)))
+    counts = np.stack([y, n - y], axis=2).reshape(cells, 2 * atses)
+    measured = agreement(sp.csr_matrix(counts), np.repeat(np.arange(atses), 2), atses)
+    truth = 2 * a * b / ((a + b) ** 2 * (a + b + 1))
+    assert measured.psi_variance.mean() == pytest.approx(truth, rel=0.04)
+    error = np.sqrt(measured.squared_error_of_variance) / measured.pairs
+    inside = np.abs(measured.psi_variance - truth) < 1.96 * error
+    assert 0.88 < inside.mean() < 0.99
+    p = measured.p_value(truth)
+    assert 0.02 < (p < 0.05).mean() < 0.12
+    assert (measured.p_value() < 0.05).mean() > 0.5
+
+
+def test_marked_by_default_are_those_that_differ():
+    """Noise beyond that of counting, the same in all ATSEs, is not taken for a difference."""
+    for options in ({}, {"mean_depth": 4.0}, {"coverage": 0.05}):
+        adata = simulate_splicing(400, 400, **options, seed=1)
+        select_variable_atses(adata)
+        table = per_atse(adata)
+        marked = table[table["variable_atse"]]
+        assert marked["differs"].mean() >= 0.95
+        assert len(marked) > 0.3 * (table["differs"] & table["atse_score"].notna()).sum()
+        assert (marked["atse_score_fdr"] <= 0.05).all()
+    assert (table["atse_variability_fdr"] <= 0.05).sum() > 2 * len(marked)
 
 
 def test_deep_but_ordinary_atses_do_not_come_first():
@@ -269,3 +305,49 @@ def test_real_atses_tell_cell_types(chen):
     codes = pd.factorize(chen.var["atse_id"])[0]
     other = np.random.default_rng(0).permutation(codes.max() + 1)[:300]
     assert accuracy(chen.var["variable_atse"].to_numpy()) > accuracy(np.isin(codes, other)) + 0.1
+
+
+def dense(adata):
+    """Counts of inclusion and ATSE totals, cells x exons."""
+    y, n = (adata.layers[x].toarray()[:, ::2] for x in LAYERS)
+    assert all(name.endswith(":inclusion") for name in adata.var_names[::2])
+    return y, n
+
+
+def test_exons_that_differ_between_real_cell_types_come_first(chen):
+    """By mean PSI of cells with two reads or more, at least half of the motor neurons."""
+    y, n = dense(chen)
+    covered, neuron = n >= 2, (chen.obs["cell_type"] == "Motor neuron").to_numpy()
+    psi = np.where(covered, y / np.maximum(n, 1), 0)
+    mean = [psi[of].sum(0) / np.maximum(covered[of].sum(0), 1) for of in (neuron, ~neuron)]
+    differs = (np.abs(mean[0] - mean[1]) > 0.3) & (covered[neuron].sum(0) >= neuron.sum() / 2)
+    assert differs.sum() == 42
+    del chen.obs["cell_type"]
+    select_variable_atses(chen)
+    table = chen.var.iloc[::2]
+    rank = table["atse_score"].rank(ascending=False).to_numpy()[differs]
+    assert (rank <= 300).sum() >= 36
+    assert np.median(rank) < 60
+    assert table["variable_atse"].to_numpy()[differs].sum() >= 38
+    assert 0.2 < table["variable_atse"].mean() < 0.45
+
+
+def test_exons_that_are_swapped_in_some_real_cells_come_first(chen):
+    """Inclusion and exclusion are exchanged in a seventh of the cells, coverage and noise kept."""
+    y, n = dense(chen)
+    rng = np.random.default_rng(0)
+    mean = y.sum(0) / n.sum(0)
+    minor = np.minimum(mean, 1 - mean)
+    alike = np.flatnonzero((minor > 0.05) & (minor < 0.3))
+    swapped = rng.choice(alike, 150, replace=False)
+    where = np.ix_(rng.random(len(y)) < 0.15, swapped)
+    y[where] = (n - y)[where]
+    counts = np.stack([y, n - y], axis=2).reshape(chen.shape)
+    chen.layers[LAYERS[0]] = sp.csr_matrix(counts)
+    select_variable_atses(chen)
+    table, planted = chen.var.iloc[::2], np.zeros(n.shape[1], bool)
+    planted[swapped] = True
+    for among, least in ((slice(None), 0.9), (alike, 0.86)):
+        found, truth = table.iloc[among], planted[among]
+        assert auc(found["atse_score"], truth) > least
+        assert auc(found["atse_score"], truth) > auc(found["atse_variability"], truth) + 0.04

@@ -69,6 +69,54 @@ def test_a_starsolo_folder_without_junctions_is_reported(tmp_path):
         cells(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["Solo.out", "{}_Solo.out"])
+@pytest.mark.parametrize("format", ["auto", "starsolo"])
+def test_a_folder_of_starsolo_runs(tmp_path, name, format):
+    """Each run in a folder of its own, beside what STAR writes for all of its cells."""
+    for run in ("S1", "S2", "S10"):
+        solo(tmp_path / run / name.format(run))
+        junctions(tmp_path / run / name.format(run).replace("Solo.out", "SJ.out.tab"))
+    (tmp_path / "logs").mkdir()
+    found, said = cells(tmp_path, format)
+    assert len(found) == 9
+    if format == "auto":
+        assert "S1/" in said
+        assert "(beside a folder of STARsolo)" in said
+    assert found[::3] == ["S1_AA", "S2_AA", "S10_AA"]
+    one = lfa.pp.read_starsolo([tmp_path / run for run in ("S1", "S2", "S10")])
+    assert (one.X != lfa.pp.read_starsolo(tmp_path).X).nnz == 0
+    lacking = name.format("S3")
+    (tmp_path / "S3" / lacking / "Gene").mkdir(parents=True)
+    found, said = cells(tmp_path, format)
+    assert len(found) == 9
+    assert f"S3/{lacking} (a folder of STARsolo without SJ/raw)" in said
+
+
+def test_runs_of_starsolo_without_junctions_are_reported(tmp_path):
+    (tmp_path / "S1" / "Solo.out" / "Gene").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"S1/Solo\.out has no SJ/raw.*--soloFeatures SJ"):
+        cells(tmp_path)
+
+
+def test_files_of_unknown_endings_are_named(tmp_path):
+    junctions(tmp_path / "a.SJ.out.tab")
+    beside = ["a.bam.bai", "a.Log.final.out", "README", ".hidden.x", "md5.md5", "notes.md"]
+    for name in beside:
+        (tmp_path / name).write_text("x")
+    assert "Skipped" not in cells(tmp_path)[1]
+    for name in ("b.sj.tab", "c.BAM"):
+        junctions(tmp_path / name)
+    found, said = cells(tmp_path)
+    assert found == ["a"]
+    assert "b.sj.tab (unknown ending: name it to read it)" in said
+    assert "c.BAM (unknown ending" in said
+    assert cells(tmp_path, "star")[0] == ["a"]
+    assert lfa.pp.read_star([tmp_path / "b.sj.tab"]).n_obs == 1
+    (tmp_path / "a.SJ.out.tab").unlink()
+    with pytest.raises(FileNotFoundError, match=r"It has .*b\.sj\.tab: name a file"):
+        cells(tmp_path)
+
+
 BY_PRODUCTS = [
     "a__STARpass1/SJ.out.tab",
     "a_STARgenome/sjdbList.out.tab",

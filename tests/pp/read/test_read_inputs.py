@@ -18,7 +18,6 @@ from helpers.junction_files import BARCODES, SJ, write
 import leafletfa_scvi as lfa
 from leafletfa_scvi.pp import (
     read_bam,
-    read_junc,
     read_junctions,
     read_regtools,
     read_star,
@@ -30,6 +29,10 @@ from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 STAR = "chr1\t101\t250\t1\t1\t1\t{}\t2\t30\n"
 BARCODED = "chr1\t90\t260\tJ1\t5\t+\t90\t260\t255,0,0\t2\t10,10\t0,160\t2\tAC:2,GT:3\n"
+
+
+def is_reader(name):
+    return name.startswith("read_") and name != "read_annotation"
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_defaults_are_those_of_the_counter(reader):
 
 
 @pytest.mark.parametrize(
-    "reader", [read_bam, read_junc, read_junctions, read_regtools, read_star, read_starsolo]
+    "reader", [getattr(lfa.pp, name) for name in lfa.pp.__all__ if is_reader(name)]
 )
 def test_every_argument_of_a_reader_has_a_name_and_the_same_default(reader):
     reference = inspect.signature(read_junctions).parameters

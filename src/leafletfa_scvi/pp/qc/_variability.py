@@ -29,6 +29,8 @@ class Agreement:
     excess
         Weighted pairs of reads of a cell that agree, less those expected if the reads of the ATSE
         were dealt to the cells at random.
+    pairs
+        Weighted pairs of reads of a cell.
     possible
         Largest value of ``excess``: all pairs of reads within cells agree.
     null_variance
@@ -37,14 +39,18 @@ class Agreement:
         Mean, likewise, of ``excess`` counted from its smallest possible value on.
     squared_error
         Variance of ``excess - variability * possible``, estimated from the spread over cells.
+    squared_error_of_variance
+        Variance of ``excess - psi_variance * pairs``, likewise.
     """
 
     n_cells: np.ndarray
     excess: np.ndarray
+    pairs: np.ndarray
     possible: np.ndarray
     null_variance: np.ndarray
     null_mean: np.ndarray
     squared_error: np.ndarray
+    squared_error_of_variance: np.ndarray
 
     def __add__(self, other: Agreement) -> Agreement:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
@@ -62,26 +68,40 @@ class Agreement:
         return _ratio(np.sqrt(squared), self.possible)
 
     @property
+    def psi_variance(self) -> np.ndarray:
+        """``excess / pairs``, an estimate of the variance of PSI summed over junctions."""
+        return _ratio(self.excess, self.pairs)
+
+    @property
     def null_error(self) -> np.ndarray:
-        """Standard error of ``variability`` if usage does not vary between cells."""
-        return _ratio(np.sqrt(self.null_variance), self.possible)
+        """Standard error of ``psi_variance`` if usage does not vary between cells."""
+        return _ratio(np.sqrt(self.null_variance), self.pairs)
 
     @property
     def z(self) -> np.ndarray:
         """``excess`` in standard deviations of the case without variation between cells."""
         return _ratio(self.excess, np.sqrt(self.null_variance))
 
-    def p_value(self) -> np.ndarray:
-        """Compute the probability of such an ``excess`` or more if reads were assigned at random.
+    def p_value(self, psi_variance: float = 0.0) -> np.ndarray:
+        """Compute the probability of such an ``excess`` or more.
 
         By the gamma distribution of the same mean and variance; 1 if nothing can vary.
+
+        Parameters
+        ----------
+        psi_variance
+            True variance of PSI between cells, from 0. If 0, reads are assigned at random and the
+            variance of ``excess`` is exact; otherwise it is that over cells.
         """
         from scipy.stats import gamma
 
         p = np.ones(len(self.excess))
+        spread = self.null_variance
+        if psi_variance > 0:
+            spread = np.maximum(spread, self.squared_error_of_variance)
         ok = (self.null_variance > 0) & (self.null_mean > 0)
-        mean, variance = self.null_mean[ok], self.null_variance[ok]
-        value = np.maximum(self.excess[ok] + mean, 0)
+        mean, variance = self.null_mean[ok] + psi_variance * self.pairs[ok], spread[ok]
+        value = np.maximum(self.excess[ok] + self.null_mean[ok], 0)
         p[ok] = gamma.sf(value, mean**2 / variance, scale=variance / mean)
         return p
 
@@ -134,16 +154,21 @@ def agreement(counts: sp.csr_matrix, codes: np.ndarray, n_atses: int) -> Agreeme
     null_mean = weight * h + n_reads - weight - _ratio(by_atse(used.astype(float) ** 2), n_reads)
 
     f, rho = _ratio(agree, weight), _ratio(excess, possible)
-    squared = np.zeros(n_atses)
-    slope = weight * (1 - rho)  # of excess - rho * possible in h, with the sign turned
+    squared, squared_of_variance = np.zeros((2, n_atses))
+    # Slopes in h, with the sign turned, of excess - rho * possible and excess - (f - h) * pairs.
+    slopes = (
+        (squared, _ratio(weight * (1 - rho), n_reads)),
+        (squared_of_variance, _ratio(weight, n_reads)),
+    )
     for pair in _pairs(counts, codes, n_atses, usage):
         a, n = pair.atse, pair.reads
         agreeing = pair.same / n - f[a] * (n - 1)
-        pooled = 2 * (pair.usage - n * h[a]) * _ratio(slope, n_reads)[a]
-        squared += np.bincount(a, (agreeing - pooled) ** 2, n_atses)
+        pooled = 2 * (pair.usage - n * h[a])
+        for into, slope in slopes:
+            into += np.bincount(a, (agreeing - pooled * slope[a]) ** 2, n_atses)
     can_vary = (possible > 1e-9 * np.maximum(weight, 1)) & (variance > 0)
-    values = (cells, excess, possible, variance, null_mean, squared)
-    return Agreement(cells, *(np.where(can_vary, x, 0.0) for x in values[1:]))
+    values = (excess, weight, possible, variance, null_mean, squared, squared_of_variance)
+    return Agreement(cells, *(np.where(can_vary, x, 0.0) for x in values))
 
 
 @dataclass
@@ -215,18 +240,28 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return quotient
 
 
-def beyond_typical(value: np.ndarray, null_error: np.ndarray) -> np.ndarray:
-    """Compute the distance of values from their mean, in standard errors without variation.
+def beyond_typical(psi_variance: np.ndarray, null_error: np.ndarray) -> tuple[np.ndarray, float]:
+    """Compute how far variances of PSI are above the typical one, relative to their noise.
+
+    The *relative difference* of SAM (Tusher et al., PNAS 98:5116, 2001), ``d = (v - v0) /
+    (s + s0)``: with the constant s0, ATSEs of many reads are ranked by their variance, and those
+    of few by how well it is known.
 
     Parameters
     ----------
-    value
-        ``(N,)`` variability.
+    psi_variance
+        ``(N,)`` variance of PSI between cells.
     null_error
-        ``(N,)`` its standard error if nothing varied, above 0. Values are weighted by
-        ``1 / null_error`` in the mean: well covered ones more, but no single one dominates.
+        ``(N,)`` its standard error if nothing varied, above 0.
+
+    Returns
+    -------
+    tuple
+        The scores, ``(N,)``, with v0 the typical variance and s0 the median of ``null_error``;
+        and v0, the median of ``psi_variance``, or 0 if that is negative.
     """
-    if not len(value):
-        return value.copy()
-    score: np.ndarray = (value - np.average(value, weights=1 / null_error)) / null_error
-    return score
+    if not len(psi_variance):
+        return psi_variance.copy(), 0.0
+    typical = max(float(np.median(psi_variance)), 0.0)
+    score: np.ndarray = (psi_variance - typical) / (null_error + np.median(null_error))
+    return score, typical

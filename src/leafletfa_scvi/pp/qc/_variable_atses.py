@@ -1,4 +1,4 @@
-"""Selection of ATSEs whose usage varies between cells."""
+"""Selection of ATSEs whose PSI varies between cells."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ VARIABILITY_COLUMNS = (
     "atse_variability_se",
     "atse_variability_z",
     "atse_variability_fdr",
+    "atse_psi_variance",
     "atse_score",
+    "atse_score_fdr",
 )
 """Columns of ``var`` that :func:`select_variable_atses` writes."""
 
@@ -44,20 +46,20 @@ def select_variable_atses(
     subset: bool = False,
     atse_key: str = ATSE_KEY,
 ) -> None:
-    """Mark ATSEs whose usage varies between cells by more than counting noise.
+    """Mark ATSEs whose PSI varies between cells more than that of the typical ATSE.
 
-    The *variability* of an ATSE is (f - h) / (1 - h), where f is the chance that two reads of one
-    cell support the same junction, a cell of n reads weighing n - 1, and h the same for any two
-    reads of the ATSE. It is the F_ST of population genetics, an intra-class correlation: 1 if
-    every cell uses one junction only, 1 / (1 + concentration) under Dirichlet-multinomial counts,
-    and 0 on average under multinomial ones, whatever the depth.
+    The *variance of PSI* is f - h, where f is the chance that two reads of one cell support the
+    same junction, a cell of n reads weighing n - 1, and h the same for any two reads of the ATSE.
+    It is a moment estimate of the variance between cells of the PSI of each junction, summed over
+    junctions; counting noise adds nothing to it, whatever the depth (Weir and Cockerham,
+    Evolution 38:1358, 1984).
 
-    ATSEs are ranked by their *score*: how far the variability is above the typical one of the
-    data set (the mean over ATSEs, well covered ones weighing more), in standard deviations of
-    multinomial noise. Real counts are noisier than multinomial ones, the more so the fewer
-    molecules they come from. The variability alone would put badly covered ATSEs first, whose
-    reads in a cell come from one molecule; a plain z score those of highest depth, however little
-    they vary.
+    ATSEs are ranked by their *score*, (v - v0) / (s + s0): v is the variance of PSI, s its
+    standard deviation under multinomial noise, v0 and s0 the medians of both over ATSEs (the
+    relative difference of SAM; Tusher et al., PNAS 98:5116, 2001). Real counts are noisier than
+    multinomial ones, the more so the fewer molecules they come from. The variance alone would
+    put badly covered ATSEs first, whose reads in a cell come from one molecule; v / s those of
+    highest depth, however little they vary.
 
     Parameters
     ----------
@@ -68,9 +70,8 @@ def select_variable_atses(
     fraction
         Share of the ATSEs with a score to mark, above 0 and at most 1, instead of ``n_top``.
     fdr
-        Without ``n_top`` and ``fraction``, ATSEs that vary at this false discovery rate are
-        marked. As biological noise exceeds multinomial noise, these are most of the well covered
-        ones.
+        Without ``n_top`` and ``fraction``, ATSEs are marked whose ``atse_score_fdr`` is at most
+        this: those that vary more than the typical one, so fewer than half.
     min_cells
         Minimum number of cells with at least two reads of an ATSE to score it. A single read
         carries no information on variation.
@@ -107,19 +108,29 @@ def select_variable_atses(
     ``variable_atse``
         True for marked ATSEs.
     ``atse_variability``, ``atse_variability_se``
-        Variability and its standard error, from the spread over cells, not below that under
-        multinomial counts. 0 if all reads are on one junction.
+        Variability, (f - h) / (1 - h), and its standard error, from the spread over cells, not
+        below that under multinomial counts. It is the F_ST of population genetics: 1 if every cell
+        uses one junction only, 1 / (1 + concentration) under Dirichlet-multinomial counts, 0 on
+        average under multinomial ones, and 0 if all reads are on one junction. Badly covered ATSEs
+        have the highest ones: rank by ``atse_score`` instead.
     ``atse_variability_z``
         Its distance from 0 in exact standard deviations, given the reads of each cell and of each
         junction, if usage does not vary. It grows with depth and cells, unlike the variability.
     ``atse_variability_fdr``
         Adjusted (Benjamini-Hochberg) chance of such a value if usage does not vary, by a gamma
         distribution of the exact mean and variance.
+    ``atse_psi_variance``
+        Variance of PSI between cells, f - h: twice that of either junction if there are two.
+        Estimates of ATSEs that do not vary are as often below 0.
     ``atse_score``
         Score by which ATSEs are ranked; NaN if all reads are on one junction.
+    ``atse_score_fdr``
+        Adjusted (Benjamini-Hochberg) chance of such a variance of PSI if the true one is that of
+        the typical ATSE, as in a test of a minimum effect (McCarthy and Smyth, Bioinformatics
+        25:765, 2009), with the error from the spread over cells; NaN as the score.
 
     ATSEs of fewer than ``min_cells`` cells have NaN. ``uns["splicing"]["variable_atses"]`` has
-    the arguments and counts.
+    the arguments, counts and the typical variance of PSI, v0.
     """
     require_splicing(adata)
     _check_arguments(n_top, fraction, fdr, annotation_weight)
@@ -149,23 +160,30 @@ def select_variable_atses(
             f"{measured.n_cells.max():.0f}. Lower min_cells."
         )
     varies = scored & (measured.null_variance > 0)
-    value, error = measured.variability, measured.standard_error
-    score = np.full(n_atses, np.nan)
-    score[varies] = beyond_typical(value[varies], measured.null_error[varies])
+    score, score_fdr, fdr_of_any = np.full((3, n_atses), np.nan)
+    score[varies], typical = beyond_typical(
+        measured.psi_variance[varies], measured.null_error[varies]
+    )
     if annotation_weight > 0:
         score -= annotation_weight * np.abs(score) * _novel_share(adata, counts, codes, n_atses)
-    q = np.full(n_atses, np.nan)
-    q[scored] = false_discovery_control(measured.p_value()[scored])
-    marked = _mark(score, varies, q, n_top, fraction, fdr, int(varies.sum()))
+    fdr_of_any[scored] = false_discovery_control(measured.p_value()[scored])
+    score_fdr[varies] = false_discovery_control(measured.p_value(typical)[varies])
+    marked = _mark(score, varies, score_fdr, n_top, fraction, fdr)
 
+    of_scored = (measured.variability, measured.standard_error, measured.z)
     columns = (
         marked,
-        *(np.where(scored, x, np.nan) for x in (value, error, measured.z)),
-        q,
+        *(np.where(scored, x, np.nan) for x in of_scored),
+        fdr_of_any,
+        np.where(scored, measured.psi_variance, np.nan),
         score,
+        score_fdr,
     )
     if subset and not marked.any():
-        raise ValueError("No ATSE is marked as variable, so subset=True would leave none.")
+        raise ValueError(
+            "No ATSE is marked as variable, so subset=True would leave none. Choose a number with "
+            "n_top or a share with fraction."
+        )
     for name, values in zip(VARIABILITY_COLUMNS, columns, strict=True):
         adata.var[name] = values[codes]
     record: dict[str, Any] = {
@@ -174,6 +192,7 @@ def select_variable_atses(
         "atses_variable": int(marked.sum()),
         "min_cells": int(min_cells),
         "annotation_weight": float(annotation_weight),
+        "typical_psi_variance": typical,
     }
     given = {"n_top": n_top, "fraction": fraction, "batch_key": batch_key}
     record |= {name: value for name, value in given.items() if value is not None}
@@ -214,18 +233,18 @@ def _novel_share(
 def _mark(
     score: np.ndarray,
     varies: np.ndarray,
-    q: np.ndarray,
+    score_fdr: np.ndarray,
     n_top: int | None,
     fraction: float | None,
     fdr: float,
-    n_scored: int,
 ) -> np.ndarray:
     """Mark the selected ATSEs, ``(A,)`` bool."""
     if n_top is None and fraction is None:
-        is_significant: np.ndarray = varies & (np.nan_to_num(q, nan=1.0) <= fdr)
+        is_significant: np.ndarray = score_fdr <= fdr  # False where it is NaN
         return is_significant
-    wanted = max(1, round(fraction * n_scored)) if fraction is not None else int(n_top or 0)
     candidates = np.flatnonzero(varies)
+    share = None if fraction is None else max(1, round(fraction * len(candidates)))
+    wanted = int(n_top or 0) if share is None else share
     if n_top is not None and wanted > len(candidates):
         warnings.warn(
             f"n_top={n_top}, but only {len(candidates)} ATSEs have enough cells and reads on two "

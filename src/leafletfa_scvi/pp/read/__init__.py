@@ -1,4 +1,4 @@
-"""Junction counts from files: BAM, BED12, .junc, SJ.out.tab, STARsolo."""
+"""Junction counts from files: BAM, BED12, SJ.out.tab, STARsolo, leafcutter and others."""
 
 from leafletfa_scvi.pp.read._formats import FORMATS, InputFormat
 

@@ -40,16 +40,16 @@ _EXPECTED: Final = (
 def detect_format(path: str | os.PathLike[str]) -> InputFormat:
     """Detect the format of an input from its name and content.
 
-    Names that end with ``.bam``, ``.cram`` or ``SJ.out.tab`` are trusted. Otherwise the content
-    decides: the first bytes of BAM and CRAM, or the number of columns of the first line (6, 9, 12
-    or 14), so that a ``.junc`` file of regtools, which is BED12, is recognized. If a file is empty
-    or damaged, ``.bed`` is taken for regtools' and ``.junc`` for a BED of introns, so that reading
-    it reports the error.
+    Names that end with ``.bam``, ``.cram``, ``SJ.out.tab`` or leafcutter's ``perind.counts`` are
+    trusted. Otherwise the content decides: the first bytes of BAM and CRAM, or the first line,
+    by its number of columns (6, 9, 12 or 14) or the name of its first column, so that a ``.junc``
+    file of regtools, which is BED12, is recognized. If a file is empty or damaged, ``.bed`` is
+    taken for regtools' and ``.junc`` for a BED of introns, so that reading it reports the error.
 
     Returns
     -------
     str
-        ``"bam"`` (and CRAM, SAM), ``"regtools"``, ``"junc"``, ``"star"`` or ``"starsolo"``.
+        One of the formats of :func:`read_junctions`; ``"bam"`` also for SAM.
 
     Raises
     ------

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-COUNTS_VERSION: Final = 2
+COUNTS_VERSION: Final = 3
 """Increased when the same input gives other counts; counts of other versions are not used."""
 
 

@@ -32,6 +32,11 @@ _NAMES: Final = (
     (re.compile(r"Unmapped\.out\.mate\d"), "unaligned reads"),
     (re.compile(r"Log(\.\w+)?\.out$"), "a log"),
 )
+_BESIDE: Final = tuple(
+    ".bai .csi .crai .tbi .fai .gzi .md5 .md5sum .sha256 .log .md .out .mate1 .mate2".split()
+)
+"""Endings of files that are expected beside inputs: indexes, checksums, logs, notes."""
+_RATIOS: Final = ("perind.counts", "perind.counts.gz")
 _SORTED, _UNSORTED = "Aligned.sortedByCoord.out", "Aligned.out"
 
 
@@ -72,44 +77,88 @@ def refuse_by_product(path: str | os.PathLike[str]) -> None:
 def expand_folder(folder: Path, format: str) -> list[str]:
     """List the input files of a folder, in natural order, or its STARsolo folders.
 
-    With a format only files that may be of it. By-products of STAR are left out with a warning,
-    and so are files beside a STARsolo folder with junctions.
+    A folder without inputs may hold folders of STARsolo runs, one for each. With a format only
+    files that may be of it. By-products of STAR are left out with a warning, and so are files of
+    unknown endings, files beside a STARsolo folder with junctions, and STARsolo folders without.
 
     Raises
     ------
     FileNotFoundError
         If the folder has no input.
     ValueError
-        If both alignments and junction files are present, or a STARsolo folder without
+        If both alignments and junction files are present, or STARsolo folders but none with
         junctions; a format selects what to read.
     """
-    entries = natsorted(str(entry) for entry in folder.iterdir())
-    wanted = endings_of(format)
-    files = [name for name in entries if name.endswith(wanted) and os.path.isfile(name)]
+    files = _files_in(folder, format)
     if format in ("auto", "starsolo"):
-        solo = [name for name in entries if name.endswith(_SOLO) and os.path.isdir(name)]
-        whole = [name for name in solo if find_solo(name) is not None]
-        if find_solo(folder) is not None and whole in ([], [str(folder / _SOLO)]):
-            whole = [str(folder)]
+        solo, whole = _solo_folders(folder)
+        beside = files
+        if not (whole or solo or files):
+            runs = [Path(name) for name in natsorted(map(str, folder.iterdir()))]
+            for run in runs:
+                if run.is_dir() and by_product(run) is None:
+                    found_solo, found_whole = _solo_folders(run)
+                    solo, whole = solo + found_solo, whole + found_whole
+                    beside = [*beside, *(_files_in(run, format) if found_whole else ())]
         if whole:
-            _warn_of_skipped([(name, "beside a folder of STARsolo") for name in files])
+            lacking = [(name, "a folder of STARsolo without SJ/raw") for name in solo]
+            _warn_of_skipped(
+                [*lacking, *((name, "beside a folder of STARsolo") for name in beside)]
+            )
             return whole
         if format == "starsolo":
             return [str(folder)]  # its reader says what is missing
-        if solo and files:
+        if solo:
+            bulk = f" Files beside it, such as {files[0]}, are of all its cells:" if files else ""
             raise ValueError(
                 f"{solo[0]} has no SJ/raw: run STARsolo with --soloFeatures SJ for junctions by "
-                f"barcode. Files beside it, such as {files[0]}, are of all its cells: "
-                "format='bam' (--format bam) with cell_tag counts its alignments by barcode."
+                f"barcode.{bulk} format='bam' (--format bam) with cell_tag counts alignments by "
+                "barcode."
             )
     found = choose(files, format, str(folder))
+    unknown = [] if format == "starsolo" else _unknown_in(folder)
     if not found:
-        ends = ", ".join(end for end in wanted if not end.endswith(".gz"))
+        ends = ", ".join(end for end in endings_of(format) if not end.endswith(".gz"))
+        others = f" It has {unknown[0]}: name a file to read it by its content." if unknown else ""
         raise FileNotFoundError(
             f"The folder {folder} holds no file that ends with any of {ends}"
-            + (" and is no STARsolo folder." if format == "auto" else f" for format={format!r}.")
+            + (" and no STARsolo folder." if format == "auto" else f" for format={format!r}.")
+            + others
         )
+    _warn_of_skipped([(name, "unknown ending: name it to read it") for name in unknown])
     return found
+
+
+def _files_in(folder: Path, format: str) -> list[str]:
+    """List the files of a folder with endings of a format, in natural order."""
+    wanted = endings_of(format)
+    entries = natsorted(str(entry) for entry in folder.iterdir())
+    return [name for name in entries if name.endswith(wanted) and os.path.isfile(name)]
+
+
+def _unknown_in(folder: Path) -> list[str]:
+    """List the files of a folder whose endings are of no format, nor of files beside inputs."""
+    entries = natsorted(str(entry) for entry in folder.iterdir() if not entry.name.startswith("."))
+    return [
+        name
+        for name in entries
+        if os.path.splitext(name)[1]
+        and not name.lower().endswith(_BESIDE)
+        and not name.endswith(endings_of("auto"))
+        and os.path.isfile(name)
+        and by_product(name) is None
+    ]
+
+
+def _solo_folders(folder: Path) -> tuple[list[str], list[str]]:
+    """List the STARsolo folders of one folder: those without junctions, and those with."""
+    entries = natsorted(str(entry) for entry in folder.iterdir())
+    solo = [name for name in entries if name.endswith(_SOLO) and os.path.isdir(name)]
+    whole = [name for name in solo if find_solo(name) is not None]
+    lacking = [name for name in solo if name not in whole]
+    if find_solo(folder) is not None and whole in ([], [str(folder / _SOLO)]):
+        whole = [str(folder)]
+    return lacking, whole
 
 
 def expand_pattern(pattern: str, format: str) -> list[str]:
@@ -138,12 +187,14 @@ def expand_pattern(pattern: str, format: str) -> list[str]:
 def choose(files: list[str], format: str, where: str) -> list[str]:
     """Select inputs among files; by-products are left out with a warning.
 
-    If a sample has alignments in both orders, those sorted by position are taken.
+    If a sample has alignments in both orders, those sorted by position are taken; of leafcutter's
+    files with and without totals, those without.
 
     Raises
     ------
     ValueError
-        If both alignments and junction files are present, and no format is given.
+        If both alignments and junction files are present, or leafcutter's counts and others, and
+        no format is given.
     """
     skipped = [(name, what) for name in files if (what := by_product(name)) is not None]
     left_out = {name for name, _ in skipped}
@@ -153,8 +204,21 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
         if name not in left_out and is_unsorted and cell_name(name) in ordered:
             skipped.append((name, "the same alignments as those sorted by position"))
             left_out.add(name)
+    numers = {os.path.realpath(name) for name in files if name not in left_out}
+    for name in files:
+        if name.endswith(_RATIOS) and os.path.realpath(_numers_of(name)) in numers:
+            skipped.append((name, "the same counts as its numerators"))
+            left_out.add(name)
     found = [name for name in files if name not in left_out]
     if format == "auto":
+        tables = [name for name in found if name.endswith(FORMATS["leafcutter"].endings)]
+        if tables and len(tables) < len(found):
+            other = next(name for name in found if name not in tables)
+            raise ValueError(
+                f"{where} has leafcutter's counts, such as {tables[0]}, and other files, such as "
+                f"{other}, which may be what these were made of: reads would be counted twice. "
+                "Choose with format='leafcutter' (--format leafcutter) or another format."
+            )
         alignments = [name for name in found if name.endswith(_ALIGNMENTS)]
         others = tuple(end for end in endings_of("auto") if end not in _ALIGNMENTS)
         junctions = [name for name in found if name.endswith(others)]
@@ -167,6 +231,12 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
             )
     _warn_of_skipped(skipped)
     return found
+
+
+def _numers_of(name: str) -> str:
+    """Return the name of the numerators that leafcutter writes beside a file of ratios."""
+    start, _, end = name.rpartition("perind.counts")
+    return f"{start}perind_numers.counts{end}"
 
 
 def _warn_of_skipped(skipped: list[tuple[str, str]], n_shown: int = 3) -> None:

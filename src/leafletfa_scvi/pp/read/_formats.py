@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from leafletfa_scvi.pp.read._options import ReadOptions
     from leafletfa_scvi.pp.read._sources import Source
 
-InputFormat: TypeAlias = Literal["bam", "regtools", "junc", "star", "starsolo"]
+InputFormat: TypeAlias = Literal[
+    "bam", "regtools", "junc", "star", "starsolo", "leafcutter", "counts_table", "isoquant"
+]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class FileFormat:
     read
         Function that reads one file.
     endings
-        Endings of the names of files that a folder is searched for. Empty if inputs are folders.
+        Endings of the names of files that a folder is searched for. Empty if inputs are folders,
+        or files of any name.
     is_known_by_name
         If True, files with one of these endings are not examined further.
     magic
@@ -93,7 +96,29 @@ def _read_starsolo(source: Source, options: ReadOptions) -> FileCounts:
     return read_solo(source.path, barcodes=barcodes, drop_empty=barcodes is None)
 
 
+def _read_leafcutter(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read._leafcutter import read_perind
+
+    return read_perind(source.path, barcodes=options.barcodes)
+
+
+def _read_counts_table(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read._counts_table import read_coordinates
+
+    return read_coordinates(source.path, barcodes=options.barcodes)
+
+
+def _read_isoquant(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read._isoquant import read_intron_counts
+
+    return read_intron_counts(source.path, source.cell, barcodes=options.barcodes)
+
+
 _BED: Final = (".bed", ".bed.gz", ".junc", ".junc.gz")
+_ISOQUANT_STRANDS: Final = ("+", "-", ".", "+-", "-+")
+_PERIND: Final = tuple(
+    f"perind{numers}.counts{gz}" for numers in ("", "_numers") for gz in ("", ".gz")
+)
 
 FORMATS: Final[dict[InputFormat, FileFormat]] = {
     "bam": FileFormat(
@@ -125,11 +150,30 @@ FORMATS: Final[dict[InputFormat, FileFormat]] = {
         _read_star,
         endings=("SJ.out.tab", "SJ.out.tab.gz"),
         is_known_by_name=True,
-        sniff=lambda fields: len(fields) == 9,
+        sniff=lambda fields: len(fields) == 9 and fields[3] not in _ISOQUANT_STRANDS,
     ),
     "starsolo": FileFormat(
         "a folder of STARsolo's junctions",
         _read_starsolo,
+        holds_many_cells=lambda options: True,
+    ),
+    "leafcutter": FileFormat(
+        "leafcutter's perind.counts",
+        _read_leafcutter,
+        endings=_PERIND,
+        is_known_by_name=True,
+        holds_many_cells=lambda options: True,
+    ),
+    "counts_table": FileFormat(
+        "a table of coordinates x cells with the first column coord.intron",
+        _read_counts_table,
+        sniff=lambda fields: fields[0].strip('"') == "coord.intron",
+        holds_many_cells=lambda options: True,
+    ),
+    "isoquant": FileFormat(
+        "IsoQuant's intron counts",
+        _read_isoquant,
+        sniff=lambda fields: len(fields) == 9 and fields[3] in _ISOQUANT_STRANDS,
         holds_many_cells=lambda options: True,
     ),
 }

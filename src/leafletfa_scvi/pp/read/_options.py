@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._choices import StarReads
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read._region import Region, parse_region
 from leafletfa_scvi.pp.read.bam._microexons import Microexons
 from leafletfa_scvi.pp.read.bam._options import BamOptions
 
@@ -27,6 +28,7 @@ class ReadOptions:
     bam: BamOptions = dataclasses.field(default_factory=BamOptions)
     star_reads: StarReads = "unique"
     barcodes: tuple[str, ...] | None = None
+    region: Region | None = None
     positions: Positions | None = None
     """Positions to count the reads across instead of junctions, for alignments only."""
 
@@ -53,6 +55,7 @@ def read_options(
     cell_tag: str | None = None,
     umi_tag: str | None = "UB",
     reference: str | os.PathLike[str] | None = None,
+    region: str | None = None,
     annotated_introns: pd.DataFrame | None = None,
     min_anchor: int = 8,
     regtools: bool = False,
@@ -64,7 +67,8 @@ def read_options(
 
     Parameters
     ----------
-    star_reads, barcodes, cell_tag, umi_tag, reference, annotated_introns, min_anchor, regtools
+    star_reads, barcodes, cell_tag, umi_tag, reference, region, annotated_introns, min_anchor,
+    regtools
         As in :func:`read_junctions`.
     counting
         Further options of :class:`BamOptions`.
@@ -76,6 +80,7 @@ def read_options(
     """
     check_one_of("star_reads", star_reads, StarReads)
     names = _barcode_names(barcodes)
+    place = None if region is None else parse_region(region)
     microexons = None
     if annotated_introns is not None and not regtools:
         microexons = Microexons(annotated_introns, min_anchor)
@@ -87,9 +92,10 @@ def read_options(
         min_anchor=min_anchor,
         regtools=regtools,
         microexons=microexons,
+        region=place,
         **counting,
     )
-    return ReadOptions(bam, star_reads, names)
+    return ReadOptions(bam, star_reads, names, place)
 
 
 def _barcode_names(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from leafletfa_scvi.pp.read._formats import FORMATS
 from leafletfa_scvi.pp.read._merge import merge_files
 from leafletfa_scvi.pp.read._parallel import Failure, count_files
+from leafletfa_scvi.pp.read._region import within
 from leafletfa_scvi.pp.read._sources import Inputs, Source, check_cells, find_sources, join_lanes
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ _MANY_WITHOUT_UMI: Final = 0.2
 
 def read_source(source: Source, options: ReadOptions) -> FileCounts:
     """Read one file."""
-    return FORMATS[source.format].read(source, options)
+    row = FORMATS[source.format]
+    counts = row.read(source, options)
+    if options.region is None or options.positions is not None:
+        return counts
+    # Their cells are those that have reads, of a list of barcodes that is not the user's.
+    by_reads = source.format == "starsolo" or (row.is_alignment and options.bam.cell_tag)
+    return within(counts, options.region, drop_empty=bool(by_reads) and options.barcodes is None)
 
 
 def read_inputs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from leafletfa_scvi._deprecated import renamed_arguments
+from leafletfa_scvi.pp.read._cell_table import add_cell_columns, read_cell_table
 from leafletfa_scvi.pp.read._options import read_options
 from leafletfa_scvi.pp.read._read_inputs import read_inputs
 
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from leafletfa_scvi._choices import LibraryStrand, OnError, ReadsWithoutUmi, StarReads
+    from leafletfa_scvi._choices import (
+        KeepOrDrop,
+        LibraryStrand,
+        OnError,
+        ReadsWithoutUmi,
+        StarReads,
+    )
     from leafletfa_scvi.pp.read._formats import InputFormat
     from leafletfa_scvi.pp.read._sources import Inputs
 
@@ -33,9 +40,13 @@ class ReadArguments(TypedDict, total=False):
     strand_tag: str | None
     min_anchor: int
     min_mapq: int
+    multimapped: KeepOrDrop
     skip_duplicates: bool
     regtools: bool
     cram_reference: str | os.PathLike[str] | None
+    cell_table: pd.DataFrame | str | os.PathLike[str] | None
+    cell_column: str | None
+    region: str | None
     n_jobs: int
     client: Any
     work_dir: str | os.PathLike[str] | None
@@ -59,10 +70,14 @@ def read_junctions(
     min_intron: int = 70,
     max_intron: int = 500_000,
     min_mapq: int = 0,
+    multimapped: KeepOrDrop = "drop",
     skip_duplicates: bool = False,
     regtools: bool = False,
     annotated_introns: pd.DataFrame | None = None,
     cram_reference: str | os.PathLike[str] | None = None,
+    cell_table: pd.DataFrame | str | os.PathLike[str] | None = None,
+    cell_column: str | None = None,
+    region: str | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -81,17 +96,26 @@ def read_junctions(
     format
         ``"bam"`` (also CRAM), ``"regtools"`` (BED12, or with barcodes in two more columns),
         ``"junc"`` (six columns whose interval is the intron), ``"star"`` (``SJ.out.tab``),
-        ``"starsolo"`` (a folder ``Solo.out/SJ/raw``) or ``"auto"``, by name and content.
+        ``"starsolo"`` (a folder ``Solo.out/SJ/raw``), ``"leafcutter"`` (``perind.counts.gz``),
+        ``"counts_table"`` (coordinates x cells), ``"isoquant"`` (intron counts) or ``"auto"``, by
+        name and content.
     star_reads
-        For ``SJ.out.tab``: ``"unique"`` reads, or ``"all"``, including multi-mapped reads.
+        For ``SJ.out.tab``: ``"unique"`` reads, or ``"all"``, including multi-mapped reads; of
+        alignments, ``multimapped`` decides.
     barcodes
         Cells to keep from files of many cells: names, or a file of names.
     cell_tag, umi_tag, reads_without_umi, strand, strand_tag
         For alignments: tags of reads and the strand of introns, as in :func:`read_bam`.
-    min_anchor, min_intron, max_intron, min_mapq, skip_duplicates
+    min_anchor, min_intron, max_intron, min_mapq, multimapped, skip_duplicates
         For alignments: reads and introns that count, as in :func:`read_bam`.
     regtools, annotated_introns, cram_reference
         For alignments: as in :func:`read_bam`.
+    cell_table, cell_column
+        Table of cells with columns for ``obs``, and the column with their names, as in
+        :func:`annotate_cells`. If None, none.
+    region
+        Contig, or part of one, such as ``"chr10:1-1000000"`` (1-based, inclusive): only junctions
+        that lie in it are kept. Alignments with an index are read there only. If None, all.
     n_jobs
         Number of processes that read files; -1 for one per core.
     client
@@ -123,6 +147,9 @@ def read_junctions(
         If a file is malformed, truncated or of another format: the message names it, with the
         line; or if two files would be the same cell.
     """
+    if cell_table is None and cell_column is not None:
+        raise ValueError(f"cell_column={cell_column!r} is given, but no cell_table.")
+    table = None if cell_table is None else read_cell_table(cell_table, cell_column)
     options = read_options(
         star_reads=star_reads,
         barcodes=barcodes,
@@ -135,12 +162,14 @@ def read_junctions(
         min_intron=min_intron,
         max_intron=max_intron,
         min_mapq=min_mapq,
+        multimapped=multimapped,
         skip_duplicates=skip_duplicates,
         regtools=regtools,
         annotated_introns=annotated_introns,
         reference=cram_reference,
+        region=region,
     )
-    return read_inputs(
+    adata = read_inputs(
         inputs,
         options,
         format,
@@ -150,3 +179,6 @@ def read_junctions(
         on_error=on_error,
         progress=progress,
     )
+    if table is not None:
+        add_cell_columns(adata, table)
+    return adata

@@ -171,13 +171,13 @@ def _read_table(path: Path) -> pd.DataFrame | None:
     first = next(csv.reader(filter(str.strip, text.splitlines()), delimiter=separator), [""])
     has_header = "path" in first
     if has_header:
-        _check_columns(first, str(path))
+        check_columns(first, str(path))
     if not has_header and not (first[0] and (path.parent / first[0]).exists()):
         return None
     header = 0 if has_header else None
     options: dict[str, Any] = {"dtype": str, "index_col": False, "skip_blank_lines": True}
     text += "".join(block.data.decode() for block in blocks)
-    _check_rows(path, csv.reader(io.StringIO(text), delimiter=separator))
+    check_rows(str(path), csv.reader(io.StringIO(text), delimiter=separator), "a table of files")
     try:
         with warnings.catch_warnings():  # of a row that is longer than the header
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -194,8 +194,18 @@ def _read_table(path: Path) -> pd.DataFrame | None:
     return _from_table(table, path.parent, str(path))
 
 
-def _check_rows(path: Path, rows: Any) -> None:
-    """Check that rows have as many fields as the first, except for empty ones at their ends."""
+def check_rows(path: str, rows: Any, expected: str) -> None:
+    """Check that rows have as many fields as the first, except for empty ones at their ends.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    rows
+        A reader of the module csv.
+    expected
+        What the file should be, for messages.
+    """
     width, number = 0, 1
     for row in rows:
         first, number = number, rows.line_num + 1
@@ -204,14 +214,14 @@ def _check_rows(path: Path, rows: Any) -> None:
         width = width or len(row)
         if len(row) < width or any(row[width:]):
             raise line_error(
-                str(path),
+                path,
                 first,
-                f"has {len(row)} fields, the first line {width}: expected a table of files, every "
+                f"has {len(row)} fields, the first line {width}: expected {expected}, every "
                 "row of as many fields as the first.",
             )
 
 
-def _check_columns(names: Iterable[Any], what: str) -> None:
+def check_columns(names: Iterable[Any], what: str) -> None:
     """Check that no column is repeated."""
     named = [name for name in names if name != ""]
     repeated = [name for i, name in enumerate(named) if name in named[:i]]
@@ -221,7 +231,7 @@ def _check_columns(names: Iterable[Any], what: str) -> None:
 
 def _from_table(table: pd.DataFrame, folder: Path, what: str) -> pd.DataFrame:
     """Copy a table of files, with paths that do not depend on its folder."""
-    _check_columns(table.columns, what)
+    check_columns(table.columns, what)
     if "path" not in table:
         raise ValueError(f"{what} has the columns {list(table.columns)}: expected 'path'.")
     missing = table.index[table["path"].isna()]

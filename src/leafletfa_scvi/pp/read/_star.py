@@ -152,6 +152,7 @@ def read_sj_table(path: str) -> CountTable:
             motif=_MOTIF[rows["motif"]],
             unique=rows["unique reads"],
             multiple=rows["multi-mapping reads"],
+            line=rows.lines,
         )
         table.report["rows"] += rows.n
         table.report["lines_skipped"] += rows.skipped

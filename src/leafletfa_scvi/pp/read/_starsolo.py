@@ -116,7 +116,7 @@ def read_solo(
     The number of lines must be that of the matrix. One row more without counts is accepted: old
     versions of STAR wrote it. Any other number means that the features are of another run, for
     which no row can be trusted. So do features whose reads are fewer than the counts of all cells,
-    for more than 5 % of junctions.
+    for more than 5 % of junctions. Nor can the rows of a junction that is listed twice.
 
     Parameters
     ----------
@@ -154,6 +154,7 @@ def read_solo(
     matrix = _read_matrix(str(matrix_path), len(names))
     features_path = find_features(folder)
     features = read_sj_table(str(features_path))
+    features.refuse_repeats(str(features_path))
     report = Counter({"rows": features.report["rows"], "barcodes": len(names)})
     _check_rows(matrix, matrix_path, features, features_path, report)
     return _solo_counts(matrix, features, names, barcodes, drop_empty, report, folder)
@@ -329,22 +330,17 @@ def _solo_counts(
     )
     junction = np.zeros(n + 1, np.int32)
     junction[used] = table.junction
-    wide = int(count.sum(dtype=np.int64)) > np.iinfo(np.int32).max
     csr = sp.csr_array(
-        (count.astype(np.int64) if wide else count, (column, junction[row])),
-        shape=(int(kept.sum()), table.n_junctions),
+        (count, (column, junction[row])), shape=(int(kept.sum()), table.n_junctions)
     )
     csr.sum_duplicates()
-    if csr.nnz < len(count):  # features may name a junction twice, the matrix no row of it
+    if csr.nnz < len(count):
         pairs = pd.Series(row.astype(np.int64) * len(names) + column)
-        if (again := pairs[pairs.duplicated()]).size:
-            i, k = divmod(int(again.iloc[0]), len(names))
-            raise ValueError(
-                f"{folder}: matrix.mtx has an entry twice, of row {i + 1} and the cell "
-                f"{np.array(names)[kept][k]}: the file is damaged."
-            )
-    if wide and csr.nnz and csr.data.max() > np.iinfo(np.int32).max:
-        raise ValueError(f"{folder}: a junction has {csr.data.max():,} reads in one cell.")
+        i, k = divmod(int(pairs[pairs.duplicated()].iloc[0]), len(names))
+        raise ValueError(
+            f"{folder}: matrix.mtx has an entry twice, of row {i + 1} and the cell "
+            f"{np.array(names)[kept][k]}: the file is damaged."
+        )
     return FileCounts(
         contigs=table.contigs,
         contig=table.contig,

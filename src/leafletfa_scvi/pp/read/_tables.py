@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi.pp._codes import STRANDS
+from leafletfa_scvi.pp._junctions import junction_name
 from leafletfa_scvi.pp._text import line_error, shown, whole_number
 from leafletfa_scvi.pp.read._file_counts import file_counts
 
@@ -72,12 +74,17 @@ class Rows:
     def __getitem__(self, name: str) -> np.ndarray:
         return self.values[name]
 
+    @property
+    def lines(self) -> np.ndarray:
+        """``(n,)`` 1-based numbers of the lines."""
+        return self.first + np.arange(self.n) if self.numbers is None else self.numbers
+
     def require(self, good: np.ndarray, expected: str, *names: str) -> None:
         """Raise an error for the first row that is not ``good``, quoting its columns ``names``."""
         if good.all():
             return
         row = int(np.argmin(good))
-        number = self.first + row if self.numbers is None else int(self.numbers[row])
+        number = int(self.lines[row])
         found = ", ".join(f"{name} {self.values[name][row]}" for name in names)
         raise line_error(self.path, number, f"{found}: expected {expected}.")
 
@@ -273,6 +280,33 @@ class CountTable:
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def refuse_repeats(self, path: str, *more: str) -> None:
+        """Fail if two rows have the same junction; needs the column ``line``.
+
+        Parameters
+        ----------
+        path
+            The file, for the message.
+        more
+            Further columns that must be the same.
+        """
+        names = ("contig", "start", "end", "strand", *more)
+        keys = pd.DataFrame({name: self.column(name) for name in names})
+        repeated = keys.duplicated().to_numpy()
+        if not repeated.any():
+            return
+        i = int(repeated.argmax())
+        key, lines = keys.iloc[i], self.column("line")
+        first = int((keys == key).all(axis=1).to_numpy().argmax())
+        contig = list(self.contigs)[key["contig"]]
+        name = junction_name(contig, key["start"], key["end"], STRANDS[key["strand"]])
+        raise line_error(
+            path,
+            int(lines[i]),
+            f"repeats the junction {name} of line {lines[first]}: expected each once. Copy the "
+            "file again or regenerate it.",
+        )
 
     def file_counts(self, cells: Sequence[str]) -> FileCounts:
         """Return the counts in canonical order."""

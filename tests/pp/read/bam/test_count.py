@@ -6,11 +6,29 @@ import pytest
 from helpers.bam import count_reads, make_read, write
 from helpers.parts import counts
 
+from leafletfa_scvi.pp import read_bam, read_star
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp.read.bam import _count as _bam
 from leafletfa_scvi.pp.read.bam._count import count_bam
 from leafletfa_scvi.pp.read.bam._options import BamOptions
 from leafletfa_scvi.pp.read.bam._strand import library_strand, regtools_strand
+
+
+def test_reads_of_several_loci_count_as_in_junction_files(tmp_path):
+    """By the tag NH: STAR counts such reads in column 8, which is not read by default either."""
+    reads = [make_read(f"r{i}", tags=[("NH", hits)]) for i, hits in enumerate([1, 1, 2, 10, 1])]
+    reads += [make_read("none"), make_read("low", mapq=1, tags=[("NH", 3)])]
+    junction = ("chr1", 121, 220, "?")
+    assert count_reads(tmp_path, *reads) == {junction: 4}
+    assert count_reads(tmp_path, *reads, multimapped="keep") == {junction: 7}
+    assert count_reads(tmp_path, *reads, regtools=True) == {junction: 7}
+    report = count_bam(tmp_path / "reads.bam", "c", BamOptions(min_mapq=10)).report
+    assert (report["reads_low_mapq"], report["reads_multimapped"]) == (1, 2)
+    star = tmp_path / "c.SJ.out.tab"
+    star.write_text("chr1\t121\t220\t0\t0\t0\t4\t3\t20\n")
+    for keep, all_reads in (("drop", "unique"), ("keep", "all")):
+        bam = read_bam(tmp_path / "reads.bam", multimapped=keep)
+        assert (bam.X != read_star(star, reads=all_reads).X).nnz == 0
 
 
 def test_report_accounts_for_all_reads_and_introns(tmp_path):

@@ -69,6 +69,9 @@ def test_flags_and_quality_leave_out_the_same_reads_as_for_junctions(tmp_path):
     reads += [make_read(cigar="40M", mapq=1), make_read(cigar="40M")]
     assert count(tmp_path, reads, [120]) == {("c", 120, "?"): 3}
     assert count(tmp_path, reads, [120], min_mapq=2, skip_duplicates=True) == {("c", 120, "?"): 1}
+    reads += [make_read(cigar="40M", tags=[("NH", hits)]) for hits in (1, 2, 9)]
+    assert count(tmp_path, reads, [120]) == {("c", 120, "?"): 4}
+    assert count(tmp_path, reads, [120], multimapped="keep") == {("c", 120, "?"): 6}
 
 
 @pytest.mark.parametrize("n_reads", [1, 3, 1 << 17])

@@ -11,7 +11,8 @@ from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
 from leafletfa_scvi.pp.read.bam._distinct import CONTIG_BITS, ITSELF, STRAND_BITS, Distinct
 from leafletfa_scvi.pp.read.bam._microexons import reach_over_microexons
-from leafletfa_scvi.pp.read.bam._open import open_alignments
+from leafletfa_scvi.pp.read.bam._open import open_alignments, reads_of
+from leafletfa_scvi.pp.read.bam._options import LOCI
 from leafletfa_scvi.pp.read.bam._regtools import count_as_regtools, introns_of
 from leafletfa_scvi.pp.read.bam._strand import strand_of_reads
 
@@ -51,9 +52,10 @@ def count_bam(
 ) -> FileCounts:
     """Count the fragments, or the UMIs, of each cell that support each intron.
 
-    Secondary and supplementary alignments, reads that fail quality control and unmapped ones are
-    left out. A read supports the introns (N in its CIGAR) of the lengths asked for that have
-    anchors on both sides, which reach over annotated microexons (``options.microexons``). The
+    Secondary and supplementary alignments, reads that fail quality control, unmapped ones and,
+    unless ``options.multimapped`` keeps them, those of several loci are left out. A read supports
+    the introns (N in its CIGAR) of the lengths asked for that have anchors on both sides, which
+    reach over annotated microexons (``options.microexons``). The
     mates of a pair count once for an intron, and so, if UMIs are counted, do all reads of a cell
     with the same UMI, in whichever of the files. Of these, one that tells the intron's strand
     goes before one that does not. The records may be in any order; memory is bounded by the
@@ -83,7 +85,8 @@ def count_bam(
           ``reads_secondary``, ``reads_supplementary``, ``reads_qc_fail`` and ``reads_duplicate``
           (marked, left out or not);
         - ``reads_spliced``, with an N in their CIGAR and not left out by their flag; of these,
-          those left out: the first that applies of ``reads_low_mapq``, ``reads_without_barcode``,
+          those left out: the first that applies of ``reads_low_mapq``, ``reads_multimapped``
+          (``options.multimapped``), ``reads_without_barcode``,
           ``reads_other_barcode`` and ``reads_without_umi``; and of those that are not,
           ``reads_without_umi_counted``, counted as fragments (``options.reads_without_umi``);
         - of the introns of the others, those left out: the first that applies of
@@ -139,7 +142,7 @@ class _Counting:
                 microexons = options.microexons
                 sites = {} if microexons is None else microexons.on(file.references)
                 self.sites = {self.numbers[name]: found for name, found in sites.items()}
-                reads = file.fetch(until_eof=True)
+                reads = reads_of(file, str(path), options.region)
                 peeked = self._peek(reads) if options.cell_tag is None else iter(())
                 self._count((peeked, reads), numbers, in_order)
         _count_flags(self.flags, self.report)
@@ -171,7 +174,8 @@ class _Counting:
         counted_without_umi = {"auto": ("",), "skip": (), "fragments": MISSING}[
             options.reads_without_umi
         ]
-        spliced = low_mapq = without_contig = without_umi = n_without_umi_counted = 0
+        drop_multimapped = options.multimapped == "drop"
+        spliced = low_mapq = multimapped = without_contig = without_umi = n_without_umi_counted = 0
         left_out = [0, 0, 0]
         sites, n_beside_microexons = self.sites, 0
         min_anchor, min_intron, max_intron = (
@@ -197,6 +201,9 @@ class _Counting:
                     continue
                 if min_mapq and read.mapping_quality < min_mapq:
                     low_mapq += 1
+                    continue
+                if drop_multimapped and read.has_tag(LOCI) and read.get_tag(LOCI) != 1:
+                    multimapped += 1
                     continue
                 contig = numbers[contig]
                 if cell_tag is not None:
@@ -263,6 +270,7 @@ class _Counting:
             reads_spliced=spliced,
             reads_without_contig=without_contig,
             reads_low_mapq=low_mapq,
+            reads_multimapped=multimapped,
             reads_without_umi=without_umi,
             reads_without_umi_counted=n_without_umi_counted,
             introns_too_short=left_out[0],

@@ -13,6 +13,7 @@ from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
 from leafletfa_scvi.pp.read.bam._distinct import CONTIG_BITS, ITSELF, STRAND_BITS, Distinct
 from leafletfa_scvi.pp.read.bam._open import open_alignments
+from leafletfa_scvi.pp.read.bam._options import LOCI
 from leafletfa_scvi.pp.read.bam._strand import PAIRED, strand_of_reads
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def _collect(
     """Collect the crossings of all reads; one that crosses no position costs next to nothing."""
     left_out = _LEFT_OUT | (_DUPLICATE if options.skip_duplicates else 0)
     anchor, min_mapq, cell_tag = max(options.min_anchor, 1), options.min_mapq, options.cell_tag
+    drop_multimapped = options.multimapped == "drop"
     strand = options.strand if options.strand in ("RF", "FR") else "none"
     strand_of = strand_of_reads(strand, None, regtools=False)
     last_contig = last_position = -1
@@ -163,6 +165,8 @@ def _collect(
             continue
         crossed = _crossed(read, places, anchor)
         if not crossed or (min_mapq and read.mapping_quality < min_mapq):
+            continue
+        if drop_multimapped and read.has_tag(LOCI) and read.get_tag(LOCI) != 1:
             continue
         if cell_tag is not None:
             number = cells.of(read, cell_tag)

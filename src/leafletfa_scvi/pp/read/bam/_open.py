@@ -17,6 +17,8 @@ from leafletfa_scvi.pp._text import line_error, read_blocks, require_line_end, s
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leafletfa_scvi.pp.read._region import Region
+
 # All fields but bases and qualities: with these a CRAM file is decoded without its reference.
 _CRAM_FIELDS: Final = [b"required_fields=0x19ff", b"decode_md=0"]
 _CRAM_END: Final = b"\xe0EOF"  # its place, 4,542,278, as the CRAM formats have it
@@ -27,6 +29,7 @@ _GZIP: Final = b"\x1f\x8b"
 _BGZF: Final = re.compile(rb"\x1f\x8b\x08.{9}BC\x02\x00", re.DOTALL)
 _BGZF_BYTES: Final = 16
 _N_PEEKED: Final = 1 << 20
+_INDICES: Final = (".bai", ".csi", ".crai")
 _MAX_HEADER: Final = 1 << 27
 """Bytes of the header of a BAM file, or of a line of SAM: millions of contigs, or of bases."""
 
@@ -80,6 +83,23 @@ def open_alignments(
                 file.close()
     finally:
         pysam.set_verbosity(verbosity)
+
+
+def reads_of(
+    file: pysam.AlignmentFile, path: str, region: Region | None
+) -> Iterator[pysam.AlignedSegment]:
+    """Return the reads that overlap a region, or all reads if there is no index to find them by.
+
+    An index that is older than its file is not used.
+    """
+    if region is None or region.contig not in file.references or not file.has_index():
+        return file.fetch(until_eof=True)
+    stem, _ = os.path.splitext(path)
+    names = [*(f"{path}{end}" for end in _INDICES), *(f"{stem}{end}" for end in _INDICES)]
+    times = [os.path.getmtime(name) for name in names if os.path.isfile(name)]
+    if not times or min(times) < os.path.getmtime(path):
+        return file.fetch(until_eof=True)
+    return file.fetch(region.contig, region.start - 1, region.end)
 
 
 def _opened(path: str, reference: str | None, threads: int) -> pysam.AlignmentFile:

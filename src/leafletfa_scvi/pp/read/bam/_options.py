@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from leafletfa_scvi._arguments import check_at_least, check_one_of
-from leafletfa_scvi._choices import LibraryStrand, ReadsWithoutUmi
+from leafletfa_scvi._choices import KeepOrDrop, LibraryStrand, ReadsWithoutUmi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from leafletfa_scvi.pp.read._region import Region
     from leafletfa_scvi.pp.read.bam._microexons import Microexons
+
+LOCI: Final = "NH"
+"""Tag with the number of loci that a read maps to."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class BamOptions:
         Minimum and maximum length of an intron in bases.
     min_mapq
         Minimum mapping quality of a read.
+    multimapped
+        Treatment of reads that map to several loci (tag ``NH`` above 1). Without the tag a read
+        counts.
     skip_duplicates
         If True, leave out reads marked as duplicates.
     cell_tag
@@ -50,14 +57,16 @@ class BamOptions:
         Barcodes to count; None counts all that occur. See ``read_barcodes``.
     regtools
         If True, count as ``regtools junctions extract`` does: all reads with any flag, mapping
-        quality or duplicate mark, each mate separately; a junction is kept if one read has an
-        anchor of ``min_anchor`` on its left, and the same or another read on its right. Microexons
-        have no effect then.
+        quality, number of loci or duplicate mark, each mate separately; a junction is kept if one
+        read has an anchor of ``min_anchor`` on its left, and the same or another read on its
+        right. Microexons have no effect then.
     microexons
         Splice sites of genes with microexons, over which anchors reach; None if no annotation is
         given. See ``reach_over_microexons``.
     reference
         FASTA file for CRAM; not needed, as neither bases nor qualities are decoded.
+    region
+        Part of the genome to read of files that have an index; others are read in full.
     threads
         Number of threads for decompression.
 
@@ -73,6 +82,7 @@ class BamOptions:
     min_intron: int = 70
     max_intron: int = 500_000
     min_mapq: int = 0
+    multimapped: KeepOrDrop = "drop"
     skip_duplicates: bool = False
     cell_tag: str | None = None
     umi_tag: str | None = None
@@ -81,10 +91,12 @@ class BamOptions:
     regtools: bool = False
     microexons: Microexons | None = None
     reference: str | None = None
+    region: Region | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
         check_one_of("strand", self.strand, LibraryStrand)
+        check_one_of("multimapped", self.multimapped, KeepOrDrop)
         check_one_of("reads_without_umi", self.reads_without_umi, ReadsWithoutUmi)
         if self.reads_without_umi != "auto" and self.umi_tag is None:
             raise ValueError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from leafletfa_scvi._choices import LibraryStrand, OnError, ReadsWithoutUmi
+    from leafletfa_scvi._choices import KeepOrDrop, LibraryStrand, OnError, ReadsWithoutUmi
     from leafletfa_scvi.pp.read._sources import Inputs
 
 
@@ -33,6 +33,7 @@ def read_bam(
     min_intron: int = 70,
     max_intron: int = 500_000,
     min_mapq: int = 0,
+    multimapped: KeepOrDrop = "drop",
     skip_duplicates: bool = False,
     regtools: bool = False,
     annotated_introns: pd.DataFrame | None = None,
@@ -45,8 +46,8 @@ def read_bam(
 ) -> AnnData:
     """Count the junctions of spliced reads in BAM or CRAM files.
 
-    Secondary, supplementary, unmapped and QC-fail reads are skipped; both mates of a fragment
-    that cross the same junction count once. No index is needed.
+    Secondary, supplementary, unmapped, QC-fail and multi-mapped reads are skipped; both mates of a
+    fragment that cross the same junction count once. No index is needed.
 
     Parameters
     ----------
@@ -79,6 +80,10 @@ def read_bam(
         Minimum and maximum length of an intron, in bases.
     min_mapq
         Minimum mapping quality of a read.
+    multimapped
+        ``"drop"`` leaves out reads that map to several loci (tag ``NH`` above 1), as
+        :func:`read_star` does by default; ``"keep"`` counts them where their primary alignment
+        is. Reads without the tag count, as some aligners (minimap2) do not write it.
     skip_duplicates
         If True, leave out reads marked as duplicates.
     regtools
@@ -116,6 +121,7 @@ def read_bam(
         min_intron=min_intron,
         max_intron=max_intron,
         min_mapq=min_mapq,
+        multimapped=multimapped,
         skip_duplicates=skip_duplicates,
         regtools=regtools,
         annotated_introns=annotated_introns,

@@ -10,7 +10,7 @@ import numpy as np
 from leafletfa_scvi.pp._codes import UNSTRANDED
 from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import Cells
-from leafletfa_scvi.pp.read.bam._open import open_alignments
+from leafletfa_scvi.pp.read.bam._open import open_alignments, reads_of
 from leafletfa_scvi.pp.read.bam._strand import strand_of_reads
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class _Junctions:
         counts: Counter[tuple[int, _Key]] = Counter()
         with open_alignments(path, reference=options.reference, threads=options.threads) as file:
             self.contigs = file.references
-            self._count(file.fetch(until_eof=True), options, anchors, counts)
+            reads = reads_of(file, str(path), options.region)
+            self._count(reads, options, anchors, counts)
         self.cells.check_suffix(path)
         self.cells.add_to(self.report)
         kept = {key: a for key, a in anchors.items() if min(a) >= options.min_anchor}

@@ -1,0 +1,1 @@
+"""Junction counts in the formats of other tools."""
