@@ -36,6 +36,8 @@ _FDR: Final = 0.05
 _UNEVEN: Final = 3.0
 """Factor by which reads at a boundary or inside may fall below the mean of the boundaries."""
 _RUN: Final = ("format", "n_jobs", "client", "work_dir", "on_error", "progress")
+_OF_RESULT: Final = ("cell_table", "cell_column", "region")
+"""Arguments that have had their effect on the data set."""
 
 
 def count_retained_introns(
@@ -232,7 +234,7 @@ def _crossings(inputs: Inputs | AnnData, probes: Probes, reading: Mapping[str, A
     check_alignments(inputs, reading)
     assert not isinstance(inputs, AnnData)
     run = {key: value for key, value in reading.items() if key in _RUN}
-    given = {key: value for key, value in reading.items() if key not in _RUN}
+    given = {key: value for key, value in reading.items() if key not in (*_RUN, *_OF_RESULT)}
     given["reference"] = given.pop("cram_reference", None)
     options = dataclasses.replace(read_options(**given), positions=probes.positions())
     with warnings.catch_warnings():  # given when the junctions were counted
