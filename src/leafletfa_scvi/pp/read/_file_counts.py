@@ -69,7 +69,12 @@ class FileCounts:
         names = json.dumps(
             {"contigs": self.contigs, "cells": self.cells, "report": dict(self.report)}
         )
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        # Few arrays, as the header of each takes as long to read as the array.
+        arrays = {
+            "sites": np.stack([self.contig, self.start, self.end]),
+            "codes": np.stack([self.strand, self.motif]),
+            "entries": np.stack([self.cell, self.junction, self.count]),
+        }
         try:
             with writing_whole(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, names=np.frombuffer(names.encode(), np.uint8), **arrays)
@@ -81,16 +86,22 @@ class FileCounts:
         """Read what :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             names = json.loads(file["names"].tobytes().decode())
-            arrays = {name: file[name] for name in _ARRAYS}
+            contig, start, end = file["sites"]
+            strand, motif = file["codes"]
+            cell, junction, count = file["entries"]
         return cls(
             contigs=tuple(names["contigs"]),
+            contig=contig,
+            start=start,
+            end=end,
+            strand=strand,
+            motif=motif,
             cells=tuple(names["cells"]),
+            cell=cell,
+            junction=junction,
+            count=count,
             report=Counter(names["report"]),
-            **arrays,
         )
-
-
-_ARRAYS: Final = ("contig", "start", "end", "strand", "motif", "cell", "junction", "count")
 
 
 def file_counts(
