@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pysam
+from benchmarks._spliced_reads import spliced_read
 from benchmarks.reading.count_bam import write_bam
 
 import leafletfa_scvi as lfa
@@ -120,43 +121,12 @@ def _write_bam(path: Path, genes: list[tuple[int, float]], rng: np.random.Genera
             for parts, of_all in ((exons, share), ([exons[0], exons[2]], 1 - share)):
                 size = sum(end - start + 1 for start, end in parts) - READ
                 for first in rng.integers(0, size + 1, rng.poisson(DEPTH * size * of_all)):
-                    file.write(_read(header, *_align(parts, int(first))))
+                    file.write(spliced_read(header, parts, int(first), READ))
             for _ in range(N_NOISE):
                 block = int(rng.integers(1, 8))
                 at = exons[0][1] + 100 + int(rng.integers(500))
                 noise = [exons[0], (at, at + block - 1), exons[2]]
-                file.write(_read(header, *_align(noise, FLANK - 46)))
-
-
-def _align(exons: list[tuple[int, int]], first: int) -> tuple[int, list[tuple[int, int]]]:
-    """Return position (0-based) and CIGAR of a read from base ``first`` of a transcript."""
-    position, cigar, left = -1, [], READ
-    for i, (start, end) in enumerate(exons):
-        size = end - start + 1
-        if first >= size:
-            first -= size
-            continue
-        if position < 0:
-            position = start - 1 + first
-        else:
-            cigar.append((3, start - exons[i - 1][1] - 1))
-        aligned = min(left, size - first)
-        cigar.append((0, aligned))
-        left, first = left - aligned, 0
-        if not left:
-            break
-    return position, cigar
-
-
-def _read(
-    header: pysam.AlignmentHeader, position: int, cigar: list[tuple[int, int]]
-) -> pysam.AlignedSegment:
-    read = pysam.AlignedSegment(header)
-    read.query_name, read.reference_id, read.reference_start = "r", 0, position
-    read.mapping_quality, read.cigartuples = 255, cigar
-    read.query_sequence = "A" * READ
-    read.set_tag("XS", "+")
-    return read
+                file.write(spliced_read(header, noise, FLANK - 46, READ))
 
 
 def _seconds(path: Path, introns: pd.DataFrame, rounds: int = 7) -> tuple[float, float, int]:

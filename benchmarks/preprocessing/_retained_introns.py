@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pysam
+from benchmarks._spliced_reads import spliced_read
 
 import leafletfa_scvi as lfa
 
@@ -155,32 +156,4 @@ def _write_bam(path: Path, genes: list[Gene], rng: np.random.Generator) -> None:
         for exons, depth in templates:
             size = sum(end - start + 1 for start, end in exons) - READ + 1
             for first in rng.integers(0, size, rng.poisson(depth * size)):
-                file.write(_read(header, exons, int(first)))
-
-
-def _read(
-    header: pysam.AlignmentHeader, exons: list[tuple[int, int]], first: int
-) -> pysam.AlignedSegment:
-    """Return the alignment of a read from base ``first`` of a transcript."""
-    read = pysam.AlignedSegment(header)
-    read.query_name, read.reference_id, read.mapping_quality = "r", 0, 255
-    position, left, cigar = -1, READ, []
-    for i, (start, end) in enumerate(exons):
-        size = end - start + 1
-        if first >= size:
-            first -= size
-            continue
-        if position < 0:
-            position = start - 1 + first
-        else:
-            cigar.append((3, start - exons[i - 1][1] - 1))
-        aligned = min(left, size - first)
-        cigar.append((0, aligned))
-        left, first = left - aligned, 0
-        if not left:
-            break
-    read.reference_start, read.cigartuples = position, cigar
-    read.query_sequence = "A" * READ
-    if len(cigar) > 1:
-        read.set_tag("XS", "+")
-    return read
+                file.write(spliced_read(header, exons, int(first), READ))

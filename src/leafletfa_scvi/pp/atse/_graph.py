@@ -202,7 +202,8 @@ def joins_genes(junctions: pd.DataFrame) -> np.ndarray:
     """Return which junctions join genes; none if the table does not say so."""
     if "joins_genes" not in junctions:
         return np.zeros(len(junctions), bool)
-    found: np.ndarray = (junctions["joins_genes"].astype(object) == True).to_numpy(bool)  # noqa: E712
+    column = junctions["joins_genes"].astype(object).astype("boolean")  # missing: unknown
+    found: np.ndarray = column.fillna(False).to_numpy(bool)
     return found
 
 

@@ -157,7 +157,7 @@ def retained_intron_psi(adata: AnnData, *, only_retained: bool = True) -> pd.Dat
     adata
         Data set with the counts of :func:`count_retained_introns`.
     only_retained
-        Whether to leave out introns that are measurable but not retained.
+        If True, leave out introns that are measurable but not retained.
 
     Returns
     -------

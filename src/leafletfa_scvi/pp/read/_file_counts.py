@@ -70,14 +70,13 @@ class FileCounts:
             {"contigs": self.contigs, "cells": self.cells, "report": dict(self.report)}
         )
         # Few arrays, as the header of each takes as long to read as the array.
-        arrays = {
-            "sites": np.stack([self.contig, self.start, self.end]),
-            "codes": np.stack([self.strand, self.motif]),
-            "entries": np.stack([self.cell, self.junction, self.count]),
-        }
+        sites = np.stack([self.contig, self.start, self.end])
+        codes = np.stack([self.strand, self.motif])
+        entries = np.stack([self.cell, self.junction, self.count])
+        text = np.frombuffer(names.encode(), np.uint8)
         try:
             with writing_whole(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, names=np.frombuffer(names.encode(), np.uint8), **arrays)
+                np.savez(file, names=text, sites=sites, codes=codes, entries=entries)
         except OSError as error:  # such as a full disk, in which case numpy does not name the file
             raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 

@@ -37,7 +37,7 @@ def check_targets(targets: Iterable[str | os.PathLike[str]], overwrite: bool) ->
 
 
 @contextmanager
-def text_file(path: Path) -> Iterator[IO[bytes]]:
+def text_file(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """Open a file for bytes of text, compressed if its name ends with ``.gz``.
 
     The bytes depend on the content alone, not on the time or the name.
@@ -47,4 +47,4 @@ def text_file(path: Path) -> Iterator[IO[bytes]]:
             yield raw
             return
         with gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
-            yield file  # type: ignore[misc]
+            yield file
