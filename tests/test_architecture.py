@@ -15,6 +15,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 
 BELOW = {
     "ops": "",
+    "stats": "",
     "data": "ops",
     "pp": "ops data",
     "datasets": "ops data pp",
@@ -24,8 +25,8 @@ BELOW = {
     "inference": "ops distributions likelihoods priors",
     "module": "ops distributions likelihoods priors inference",
     "train": "ops data likelihoods module",
-    "model": "ops data distributions likelihoods priors inference module train",
-    "tl": "ops data likelihoods inference model",
+    "model": "ops stats data distributions likelihoods priors inference module train",
+    "tl": "ops stats data likelihoods inference model",
     "pl": "pp model tl",
     "cli": "data pp datasets model tl pl",
 }

@@ -23,6 +23,7 @@ from leafletfa_scvi.data import CheckedContent
 from leafletfa_scvi.likelihoods import LIKELIHOODS
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
 from leafletfa_scvi.model._inherited import InheritedMixin
+from leafletfa_scvi.model._markers import MarkersMixin
 from leafletfa_scvi.model._model_options import ModelOptions
 from leafletfa_scvi.model._persistence import PersistenceMixin
 from leafletfa_scvi.model._posterior import PosteriorMixin
@@ -59,6 +60,7 @@ class LeafletFAModel(
     TrainingMixin,
     PosteriorMixin,
     DifferentialSplicingMixin,
+    MarkersMixin,
     PruneMixin,
     QueryMixin,
     PersistenceMixin,
