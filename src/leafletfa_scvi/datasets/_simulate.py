@@ -11,18 +11,18 @@ from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of
 from leafletfa_scvi._constants import ATSE_KEY, program_names
 from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi._narrow_stubs import categorical
-from leafletfa_scvi.data import row_blocks, splicing_anndata
+from leafletfa_scvi.data import splicing_anndata
 from leafletfa_scvi.datasets._coordinates import draw_coordinates
+from leafletfa_scvi.datasets._draws import (
+    draw_pairs,
+    draw_programs,
+    draw_reads,
+    draw_share,
+    draw_shared_reads,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-_MIN_PSI = 0.01
-"""Minimum PSI before the PSI of an ATSE are scaled to sum to one."""
-_COMMON, _DIFFERENTIAL = 1.0, 0.6
-"""Dirichlet parameters of the PSI of ATSEs that are common to programs, and that differ."""
-_CELL_SPREAD, _ATSE_SPREAD = 0.4, 1.0
-"""Standard deviations of the logarithms of cell depth and ATSE expression."""
 
 _Likelihood = Literal["dirichlet-multinomial", "betabinomial"]
 
@@ -111,28 +111,23 @@ def simulate_splicing(
     rng = np.random.default_rng(seed)
 
     size = rng.integers(fewest, most + 1, n_atses)
-    first = np.cumsum(size) - size
     atse = np.repeat(np.arange(n_atses), size)
     differs = rng.permutation(n_atses) < round(frac_differential * n_atses)
-    psi = _draw_programs(rng, size, differs, n_programs)
+    psi = draw_programs(rng, size, differs, n_programs)
     prevalence = np.geomspace(4, 1, n_programs) if n_programs > 1 else np.ones(1)
     prevalence /= prevalence.sum()
     phi = rng.dirichlet(delta * prevalence, n_cells)
 
-    cell, pair_atse, expression = _draw_pairs(rng, n_cells, n_atses, coverage)
-    rate = (mean_depth - 1) * expression * rng.standard_exponential(len(cell))
-    reads = 1 + rng.poisson(rate).astype(np.int32)
-    length = size[pair_atse]
-    start = np.cumsum(length) - length
-    row, total = np.repeat(cell, length), np.repeat(reads, length)
-    column = np.arange(len(row)) - np.repeat(start - first[pair_atse], length)
+    cell, pair_atse, expression = draw_pairs(rng, n_cells, n_atses, coverage)
+    pairs = draw_reads(rng, cell, pair_atse, expression, size, mean_depth)
+    row, column, total = pairs.row, pairs.column, pairs.total
     p = np.zeros(len(row))
     for k in range(n_programs):
         p += phi[row, k] * psi[column, k]
     if likelihood == "betabinomial":
-        count = rng.binomial(total, _draw_share(rng, p, 1 - p, concentration))
+        count = rng.binomial(total, draw_share(rng, p, 1 - p, concentration))
     else:
-        count = _draw_shared_reads(rng, p, reads, start, length, concentration)
+        count = draw_shared_reads(rng, p, pairs, concentration)
 
     var = draw_coordinates(atse, rng)
     var["differs"] = differs[atse]
@@ -164,89 +159,3 @@ def simulate_splicing(
         "activity_concentration": float(delta),
     }
     return adata
-
-
-def _draw_programs(
-    rng: np.random.Generator, size: np.ndarray, differs: np.ndarray, n_programs: int
-) -> np.ndarray:
-    """Draw the PSI of each junction under each program, ``(P, K)``; sums to 1 within an ATSE."""
-    first = np.cumsum(size) - size
-
-    def draw_psi(parameter: float, columns: int) -> np.ndarray:
-        weight = rng.standard_gamma(parameter, (size.sum(), columns))
-        for _ in range(2):  # scale before and after small values are raised
-            weight /= np.repeat(np.add.reduceat(weight, first), size, axis=0)
-            np.maximum(weight, _MIN_PSI, out=weight)
-        psi: np.ndarray = weight / np.repeat(np.add.reduceat(weight, first), size, axis=0)
-        return psi
-
-    differential, common = draw_psi(_DIFFERENTIAL, n_programs), draw_psi(_COMMON, 1)
-    return np.where(np.repeat(differs, size)[:, None], differential, common)
-
-
-def _draw_pairs(
-    rng: np.random.Generator, n_cells: int, n_atses: int, coverage: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw observed (cell, ATSE) pairs in order, and their expression with mean 1."""
-    depth = rng.lognormal(0, _CELL_SPREAD, n_cells)
-    expression = rng.lognormal(0, _ATSE_SPREAD, n_atses)
-    scale = _scale_to_coverage(depth, expression, coverage)
-    cells, atses = [], []
-    for start, stop in row_blocks(np.arange(n_cells + 1) * n_atses):
-        missed = np.exp(-scale * depth[start:stop, None] * expression)
-        cell, atse = np.nonzero(rng.random(missed.shape) >= missed)
-        cells.append((cell + start).astype(np.int32))
-        atses.append(atse.astype(np.int32))
-    cell, atse = np.concatenate(cells), np.concatenate(atses)
-    level = np.sqrt(depth[cell] * expression[atse])
-    return cell, atse, level / level.mean() if len(level) else level
-
-
-def _scale_to_coverage(depth: np.ndarray, expression: np.ndarray, coverage: float) -> float:
-    """Solve for the scale at which ``1 - exp(-scale * depth * expression)`` averages coverage."""
-    if coverage == 1:
-        return np.inf
-    # 400 quantiles of each represent all pairs.
-    quantiles = [np.quantile(x, (np.arange(400) + 0.5) / 400) for x in (depth, expression)]
-    product = np.outer(*quantiles)
-    low, high = -40.0, 40.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        reached = -np.expm1(-np.exp(middle) * product).mean()
-        low, high = (middle, high) if reached < coverage else (low, middle)
-    return float(np.exp(middle))
-
-
-def _draw_share(
-    rng: np.random.Generator, p: np.ndarray, rest: np.ndarray, concentration: float
-) -> np.ndarray:
-    """Draw the share of ``p`` in ``p + rest`` from a beta distribution."""
-    rest = np.maximum(rest, 1e-12)
-    if np.isinf(concentration):
-        share: np.ndarray = p / (p + rest)
-        return share
-    return rng.beta(concentration * p, concentration * rest)
-
-
-def _draw_shared_reads(
-    rng: np.random.Generator,
-    p: np.ndarray,
-    reads: np.ndarray,
-    start: np.ndarray,
-    length: np.ndarray,
-    concentration: float,
-) -> np.ndarray:
-    """Draw Dirichlet-multinomial counts of each pair by stick breaking over its junctions."""
-    count = np.zeros(len(p), np.int64)
-    remaining, rest = reads.copy(), np.ones(len(reads))
-    for i in range(int(length.max(initial=0))):
-        # The last junction of a pair receives the remaining reads.
-        last = np.flatnonzero(length == i + 1)
-        count[start[last] + i] = remaining[last]
-        pair = np.flatnonzero((length > i + 1) & (remaining > 0))
-        at = start[pair] + i
-        rest[pair] -= p[at]
-        share = _draw_share(rng, p[at], rest[pair], concentration)
-        count[at] = rng.binomial(remaining[pair], share)
-        remaining[pair] -= count[at]
-    return count
