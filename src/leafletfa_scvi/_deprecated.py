@@ -52,6 +52,35 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
     return decorate
 
 
+def removed_arguments(reason: str, *names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Ignore keyword arguments that have no effect any more, with a FutureWarning.
+
+    Parameters
+    ----------
+    reason
+        Why they have none, as a clause.
+    names
+        Names of the arguments.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def ignore_old(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in [name for name in names if name in kwargs]:
+                warnings.warn(
+                    f"The argument {name!r} of {function.__name__} has no effect any more: "
+                    f"{reason}. Leave it out.",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+                del kwargs[name]
+            return function(*args, **kwargs)
+
+        return ignore_old
+
+    return decorate
+
+
 def renamed_function(function: Callable[P, R], old: str) -> Callable[P, R]:
     """Return ``function`` under its old name, with a FutureWarning at each call."""
 

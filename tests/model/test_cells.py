@@ -152,7 +152,7 @@ class TestChangedData:
         model.export_posterior()
         np.testing.assert_array_equal(adata.obsm["X_PHI"], phi.iloc[order])
         np.testing.assert_array_equal(adata.obs["SP_2"], phi["SP_2"].iloc[order])
-        found = model.differential_splicing(groupby="half", group1="first", n_samples=5)
+        found = model.differential_splicing(groupby="half", group1="first")
         at = order < 45
         total = adata.layers[LAYERS[1]].toarray()[at]
         np.testing.assert_array_equal(

@@ -14,8 +14,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning"
 
 COLUMNS = [
     *("comparison", "group1", "group2", "proba_ds", "proba_not_ds", "bayes_factor"),
-    *("effect_size", "is_ds_fdr_0.05", "est_psi1", "emp_psi1", "n_obs_group1"),
-    *("est_psi2", "emp_psi2", "n_obs_group2", "emp_effect"),
+    *("effect_size", "effect_lower", "effect_upper", "is_ds_fdr_0.05", "df"),
+    *("est_psi1", "emp_psi1", "n_obs_group1", "est_psi2", "emp_psi2", "n_obs_group2"),
+    *("emp_effect", "reads_disagree", "is_tested", "replicates"),
 ]
 
 
@@ -23,9 +24,7 @@ COLUMNS = [
 def planted(recovered):
     """Two groups of cells compared, and the true difference of their mean PSI."""
     adata = recovered.adata
-    frame = recovered.differential_splicing(
-        groupby="program_true", group1="SP_1", group2="SP_2", n_samples=300
-    )
+    frame = recovered.differential_splicing(groupby="program_true", group1="SP_1", group2="SP_2")
     phi, group = adata.obsm["phi_true"], adata.obs["program_true"].to_numpy()
     mean = [phi[group == name].mean(0) for name in ("SP_1", "SP_2")]
     return frame.loc[adata.var_names], (mean[0] - mean[1]) @ adata.varm["psi_true"].T
@@ -33,7 +32,7 @@ def planted(recovered):
 
 @pytest.fixture(scope="module")
 def halves(trained):
-    return trained.differential_splicing(groupby="half", group1="first", n_samples=100)
+    return trained.differential_splicing(groupby="half", group1="first")
 
 
 class TestPlantedTruth:
@@ -60,9 +59,9 @@ class TestPlantedTruth:
 
     def test_groups_drawn_at_random_do_not_differ(self, recovered):
         half = np.random.default_rng(0).permutation(400) < 200
-        frame = recovered.differential_splicing(idx1=half, n_samples=100)
+        frame = recovered.differential_splicing(idx1=half)
         assert frame["is_ds_fdr_0.05"].sum() == 0
-        assert frame["effect_size"].abs().max() < 0.1
+        assert frame["effect_size"].abs().mean() < 0.03
 
     def test_markers_are_junctions_that_differ(self, recovered):
         adata = recovered.adata
@@ -121,24 +120,6 @@ class TestTable:
         assert found.loc[unseen, "emp_psi1"].isna().all()
         assert found.loc[unseen, "n_obs_group1"].eq(0).all()
 
-    def test_probabilities_are_those_of_the_posterior(self, trained):
-        """Draws of numpy's own from the Beta and Dirichlet posteriors."""
-        state, rng = trained.module.state_dict(), np.random.default_rng(3)
-        first = (trained.adata.obs["half"] == "first").to_numpy()
-        gamma = rng.gamma(np.exp(state["_guide.phi_log"].numpy()), size=(4000, 90, 3))
-        phi = gamma / gamma.sum(-1, keepdims=True)
-        side = phi[:, first].mean(1) - phi[:, ~first].mean(1)
-        a, b = (np.exp(state[f"_guide.psi_log_{k}"].numpy()) for k in ("inclusion", "exclusion"))
-        psi = rng.beta(a, b, size=(4000, *a.shape))
-        difference = np.einsum("sjk,sk->sj", psi, side)
-        frame = trained.differential_splicing(
-            groupby="half", group1="first", delta=0.02, n_samples=1000
-        ).loc[trained.junction_names]
-        probability = (np.abs(difference) > 0.02).mean(0)
-        assert 0.1 < probability.mean() < 0.9
-        assert np.abs(frame["proba_ds"] - probability).max() < 0.08
-        np.testing.assert_allclose(frame["effect_size"], difference.mean(0), atol=0.01)
-
     def test_markers_have_the_probabilities_of_the_posterior(self, trained):
         state, rng = trained.module.state_dict(), np.random.default_rng(3)
         a, b = (np.exp(state[f"_guide.psi_log_{k}"].numpy()) for k in ("inclusion", "exclusion"))
@@ -182,7 +163,7 @@ class TestTable:
 
 class TestGroups:
     def run(self, model, **kwargs):
-        return model.differential_splicing(n_samples=5, **kwargs)
+        return model.differential_splicing(**kwargs)
 
     def test_each_against_the_rest(self, trained):
         frame = self.run(trained, groupby="program_true")

@@ -76,7 +76,7 @@ def test_every_combination_learns_the_same_programs(models, name):
     assert np.isfinite(loss).all()
     elbo = [np.mean([model.get_elbo(3, batch_size=b) for _ in range(4)]) for b in (None, 30)]
     assert elbo[0] == pytest.approx(elbo[1], rel=0.02)
-    table = model.differential_splicing(idx1=range(45), n_samples=20)
+    table = model.differential_splicing(idx1=range(45))
     assert sorted(table.index) == sorted(adata.var_names)
     assert len(model.program_markers(n_samples=20)) == 2 * adata.n_vars
 

@@ -245,7 +245,7 @@ class TestAtsesOfTheReference:
             reference.get_normalized_splicing,
             reference.export_posterior,
             lambda a: reference.get_credible_intervals("phi", adata=a),
-            lambda a: reference.differential_splicing(a, idx1=[0, 1], n_samples=2),
+            lambda a: reference.differential_splicing(a, idx1=[0, 1]),
             lambda a: LeafletFAModel.load_query_data(a, reference),
             lambda a: reference.get_cell_activities(a[:, ::-1].copy()),
         ]

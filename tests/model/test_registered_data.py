@@ -30,7 +30,7 @@ def methods(model, adata):
         "likelihood": model.get_log_likelihood(adata).to_frame(),
         "low": low,
         "high": high,
-        "differential": model.differential_splicing(adata, "half", "first", n_samples=20),
+        "differential": model.differential_splicing(adata, "half", "first"),
     }
 
 
@@ -157,7 +157,7 @@ def test_indices_and_masks_address_the_data_in_hand(gaps, fit):
         for wrong in ([30], np.arange(90) < 5):
             with pytest.raises(IndexError):
                 model.get_cell_activities(given, wrong)
-    table = model.differential_splicing(idx1=[0, 1], n_samples=3)
+    table = model.differential_splicing(idx1=[0, 1])
     assert table["n_obs_group1"].max() <= 2
     assert table["n_obs_group2"].max() <= 28
 
@@ -171,8 +171,8 @@ def test_masks_by_name_are_of_the_cells_in_hand(gaps, fit, dtype):
     gaps._inplace_subset_obs(np.arange(90)[::-1])
     for call in (
         lambda m: model.get_cell_activities(indices=m),
-        lambda m: model.differential_splicing(idx1=m, n_samples=2),
-        lambda m: model.differential_splicing(idx1=[3], idx2=m, n_samples=2),
+        lambda m: model.differential_splicing(idx1=m),
+        lambda m: model.differential_splicing(idx1=[3], idx2=m),
     ):
         with pytest.raises(IndexError, match="found cell 'cell_0' at position 0.*'cell_89'"):
             call(mask)

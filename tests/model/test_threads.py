@@ -28,7 +28,7 @@ def tasks(trained, new):
     """Functions without arguments, each of which draws."""
     half = range(30)
     return [
-        lambda: trained.differential_splicing(idx1=half, n_samples=40, seed=3),
+        lambda: trained.differential_splicing(idx1=half),
         lambda: trained.program_markers(n_samples=40, seed=4),
         lambda: trained.get_cell_activities(new),
         lambda: trained.get_credible_intervals("phi", adata=new)[0],

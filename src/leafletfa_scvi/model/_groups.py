@@ -1,24 +1,57 @@
-"""Groups of cells to compare, from labels, positions or masks."""
+"""Groups of cells to compare, from labels, positions or masks, and the samples they come from."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from leafletfa_scvi._arguments import check_once
+from leafletfa_scvi._arguments import check_column, check_once
 from leafletfa_scvi.model._cells import Indices, positions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
+log = logging.getLogger(__name__)
 
-def comparisons(
+REST = "rest"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sides, each of one or several groups of cells, given by their codes."""
+
+    name1: str
+    name2: str
+    codes1: tuple[int, ...]
+    codes2: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ComparedCells:
+    """Groups of cells and the comparisons between them.
+
+    Attributes
+    ----------
+    codes
+        ``(n,)`` group of each cell, -1 for cells that are not used.
+    comparisons
+        Comparisons in the order of the result.
+    """
+
+    codes: np.ndarray
+    comparisons: list[Comparison]
+
+
+def compared_cells(
     adata: AnnData | None,
     names: np.ndarray,
     groupby: str | None,
@@ -26,8 +59,107 @@ def comparisons(
     group2: str | float | None,
     idx1: Indices,
     idx2: Indices,
-) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Yield the names and masks of the two groups of each comparison."""
+    *,
+    subset_idx: Indices = None,
+    all_pairs: bool = False,
+) -> ComparedCells:
+    """Resolve the arguments of a test to groups of cells and comparisons.
+
+    Cells outside of ``subset_idx``, and those without a label, are not used; the latter are
+    counted in the log.
+    """
+    _check_ways(groupby, group1, group2, idx1, idx2, all_pairs)
+    used = np.zeros(len(names), dtype=bool)
+    used[positions(subset_idx, names)] = True
+    if groupby is None:
+        first = np.zeros(len(names), dtype=bool)
+        first[positions(idx1, names)] = True
+        second = ~first
+        if idx2 is not None:
+            second = np.zeros(len(names), dtype=bool)
+            second[positions(idx2, names)] = True
+        first, second = first & used, second & used
+        name2 = REST if idx2 is None else "idx2"
+        _check_masks("idx1", name2, first, second)
+        codes = np.where(first, 0, np.where(second, 1, -1))
+        return ComparedCells(codes, [Comparison("idx1", name2, (0,), (1,))])
+    labels = _column(adata, groupby, "groupby")
+    groups = {str(v): v for v in pd.unique(labels.dropna())}
+    values = labels.astype(object).map(lambda v: None if pd.isna(v) else str(v)).to_numpy()
+    missing = int((pd.isna(values) & used).sum())
+    if missing:
+        log.info("%d cells have no value in adata.obs[%r] and are left out.", missing, groupby)
+    ordered = sorted(groups)
+    codes = pd.Index(ordered).get_indexer(pd.Index(values, dtype=object))
+    codes = np.where(used, codes, -1)
+    if all_pairs:
+        pairs = _all_pairs(group1, groups, groupby, labels)
+    else:
+        pairs = _listed_pairs(group1, group2, groups, groupby, labels)
+    sizes = np.bincount(codes[codes >= 0], minlength=len(ordered))
+    result = []
+    for name1, other in pairs:
+        codes1 = (ordered.index(name1),)
+        if other is None:
+            codes2 = tuple(i for i in range(len(ordered)) if i != codes1[0])
+        else:
+            codes2 = (ordered.index(other),)
+        label2 = REST if other is None else other
+        if codes1 == codes2:
+            n = int(sizes[codes1[0]])
+            raise ValueError(_common_cells(n, name1, label2))
+        for name, side in ((name1, codes1), (label2, codes2)):
+            if sizes[list(side)].sum() == 0:
+                raise ValueError(f"Expected cells in each group, found none in {name!r}.")
+        result.append(Comparison(name1, label2, codes1, codes2))
+    return ComparedCells(codes, result)
+
+
+def sample_codes(
+    adata: AnnData | None, sample_key: str, used: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """Sample of each cell, -1 without a label (counted in the log), and the names of samples."""
+    check_column("sample_key", sample_key)
+    labels = _column(adata, sample_key, "sample_key")
+    codes, names = pd.factorize(labels, sort=False)
+    missing = int(((codes < 0) & used).sum())
+    if missing:
+        log.info("%d cells have no value in adata.obs[%r] and are left out.", missing, sample_key)
+    if not ((codes >= 0) & used).any():
+        raise ValueError(
+            f"Expected samples in adata.obs[{sample_key!r}], found no value for any of the cells "
+            "compared."
+        )
+    return np.asarray(codes), [str(name) for name in names]
+
+
+def check_samples(comparison: Comparison, present: np.ndarray, sample_key: str) -> None:
+    """Check that both sides of a comparison have two samples.
+
+    Parameters
+    ----------
+    comparison
+        The comparison.
+    present
+        ``(S, groups)`` whether a sample has cells of a group.
+    sample_key
+        Column of the samples.
+    """
+    n1 = int(present[:, list(comparison.codes1)].any(1).sum())
+    n2 = int(present[:, list(comparison.codes2)].any(1).sum())
+    if min(n1, n2) < 2:
+        raise ValueError(
+            f"Expected at least two samples of adata.obs[{sample_key!r}] in each group, found "
+            f"{n1} in {comparison.name1!r} and {n2} in {comparison.name2!r}: how much samples of "
+            "a population differ cannot be estimated. With sample_key=None cells are the "
+            "replicates, and the result holds for the cells of these samples only."
+        )
+
+
+def _check_ways(
+    groupby: str | None, group1: Any, group2: Any, idx1: Any, idx2: Any, all_pairs: bool
+) -> None:
+    """Check that the cells are selected in one way."""
     if (groupby is None) == (idx1 is None):
         raise ValueError(
             "Expected either groupby or idx1, found both or neither. Pass one of them."
@@ -40,24 +172,30 @@ def comparisons(
             + ("group1 or group2 without groupby." if groupby is None else "idx2 without idx1.")
             + " Name groups of a column of obs, or select cells, but not both."
         )
-    if groupby is None:
-        first = np.zeros(len(names), dtype=bool)
-        first[positions(idx1, names)] = True
-        second = ~first
-        if idx2 is not None:
-            second = np.zeros(len(names), dtype=bool)
-            second[positions(idx2, names)] = True
-        yield _checked("idx1", "rest" if idx2 is None else "idx2", first, second)
-        return
-    if adata is None or groupby not in adata.obs:
+    if all_pairs and (groupby is None or group2 is not None):
+        raise ValueError(
+            "Expected all_pairs=True with groupby and without group2 or idx1, found "
+            + ("idx1." if groupby is None else f"group2={group2!r}.")
+        )
+
+
+def _column(adata: AnnData | None, name: str, argument: str) -> pd.Series:
+    if adata is None or name not in adata.obs:
         columns = [] if adata is None else list(adata.obs.columns)
         raise KeyError(
-            f"Expected groupby to be a column of adata.obs, {columns}, found {groupby!r}."
+            f"Expected {argument} to be a column of adata.obs, {columns}, found {name!r}."
         )
-    check_once(adata.obs, groupby)
-    labels = adata.obs[groupby]
-    groups = {str(v): v for v in pd.unique(labels.dropna())}
-    values = labels.astype(object).map(lambda v: None if pd.isna(v) else str(v)).to_numpy()
+    check_once(adata.obs, name)
+    labels: pd.Series = adata.obs[name]
+    return labels
+
+
+def _listed_pairs(
+    group1: Any, group2: Any, groups: Mapping[str, Any], groupby: str, labels: pd.Series
+) -> list[tuple[str, str | None]]:
+    """List each group to compare and the other, None for the rest."""
+    if isinstance(group2, str) and group2 == REST and REST not in groups:
+        group2 = None
     others = None if group2 is None else _group_names("group2", group2, groups, groupby, labels)
     if others is not None and len(others) != 1:
         raise ValueError(
@@ -73,10 +211,22 @@ def comparisons(
             f"Expected a group of adata.obs[{groupby!r}] to compare, found none in "
             f"{list(groups)} (except group2). Choose another column."
         )
-    for name in compared:
-        first = values == name
-        second = ~first if others is None else values == others[0]
-        yield _checked(name, "rest" if others is None else others[0], first, second)
+    return [(name, None if others is None else others[0]) for name in compared]
+
+
+def _all_pairs(
+    group1: Any, groups: Mapping[str, Any], groupby: str, labels: pd.Series
+) -> list[tuple[str, str | None]]:
+    """List all pairs of the groups of a column, or of those in ``group1``."""
+    named: Sequence[str] = sorted(groups)
+    if group1 is not None:
+        named = _group_names("group1", group1, groups, groupby, labels)
+    if len(named) < 2:
+        raise ValueError(
+            f"Expected at least two groups of adata.obs[{groupby!r}] for all_pairs=True, found "
+            f"{list(named)}."
+        )
+    return list(combinations(named, 2))
 
 
 def _group_names(
@@ -113,17 +263,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
-def _checked(
-    name1: str, name2: str, first: np.ndarray, second: np.ndarray
-) -> tuple[str, str, np.ndarray, np.ndarray]:
+def _check_masks(name1: str, name2: str, first: np.ndarray, second: np.ndarray) -> None:
     """Check that neither group is empty and that they share no cells."""
     for name, mask in ((name1, first), (name2, second)):
         if not mask.any():
             raise ValueError(f"Expected cells in each group, found none in {name!r}.")
     n_common = int((first & second).sum())
     if n_common:
-        raise ValueError(
-            f"Expected groups without common cells, found {n_common} in both {name1!r} and "
-            f"{name2!r}. Remove them from one of the groups."
-        )
-    return name1, name2, first, second
+        raise ValueError(_common_cells(n_common, name1, name2))
+
+
+def _common_cells(n: int, name1: str, name2: str) -> str:
+    return (
+        f"Expected groups without common cells, found {n} in both {name1!r} and "
+        f"{name2!r}. Remove them from one of the groups."
+    )
