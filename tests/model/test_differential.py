@@ -80,7 +80,8 @@ class TestTable:
         assert list(found.columns) == [*COLUMNS, *annotation]
         assert found.index.name == "junction"
         assert sorted(found.index) == sorted(trained.junction_names)
-        assert found["proba_ds"].is_monotonic_decreasing
+        assert found.loc[found["is_tested"], "proba_ds"].is_monotonic_decreasing
+        assert found["is_tested"].is_monotonic_decreasing
         pd.testing.assert_frame_equal(
             found[annotation].astype(str),
             trained.adata.var.loc[found.index, annotation].astype(str),
@@ -89,7 +90,7 @@ class TestTable:
         assert (found["comparison"] == "first vs rest").all()
 
     def test_columns_agree_with_each_other(self, halves):
-        found = halves
+        found = halves[halves["is_tested"]]
         p = found["proba_ds"]
         np.testing.assert_allclose(found["proba_not_ds"], 1 - p)
         np.testing.assert_allclose(
@@ -114,11 +115,12 @@ class TestTable:
             with np.errstate(invalid="ignore"):
                 pooled = y[cells].sum(0) / n[cells].sum(0)
             np.testing.assert_allclose(found[f"emp_psi{side}"], pooled, rtol=1e-6)
-            expected = trained.get_normalized_splicing(return_numpy=True)[cells].mean(0)
-            np.testing.assert_allclose(found[f"est_psi{side}"], expected, atol=1e-5)
         unseen = adata.var["unseen"].to_numpy()
         assert found.loc[unseen, "emp_psi1"].isna().all()
         assert found.loc[unseen, "n_obs_group1"].eq(0).all()
+        assert not found.loc[unseen, "is_tested"].any()
+        assert found.loc[unseen, ["proba_ds", "effect_size", "est_psi1"]].isna().all(axis=None)
+        assert not found.loc[unseen, "is_ds_fdr_0.05"].any()
 
     def test_markers_have_the_probabilities_of_the_posterior(self, trained):
         state, rng = trained.module.state_dict(), np.random.default_rng(3)
@@ -252,12 +254,9 @@ class TestGroups:
                 trained.program_markers(**wrong)
 
 
-@pytest.mark.parametrize("method", ["differential_splicing", "program_markers"])
-def test_seeds_determine_draws_and_the_global_state_does_not_change(trained, method):
-    arguments = {"idx1": range(30)} if method == "differential_splicing" else {}
-
+def test_seeds_determine_draws_and_the_global_state_does_not_change(trained):
     def run(seed):
-        return getattr(trained, method)(**arguments, n_samples=30, seed=seed)
+        return trained.program_markers(n_samples=30, seed=seed)
 
     torch.manual_seed(5)
     state = torch.get_rng_state()
@@ -266,3 +265,12 @@ def test_seeds_determine_draws_and_the_global_state_does_not_change(trained, met
     torch.manual_seed(6)
     pd.testing.assert_frame_equal(run(0), first)
     assert not run(1)["effect_size"].sort_index().equals(first["effect_size"].sort_index())
+
+
+def test_arguments_of_draws_are_ignored_with_a_warning(trained):
+    found = trained.differential_splicing(idx1=range(30))
+    with pytest.warns(FutureWarning, match="'n_samples' of differential_splicing has no effect"):
+        same = trained.differential_splicing(idx1=range(30), n_samples=5)
+    with pytest.warns(FutureWarning, match="'seed'"):
+        trained.differential_splicing(idx1=range(30), seed=5)
+    pd.testing.assert_frame_equal(found, same)

@@ -125,8 +125,7 @@ def _side(sums: SampleSums, codes: tuple[int, ...], programs: Programs) -> _Side
     chosen = list(codes)
     n_cells = sums.n_cells[:, chosen].sum(1)
     activity = sums.activity[:, chosen].sum(1)
-    weight = sums.weight[:, chosen].sum(1, dtype=np.float64)
-    deviation = sums.deviation[:, chosen].sum(1, dtype=np.float64)
+    weight, deviation = _summed(sums.weight, codes), _summed(sums.deviation, codes)
     present = n_cells > 0
     size = np.maximum(n_cells, 1)[:, None]
     mean = activity / size
@@ -151,6 +150,14 @@ def _side(sums: SampleSums, codes: tuple[int, ...], programs: Programs) -> _Side
     variance = np.where(has_reads & present[:, None], variance, np.inf)
     misfit = (1.0 - trust) ** 2 * spread / (programs.kappa + 1.0)
     return _Side(SampleValues(value, variance, present), overall, spread, trust, misfit)
+
+
+def _summed(values: np.ndarray, codes: tuple[int, ...]) -> np.ndarray:
+    """Sum ``(S, G, P)`` over some groups in float64, without a copy of their values."""
+    total = values[:, codes[0]].astype(np.float64)
+    for code in codes[1:]:
+        total += values[:, code]
+    return total
 
 
 def _quadratic(psi: np.ndarray, matrix: np.ndarray) -> np.ndarray:

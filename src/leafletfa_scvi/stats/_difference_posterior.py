@@ -11,7 +11,7 @@ _HALF_WIDTHS = 0.0125 * 2.0 ** np.arange(7)
 """Half-widths of the uniform components of the prior, up to 0.8."""
 _NULL_PSEUDOCOUNT = 10.0
 _STEPS = 200
-_MAX_FITTED = 100_000
+_MAX_FITTED = 20_000
 _TINY = 1e-300
 
 
