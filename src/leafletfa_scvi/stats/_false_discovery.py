@@ -21,11 +21,25 @@ def false_discovery_set(probability: np.ndarray, target: float) -> np.ndarray:
     -------
     ``(P,)`` bool, in the order of ``probability``.
     """
+    return expected_false_discovery(probability) <= target
+
+
+def expected_false_discovery(probability: np.ndarray) -> np.ndarray:
+    """Expected proportion of false discoveries among each hypothesis and all more probable ones.
+
+    Parameters
+    ----------
+    probability
+        ``(P,)`` posterior probabilities.
+
+    Returns
+    -------
+    ``(P,)``, in the order of ``probability``; ascending from the most probable.
+    """
     order = np.argsort(-probability, kind="stable")
-    expected = np.cumsum(1.0 - probability[order]) / np.arange(1, len(order) + 1)
-    selected = np.zeros(len(order), dtype=bool)
-    selected[order] = expected <= target
-    return selected
+    expected = np.empty(len(order))
+    expected[order] = np.cumsum(1.0 - probability[order]) / np.arange(1, len(order) + 1)
+    return expected
 
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
