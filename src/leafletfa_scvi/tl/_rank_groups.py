@@ -56,7 +56,8 @@ def rank_splicing_groups(
     delta
         Difference in PSI that must be exceeded, in [0, 1).
     n_junctions
-        Number of junctions to keep of each group; all if None, which some of scanpy's figures need.
+        Number of junctions to keep of each group; all if None, as some of scanpy's
+        figures need.
     rankby_abs
         Whether to rank by the absolute value of the score. Otherwise junctions with higher PSI
         in the group come first and those with lower PSI last.
