@@ -14,12 +14,6 @@ from scipy.stats import false_discovery_control
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
-RANKS = "ranks of donors"
-MODERATED = "moderated t of donors"
-CELLS = "beta-binomial of cells"
-DONORS = "beta-binomial of donors"
-ALTERNATIVES = (RANKS, MODERATED, CELLS, DONORS)
-
 
 @dataclass(frozen=True)
 class Tested:
@@ -51,15 +45,18 @@ class Tested:
         return called
 
 
-def run_alternatives(
-    y: sp.csr_matrix, n: sp.csr_matrix, first: np.ndarray, donor: np.ndarray
-) -> dict[str, Tested]:
-    """Compare two groups of cells by each method.
+def compare(
+    name: str, y: sp.csr_matrix, n: sp.csr_matrix, first: np.ndarray, donor: np.ndarray
+) -> Tested:
+    """Compare two groups of cells by one of the :data:`ALTERNATIVES`.
 
-    Groups are compared within donors where at least two donors have cells in both.
+    Groups are compared within donors where at least two donors have cells in both, except by the
+    method that does not know donors.
 
     Parameters
     ----------
+    name
+        Of the method.
     y, n
         ``(C, P)`` counts and totals.
     first
@@ -67,10 +64,15 @@ def run_alternatives(
     donor
         ``(C,)`` labels of donors.
     """
-    bulk = Pseudobulk.of(y, n, first, donor)
-    return {
-        RANKS: Tested.of(*rank_test(bulk)),
-        MODERATED: Tested.of(*moderated_t(bulk)),
-        CELLS: Tested.of(*compare_cells(y, n, first)),
-        DONORS: Tested.of(*compare_donors(bulk)),
-    }
+    if name == CELLS:
+        return Tested.of(*compare_cells(y, n, first))
+    return Tested.of(*_OF_DONORS[name](Pseudobulk.of(y, n, first, donor)))
+
+
+CELLS = "beta-binomial of cells"
+_OF_DONORS = {
+    "ranks of donors": rank_test,
+    "moderated t of donors": moderated_t,
+    "beta-binomial of donors": compare_donors,
+}
+ALTERNATIVES = (CELLS, *_OF_DONORS)

@@ -236,7 +236,7 @@ def test_donors_are_compared_by_the_likelihood_ratio(data) -> None:
     np.testing.assert_array_equal(np.isnan(p), ~bulk.testable())
     design = bulk.design()
     assert design.shape == ((12, 7) if bulk.paired else (6, 2))
-    for j in (2, 3):
+    for j in (2,) if bulk.paired else (2, 3):
         y, n = bulk.count[:, j], bulk.total[:, j]
         assert p[j] == pytest.approx(likelihood_ratio(y, n, design), rel=0.01)
         _, x = maximum(y, n, design)
@@ -278,8 +278,7 @@ def test_all_methods_find_a_large_difference(data) -> None:
     y, n, first, donor = data
     swapped = y.toarray()
     swapped[:, 4] = np.where(first, n.toarray()[:, 4], 0)
-    results = _alternatives.run_alternatives(sp.csr_matrix(swapped), n, first, donor)
-    assert list(results) == list(_alternatives.ALTERNATIVES)
-    for name, found in results.items():
+    for name in _alternatives.ALTERNATIVES:
+        found = _alternatives.compare(name, sp.csr_matrix(swapped), n, first, donor)
         assert found.effect[4] > 0.9, name
         assert found.p[4] <= np.sort(found.p)[2], name
