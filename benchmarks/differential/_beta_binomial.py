@@ -93,7 +93,7 @@ def _compare(
 
 def _entries(y: sp.csr_matrix, n: sp.csr_matrix, code: np.ndarray) -> tuple[np.ndarray, ...]:
     """Observed entries by junction: indptr, code, y and n."""
-    total = sp.csc_matrix(n)
+    total = sp.csc_matrix(n, copy=True)
     total.eliminate_zeros()
     total.sort_indices()
     column = np.repeat(np.arange(total.shape[1]), np.diff(total.indptr))

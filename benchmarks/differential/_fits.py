@@ -54,7 +54,12 @@ def fit(adata: AnnData, seed: int, cache: Path | None) -> tuple[LeafletFAModel, 
         unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
         shutil.rmtree(unfinished, ignore_errors=True)
         model.save(str(unfinished))
-        os.replace(unfinished, folder)
+        try:
+            os.replace(unfinished, folder)
+        except OSError:  # cases with equal counts are fitted at the same time
+            if not folder.exists():
+                raise
+            shutil.rmtree(unfinished)
     return model, seconds
 
 

@@ -107,7 +107,11 @@ def run_all(args: argparse.Namespace) -> list[dict[str, Any]]:
         }
         for i, job in enumerate(as_completed(jobs), 1):
             name, seed = jobs[job]
-            rows += job.result()
+            try:
+                rows += job.result()
+            except Exception:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
             print(f"{i} of {len(jobs)}: {name}, seed {seed}", flush=True)
     place = {name: i for i, name in enumerate([*args.cases, *METHODS])}
     return sorted(rows, key=lambda row: (place[row["case"]], place[row["method"]], row["seed"]))
