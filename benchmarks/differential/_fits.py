@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 import os
 import shutil
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scvi
@@ -22,10 +21,8 @@ from leafletfa_scvi import LeafletFAModel
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
     from anndata import AnnData
 
-PARAMETERS = inspect.signature(LeafletFAModel.differential_splicing).parameters
 TRAINING: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False}
 """Arguments of ``train``; all else is default."""
 _CALLED = f"is_ds_fdr_{FDR_TARGET}"
@@ -64,9 +61,11 @@ def fit(adata: AnnData, seed: int, cache: Path | None) -> tuple[LeafletFAModel, 
 
 
 def differential_splicing(
-    model: LeafletFAModel, samples: np.ndarray | None, level: str = "junction"
+    model: LeafletFAModel,
+    samples: np.ndarray | None,
+    level: Literal["junction", "atse"] = "junction",
 ) -> Found:
-    """Results in the order of junctions, or of sorted ATSEs.
+    """Results in the order of junctions, or of sorted ATSEs, these without intervals.
 
     Parameters
     ----------
@@ -77,31 +76,30 @@ def differential_splicing(
     level
         ``"junction"`` or ``"atse"``.
     """
-    arguments: dict[str, Any] = {"groupby": "group", "group1": GROUP1, "group2": GROUP2}
-    arguments |= {"delta": DELTA, "fdr_target": FDR_TARGET}
-    if "silent" in PARAMETERS:
-        arguments["silent"] = True
     if samples is not None:
         model.adata.obs["sample"] = samples
-        arguments["sample_key"] = "sample"
-    if level != "junction":
-        arguments["level"] = level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = model.differential_splicing(**arguments)
+        table = model.differential_splicing(
+            groupby="group",
+            group1=GROUP1,
+            group2=GROUP2,
+            sample_key=None if samples is None else "sample",
+            delta=DELTA,
+            fdr_target=FDR_TARGET,
+            level=level,
+            silent=True,
+        )
     var = model.adata.var
     order = var.index if level == "junction" else np.unique(var["atse_id"].astype(str))
-    return _found(table.reindex(order))
-
-
-def _found(table: pd.DataFrame) -> Found:
-    rank = table["proba_ds"].to_numpy(float)
-    ends = [
-        table[name].to_numpy(float) if name in table else None
-        for name in ("effect_lower", "effect_upper")
-    ]
+    table = table.reindex(order)
     called = table[_CALLED].eq(True).to_numpy(bool)  # False where not tested
-    return Found(called, ranked(rank, table["effect_size"].to_numpy(float)), *ends)
+    columns = ["proba_ds", "effect_size", "effect_lower", "effect_upper"]
+    probability, effect, lower, upper = table[columns].to_numpy(float).T
+    rank = ranked(probability, effect)
+    if level != "junction":  # each interval is that of a junction
+        return Found(called, rank)
+    return Found(called, rank, lower, upper)
 
 
 def _digest(adata: AnnData, seed: int) -> str:

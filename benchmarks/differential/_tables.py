@@ -22,6 +22,7 @@ MEANS = {
     "calls": 6,
     "runs with calls": 15,
     "FDP": 7,
+    "s.e. of FDP": 11,
     "power": 7,
     "power, ATSEs": 12,
     "power at 5 % FDP": 16,
@@ -42,8 +43,9 @@ LEGEND = f"""
   donors. Moderated t: limma on logit PSI of donors' summed counts, donors as blocks if paired.
   Beta-binomial: likelihood ratio; of cells without donors, of donors with donors as fixed effects
   if paired.
-- FDP: share of calls that are false, 0 without calls. Power: share of truly differing junctions
-  that are called; ATSEs: of ATSEs with such junctions, those of which one is called.
+- FDP: share of calls that are false, 0 without calls; s.e.: standard error of its mean. Power:
+  share of truly differing junctions that are called; ATSEs: of ATSEs with such junctions, those
+  of which one is called.
 - power at 5 % FDP: of the first of the ranking, as many as have at most that share of false ones
   by the truth; compares rankings, whatever is called.
 - covered: share of true differences within the 90 % intervals; differ: of the junctions whose
@@ -99,7 +101,10 @@ def _grouped(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str,
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Means of the runs in which a score has a meaning."""
     found: dict[str, float] = {"runs": len(rows)}
-    for name in MEANS:
+    if len(rows) > 1:
+        false = [row["FDP"] for row in rows]
+        found["s.e. of FDP"] = float(np.std(false, ddof=1) / np.sqrt(len(false)))
+    for name in MEANS.keys() - found.keys():
         column = "any call" if name == "runs with calls" else name
         values = [row[column] for row in rows if not np.isnan(row.get(column, np.nan))]
         found[name] = float(np.mean(values)) if values else np.nan
