@@ -1,10 +1,13 @@
-"""Simulated cohorts, how they are analyzed, and the targets."""
+"""Simulated cohorts, how they are analyzed, and the targets.
+
+With donors alike and equal populations, the counts of a seed do not depend on the number of donors.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leafletfa_scvi.datasets import simulate_cohort
 
@@ -17,8 +20,25 @@ N_PROGRAMS = 5
 GROUP1, GROUP2 = "A", "B"
 COVERED = (0.86, 0.94)
 
-Target = tuple[str, float, float]
-"""A column of the table, and the least and the largest value."""
+
+class Target(NamedTuple):
+    """The least and the largest value of a column of the table, and where they come from."""
+
+    column: str
+    least: float
+    most: float
+    origin: str = ""
+
+    def check(self, value: float) -> str:
+        """The target in words, with ``(no)`` if it is not met."""
+        if self.least <= 0:
+            text = f"{self.column} <= {self.most:g}"
+        elif self.most >= 1:
+            text = f"{self.column} >= {self.least:.3g}"
+        else:
+            text = f"{self.column} {self.least:g} to {self.most:g}"
+        text += f" ({self.origin})" if self.origin else ""
+        return text if self.least <= value <= self.most else f"{text} (no)"
 
 
 @dataclass(frozen=True)
@@ -73,9 +93,9 @@ class Cohort:
 
 
 _ALIKE = {inf: "alike", 8.0: "differ at 8", 2.0: "differ at 2"}
-_INTERVALS: tuple[Target, ...] = (("covered", *COVERED),)
-_DIFFERING: tuple[Target, ...] = (*_INTERVALS, ("covered, differ", *COVERED))
-_NULL: tuple[Target, ...] = (("runs with calls", 0, 0.10), ("FDP", 0, 0.07), *_INTERVALS)
+_INTERVALS = (Target("covered", *COVERED),)
+_DIFFERING = (*_INTERVALS, Target("covered, differ", *COVERED))
+_NULL = (Target("runs with calls", 0, 0.10), Target("FDP", 0, 0.07), *_INTERVALS)
 _PSI: dict[str, Any] = {"shift": 0.6, "shift_of": "psi"}
 _ACTIVITIES: dict[str, Any] = {"shift": 0.3}
 _PAIRED = _ACTIVITIES | {"n_donors": (6, 6), "paired": True, "donor_concentration": 2.0}
@@ -83,7 +103,7 @@ _CORRELATED = {"donor_concentration": 8.0, "gene_spread": 1.0}
 
 
 def _power(least: float) -> tuple[Target, ...]:
-    return (("FDP", 0, 0.07), ("power", least, 1), *_DIFFERING)
+    return (Target("FDP", 0, 0.07), Target("power", least, 1), *_DIFFERING)
 
 
 PAIRED, UNPAIRED = "paired, donors differ at 2", "the same, samples not paired"
@@ -110,8 +130,8 @@ CASES: dict[str, Case] = {
         for what, shift in (("PSI", _PSI), ("activities", _ACTIVITIES))
         for concentration, least in ((inf, 0.45), (8.0, 0.30))
     },
-    PAIRED: Case(_PAIRED, (("FDP", 0, 0.07), *_DIFFERING)),
+    PAIRED: Case(_PAIRED, (Target("FDP", 0, 0.07), *_DIFFERING)),
     UNPAIRED: Case(_PAIRED, _DIFFERING, distinct=True),
-    "correlated reads, null": Case(_CORRELATED, (("FDP", 0, 0.10), *_INTERVALS)),
-    "correlated reads, PSI shift": Case(_CORRELATED | _PSI, (("FDP", 0, 0.10), *_DIFFERING)),
+    "correlated reads, null": Case(_CORRELATED, (Target("FDP", 0, 0.10), *_INTERVALS)),
+    "correlated reads, PSI shift": Case(_CORRELATED | _PSI, (Target("FDP", 0, 0.10), *_DIFFERING)),
 }

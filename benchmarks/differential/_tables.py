@@ -62,7 +62,8 @@ def means_table(rows: list[dict[str, Any]]) -> Table:
     for (case, method), row in means.items():
         shown = {"case": case, "method": method, **row}
         if method == SAMPLES:
-            shown["target"] = "; ".join(_checked(row, t) for t in _targets(case, means))
+            targets = _targets(case, means)
+            shown["target"] = "; ".join(t.check(row.get(t.column, np.nan)) for t in targets)
         table.rows.append(shown)
     return table
 
@@ -71,24 +72,17 @@ def _targets(case: str, means: dict[tuple[str, str], dict[str, float]]) -> list[
     """Targets of the case, and those that follow from other rows."""
     targets = list(CASES[case].targets)
     if case == PAIRED and (UNPAIRED, SAMPLES) in means:
-        targets.append(("power", TIMES_UNPAIRED * means[UNPAIRED, SAMPLES]["power"], 1))
-    others = [means[case, name] for name in ALTERNATIVES if (case, name) in means]
-    fair = [row["power"] for row in others if row["FDP"] <= _ALLOWED]
-    if fair and not np.isnan(max(fair)):
-        targets.append(("power", max(fair), 1))
+        unpaired = means[UNPAIRED, SAMPLES]["power"]
+        targets.append(Target("power", TIMES_UNPAIRED * unpaired, 1, "not paired"))
+    fair = {
+        name: means[case, name].get("power", 0)
+        for name in ALTERNATIVES
+        if (case, name) in means and means[case, name]["FDP"] <= _ALLOWED
+    }
+    best = max(fair, key=lambda name: fair[name], default="")
+    if fair.get(best, 0) > 0:
+        targets.append(Target("power", fair[best], 1, best))
     return targets
-
-
-def _checked(row: dict[str, float], target: Target) -> str:
-    name, low, high = target
-    if low <= 0:
-        text = f"{name} <= {high:g}"
-    elif high >= 1:
-        text = f"{name} >= {low:.3g}"
-    else:
-        text = f"{name} {low:g} to {high:g}"
-    value = row.get(name, np.nan)
-    return text if low <= value <= high else f"{text} (no)"
 
 
 def _grouped(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -107,5 +101,6 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
     for name in MEANS.keys() - found.keys():
         column = "any call" if name == "runs with calls" else name
         values = [row[column] for row in rows if not np.isnan(row.get(column, np.nan))]
-        found[name] = float(np.mean(values)) if values else np.nan
+        if values:
+            found[name] = float(np.mean(values))
     return found

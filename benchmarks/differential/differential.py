@@ -50,7 +50,7 @@ def main() -> None:
         facts["time"] += f", {np.mean(fits):.0f} s for a fit"
     facts["load after"] = load()
     table = means_table(rows)
-    print(f"\n{table.markdown()}\n\n{LEGEND}")
+    print(f"\n{table.markdown()}\n\n{LEGEND}\n\n{facts['time']}")
     if not args.no_results:
         path = write("differential", "Differential splicing", facts, {"Cases": table})
         path.write_text(path.read_text().replace("\n## Cases", f"\n{LEGEND}\n\n## Cases", 1))
@@ -102,8 +102,8 @@ def run_all(args: argparse.Namespace) -> list[dict[str, Any]]:
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         jobs = {
             pool.submit(run, names, seed, args.cache, args.methods): (names[0], seed)
+            for names in by_simulation.values()  # those with equal counts not at the same time
             for seed in range(args.seeds)
-            for names in by_simulation.values()
         }
         for i, job in enumerate(as_completed(jobs), 1):
             name, seed = jobs[job]

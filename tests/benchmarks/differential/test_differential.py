@@ -155,9 +155,22 @@ def test_targets_are_checked() -> None:
         "FDP <= 0.07",
         "covered 0.86 to 0.94",
         "covered, differ 0.86 to 0.94 (no)",
-        "power >= 0.65",
-        "power >= 0.8 (no)",
+        "power >= 0.65 (not paired)",
+        f"power >= 0.8 ({other}) (no)",
     ]
+
+
+def test_a_method_without_calls_sets_no_target() -> None:
+    name = "null, donors alike, 3 + 3"
+    rows = rows_of(name, _runs.SAMPLES, **{"any call": [0, 1, 0, 0]}, power=[np.nan] * 4)
+    rows += rows_of(name, _runs.ALTERNATIVES[0], power=[np.nan])
+    row = _tables.means_table(rows).rows[0]
+    assert row["target"].split("; ") == [
+        "runs with calls <= 0.1 (no)",
+        "FDP <= 0.07",
+        "covered 0.86 to 0.94 (no)",
+    ]
+    assert "power" not in row
 
 
 def test_names_are_completed(monkeypatch, capsys) -> None:
