@@ -1,6 +1,6 @@
 """Simulated cohorts, how they are analyzed, and the targets.
 
-With donors alike and equal populations, the counts of a seed do not depend on the number of donors.
+With donors alike and equal populations, counts of a seed do not depend on the number of donors.
 """
 
 from __future__ import annotations
