@@ -72,8 +72,9 @@ def fit_linear(
     """
     present = ~np.isnan(values)
     patterns, pattern = np.unique(present, axis=1, return_inverse=True)
-    coefficient, unscaled, variance, df = (np.full(values.shape[1], np.nan) for _ in range(4))
-    for i in range(patterns.shape[1]):
+    coefficient, unscaled, variance = (np.full(values.shape[1], np.nan) for _ in range(3))
+    df = np.zeros(values.shape[1])
+    for i in np.flatnonzero(patterns.any(axis=0)):
         rows, columns = patterns[:, i], np.flatnonzero(pattern.ravel() == i)
         x, y = design[rows], values[np.ix_(rows, columns)]
         inverse = np.linalg.pinv(x)
