@@ -141,26 +141,41 @@ class TestPlantedTruth:
         n_samples = len(np.unique(samples[in_group]))
         covariance = within / (in_group.sum() - n_samples) + uncertainty / in_group.sum()
         of_cells = np.einsum("jk,kl,jl->j", programs.mean, covariance, programs.mean)
+        n_observed = (n[in_group] > 0).sum(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            observed = (weight[in_group].T @ phi[in_group]) / pooled[:, None]
+            contrast = phi[in_group].mean(0) - observed
+            of_programs = (contrast**2 * programs.variance).sum(1)
+            of_chance = of_cells * (1 / n_observed - 1 / in_group.sum())
+            known = of_chance / (of_chance + of_programs)
         for s in np.unique(samples[in_group]):
             chosen = in_group & (samples == s)
-            total = weight[chosen].sum(0)
+            total, n_cells = weight[chosen].sum(0), chosen.sum()
             with np.errstate(invalid="ignore", divide="ignore"):
-                shift = (weight * deviation)[chosen].sum(0) / total
-                want = phi[chosen].mean(0) @ programs.mean.T + trust * shift
-                noise = trust**2 * dispersion * mean_psi * (1 - mean_psi) / total
+                of_reads = (weight * np.where(n > 0, y / n, 0.0))[chosen].sum(0) / total
+                expected_of_observed = (weight * p)[chosen].sum(0) / total
+                expected = phi[chosen].mean(0) @ programs.mean.T
+                by_reads = of_reads + known * (expected - expected_of_observed)
+                want = trust * by_reads + (1 - trust) * expected
+                noise = dispersion * mean_psi * (1 - mean_psi) / total
+                with_reads = np.clip(total / pooled * n_observed, 1e-3, n_cells)
+                noise += (1 - known) ** 2 * of_cells * (1 / with_reads - 1 / n_cells)
             has_reads = total > 0
             assert has_reads.sum() > 100
-            np.testing.assert_allclose(side.values.value[s][has_reads], want[has_reads], atol=1e-5)
+            np.testing.assert_allclose(side.values.value[s][has_reads], want[has_reads], atol=1e-4)
             np.testing.assert_allclose(
                 side.values.variance[s][has_reads],
-                (of_cells / chosen.sum() + noise)[has_reads],
-                rtol=1e-3,
+                (of_cells / n_cells + trust**2 * noise)[has_reads],
+                rtol=2e-3,
             )
             assert np.isinf(side.values.variance[s][~has_reads]).all()
         absent = np.setdiff1d(np.arange(samples.max() + 1), samples[in_group])
         assert not side.values.present[absent].any()
         np.testing.assert_allclose(
-            side.misfit, (1 - trust) ** 2 * mean_psi * (1 - mean_psi) / (kappa + 1), rtol=1e-4
+            side.misfit,
+            (1 - trust) ** 2 * mean_psi * (1 - mean_psi) / (kappa + 1)
+            + (trust * known) ** 2 * of_programs,
+            rtol=2e-3,
         )
 
 

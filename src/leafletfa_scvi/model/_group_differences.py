@@ -75,11 +75,17 @@ def group_difference(
 ) -> GroupDifference:
     """Estimate the difference in PSI between two groups of cells.
 
-    The PSI of a group in a sample is the mean expected PSI of its cells, phi psi, plus the mean
-    deviation of their reads from it, each entry weighted by its effective number of reads,
-    w = n (kappa + 1) / (kappa + n). The deviation is multiplied by W / (W + kappa), where W is the
-    sum of w over the group: the expectation is a prior with the concentration of the model. So the
-    reads decide where there are many, and the expectation where there are few.
+    The PSI of a group in a sample is estimated by the mean of y / n over the cells with reads,
+    each entry weighted by its effective number of reads, w = n (kappa + 1) / (kappa + n). Two
+    terms take the other cells into account:
+
+    - the difference in mean expected PSI, phi psi, between all cells and those with reads, times
+      V / (V + U): V is the variance of this difference if a random subset of cells had reads, U
+      that from the uncertainty of psi. So what programs say of cells without reads counts
+      as far as the programs are known;
+    - the mean expected PSI of all cells as a prior with the concentration of the model: all of
+      the above has the weight W / (W + kappa), where W is the sum of w over the group. So
+      the reads decide where there are many, and the expectation where there are few.
 
     The variance of a sample's value has a part for the number of its cells, from the variance of
     activities, and one for its reads, p (1 - p) / W times the dispersion of the junction.
@@ -125,7 +131,9 @@ def _side(sums: SampleSums, codes: tuple[int, ...], programs: Programs) -> _Side
     chosen = list(codes)
     n_cells = sums.n_cells[:, chosen].sum(1)
     activity = sums.activity[:, chosen].sum(1)
-    weight, deviation = _summed(sums.weight, codes), _summed(sums.deviation, codes)
+    weight, of_reads, deviation = (
+        _summed(values, codes) for values in (sums.weight, sums.expected, sums.deviation)
+    )
     present = n_cells > 0
     size = np.maximum(n_cells, 1)[:, None]
     mean = activity / size
@@ -143,12 +151,24 @@ def _side(sums: SampleSums, codes: tuple[int, ...], programs: Programs) -> _Side
         covariance = covariance + square / n_free
     of_cells = _quadratic(programs.mean, covariance)
 
+    # What the expectation says of the cells without reads, against chance.
+    n_observed = np.maximum(sums.n_observed[chosen].sum(0), 1)
+    observed = sums.observed_activity[chosen].sum(0) / np.where(pooled > 0, pooled, 1.0)[:, None]
+    of_programs = ((overall - observed) ** 2 * programs.variance).sum(1)
+    of_chance = of_cells * np.maximum(1.0 / n_observed - 1.0 / n_cells.sum(), 0.0)
+    known = of_chance / np.maximum(of_chance + of_programs, _MIN_VARIANCE)
+
     has_reads = weight > 0
     safe = np.where(has_reads, weight, 1.0)
-    value = mean @ programs.mean.T + trust * deviation / safe
-    variance = of_cells / size + trust**2 * sums.dispersion * spread / safe
+    expected = mean @ programs.mean.T
+    shift = deviation / safe + (1.0 - known) * (of_reads / safe - expected)
+    value = expected + trust * shift
+    in_sample = np.clip(weight * n_observed / np.where(pooled > 0, pooled, 1.0), 1e-3, size)
+    missing = (1.0 - known) ** 2 * of_cells * (1.0 / in_sample - 1.0 / size)
+    variance = of_cells / size + trust**2 * (sums.dispersion * spread / safe + missing)
     variance = np.where(has_reads & present[:, None], variance, np.inf)
     misfit = (1.0 - trust) ** 2 * spread / (programs.kappa + 1.0)
+    misfit += (trust * known) ** 2 * of_programs
     return _Side(SampleValues(value, variance, present), overall, spread, trust, misfit)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from leafletfa_scvi.likelihoods import Factors
@@ -36,9 +37,11 @@ class SampleSums:
         ``(S, G, K, K)`` sum of the posterior covariances of activities.
     weight
         ``(S, G, P)`` sum of the effective numbers of reads, n (kappa + 1) / (kappa + n).
-    deviation
-        ``(S, G, P)`` sum of the deviations of reads from expected PSI, y / n - p, with these
-        weights.
+    expected, deviation
+        ``(S, G, P)`` sums, with these weights, of expected PSI p of the cells with reads, and of
+        the deviations of their reads from it, y / n - p.
+    observed_activity
+        ``(G, P, K)`` sum, with these weights, of the activities of the cells with reads.
     count, total
         ``(G, P)`` sums of junction counts and ATSE totals.
     n_observed
@@ -53,7 +56,9 @@ class SampleSums:
     square: np.ndarray
     uncertainty: np.ndarray
     weight: np.ndarray
+    expected: np.ndarray
     deviation: np.ndarray
+    observed_activity: np.ndarray
     count: np.ndarray
     total: np.ndarray
     n_observed: np.ndarray
@@ -90,7 +95,9 @@ def sample_sums(
         square=np.zeros((*shape, n_programs, n_programs)),
         uncertainty=np.zeros((*shape, n_programs, n_programs)),
         weight=np.zeros((*shape, n_junctions), np.float32),
+        expected=np.zeros((*shape, n_junctions), np.float32),
         deviation=np.zeros((*shape, n_junctions), np.float32),
+        observed_activity=np.zeros((n_groups, n_junctions, n_programs), np.float32),
         count=np.zeros((n_groups, n_junctions)),
         total=np.zeros((n_groups, n_junctions)),
         n_observed=np.zeros((n_groups, n_junctions), np.int64),
@@ -108,7 +115,8 @@ def sample_sums(
         chosen = torch.from_numpy(rows)
         _add_activities(sums, s, g, phi[chosen].numpy().astype(np.float64), variance[rows])
         for part, block in entries.select(chosen).blocks(_BLOCK_ENTRIES):
-            p = Factors(phi[chosen[part]], psi).expected_psi(block)
+            activities = phi[chosen[part]]
+            p = Factors(activities, psi).expected_psi(block)
             column = block.column.numpy()
             y, n = (x.numpy().astype(np.float64) for x in (block.count, block.total))
             expected = np.clip(p.numpy().astype(np.float64), _CLIP, 1.0 - _CLIP)
@@ -119,7 +127,13 @@ def sample_sums(
                 return np.bincount(column, values, minlength=n_junctions)
 
             sums.weight[s, g] += by_junction(weight)
+            sums.expected[s, g] += by_junction(weight * expected)
             sums.deviation[s, g] += by_junction(weight * deviation)
+            by_cell = sp.csr_matrix(
+                (weight.astype(np.float32), column, block.indptr.numpy()),
+                shape=(block.n_cells, n_junctions),
+            )
+            sums.observed_activity[g] += by_cell.T @ activities.numpy()
             sums.count[g] += by_junction(y)
             sums.total[g] += by_junction(n)
             sums.n_observed[g] += np.bincount(column, minlength=n_junctions)
