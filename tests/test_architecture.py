@@ -26,7 +26,7 @@ BELOW = {
     "module": "ops distributions likelihoods priors inference",
     "train": "ops data likelihoods module",
     "model": "ops stats data distributions likelihoods priors inference module train",
-    "tl": "ops stats data likelihoods inference model",
+    "tl": "ops stats data pp likelihoods inference model",
     "pl": "pp model tl",
     "cli": "data pp datasets model tl pl",
 }

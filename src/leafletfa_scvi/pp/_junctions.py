@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from leafletfa_scvi.pp._codes import STRANDS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+_NAME: Final = r"(?P<chrom>.+):(?P<start>[0-9]+)-(?P<end>[0-9]+):(?P<strand>[-+?])"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +101,7 @@ def whole_numbers(table: pd.DataFrame, column: str) -> np.ndarray:
     if wrong.any():
         i = int(wrong.argmax())
         raise ValueError(
-            f"Junction {name_of(table, i)} has {column} {table[column].iloc[i]!r}: expected a "
+            f"Junction {name_of(table, i)} has {column} {table[column].tolist()[i]!r}: expected a "
             "whole number."
         )
     return values.astype(np.int64)
@@ -114,6 +116,14 @@ def junction_names(junctions: pd.DataFrame) -> pd.Index:
     """Return the names of junctions, from ``chrom``, ``start``, ``end`` and ``strand``."""
     columns = (junctions[name].astype(str) for name in ("chrom", "start", "end", "strand"))
     return name_index([junction_name(*row) for row in zip(*columns, strict=True)])
+
+
+def coordinates_in_names(names: pd.Index) -> pd.DataFrame:
+    """Return ``chrom``, ``start``, ``end`` and ``strand`` from names ``chrom:start-end:strand``.
+
+    Values are texts, and missing for names of another form. Rows have positions as their index.
+    """
+    return names.astype(str).to_series().str.extract(f"^{_NAME}$").reset_index(drop=True)
 
 
 def name_of(table: pd.DataFrame, i: int) -> str:

@@ -18,12 +18,12 @@ from leafletfa_scvi._arguments import check_file
 from leafletfa_scvi._constants import ATSE_KEY, DATASET_SLOT
 from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.data import atse_codes, read_h5ad_tables
+from leafletfa_scvi.pp._junctions import coordinates_in_names
 from leafletfa_scvi.pp.atse._ids import atse_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_NAME: Final = r"(?P<chrom>.+):(?P<start>[0-9]+)-(?P<end>[0-9]+):(?P<strand>[-+?])"
 _COORDINATES: Final = ("chrom", "start", "end", "strand")
 _FASTA: Final = r"\.(fa|fna|fasta|fas)(\.b?gz)?$"
 _MODEL_FILE, _DATA_FILE = "model.pt", "adata.h5ad"
@@ -234,7 +234,7 @@ def _of_tables(var: pd.DataFrame, uns: Mapping[str, Any], name: str) -> Junction
 
 def _with_coordinates(var: pd.DataFrame, name: str) -> pd.DataFrame:
     """Add the coordinates that the names of junctions say, which others cannot be matched to."""
-    parts = var.index.astype(str).to_series().str.extract(f"^{_NAME}$")
+    parts = coordinates_in_names(var.index)
     wrong = parts["chrom"].isna().to_numpy()
     if wrong.any():
         raise ValueError(

@@ -8,3 +8,5 @@ from ._select import ProgramSelection as ProgramSelection
 from ._select import select_n_programs as select_n_programs
 from ._stability import ProgramStability as ProgramStability
 from ._stability import program_stability as program_stability
+from ._write_bed import write_bed as write_bed
+from ._write_table import write_table as write_table

@@ -10,6 +10,7 @@ import numpy as np
 from leafletfa_scvi._arguments import check_at_least
 from leafletfa_scvi._files import replacing
 from leafletfa_scvi.pp._codes import STRANDS
+from leafletfa_scvi.pp.write._blocks import intron_blocks
 from leafletfa_scvi.pp.write._outputs import check_targets, counts_and_introns, text_file
 
 if TYPE_CHECKING:
@@ -67,16 +68,10 @@ def write_regtools(
     if len(set(cells)) < len(cells):
         raise ValueError("adata has a cell twice: names must be unique.")
     counts, place = counts_and_introns(adata)
-    if (place.start < 2).any():
-        name = adata.var_names[int(place.start.argmin())]
-        raise ValueError(f"Expected an exon before each intron, found {name!r} at the first base.")
+    blocks = intron_blocks(place, adata.var_names, anchor)
     targets = check_targets([Path(folder) / f"{cell}{ending}" for cell in cells], overwrite)
     if not targets:
         return []
-    # BED is 0-based and half open: the first block ends, and the intron begins, at start - 1.
-    left = np.minimum(anchor, place.start - 1)
-    begin, end = place.start - 1 - left, place.end + anchor
-    second = place.end - begin
     contigs, strands = place.contig, np.array(STRANDS, object)[place.strand]
     with replacing(*targets) as paths:
         for i, path in enumerate(paths):
@@ -84,9 +79,9 @@ def write_regtools(
             with text_file(path) as file:
                 for j, reads in zip(counts.indices[stored], counts.data[stored], strict=True):
                     fields = (
-                        *(contigs[j], begin[j], end[j], f"JUNC{j + 1:08}", int(reads)),
-                        *(strands[j], begin[j], end[j], "255,0,0", 2),
-                        *(f"{left[j]},{anchor}", f"0,{second[j]}"),
+                        *(contigs[j], blocks.begin[j], blocks.end[j], f"JUNC{j + 1:08}"),
+                        *(int(reads), strands[j], blocks.begin[j], blocks.end[j]),
+                        *("255,0,0", 2, blocks.sizes[j], blocks.starts[j]),
                     )
                     file.write(("\t".join(map(str, fields)) + "\n").encode())
     return targets
