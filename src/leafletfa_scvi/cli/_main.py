@@ -13,6 +13,7 @@ from leafletfa_scvi.cli._console import UserError, one_line
 from leafletfa_scvi.cli._signals import Terminated, terminable
 from leafletfa_scvi.cli.choose_k import choose_k
 from leafletfa_scvi.cli.demo import demo
+from leafletfa_scvi.cli.differential import differential
 from leafletfa_scvi.cli.fit import fit
 from leafletfa_scvi.cli.make_dataset import make_dataset
 
@@ -54,6 +55,7 @@ def _options(
 app.command("make-dataset")(make_dataset)
 app.command("choose-k")(choose_k)
 app.command()(fit)
+app.command()(differential)
 app.command()(demo)
 
 
