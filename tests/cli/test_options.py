@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -16,6 +17,7 @@ from leafletfa_scvi.cli._main import app
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._shared_options import MODEL, SETUP, TRAIN
 from leafletfa_scvi.cli.choose_k import parse_numbers
+from leafletfa_scvi.cli.differential import ComparisonOptions
 
 
 def signature_defaults(function) -> dict:
@@ -45,6 +47,13 @@ def test_defaults_of_choose_k_are_those_of_the_function():
     (command,) = [c for c in app.registered_commands if c.name == "choose-k"]
     text = inspect.signature(command.callback).parameters["programs"].default
     assert parse_numbers(text) == list(programs)
+
+
+def test_defaults_of_differential_are_those_of_the_method():
+    expected = signature_defaults(lfa.LeafletFAModel.differential_splicing)
+    for field in dataclasses.fields(ComparisonOptions):
+        if field.name != "groupby":
+            assert field.default == expected[field.name], field.name
 
 
 @dataclass(frozen=True)

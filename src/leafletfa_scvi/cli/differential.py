@@ -135,7 +135,9 @@ def differential(
         adata = read_data(data)
         _check_columns(adata, comparison)
         coordinates = None if bed is None else _coordinates(adata, reporter)
-        table = _compare(_load(model), adata, reporter, comparison)
+        fitted = _load(model)
+        _check_fit(fitted, adata, f"DATA does not fit --model {model}", reporter)
+        table = _compare(fitted, adata, reporter, comparison)
         reporter.stage(f"Writing {output}" + (f" and {bed}" if bed else ""))
         _write(table, output, bed, coordinates)
         for part in _summary(table, comparison):
@@ -216,6 +218,22 @@ def _load(folder: Path) -> lfa.LeafletFAModel:
     return model
 
 
+def _check_fit(
+    model: lfa.LeafletFAModel, adata: AnnData, problem: str, reporter: Reporter
+) -> None:
+    """Raise an error for data of other junctions than the model's; say if cells are new to it."""
+    try:
+        _, _, position = model._match_training_cells(adata)
+    except BAD_DATA as error:
+        raise UserError(f"{problem}: {one_line(error)}") from error
+    new = int((position < 0).sum())
+    if new:
+        reporter.stage(
+            f"  {new:,} of {adata.n_obs:,} cells are not among those that the model was trained "
+            "on: their activities are fitted, with programs fixed"
+        )
+
+
 def _compare(
     model: lfa.LeafletFAModel, adata: AnnData, reporter: Reporter, comparison: ComparisonOptions
 ) -> pd.DataFrame:
@@ -224,25 +242,19 @@ def _compare(
 
     names = [name for name in (comparison.groupby, comparison.sample_key) if name is not None]
     unlabeled = int(adata.obs[names].isna().any(axis=1).sum())
+    if unlabeled:
+        reporter.stage(f"  {unlabeled:,} cells without {' or '.join(names)} are left out")
+    reporter.stage(
+        f"Comparing groups of {adata.n_obs - unlabeled:,} cells at {adata.n_vars:,} junctions"
+    )
+    silent = not reporter.progress_bar
     try:
-        _, _, position = model._match_training_cells(adata)
-        new = int((position < 0).sum())
-        if new:
-            reporter.stage(
-                f"  {new:,} of {adata.n_obs:,} cells are not among those that the model was "
-                "trained on: their activities are fitted, with programs fixed"
-            )
-        if unlabeled:
-            reporter.stage(f"  {unlabeled:,} cells without {' or '.join(names)} are left out")
-        reporter.stage(
-            f"Comparing groups of {adata.n_obs - unlabeled:,} cells at {adata.n_vars:,} junctions"
-        )
-        silent = not reporter.progress_bar
         return model.differential_splicing(adata, **comparison.arguments(), silent=silent)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise UserError("Out of memory; compare fewer groups or cells.") from error
     except BAD_DATA as error:
-        raise UserError(one_line(error)) from error
+        message = one_line(error).replace("With sample_key=None", "Without --sample")
+        raise UserError(message) from error
 
 
 def _write(
