@@ -11,6 +11,7 @@ import typer
 from rich import box
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line, quiet_libraries
@@ -141,7 +142,7 @@ def differential(
         reporter.stage(f"Writing {output}" + (f" and {bed}" if bed else ""))
         _write(table, output, bed, coordinates)
         for part in _summary(table, comparison):
-            reporter.out.print(part)
+            reporter.out.print(part, soft_wrap=isinstance(part, Text))
         seconds = time.perf_counter() - started
         for line in (
             f"{_called(table, comparison).sum():,} calls in {seconds:.0f} s, a share of at most "
@@ -276,13 +277,13 @@ def _called(table: pd.DataFrame, comparison: ComparisonOptions) -> pd.Series:
     return called
 
 
-def _summary(table: pd.DataFrame, comparison: ComparisonOptions) -> list[Table | str]:
+def _summary(table: pd.DataFrame, comparison: ComparisonOptions) -> list[Table | Text]:
     """Return the leading calls of each comparison, or their numbers if there are many."""
     parts = [rows for _, rows in table.groupby("comparison", sort=False)]
     if len(parts) > _MAX_COMPARISONS:
         return [_counts(parts, comparison)]
     what = "ATSEs" if comparison.level == "atse" else "junctions"
-    summary: list[Table | str] = []
+    summary: list[Table | Text] = []
     for rows in parts:
         calls = rows[_called(rows, comparison)]
         tested = f"{rows['is_tested'].sum():,} tested {what}"
@@ -290,8 +291,9 @@ def _summary(table: pd.DataFrame, comparison: ComparisonOptions) -> list[Table |
         title = f"{name}: {len(calls):,} of {tested} differ"
         if len(calls) > _MAX_ROWS:
             title += f"; the leading {_MAX_ROWS}:"
-        title = escape(title)
-        summary.append(_calls(calls.iloc[:_MAX_ROWS], title) if len(calls) else title)
+        summary.append(Text(title, style="bold"))
+        if len(calls):
+            summary.append(_calls(calls.iloc[:_MAX_ROWS]))
     return summary
 
 
@@ -309,9 +311,9 @@ def _counts(parts: list[pd.DataFrame], comparison: ComparisonOptions) -> Table:
     return table
 
 
-def _calls(rows: pd.DataFrame, title: str) -> Table:
+def _calls(rows: pd.DataFrame) -> Table:
     """Return a table of calls."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD)
     for name in ("Gene", "Junction"):
         table.add_column(name, overflow="fold")
     for name in ("Effect", "90 % interval", "Probability"):
