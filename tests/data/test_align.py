@@ -57,7 +57,9 @@ def test_memory_is_proportional_to_entries(small):
     align_junctions(small, names)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2 * small.n_obs * len(names)  # bytes; a dense layer alone takes 4 per value
+    # Bytes; a dense layer alone takes 4 per value. Names take part of it, more with pandas 3 and
+    # pyarrow.
+    assert peak < 3 * small.n_obs * len(names)
 
 
 def test_reordered_entries_equal_those_of_reordered_data(small, monkeypatch):
