@@ -50,6 +50,10 @@ def write_bed(
     a ``track`` line, its lines in order of the genome. IGV draws all tracks of a file as one:
     write a file for each comparison there, from ``table[table["comparison"] == name]``.
 
+    Lines have the name ``gene_name:junction``, or that of the junction alone; for score and
+    ``itemRgb`` see the `format <https://genome.ucsc.edu/FAQ/FAQformat.html#format1>`__.
+    :func:`~leafletfa_scvi.pp.read_regtools` reads the file, scores as reads.
+
     Parameters
     ----------
     table
@@ -90,12 +94,6 @@ def write_bed(
         If coordinates are missing or malformed, a comparison has a junction twice, scores are not
         numbers from -1 to 1, or calls are asked for and there are none, or those of several
         targets.
-
-    Notes
-    -----
-    Lines have the name ``gene_name:junction``, or that of the junction alone. For score and
-    ``itemRgb`` see the `format <https://genome.ucsc.edu/FAQ/FAQformat.html#format1>`__.
-    :func:`~leafletfa_scvi.pp.read_regtools` reads the file, scores as reads.
     """
     check_whole("anchor", anchor, 1)
     if not isinstance(table, pd.DataFrame):
