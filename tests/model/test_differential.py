@@ -122,23 +122,6 @@ class TestTable:
         assert found.loc[unseen, ["proba_ds", "effect_size", "est_psi1"]].isna().all(axis=None)
         assert not found.loc[unseen, "is_ds_fdr_0.05"].any()
 
-    def test_markers_have_the_probabilities_of_the_posterior(self, trained):
-        state, rng = trained.module.state_dict(), np.random.default_rng(3)
-        a, b = (np.exp(state[f"_guide.psi_log_{k}"].numpy()) for k in ("inclusion", "exclusion"))
-        psi = rng.beta(a, b, size=(4000, *a.shape))
-        pi = trained.get_program_prevalence().to_numpy()
-        others = (psi[:, :, 0] * pi[0] + psi[:, :, 2] * pi[2]) / (pi[0] + pi[2])
-        difference = psi[:, :, 1] - others
-        frame = trained.program_markers("SP_2", n_samples=1000).loc[trained.junction_names]
-        assert np.abs(frame["proba_ds"] - (np.abs(difference) > 0.1).mean(0)).max() < 0.08
-        error = difference.std(0) * np.sqrt(1 / 1000 + 1 / 4000)
-        assert (np.abs(frame["effect_size"] - difference.mean(0)) / error).max() < 4.5
-        assert np.median(error) < 0.02
-        mean = trained.get_splicing_programs().to_numpy()
-        np.testing.assert_allclose(frame["psi_program"], mean[:, 1], rtol=1e-5)
-        want = (mean[:, 0] * pi[0] + mean[:, 2] * pi[2]) / (pi[0] + pi[2])
-        np.testing.assert_allclose(frame["psi_others"], want, rtol=1e-4)
-
     def test_markers_of_some_programs(self, trained):
         columns = [
             *("program", "proba_ds", "proba_not_ds", "bayes_factor", "effect_size"),

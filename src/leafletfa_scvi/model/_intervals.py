@@ -43,9 +43,8 @@ def credible_intervals(
     level = check_inside("level", level)
     index: np.ndarray | pd.Index
     if parameter == "psi":
-        index, guide = model.junction_names, model.module.guide
-        given = *guide.psi_marginal(), guide.psi_variance
-        a, b = _widened(*(x[: len(index)].cpu() for x in given))
+        index = model.junction_names
+        a, b = (x[: len(index)] for x in widened_programs(model))
     elif parameter == "phi":
         cells = cell_posterior(model, adata, indices)
         a, index = cells.concentration, name_index(cells.names)
@@ -62,6 +61,19 @@ def credible_intervals(
         lower[_near_zero(alpha, rest)] = 0.0
     frames = (pd.DataFrame(end, index, model.program_names) for end in (lower, upper))
     return CredibleInterval(*frames)
+
+
+@torch.no_grad()
+def widened_programs(model: SplicingModelBase) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the Beta posterior of each entry of the programs, ``(P', K)`` float64 each.
+
+    Its variance is the larger of that of the guide and that from the curvature. Implicit
+    junctions come last; the second parameter is 0 where PSI is known to be 1.
+    """
+    guide = model.module.guide
+    given = *guide.psi_marginal(), guide.psi_variance
+    inclusion, exclusion, variance = (x.cpu() for x in given)
+    return _widened(inclusion, exclusion, variance)
 
 
 @torch.no_grad()
