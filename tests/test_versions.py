@@ -50,5 +50,6 @@ def test_versions_tested_are_within_the_bounds(name):
 
 def test_extras_require_the_versions_of_the_tests():
     tested = {Requirement(line).name: line for line in GROUPS["test"]}
-    for line in (*GROUPS["gpu"], *GROUPS["dask"], *GROUPS["parquet"]):
+    extras = (*GROUPS["gpu"], *GROUPS["dask"], *GROUPS["parquet"], *GROUPS["enrichment"])
+    for line in extras:
         assert tested[Requirement(line).name] == line

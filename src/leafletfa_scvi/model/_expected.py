@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leafletfa_scvi.model._cells import CellPosterior
 
 _BLOCK_ENTRIES = 1 << 20
@@ -70,3 +73,36 @@ def expected_observed(
         values[first : first + block.n_entries] = p.numpy()
     layout = (values, entries.column.numpy(), entries.indptr.numpy())
     return sp.csr_matrix(layout, shape=(entries.n_cells, entries.n_junctions))
+
+
+def expected_blocks(
+    cells: CellPosterior, psi: torch.Tensor, kappa: np.ndarray | None, n_values: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Expected PSI of all junctions, for blocks of consecutive cells.
+
+    Parameters
+    ----------
+    cells, psi, kappa
+        As in :func:`expected_splicing`.
+    n_values
+        Maximum number of values of a block; it has one cell at least.
+
+    Yields
+    ------
+    The cells as a slice, and ``(B, P)`` float32.
+    """
+    n_cells, junctions = len(cells.names), np.arange(len(psi))
+    step = max(n_values // max(len(psi), 1), 1)
+    for start in range(0, n_cells, step):
+        rows = slice(start, min(start + step, n_cells))
+        entries = None
+        if kappa is not None:
+            entries = cells.observed().select(torch.arange(rows.start, rows.stop, device="cpu"))
+        block = replace(
+            cells,
+            names=cells.names[rows],
+            concentration=cells.concentration[rows],
+            entries=entries,
+            position=cells.position[rows],
+        )
+        yield rows, expected_splicing(block, psi, junctions, kappa)

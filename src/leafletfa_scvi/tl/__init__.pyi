@@ -1,3 +1,5 @@
+from ._enrichment import marker_enrichment as marker_enrichment
+from ._factor_activity import factor_activity as factor_activity
 from ._holdout import SplicingHoldout as SplicingHoldout
 from ._holdout import evaluate_holdout as evaluate_holdout
 from ._holdout import holdout_splicing as holdout_splicing
