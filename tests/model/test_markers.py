@@ -152,7 +152,7 @@ class TestAtses:
         frame = trained.program_markers(["SP_3", "SP_1"], n_samples=20, level="atse")
         assert list(frame.columns) == [
             *("program", "proba_ds", "proba_not_ds", "bayes_factor"),
-            *("junction", "n_junctions", "junctions", "effect_size", "is_ds_fdr_0.05"),
+            *("junction", "junctions", "n_junctions", "effect_size", "is_ds_fdr_0.05"),
             *("psi_program", "psi_others", "gene_id", "gene_name"),
         ]
         assert list(frame["program"].unique()) == ["SP_3", "SP_1"]

@@ -11,6 +11,7 @@ import torch
 from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi.data import check_axes
 from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._differential_table import best_first
 from leafletfa_scvi.model._program_draws import ProgramDraws
 from leafletfa_scvi.model._tables import add_annotation, check_numbers, comparison_table
 from leafletfa_scvi.ops import Groups, drawing
@@ -92,8 +93,8 @@ class MarkersMixin(SplicingModelBase):
         ``gene_id``, ``gene_name``, ``event_type``.
 
         For ATSEs, effect and annotation are those of the junction with the largest effect,
-        ``junction``; ``n_junctions`` and ``junctions`` (joined by commas) are all of its
-        junctions.
+        ``junction``; ``junctions`` are the names of all of its junctions, joined by commas, and
+        ``n_junctions`` is their number.
 
         Raises
         ------
@@ -141,8 +142,7 @@ class MarkersMixin(SplicingModelBase):
                 frame["psi_program"], frame["psi_others"] = psi[largest], others[largest]
                 frame = by_atse.table(add_annotation(frame, annotation))
             frame.insert(0, "program", name)
-            size = frame["effect_size"].abs().to_numpy()
-            frame = frame.iloc[np.lexsort((-size, -frame["proba_ds"].to_numpy()))]
+            frame = frame.iloc[best_first(frame)]
             significant = frame[f"is_ds_fdr_{fdr_target}"]
             frames.append(frame[significant] if only_significant else frame)
         return pd.concat(frames)
@@ -207,8 +207,8 @@ class _AtseTable:
         in_order = junctions[self.groups.order]
         parts = np.split(in_order, self._start[1:])
         self._columns: dict[str, Any] = {
-            "n_junctions": np.diff(self.groups.offsets),
             "junctions": [",".join(part) for part in parts],
+            "n_junctions": np.diff(self.groups.offsets),
         }
 
     def largest(self, effect: np.ndarray) -> np.ndarray:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from leafletfa_scvi._arguments import check_inside, check_once, check_whole
 from leafletfa_scvi.stats import false_discovery_set, log_odds
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from leafletfa_scvi.model._base import SplicingModelBase
 
 _MAX_SEED = 2**63 - 1
 _ANNOTATION = ("atse_id", "gene_id", "gene_name", "event_type")
@@ -26,30 +20,6 @@ def check_numbers(delta: Any, fdr_target: Any, n_samples: Any, seed: Any) -> Non
     check_inside("fdr_target", fdr_target)
     check_whole("n_samples", n_samples, 1)
     check_whole("seed", seed, 0, _MAX_SEED)
-
-
-def psi_differences(
-    model: SplicingModelBase,
-    draws: Iterator[torch.Tensor],
-    n_pairs: int,
-    delta: float,
-    n_samples: int,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Estimate the probability of a difference above delta, and its mean, from draws.
-
-    Each of ``draws`` holds weights of programs, ``(2 n_pairs, K)``, of groups 1 and 2 of each
-    pair. The result has two arrays ``(P,)`` for each pair.
-    """
-    programs, n_junctions = model.module.guide.psi(), len(model.junction_names)
-    n_above = torch.zeros(n_pairs, n_junctions, dtype=torch.float32, device="cpu")
-    total = torch.zeros_like(n_above)
-    for weights in draws:
-        sides = weights[0::2] - weights[1::2]
-        difference = sides @ programs.sample()[:n_junctions].cpu().T
-        n_above += difference.abs() > delta
-        total += difference
-    probability, mean = n_above / n_samples, total / n_samples
-    return [(probability[i].numpy(), mean[i].numpy()) for i in range(n_pairs)]
 
 
 def comparison_table(
