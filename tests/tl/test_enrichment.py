@@ -172,6 +172,10 @@ def test_model_and_its_tables_of_junctions_and_atses(recovered_model):
     by_atse = lfa.tl.marker_enrichment(atses, sets, "ora")
     assert (by_atse.groupby("program").first()["source"] == "changed").all()
     assert set(by_atse["n_targets"]) == set(found["n_targets"])
+    groups = recovered_model.differential_splicing(groupby="program_true")
+    compared = lfa.tl.marker_enrichment(groups, sets, "ora")
+    assert list(compared["comparison"].unique()) == list(groups["comparison"].unique())
+    assert (compared.groupby("comparison").first()["source"] == "changed").all()
 
 
 @pytest.fixture
