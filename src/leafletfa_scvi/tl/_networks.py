@@ -19,7 +19,7 @@ def import_decoupler() -> Any:
         import decoupler
     except ImportError as error:
         raise ImportError(
-            "Gene sets and networks need the package decoupler 2: "
+            "Gene sets and networks need the package decoupler from 2.1.4: "
             'pip install "leafletfa-scvi[enrichment]".'
         ) from error
     return decoupler
