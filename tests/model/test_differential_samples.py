@@ -287,6 +287,8 @@ class TestTable:
             found = cohort.differential_splicing(groupby="group", group1="A")
         assert "Cells are the replicates" in caplog.text
         assert (found["replicates"] == "cells").all()
+        assert found.attrs["replicates"].startswith("cells: the result holds for the cells")
+        assert "positive means more in group1" in found.attrs["effect_size"]
         assert "n_samples_group1" not in found
 
     def test_a_group_without_reads_of_a_junction(self, cohort, adata):

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SCOPE = {
+    True: "samples: the result holds for the populations that the samples come from",
+    False: "cells: the result holds for the cells of these samples only",
+}
 _Level = Literal["junction", "atse"]
 _Mode = Literal["change", "vanilla"]
 
@@ -126,6 +130,8 @@ class DifferentialSplicingMixin(SplicingModelBase):
         are of, ``junctions`` all, joined by commas, and ``n_junctions`` their number. The
         probability is that of this junction, at most that of any change of the ATSE.
 
+        ``attrs`` repeats what the sign of effects means and what the result holds for.
+
         Raises
         ------
         KeyError
@@ -196,7 +202,12 @@ class DifferentialSplicingMixin(SplicingModelBase):
         if mode == "change":
             frames = select(frames, delta, fdr_target)
         frames = [frame.iloc[best_first(frame)] for frame in frames]
-        return pd.concat(frames)
+        table = pd.concat(frames)
+        table.attrs = {
+            "effect_size": "PSI of group1 minus PSI of group2: positive means more in group1",
+            "replicates": _SCOPE[sample_key is not None],
+        }
+        return table
 
     def _programs(self, cells: CellPosterior) -> Programs:
         """Programs, their variances and finite concentrations as arrays."""

@@ -66,8 +66,8 @@ class TrainingMixin(SplicingModelBase):
         for a given ``scvi.settings.seed``. A second call continues where the first ended. If
         training fails or is interrupted, the model is restored to its state before the call.
         Pyro and torch keep their states for the whole process, so threads train one at a time, and
-        the same holds for methods that draw, such as ``differential_splicing`` and activities of
-        new cells. Set ``scvi.settings.seed`` while no other thread draws.
+        the same holds for methods that draw, such as ``program_markers`` and activities of new
+        cells. Set ``scvi.settings.seed`` while no other thread draws.
 
         Parameters
         ----------
