@@ -1,3 +1,5 @@
+from ._associate import associate as associate
+from ._differential_activity import differential_activity as differential_activity
 from ._enrichment import marker_enrichment as marker_enrichment
 from ._factor_activity import factor_activity as factor_activity
 from ._holdout import SplicingHoldout as SplicingHoldout
@@ -10,5 +12,7 @@ from ._select import ProgramSelection as ProgramSelection
 from ._select import select_n_programs as select_n_programs
 from ._stability import ProgramStability as ProgramStability
 from ._stability import program_stability as program_stability
+from ._variance_explained import VarianceExplained as VarianceExplained
+from ._variance_explained import variance_explained as variance_explained
 from ._write_bed import write_bed as write_bed
 from ._write_table import write_table as write_table

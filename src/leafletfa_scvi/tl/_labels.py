@@ -1,0 +1,62 @@
+"""Columns of ``obs``: whether they exist, and which cells lack a value."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from leafletfa_scvi._arguments import check_column, check_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy as np
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+def check_columns(obs: pd.DataFrame, columns: Iterable[str], argument: str) -> None:
+    """Check that columns exist, once each.
+
+    Raises
+    ------
+    KeyError
+        One is not a column of ``adata.obs``.
+    """
+    for column in columns:
+        check_column(argument, column)
+        if column not in obs:
+            raise KeyError(
+                f"Expected {argument} to name columns of adata.obs, {list(obs.columns)}, found "
+                f"{column!r}."
+            )
+        check_once(obs, column)
+
+
+def labeled_cells(obs: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Find the cells ``(C,)`` with values in all columns, and log how many have none.
+
+    Raises
+    ------
+    ValueError
+        No cell is left.
+    """
+    columns = list(dict.fromkeys(columns))
+    missing = obs[columns].isna()
+    keep: np.ndarray = ~missing.any(axis=1).to_numpy()
+    if not keep.any():
+        raise ValueError(f"Expected cells with values of {columns}, found none.")
+    for column in columns:
+        n = int(missing[column].sum())
+        if n:
+            log.info("%d cells have no value in adata.obs[%r] and are left out.", n, column)
+    return keep
+
+
+def log_cells_as_replicates() -> None:
+    """Log that results hold for these cells only."""
+    log.info(
+        "Cells are the replicates: the result holds for the cells of these samples only. "
+        "Pass sample_key for the populations of samples."
+    )
