@@ -153,27 +153,35 @@ def _side(sums: SampleSums, codes: tuple[int, ...], programs: Programs) -> _Side
 
     # What the expectation says of the cells without reads, against chance.
     n_observed = np.maximum(sums.n_observed[chosen].sum(0), 1)
-    observed = sums.observed_activity[chosen].sum(0) / np.where(pooled > 0, pooled, 1.0)[:, None]
+    observed = _summed(sums.observed_activity[None], codes)[0]
+    observed /= np.where(pooled > 0, pooled, 1.0)[:, None]
     of_programs = ((overall - observed) ** 2 * programs.variance).sum(1)
     of_chance = of_cells * np.maximum(1.0 / n_observed - 1.0 / n_cells.sum(), 0.0)
     known = of_chance / np.maximum(of_chance + of_programs, _MIN_VARIANCE)
 
+    # Arrays (S, P) are large: changed in place.
     has_reads = weight > 0
     safe = np.where(has_reads, weight, 1.0)
     expected = mean @ programs.mean.T
-    shift = deviation / safe + (1.0 - known) * (of_reads / safe - expected)
-    value = expected + trust * shift
-    in_sample = np.clip(weight * n_observed / np.where(pooled > 0, pooled, 1.0), 1e-3, size)
-    missing = (1.0 - known) ** 2 * of_cells * (1.0 / in_sample - 1.0 / size)
-    variance = of_cells / size + trust**2 * (sums.dispersion * spread / safe + missing)
-    variance = np.where(has_reads & present[:, None], variance, np.inf)
+    shift = of_reads / safe
+    shift -= expected
+    shift *= 1.0 - known
+    shift += deviation / safe
+    shift *= trust
+    value = np.add(expected, shift, out=expected)
+    in_sample = np.clip(weight * (n_observed / np.where(pooled > 0, pooled, 1.0)), 1e-3, size)
+    variance = (1.0 - known) ** 2 * of_cells * (1.0 / in_sample - 1.0 / size)
+    variance += sums.dispersion * spread / safe
+    variance *= trust**2
+    variance += of_cells / size
+    variance[~(has_reads & present[:, None])] = np.inf
     misfit = (1.0 - trust) ** 2 * spread / (programs.kappa + 1.0)
     misfit += (trust * known) ** 2 * of_programs
     return _Side(SampleValues(value, variance, present), overall, spread, trust, misfit)
 
 
 def _summed(values: np.ndarray, codes: tuple[int, ...]) -> np.ndarray:
-    """Sum ``(S, G, P)`` over some groups in float64, without a copy of their values."""
+    """Sum over some groups, the second axis, in float64, without a copy of their values."""
     total = values[:, codes[0]].astype(np.float64)
     for code in codes[1:]:
         total += values[:, code]

@@ -10,7 +10,7 @@ from scipy.special import gammaln, stdtr
 _HALF_WIDTHS = 0.0125 * 2.0 ** np.arange(7)
 """Half-widths of the uniform components of the prior, up to 0.8."""
 _NULL_PSEUDOCOUNT = 10.0
-_STEPS = 200
+_STEPS, _TOLERANCE = 200, 1e-5
 _MAX_FITTED = 20_000
 _TINY = 1e-300
 
@@ -89,7 +89,7 @@ def _fit_weights(likelihood: np.ndarray) -> np.ndarray:
         new = total / total.sum()
         change = np.abs(new - weights).max()
         weights = new
-        if change < 1e-5:
+        if change < _TOLERANCE:
             break
     return weights
 

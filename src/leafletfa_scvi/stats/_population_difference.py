@@ -13,7 +13,7 @@ from leafletfa_scvi.stats._moderation import moderate_variances
 
 _MIN_PAIRED = 2
 _MIN_UNPAIRED = 3
-_MAX_FITTED = 2000
+_MAX_FITTED = 1000
 _MAX_DF = 1e4
 _START = (np.log(1e-2), np.log(1e-4))
 """First guess of the two components of the variance between samples."""
@@ -26,7 +26,7 @@ class SampleValues:
     Attributes
     ----------
     value
-        ``(S, P)`` values.
+        ``(S, P)`` values, finite.
     variance
         ``(S, P)`` variances of their errors of measurement; infinity where there is no value.
     present
@@ -177,32 +177,33 @@ def _contrast(groups: list[tuple[np.ndarray, np.ndarray]], components: np.ndarra
 
 
 class _WeightedMean(NamedTuple):
+    """Mean, its variance, standardized residuals (0 where missing), and number of values."""
+
     mean: np.ndarray
     variance: np.ndarray
     residual: np.ndarray
     n: np.ndarray
-    log_weight: np.ndarray
+    weight: np.ndarray
+
+    def loss(self) -> float:
+        """Minus twice the restricted log-likelihood, up to a constant."""
+        logs = np.log(np.where(self.weight > 0, self.weight, 1.0)).sum()
+        rest = np.log(np.where(self.n > 0, self.variance, 1.0)).sum()
+        return float((self.residual**2).sum() - logs - rest)
 
 
 def _weighted_mean(value: np.ndarray, variance: np.ndarray, between: np.ndarray) -> _WeightedMean:
-    """Mean with weights 1 / (between + variance), and standardized residuals, 0 where missing."""
+    """Weigh values by 1 / (between + variance)."""
     weight = 1.0 / (between + variance)
+    n = np.count_nonzero(weight, axis=0)
     total = weight.sum(0)
-    n = (weight > 0).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (weight * value).sum(0) / total
+        mean = np.einsum("sp,sp->p", weight, value) / total
         inverse = 1.0 / total
-        log_weight = np.where(weight > 0, np.log(np.where(weight > 0, weight, 1.0)), 0.0).sum(0)
-    residual = (value - mean) * np.sqrt(weight)
-    return _WeightedMean(
-        mean, inverse, np.where(weight > 0, residual, 0.0), n, log_weight - _log(total)
-    )
-
-
-def _log(x: np.ndarray) -> np.ndarray:
-    """Logarithm, 0 of 0."""
-    logarithm: np.ndarray = np.log(np.where(x > 0, x, 1.0))
-    return logarithm
+        residual = np.sqrt(weight)
+        residual *= value - mean
+    residual[:, n == 0] = 0.0
+    return _WeightedMean(mean, inverse, residual, n, weight)
 
 
 def _fit_components(
@@ -219,10 +220,7 @@ def _fit_components(
 
     def loss(logs: np.ndarray) -> float:
         between = np.exp(logs) @ shapes
-        parts = [_weighted_mean(*group, between) for group in some]
-        return float(
-            sum((part.residual**2).sum() - part.log_weight.sum() for part in parts)
-        ) / len(positions)
+        return sum(_weighted_mean(*group, between).loss() for group in some) / len(positions)
 
     options: Any = {"xatol": 0.05, "fatol": 1e-5, "maxiter": 200}
     best = minimize(loss, np.array(_START), method="Nelder-Mead", options=options)
