@@ -213,9 +213,9 @@ class DifferentialSplicingMixin(SplicingModelBase):
         """Programs, their variances and finite concentrations as arrays."""
         n_junctions = len(self.junction_names)
         mean, kappa = self.module.programs().cpu(), self.get_concentrations().to_numpy()
-        if not np.isfinite(kappa).all():  # the binomial: as for the reads of single cells
-            entries = self._likelihood_entries(cells.observed())
-            kappa = np.full(n_junctions, inference.fit_concentration(entries, cells.mean, mean))
+        if not np.isfinite(kappa).all():  # the binomial and the multinomial
+            fitted = inference.fit_concentration(cells.observed(), cells.mean, mean)
+            kappa = np.full(n_junctions, fitted)
         variance = self.module.guide.psi_variance[:n_junctions].cpu().double().numpy()
         return Programs(mean.double().numpy(), variance, kappa.astype(np.float64))
 
