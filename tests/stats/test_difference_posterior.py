@@ -11,14 +11,15 @@ from leafletfa_scvi.stats import difference_posterior
 HALF_WIDTHS = 0.0125 * 2.0 ** np.arange(7)
 
 
-def on_a_grid(estimate, se, df, delta):
+def on_a_grid(estimate, se, df, delta, scale):
     """EM of the weights and probabilities from densities on a fine grid."""
     grid = (np.arange(-80_000, 80_000) + 0.5) * 1e-5
     step = 1e-5
     density = np.stack(
         [student.pdf((e - grid) / s, d) / s for e, s, d in zip(estimate, se, df, strict=True)]
     )
-    components = [(np.abs(grid) < half) / (2 * half) for half in HALF_WIDTHS]
+    halves = HALF_WIDTHS * scale[:, None]
+    components = [(np.abs(grid) < half[:, None]) / (2 * half[:, None]) for half in halves.T]
     likelihood = np.column_stack(
         [student.pdf(estimate / se, df) / se]
         + [(density * component).sum(1) * step for component in components]
@@ -41,13 +42,15 @@ def on_a_grid(estimate, se, df, delta):
 
 
 @pytest.mark.parametrize("delta", [0.0, 0.05, 0.1])
-def test_agrees_with_integration(delta):
+@pytest.mark.parametrize("scaled", [False, True])
+def test_agrees_with_integration(delta, scaled):
     rng = np.random.default_rng(2)
     truth = np.where(rng.random(40) < 0.4, rng.uniform(-0.5, 0.5, 40), 0.0)
     se, df = rng.uniform(0.02, 0.1, 40), rng.uniform(2, 30, 40)
     estimate = truth + se * rng.standard_t(df)
-    found = difference_posterior(estimate, se, df, delta)
-    above, positive = on_a_grid(estimate, se, df, delta)
+    scale = rng.uniform(0.1, 1, 40) if scaled else np.ones(40)
+    found = difference_posterior(estimate, se, df, delta, *([scale] if scaled else []))
+    above, positive = on_a_grid(estimate, se, df, delta, scale)
     np.testing.assert_allclose(found.above, above, atol=2e-3)
     np.testing.assert_allclose(found.positive, positive, atol=2e-3)
 

@@ -35,7 +35,11 @@ def junction_rows(
     above, positive = (np.full(len(names), np.nan) for _ in range(2))
     if tested.any():
         posterior = difference_posterior(
-            found.difference[tested], found.se[tested], found.df[tested], delta
+            found.difference[tested],
+            found.se[tested],
+            found.df[tested],
+            delta,
+            found.scale[tested],
         )
         above[tested], positive[tested] = posterior
     half = stdtrit(found.df, (1.0 + _LEVEL) / 2.0) * found.se

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MANY = 1e4
 """Degrees of freedom where variances are known."""
-_MIN_VARIANCE = 1e-10
+_MIN_VARIANCE, _MIN_SCALE = 1e-10, 0.02
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class GroupDifference(NamedTuple):
     difference, se, df
         ``(P,)`` PSI of group 1 minus group 2, standard error and degrees of freedom; NaN where a
         group has no reads.
+    scale
+        ``(P,)`` size that differences can have, 2 sqrt(p (1 - p)) at the mean expected PSI.
     n_samples1, n_samples2, n_paired
         ``(P,)`` samples with reads, and those with reads of both groups, if their differences were
         used.
@@ -55,6 +57,7 @@ class GroupDifference(NamedTuple):
     difference: np.ndarray
     se: np.ndarray
     df: np.ndarray
+    scale: np.ndarray
     n_samples1: np.ndarray
     n_samples2: np.ndarray
     n_paired: np.ndarray
@@ -123,7 +126,8 @@ def group_difference(
     se = np.sqrt(np.maximum(np.where(known, variance, 1.0), _MIN_VARIANCE))
     difference, se, df = (np.where(known, x, np.nan) for x in (difference, se, df))
     psi1, psi2 = (np.clip(x, 0.0, 1.0) for x in (psi1, psi2))
-    return GroupDifference(psi1, psi2, difference, se, df, n1, n2, n_paired)
+    scale = np.maximum(2.0 * np.sqrt(spread), _MIN_SCALE)
+    return GroupDifference(psi1, psi2, difference, se, df, scale, n1, n2, n_paired)
 
 
 def _side(sums: SampleSums, codes: tuple[int, ...], programs: Programs) -> _Side:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import gammaln, stdtr
 
 _HALF_WIDTHS = 0.0125 * 2.0 ** np.arange(7)
-"""Half-widths of the uniform components of the prior, up to 0.8."""
+"""Half-widths of the uniform components of the prior, in multiples of the scale."""
 _NULL_PSEUDOCOUNT = 10.0
 _STEPS, _TOLERANCE = 200, 1e-5
 _MAX_FITTED = 20_000
@@ -31,7 +31,11 @@ class DifferencePosterior(NamedTuple):
 
 
 def difference_posterior(
-    estimate: np.ndarray, se: np.ndarray, df: np.ndarray, delta: float
+    estimate: np.ndarray,
+    se: np.ndarray,
+    df: np.ndarray,
+    delta: float,
+    scale: np.ndarray | float = 1.0,
 ) -> DifferencePosterior:
     """Probability that differences exceed a threshold, given all estimates together.
 
@@ -46,9 +50,11 @@ def difference_posterior(
         ``(n,)`` estimates, their standard errors (above 0), and degrees of freedom (above 0).
     delta
         Threshold, from 0.
+    scale
+        ``(n,)`` size that differences can have; widths of the prior are multiples of it.
     """
-    estimate, se, df = np.broadcast_arrays(
-        *(np.asarray(x, np.float64) for x in (estimate, se, df))
+    estimate, se, df, scale = np.broadcast_arrays(
+        *(np.asarray(x, np.float64) for x in (estimate, se, df, scale))
     )
     size, above, inside = np.abs(estimate) / se, np.abs(estimate) + delta, np.abs(estimate) - delta
     likelihood = np.empty((len(size), len(_HALF_WIDTHS) + 1))
@@ -58,12 +64,13 @@ def difference_posterior(
     # By symmetry all are computed for positive estimates, where the tails keep their digits.
     at_zero = stdtr(df, -size)
     at_delta = stdtr(df, -inside / se), stdtr(df, -above / se)
-    for k, half in enumerate(_HALF_WIDTHS):
+    for k, width in enumerate(_HALF_WIDTHS):
+        half = width * scale
         upper = stdtr(df, -(np.abs(estimate) - half) / se)
         lower = stdtr(df, -(np.abs(estimate) + half) / se)
         mass = np.maximum(upper - lower, _TINY)
         likelihood[:, k + 1] = mass / (2.0 * half)
-        within[:, k] = 1.0 if delta >= half else (at_delta[0] - at_delta[1]) / mass
+        within[:, k] = np.where(half <= delta, 1.0, (at_delta[0] - at_delta[1]) / mass)
         positive[:, k] = (upper - at_zero) / mass
     weights = _fit_weights(likelihood)
     share = likelihood * weights
