@@ -5,6 +5,7 @@ from . import model as model
 from . import ops as ops
 from . import pl as pl
 from . import pp as pp
+from . import stats as stats
 from . import tl as tl
 from .model import LeafletFAModel as LeafletFAModel
 
