@@ -141,8 +141,8 @@ class TestPlantedTruth:
         n_samples = len(np.unique(samples[in_group]))
         covariance = within / (in_group.sum() - n_samples) + uncertainty / in_group.sum()
         of_cells = np.einsum("jk,kl,jl->j", programs.mean, covariance, programs.mean)
-        n_observed = (n[in_group] > 0).sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):
+            n_observed = pooled**2 / (weight[in_group] ** 2).sum(0)
             observed = (weight[in_group].T @ phi[in_group]) / pooled[:, None]
             contrast = phi[in_group].mean(0) - observed
             of_programs = (contrast**2 * programs.variance).sum(1)
@@ -269,6 +269,20 @@ class TestTable:
         )
         pd.testing.assert_frame_equal(found, by_position)
 
+    def test_queries(self, cohort, adata):
+        adata.obs.loc[adata.obs_names[:3], "donor"] = np.nan
+        query = "donor != 'donor_2'"
+        kept = (adata.obs["donor"] != "donor_2").to_numpy()
+        arguments = {"sample_key": "donor"}
+        found = cohort.differential_splicing(
+            adata, idx1="group == 'A'", idx2="group == 'B'", subset_idx=query, **arguments
+        )
+        same = cohort.differential_splicing(
+            adata, idx1=(adata.obs["group"] == "A").to_numpy(), subset_idx=kept, **arguments
+        )
+        drop = ["comparison", "group2"]
+        pd.testing.assert_frame_equal(found.drop(columns=drop), same.drop(columns=drop))
+
     def test_missing_labels_are_left_out_and_counted(self, cohort, adata, caplog):
         adata.obs["label"] = adata.obs["group"].astype(object)
         adata.obs.iloc[:7, adata.obs.columns.get_loc("label")] = None
@@ -324,6 +338,9 @@ class TestBadInput:
             ({"level": "gene"}, ValueError, "level"),
             ({"mode": "lfc"}, ValueError, "mode"),
             ({"subset_idx": []}, ValueError, "found none in 'A'"),
+            ({"subset_idx": "nothing == 1"}, ValueError, "query of adata.obs.*'nothing'"),
+            ({"subset_idx": "donor =="}, ValueError, "query of adata.obs"),
+            ({"subset_idx": "donor"}, ValueError, "true or false for each cell"),
         ],
     )
     def test_errors(self, cohort, adata, arguments, error, message):

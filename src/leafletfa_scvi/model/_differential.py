@@ -47,11 +47,11 @@ class DifferentialSplicingMixin(SplicingModelBase):
         groupby: str | None = None,
         group1: str | float | Iterable[str | float] | None = None,
         group2: str | float | None = None,
-        idx1: Indices = None,
-        idx2: Indices = None,
+        idx1: Indices | str = None,
+        idx2: Indices | str = None,
         *,
         sample_key: str | None = None,
-        subset_idx: Indices = None,
+        subset_idx: Indices | str = None,
         all_pairs: bool = False,
         mode: _Mode = "change",
         delta: float = 0.1,
@@ -78,13 +78,13 @@ class DifferentialSplicingMixin(SplicingModelBase):
         group2
             Group to compare with. If None or ``"rest"``, the cells of all other groups.
         idx1, idx2
-            Positions or masks of cells, instead of ``groupby``. If ``idx2`` is None, all cells
-            that are not in ``idx1``.
+            Positions or masks of cells, or queries of ``obs`` (:meth:`pandas.DataFrame.query`),
+            instead of ``groupby``. If ``idx2`` is None, all cells that are not in ``idx1``.
         sample_key
             Column of ``obs`` with the samples. Cells without a value are left out. Samples with
             cells of both groups are paired. If None, cells are the replicates.
         subset_idx
-            Positions or a mask of cells; others are not used.
+            Positions or a mask of cells, or a query; others are not used.
         all_pairs
             Whether to compare all pairs of groups (of those in ``group1``, if given) instead of
             each with the others.

@@ -155,8 +155,10 @@ def _side(sums: SampleSums, codes: tuple[int, ...], programs: Programs) -> _Side
         covariance = covariance + square / n_free
     of_cells = _quadratic(programs.mean, covariance)
 
-    # What the expectation says of the cells without reads, against chance.
-    n_observed = np.maximum(sums.n_observed[chosen].sum(0), 1)
+    # What the expectation says of the cells without reads, against chance. Cells with few reads
+    # count in part.
+    squares = sums.weight_square[chosen].sum(0)
+    n_observed = np.where(pooled > 0, pooled**2 / np.where(pooled > 0, squares, 1.0), 1.0)
     observed = _summed(sums.observed_activity[None], codes)[0]
     observed /= np.where(pooled > 0, pooled, 1.0)[:, None]
     of_programs = ((overall - observed) ** 2 * programs.variance).sum(1)

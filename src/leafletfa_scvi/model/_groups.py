@@ -57,10 +57,10 @@ def compared_cells(
     groupby: str | None,
     group1: str | float | Iterable[str | float] | None,
     group2: str | float | None,
-    idx1: Indices,
-    idx2: Indices,
+    idx1: Indices | str,
+    idx2: Indices | str,
     *,
-    subset_idx: Indices = None,
+    subset_idx: Indices | str = None,
     all_pairs: bool = False,
 ) -> ComparedCells:
     """Resolve the arguments of a test to groups of cells and comparisons.
@@ -70,14 +70,14 @@ def compared_cells(
     """
     _check_ways(groupby, group1, group2, idx1, idx2, all_pairs)
     used = np.zeros(len(names), dtype=bool)
-    used[positions(subset_idx, names)] = True
+    used[_selected("subset_idx", subset_idx, adata, names)] = True
     if groupby is None:
         first = np.zeros(len(names), dtype=bool)
-        first[positions(idx1, names)] = True
+        first[_selected("idx1", idx1, adata, names)] = True
         second = ~first
         if idx2 is not None:
             second = np.zeros(len(names), dtype=bool)
-            second[positions(idx2, names)] = True
+            second[_selected("idx2", idx2, adata, names)] = True
         first, second = first & used, second & used
         name2 = REST if idx2 is None else "idx2"
         _check_masks("idx1", name2, first, second)
@@ -154,6 +154,32 @@ def check_samples(comparison: Comparison, present: np.ndarray, sample_key: str) 
             "a population differ cannot be estimated. With sample_key=None cells are the "
             "replicates, and the result holds for the cells of these samples only."
         )
+
+
+def _selected(
+    argument: str, given: Indices | str, adata: AnnData | None, names: np.ndarray
+) -> np.ndarray:
+    """Resolve positions, a mask or a query of ``obs`` to positions of cells."""
+    if not isinstance(given, str):
+        return positions(given, names)
+    if adata is None:
+        raise ValueError(
+            f"Expected an AnnData for the query {argument}={given!r}, but the model was loaded "
+            "without data: pass adata."
+        )
+    try:
+        mask = adata.obs.eval(given)
+    except Exception as error:
+        raise ValueError(
+            f"Expected {argument} to be a query of adata.obs, such as \"group == 'A'\", found "
+            f"{given!r}: {error}."
+        ) from error
+    if not (isinstance(mask, pd.Series) and pd.api.types.is_bool_dtype(mask.dtype)):
+        raise ValueError(
+            f"Expected {argument} to be a query of adata.obs that is true or false for each cell, "
+            f"found {given!r}."
+        )
+    return np.flatnonzero(mask.fillna(False).to_numpy(bool))
 
 
 def _check_ways(

@@ -42,6 +42,8 @@ class SampleSums:
         the deviations of their reads from it, y / n - p.
     observed_activity
         ``(G, P, K)`` sum, with these weights, of the activities of the cells with reads.
+    weight_square
+        ``(G, P)`` sum of the squares of these weights.
     count, total
         ``(G, P)`` sums of junction counts and ATSE totals.
     n_observed
@@ -59,6 +61,7 @@ class SampleSums:
     expected: np.ndarray
     deviation: np.ndarray
     observed_activity: np.ndarray
+    weight_square: np.ndarray
     count: np.ndarray
     total: np.ndarray
     n_observed: np.ndarray
@@ -98,6 +101,7 @@ def sample_sums(
         expected=np.zeros((*shape, n_junctions), np.float32),
         deviation=np.zeros((*shape, n_junctions), np.float32),
         observed_activity=np.zeros((n_groups, n_junctions, n_programs), np.float32),
+        weight_square=np.zeros((n_groups, n_junctions)),
         count=np.zeros((n_groups, n_junctions)),
         total=np.zeros((n_groups, n_junctions)),
         n_observed=np.zeros((n_groups, n_junctions), np.int64),
@@ -134,6 +138,7 @@ def sample_sums(
                 shape=(block.n_cells, n_junctions),
             )
             sums.observed_activity[g] += by_cell.T @ activities.numpy()
+            sums.weight_square[g] += by_junction(weight**2)
             sums.count[g] += by_junction(y)
             sums.total[g] += by_junction(n)
             sums.n_observed[g] += np.bincount(column, minlength=n_junctions)
