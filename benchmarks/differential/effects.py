@@ -31,7 +31,8 @@ KNOWN = ("Ncam1_2", "Cadm1_6", "Apbb1_2", "Gnas_4")
 LEGEND = f"""
 - Junctions observed in at least {MIN_CELLS} cells of the type and of the rest in both halves,
   whose difference in the first half is larger than {CHOSEN}; the difference is that of the mean of
-  y / n over cells ("cells") or of pooled reads, sum(y) / sum(n) ("pooled").
+  y / n over cells ("cells") or of pooled reads, sum(y) / sum(n) ("pooled"). "calls": junctions
+  that are called in the first half instead, with the difference of the mean over cells.
 - Result, reads: sum of the effects (of the differences in the first half itself), divided by the
   sum of the differences in the second half, each with the sign of the first half; mean over splits
   and standard error. 1 is unbiased; reads are above 1 because junctions were chosen by them.
@@ -59,13 +60,16 @@ def main() -> None:
         for key, value in one_split(adata, cell_type, split, args).items():
             ratios[key].append(value)
         print(f"{split + 1} of {args.splits} splits", flush=True)
-    held_out = Table({"type": 14, "difference": 10, "junctions": 9, "result": 14, "reads": 14})
+    held_out = Table(
+        {"type": 14, "difference": 10, "splits": 6, "junctions": 9, "result": 14, "reads": 14}
+    )
     for (kind, name), values in ratios.items():
         n, result, reads = np.array(values).T
         held_out.rows.append(
             {
                 "type": name,
                 "difference": kind,
+                "splits": len(n),
                 "junctions": f"{n.mean():.0f}",
                 "result": _with_error(result),
                 "reads": _with_error(reads),
@@ -95,15 +99,18 @@ def one_split(
     table = model.differential_splicing(groupby="cell_type", delta=DELTA, silent=True)
     found = {}
     for name in np.unique(cell_type):
-        effect = table[table["group1"] == name].loc[first.var_names, "effect_size"].to_numpy()
+        rows = table[table["group1"] == name].loc[first.var_names]
+        effect, called = rows["effect_size"].to_numpy(), rows["is_ds_fdr_0.05"].to_numpy()
         sides = [
             differences(data, types == name)
             for data, types in ((first, cell_type[in_first]), (second, cell_type[~in_first]))
         ]
         covered = np.minimum(sides[0][2], sides[1][2]) >= MIN_CELLS
-        for i, kind in enumerate(("cells", "pooled")):
+        for kind, i in (("cells", 0), ("pooled", 1), ("calls", 0)):
             own, other = sides[0][i], sides[1][i]
-            chosen = covered & (np.abs(own) > CHOSEN)
+            chosen = covered & (called if kind == "calls" else np.abs(own) > CHOSEN)
+            if not chosen.any():
+                continue
             sign = np.sign(own[chosen])
             total = (sign * other[chosen]).sum()
             found[kind, name] = (
