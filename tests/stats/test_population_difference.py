@@ -94,6 +94,28 @@ def test_unpaired_samples_add_to_pairs_by_inverse_variance():
     assert (found.df > np.minimum(pairs.df, others.df) - 1e-9).all()
 
 
+@pytest.mark.parametrize("n_unpaired", [0, 3])
+def test_groups_can_be_swapped(n_unpaired):
+    rng = np.random.default_rng(3)
+    shape = (4 + 2 * n_unpaired, 50)
+    sides = []
+    for start in (0, n_unpaired):  # the last samples are in both groups
+        present = np.zeros(shape[0], dtype=bool)
+        present[start : start + n_unpaired] = True
+        present[2 * n_unpaired :] = True
+        variance = rng.choice([1e-4, 0.1], shape)
+        variance[~present] = np.inf
+        value = 0.5 + 0.05 * rng.standard_normal(shape)
+        sides.append(SampleValues(value + np.sqrt(np.minimum(variance, 1.0)), variance, present))
+    components = np.ones((2, 50))
+    found = population_difference(*sides, components)
+    swapped = population_difference(*reversed(sides), components)
+    np.testing.assert_allclose(swapped.mean1, found.mean2, rtol=1e-10)
+    np.testing.assert_allclose(swapped.mean2, found.mean1, rtol=1e-10)
+    np.testing.assert_allclose(swapped.difference, -found.difference, rtol=1e-10)
+    np.testing.assert_allclose(found.mean1 - found.mean2, found.difference, atol=1e-12)
+
+
 def test_one_sample_with_both_groups_is_not_a_design():
     rng = np.random.default_rng(3)
     one, two = draw(rng, 4), draw(rng, 4)

@@ -67,6 +67,7 @@ class _Contrast(NamedTuple):
     """Weighted means of groups of values, and the moderated variance of their difference."""
 
     means: list[np.ndarray]
+    weights: list[np.ndarray]
     difference: np.ndarray
     variance: np.ndarray
     df: np.ndarray
@@ -112,16 +113,18 @@ def population_difference(
     pairs = one[0] - two[0], one[1] + two[1]
     paired = _contrast([pairs], components)
     n_paired = np.isfinite(pairs[1]).sum(0)
-    # Means of the groups with the weights of the differences, so that they subtract to it.
+    # Means of both groups with the weights of the differences, so that they subtract to it.
+    weight = paired.weights[0]
     with np.errstate(invalid="ignore"):
-        weight = np.where(np.isfinite(pairs[1]), 1.0, 0.0) / n_paired
-    mean2 = np.where(n_paired > 0, (weight * np.where(weight > 0, two[0], 0.0)).sum(0), np.nan)
+        mean1, mean2 = (np.einsum("sp,sp->p", weight, x[0]) / weight.sum(0) for x in (one, two))
+    middle = (mean1 + mean2) / 2.0
     only1, only2 = first.present & ~both, second.present & ~both
     result = paired.difference, paired.variance, paired.df
     if only1.any() and only2.any() and only1.sum() + only2.sum() >= _MIN_UNPAIRED:
         unpaired = _contrast([_of(first, only1), _of(second, only2)], components)
         result = _combined(paired, unpaired)
-    return PopulationDifference(mean2 + result[0], mean2, *result, n_paired)
+    half = result[0] / 2.0
+    return PopulationDifference(middle + half, middle - half, *result, n_paired)
 
 
 def _of(values: SampleValues, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,6 +173,7 @@ def _contrast(groups: list[tuple[np.ndarray, np.ndarray]], components: np.ndarra
     difference = means[0] - means[1] if len(means) == 2 else means[0]
     return _Contrast(
         means,
+        [part.weight for part in parts],
         np.where(known, difference, np.nan),
         np.where(known, scale * variance, np.nan),
         np.where(known, np.clip(total_df, 1e-3, _MAX_DF), np.nan),
