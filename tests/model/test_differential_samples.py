@@ -269,6 +269,21 @@ class TestTable:
         )
         pd.testing.assert_frame_equal(found, by_position)
 
+    def test_groups_outside_the_subset_are_not_compared(self, cohort, adata):
+        adata.obs["third"] = np.array(["x", "y", "z"])[np.arange(adata.n_obs) % 3]
+        for left_out in ("x", "z"):
+            kept = (adata.obs["third"] != left_out).to_numpy()
+            arguments = {"sample_key": "donor", "silent": True}
+            found = cohort.differential_splicing(adata, "third", subset_idx=kept, **arguments)
+            alone = cohort.differential_splicing(adata[kept].copy(), "third", **arguments)
+            pd.testing.assert_frame_equal(found, alone)
+            pairs = cohort.differential_splicing(
+                adata, "third", subset_idx=kept, all_pairs=True, **arguments
+            )
+            assert pairs["comparison"].nunique() == 1
+            with pytest.raises(ValueError, match=f"found none in '{left_out}'"):
+                cohort.differential_splicing(adata, "third", left_out, subset_idx=kept)
+
     def test_queries(self, cohort, adata):
         adata.obs.loc[adata.obs_names[:3], "donor"] = np.nan
         query = "donor != 'donor_2'"

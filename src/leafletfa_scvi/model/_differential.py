@@ -84,7 +84,8 @@ class DifferentialSplicingMixin(SplicingModelBase):
             Column of ``obs`` with the samples. Cells without a value are left out. Samples with
             cells of both groups are paired. If None, cells are the replicates.
         subset_idx
-            Positions or a mask of cells, or a query; others are not used.
+            Positions or a mask of cells, or a query; others, and groups without any of them, are
+            not used.
         all_pairs
             Whether to compare all pairs of groups (of those in ``group1``, if given) instead of
             each with the others.
@@ -112,7 +113,8 @@ class DifferentialSplicingMixin(SplicingModelBase):
         - ``bayes_factor``: natural log of the odds of ``proba_ds``
         - ``effect_size``: PSI of group 1 minus group 2; **positive: more in group 1**
         - ``effect_lower``, ``effect_upper``: 90 % interval of the difference
-        - ``is_ds_fdr_<target>``: selected with the bound on false discoveries
+        - ``is_ds_fdr_<target>``: selected with the bound on false discoveries, and the size of
+          ``effect_size`` is above ``delta``
         - ``df``: degrees of freedom of the variance between samples, of the prior included
         - ``est_psi1``, ``est_psi2``: PSI of the groups
         - ``emp_psi1``, ``emp_psi2``, ``emp_effect``: pooled y / n and their difference, NaN

@@ -89,16 +89,19 @@ def compared_cells(
     missing = int((pd.isna(values) & used).sum())
     if missing:
         log.info("%d cells have no value in adata.obs[%r] and are left out.", missing, groupby)
-    ordered = sorted(groups)
-    codes = pd.Index(ordered).get_indexer(pd.Index(values, dtype=object))
+    ordered = sorted(set(values[used & ~pd.isna(values)]))  # others have no code
+    codes = pd.Index(ordered, dtype=object).get_indexer(pd.Index(values, dtype=object))
     codes = np.where(used, codes, -1)
     if all_pairs:
-        pairs = _all_pairs(group1, groups, groupby, labels)
+        pairs = _all_pairs(group1, groups, ordered, groupby, labels)
     else:
-        pairs = _listed_pairs(group1, group2, groups, groupby, labels)
+        pairs = _listed_pairs(group1, group2, groups, ordered, groupby, labels)
     sizes = np.bincount(codes[codes >= 0], minlength=len(ordered))
     result = []
     for name1, other in pairs:
+        for name in (name1, other):
+            if name is not None and name not in ordered:
+                raise ValueError(f"Expected cells in each group, found none in {name!r}.")
         codes1 = (ordered.index(name1),)
         if other is None:
             codes2 = tuple(i for i in range(len(ordered)) if i != codes1[0])
@@ -108,9 +111,8 @@ def compared_cells(
         if codes1 == codes2:
             n = int(sizes[codes1[0]])
             raise ValueError(_common_cells(n, name1, label2))
-        for name, side in ((name1, codes1), (label2, codes2)):
-            if sizes[list(side)].sum() == 0:
-                raise ValueError(f"Expected cells in each group, found none in {name!r}.")
+        if not codes2:
+            raise ValueError(f"Expected cells in each group, found none in {label2!r}.")
         result.append(Comparison(name1, label2, codes1, codes2))
     return ComparedCells(codes, result)
 
@@ -217,9 +219,14 @@ def _column(adata: AnnData | None, name: str, argument: str) -> pd.Series:
 
 
 def _listed_pairs(
-    group1: Any, group2: Any, groups: Mapping[str, Any], groupby: str, labels: pd.Series
+    group1: Any,
+    group2: Any,
+    groups: Mapping[str, Any],
+    present: list[str],
+    groupby: str,
+    labels: pd.Series,
 ) -> list[tuple[str, str | None]]:
-    """List each group to compare and the other, None for the rest."""
+    """List each group to compare (of those present) and the other, None for the rest."""
     if isinstance(group2, str) and group2 == REST and REST not in groups:
         group2 = None
     others = None if group2 is None else _group_names("group2", group2, groups, groupby, labels)
@@ -229,22 +236,26 @@ def _listed_pairs(
             "pass the cells as idx1 and idx2."
         )
     if group1 is None:
-        compared = [name for name in sorted(groups) if others is None or name != others[0]]
+        compared = [name for name in present if others is None or name != others[0]]
     else:
         compared = _group_names("group1", group1, groups, groupby, labels)
     if not compared:
         raise ValueError(
             f"Expected a group of adata.obs[{groupby!r}] to compare, found none in "
-            f"{list(groups)} (except group2). Choose another column."
+            f"{present} (except group2). Choose another column."
         )
     return [(name, None if others is None else others[0]) for name in compared]
 
 
 def _all_pairs(
-    group1: Any, groups: Mapping[str, Any], groupby: str, labels: pd.Series
+    group1: Any,
+    groups: Mapping[str, Any],
+    present: Sequence[str],
+    groupby: str,
+    labels: pd.Series,
 ) -> list[tuple[str, str | None]]:
-    """List all pairs of the groups of a column, or of those in ``group1``."""
-    named: Sequence[str] = sorted(groups)
+    """List all pairs of the groups that are present, or of those in ``group1``."""
+    named = present
     if group1 is not None:
         named = _group_names("group1", group1, groups, groupby, labels)
     if len(named) < 2:
