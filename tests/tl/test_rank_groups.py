@@ -69,6 +69,8 @@ def test_scanpy_draws_and_saves_them(model, tmp_path):
 def test_one_reference(model):
     adata = lfa.tl.rank_splicing_groups(model, "third", reference="y", copy=True)
     assert adata.uns["rank_genes_groups"]["names"].dtype.names == ("x", "z")
+    found = lfa.tl.rank_splicing_groups(model, "third", ["x", "y"], reference="y", copy=True)
+    assert found.uns["rank_genes_groups"]["names"].dtype.names == ("x",)
 
 
 def test_errors_leave_the_data_as_they_were(model):

@@ -46,7 +46,7 @@ def rank_splicing_groups(
     groupby
         Column of ``obs`` with the groups.
     groups
-        Groups to rank junctions for, or ``"all"``.
+        Groups to rank junctions for, or ``"all"``. The reference among several is left out.
     reference
         Group to compare with; ``"rest"`` for the cells of all other groups.
     adata
@@ -90,10 +90,15 @@ def rank_splicing_groups(
         raise ValueError(
             "Expected an AnnData to write to, but the model was loaded without data: pass adata."
         )
+    group1: str | list[str] | None
+    if isinstance(groups, str):
+        group1 = None if groups == "all" else groups
+    else:
+        group1 = [group for group in groups if group != reference]
     table = model.differential_splicing(
         data,
         groupby=groupby,
-        group1=None if isinstance(groups, str) and groups == "all" else groups,
+        group1=group1,
         group2=reference,
         sample_key=sample_key,
         delta=delta,
