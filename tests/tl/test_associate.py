@@ -136,14 +136,18 @@ def test_missing_values_are_left_out(caplog):
     ("column", "message"),
     [
         ("constant", "at least two values"),
+        ("infinite", "finite numbers"),
         ("barcode", "some cells share"),
         ("mouse", "some samples share"),
         ("donor", "other than sample_key"),
     ],
 )
 def test_columns_that_cannot_be_tested(column, message):
+    adata = draw_cells()
+    adata.obs["infinite"] = np.where(np.arange(adata.n_obs) == 4, np.inf, 1.0)
     with pytest.raises(ValueError, match=message):
-        associate(draw_cells(), [column], sample_key="donor")
+        associate(adata, [column], sample_key="donor")
+    assert column not in associate(adata, sample_key="donor", n_permutations=9)["column"].array
 
 
 def test_bad_arguments():

@@ -269,6 +269,15 @@ class TestFormula:
         with pytest.raises(ValueError, match=message):
             differential_activity(cells, formula=formula, sample_key="donor")
 
+    def test_infinite_numbers(self, cells):
+        cells = cells.copy()
+        cells.obs["dose"] = np.where(cells.obs["donor"] == cells.obs["donor"].iloc[5], 0.0, 1.0)
+        with pytest.raises(ValueError, match="finite values of the term"):
+            differential_activity(cells, formula="~ I(1 / dose)", sample_key="donor")
+        cells.obs["dose"] = 1.0 / cells.obs["dose"]
+        with pytest.raises(ValueError, match=r"finite numbers .*'dose'.* for cell"):
+            differential_activity(cells, formula="~ dose", sample_key="donor")
+
     def test_unknown_columns(self, cells):
         with pytest.raises(KeyError, match="height"):
             differential_activity(cells, formula="~ age + height", sample_key="donor")

@@ -11,7 +11,12 @@ import pandas as pd
 from leafletfa_scvi._arguments import check_column, check_names, check_whole
 from leafletfa_scvi.stats import adjust_pvalues, permute_samples, permute_within_samples
 from leafletfa_scvi.tl._activities import CellActivities, cell_activities
-from leafletfa_scvi.tl._labels import check_columns, labeled_cells, log_cells_as_replicates
+from leafletfa_scvi.tl._labels import (
+    check_columns,
+    find_infinite,
+    labeled_cells,
+    log_cells_as_replicates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,6 +145,9 @@ class _Column:
         obs = cells.adata.obs
         if obs[column].isna().all():
             self.problem = "to have values, found none"
+            return
+        if find_infinite(obs[column]).any():
+            self.problem = "to have finite numbers, found infinite ones"
             return
         keep = labeled_cells(obs, [column] if sample_key is None else [column, sample_key])
         self.activities = cells.mean[keep]

@@ -141,6 +141,9 @@ def _evaluate(formula: Formula, table: pd.DataFrame) -> tuple[np.ndarray, list[s
         ) from error
     matrix = np.asarray(frame, np.float64)
     terms = [str(name) for name in frame.columns]
+    for term, column in zip(terms, matrix.T, strict=True):
+        if not np.isfinite(column).all():
+            raise ValueError(f"Expected finite values of the term {term!r}, found others.")
     _check_independent(matrix, terms)
     return matrix, terms
 

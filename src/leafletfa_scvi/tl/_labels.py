@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from leafletfa_scvi._arguments import check_column, check_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    import numpy as np
-    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,17 @@ def labeled_cells(obs: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     Raises
     ------
     ValueError
-        No cell is left.
+        No cell is left, or a number is infinite.
     """
     columns = list(dict.fromkeys(columns))
+    for column in columns:
+        infinite = find_infinite(obs[column])
+        if infinite.any():
+            cell = str(obs.index[int(infinite.argmax())])
+            raise ValueError(
+                f"Expected finite numbers in adata.obs[{column!r}], found an infinite one for "
+                f"cell {cell!r}. Set it to NaN to leave the cell out."
+            )
     missing = obs[columns].isna()
     keep: np.ndarray = ~missing.any(axis=1).to_numpy()
     if not keep.any():
@@ -52,6 +60,14 @@ def labeled_cells(obs: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
         if n:
             log.info("%d cells have no value in adata.obs[%r] and are left out.", n, column)
     return keep
+
+
+def find_infinite(column: pd.Series) -> np.ndarray:
+    """Find the cells ``(C,)`` with infinite numbers."""
+    if not pd.api.types.is_float_dtype(column.dtype):
+        return np.zeros(len(column), dtype=bool)
+    infinite: np.ndarray = np.isinf(column.to_numpy(np.float64, na_value=np.nan))
+    return infinite
 
 
 def log_cells_as_replicates() -> None:
