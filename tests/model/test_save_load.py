@@ -277,6 +277,8 @@ def test_without_data_methods_that_need_counts_raise_errors(saved):
     ):
         with pytest.raises(ValueError, match="adata"):
             call()
+    with pytest.raises(KeyError, match="loaded without data. Pass adata"):
+        model.differential_splicing(groupby="half")
     assert len(model.program_markers(n_samples=5)) == 3 * len(model.junction_names)
 
 

@@ -208,10 +208,15 @@ def _check_ways(
 
 
 def _column(adata: AnnData | None, name: str, argument: str) -> pd.Series:
-    if adata is None or name not in adata.obs:
-        columns = [] if adata is None else list(adata.obs.columns)
+    if adata is None:
         raise KeyError(
-            f"Expected {argument} to be a column of adata.obs, {columns}, found {name!r}."
+            f"Expected {argument} to be a column of adata.obs, found {name!r} and no AnnData: the "
+            "model was loaded without data. Pass adata."
+        )
+    if name not in adata.obs:
+        raise KeyError(
+            f"Expected {argument} to be a column of adata.obs, {list(adata.obs.columns)}, found "
+            f"{name!r}."
         )
     check_once(adata.obs, name)
     labels: pd.Series = adata.obs[name]
