@@ -13,6 +13,8 @@ import numpy as np
 from scipy.special import digamma, polygamma
 from scipy.stats import t as student
 
+from leafletfa_scvi.stats._moderation import inverse_trigamma
+
 if TYPE_CHECKING:
     from benchmarks.differential._pseudobulk import Pseudobulk
 
@@ -101,7 +103,7 @@ def fit_prior(variance: np.ndarray, df: np.ndarray) -> tuple[float, float]:
     excess = e.var(ddof=1) - polygamma(1, df / 2).mean()
     if not excess > 0:
         return float(raised.mean()), np.inf
-    df_prior = 2 * trigamma_inverse(excess)
+    df_prior = 2 * inverse_trigamma(excess)
     return float(np.exp(e.mean() - _log_minus_digamma(df_prior / 2))), df_prior
 
 
@@ -110,22 +112,6 @@ def squeeze(variance: np.ndarray, df: np.ndarray, scale: float, df_prior: float)
     if np.isinf(df_prior):
         return np.full_like(variance, scale)
     return (df * variance + df_prior * scale) / (df + df_prior)
-
-
-def trigamma_inverse(x: float) -> float:
-    """Solve ``trigamma(y) = x`` by Newton's method on 1 / trigamma, which is nearly linear."""
-    if x > 1e7:
-        return 1 / np.sqrt(x)
-    if x < 1e-6:
-        return 1 / x
-    y = 0.5 + 1 / x
-    for _ in range(50):
-        trigamma = float(polygamma(1, y))
-        step = trigamma * (1 - trigamma / x) / float(polygamma(2, y))
-        y += step
-        if -step / y < 1e-8:
-            break
-    return y
 
 
 def _log_minus_digamma(x: np.ndarray | float) -> np.ndarray:

@@ -42,6 +42,12 @@ JUNCTION_METRICS: Final = (
 )
 """Columns of ``var`` that :func:`~leafletfa_scvi.pp.qc_metrics` writes."""
 
+CELLS_AS_REPLICATES: Final = (
+    "Cells are the replicates: the result holds for the cells of these samples only. Pass "
+    "sample_key for the populations of samples."
+)
+"""Logged by tests of groups without samples."""
+
 
 def program_names(n_programs: int) -> list[str]:
     """Return the names of programs, ``SP_1`` to ``SP_K``, in order of prevalence."""

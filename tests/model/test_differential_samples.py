@@ -14,7 +14,6 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi.stats import false_discovery_set
 
 LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
-pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning")
 
 
 def fitted(**options):

@@ -8,8 +8,6 @@ import pytest
 
 import leafletfa_scvi as lfa
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*no observed entry:UserWarning")
-
 
 def posterior(model, n_draws=4000):
     """Means ``(P, K)`` and draws of the programs, ATSE by ATSE, by numpy alone."""

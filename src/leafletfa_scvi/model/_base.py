@@ -125,6 +125,11 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     def _layers(self) -> tuple[str, str]:
         return self._setup_args["junction_layer"], self._setup_args["cluster_layer"]
 
+    def _atse_names(self) -> np.ndarray:
+        """Label of the ATSE of each junction, ``(P,)``; its number if the labels are unknown."""
+        labels = self.atse_codes_ if self.atse_labels_ is None else self.atse_labels_
+        return np.asarray(labels).astype(str)
+
     def _read_entries(self, adata: AnnData) -> tuple[ObservedEntries, np.ndarray]:
         """Read the entries of any cells, junctions ordered as in the model, and fingerprints.
 

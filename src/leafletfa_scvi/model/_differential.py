@@ -12,6 +12,7 @@ from scvi.utils import track
 
 from leafletfa_scvi import inference
 from leafletfa_scvi._arguments import check_column, check_inside, check_one_of
+from leafletfa_scvi._constants import CELLS_AS_REPLICATES
 from leafletfa_scvi._deprecated import removed_arguments
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._cells import CellPosterior, Indices, cell_posterior
@@ -115,7 +116,8 @@ class DifferentialSplicingMixin(SplicingModelBase):
         - ``effect_lower``, ``effect_upper``: 90 % interval of the difference
         - ``is_ds_fdr_<target>``: selected with the bound on false discoveries, and the size of
           ``effect_size`` is above ``delta``
-        - ``df``: degrees of freedom of the variance between samples, of the prior included
+        - ``df``: degrees of freedom of the variance between samples, of the prior included;
+          10,000 where cells are the replicates
         - ``est_psi1``, ``est_psi2``: PSI of the groups
         - ``emp_psi1``, ``emp_psi2``, ``emp_effect``: pooled y / n and their difference, NaN
           without reads
@@ -172,18 +174,13 @@ class DifferentialSplicingMixin(SplicingModelBase):
         )
         samples = np.zeros(len(cells.names), dtype=np.int64)
         if sample_key is not None:
-            samples, _ = sample_codes(data, sample_key, compared.codes >= 0)
+            samples = sample_codes(data, sample_key, compared.codes >= 0)
+            check_samples(compared, samples, sample_key)
         else:
-            log.info(
-                "Cells are the replicates: the result holds for the cells of these samples only. "
-                "Pass sample_key for the populations of samples."
-            )
+            log.info(CELLS_AS_REPLICATES)
         programs = self._programs(cells)
         psi = torch.from_numpy(programs.mean.astype(np.float32))
         sums = sample_sums(self, cells, psi, programs.kappa, samples, compared.codes)
-        if sample_key is not None:
-            for comparison in compared.comparisons:
-                check_samples(comparison, sums.n_cells > 0, sample_key)
         frames = []
         hidden = silent or len(compared.comparisons) == 1
         for comparison in track(
@@ -220,8 +217,3 @@ class DifferentialSplicingMixin(SplicingModelBase):
             kappa = np.full(n_junctions, fitted)
         variance = self.module.guide.psi_variance[:n_junctions].cpu().double().numpy()
         return Programs(mean.double().numpy(), variance, kappa.astype(np.float64))
-
-    def _atse_names(self) -> np.ndarray:
-        """Label of the ATSE of each junction, ``(P,)``; its number if the labels are unknown."""
-        labels = self.atse_codes_ if self.atse_labels_ is None else self.atse_labels_
-        return np.asarray(labels).astype(str)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _LEVEL = 0.9
 """Probability of the intervals of effects."""
-_TINY = 1e-8
 
 
 def junction_rows(

@@ -117,13 +117,11 @@ def compared_cells(
     return ComparedCells(codes, result)
 
 
-def sample_codes(
-    adata: AnnData | None, sample_key: str, used: np.ndarray
-) -> tuple[np.ndarray, list[str]]:
-    """Sample of each cell, -1 without a label (counted in the log), and the names of samples."""
+def sample_codes(adata: AnnData | None, sample_key: str, used: np.ndarray) -> np.ndarray:
+    """Sample of each cell, -1 without a label (counted in the log)."""
     check_column("sample_key", sample_key)
     labels = _column(adata, sample_key, "sample_key")
-    codes, names = pd.factorize(labels, sort=False)
+    codes, _ = pd.factorize(labels, sort=False)
     missing = int(((codes < 0) & used).sum())
     if missing:
         log.info("%d cells have no value in adata.obs[%r] and are left out.", missing, sample_key)
@@ -132,24 +130,29 @@ def sample_codes(
             f"Expected samples in adata.obs[{sample_key!r}], found no value for any of the cells "
             "compared."
         )
-    return np.asarray(codes), [str(name) for name in names]
+    return np.asarray(codes)
 
 
-def check_samples(comparison: Comparison, present: np.ndarray, sample_key: str) -> None:
-    """Check that both sides of a comparison have two samples.
+def check_samples(compared: ComparedCells, samples: np.ndarray, sample_key: str) -> None:
+    """Check that both sides of each comparison have two samples.
 
     Parameters
     ----------
-    comparison
-        The comparison.
-    present
-        ``(S, groups)`` whether a sample has cells of a group.
+    compared
+        Groups of the n cells, and comparisons.
+    samples
+        ``(n,)`` sample of each cell, -1 for cells that are not used.
     sample_key
         Column of the samples.
     """
-    n1 = int(present[:, list(comparison.codes1)].any(1).sum())
-    n2 = int(present[:, list(comparison.codes2)].any(1).sum())
-    if min(n1, n2) < 2:
+    used = (compared.codes >= 0) & (samples >= 0)
+    present = np.zeros((samples.max() + 1, compared.codes.max() + 1), dtype=bool)
+    present[samples[used], compared.codes[used]] = True
+    for comparison in compared.comparisons:
+        n1 = int(present[:, list(comparison.codes1)].any(1).sum())
+        n2 = int(present[:, list(comparison.codes2)].any(1).sum())
+        if min(n1, n2) >= 2:
+            continue
         raise ValueError(
             f"Expected at least two samples of adata.obs[{sample_key!r}] in each group, found "
             f"{n1} in {comparison.name1!r} and {n2} in {comparison.name2!r}: how much samples of "

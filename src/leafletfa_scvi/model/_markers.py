@@ -178,12 +178,12 @@ class MarkersMixin(SplicingModelBase):
 
     def _atses(self) -> _AtseTable:
         """Group the junctions by the ATSE labels of the model."""
-        if self.atse_codes_ is None or self.atse_labels_ is None:
+        if self.atse_codes_ is None:
             raise ValueError(
                 "Expected ATSE labels for level='atse', found a model without them. Name their "
                 "column, setup_anndata(adata, atse_key=...), and train again."
             )
-        return _AtseTable(self.atse_codes_, self.atse_labels_, self.junction_names)
+        return _AtseTable(self.atse_codes_, self._atse_names(), self.junction_names)
 
 
 class _AtseTable:

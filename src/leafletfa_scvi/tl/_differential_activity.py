@@ -193,15 +193,13 @@ def _compare_groups(
     )
     codes, sample = compared.codes, np.arange(len(names))
     if sample_key is not None:
-        sample, _ = sample_codes(cells.adata, sample_key, codes >= 0)
+        sample = sample_codes(cells.adata, sample_key, codes >= 0)
     labeled = (codes >= 0) & (sample >= 0)
-    present = np.zeros((sample.max() + 1, codes.max() + 1), dtype=bool)
-    present[sample[labeled], codes[labeled]] = True
-    for comparison in compared.comparisons:
-        if sample_key is None:
+    if sample_key is not None:
+        check_samples(compared, sample, sample_key)
+    else:
+        for comparison in compared.comparisons:
             _check_cells(comparison, codes)
-        else:
-            check_samples(comparison, present, sample_key)
     for comparison in compared.comparisons:
         first, second = (np.isin(codes, c) for c in (comparison.codes1, comparison.codes2))
         used = labeled & (first | second)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from leafletfa_scvi._arguments import check_column, check_once
+from leafletfa_scvi._constants import CELLS_AS_REPLICATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,7 +73,4 @@ def find_infinite(column: pd.Series) -> np.ndarray:
 
 def log_cells_as_replicates() -> None:
     """Log that results hold for these cells only."""
-    log.info(
-        "Cells are the replicates: the result holds for the cells of these samples only. "
-        "Pass sample_key for the populations of samples."
-    )
+    log.info(CELLS_AS_REPLICATES)

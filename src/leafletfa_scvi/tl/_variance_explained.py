@@ -120,19 +120,12 @@ def variance_explained(model: LeafletFAModel) -> VarianceExplained:
     junctions.index = pd.Index(model.junction_names, name="junction")
     atses = None
     if model.atse_codes_ is not None:
-        labels, codes = _atse_labels(model)
+        codes, labels = pd.factorize(model._atse_names())
         atses = _table(_added(sums, codes), model.program_names)
         atses.insert(0, "n_junctions", np.bincount(codes))
         atses.index = pd.Index(labels, name="atse_id")
     parts = total[model.program_names].rename("explained")
     return VarianceExplained(total, parts, atses, junctions)
-
-
-def _atse_labels(model: LeafletFAModel) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of the ATSEs in the order of the junctions, and the ATSE of each junction."""
-    given = model.atse_codes_ if model.atse_labels_ is None else model.atse_labels_
-    codes, labels = pd.factorize(np.asarray(given))
-    return np.asarray(labels), codes
 
 
 def _added(sums: SumsOfSquares, group: np.ndarray) -> SumsOfSquares:
