@@ -27,6 +27,7 @@ from leafletfa_scvi.model._markers import MarkersMixin
 from leafletfa_scvi.model._model_options import ModelOptions
 from leafletfa_scvi.model._persistence import PersistenceMixin
 from leafletfa_scvi.model._posterior import PosteriorMixin
+from leafletfa_scvi.model._prepare_query import PrepareQueryMixin
 from leafletfa_scvi.model._prune import PruneMixin
 from leafletfa_scvi.model._query import QueryMixin
 from leafletfa_scvi.model._training import TrainingMixin
@@ -62,6 +63,7 @@ class LeafletFAModel(
     DifferentialSplicingMixin,
     MarkersMixin,
     PruneMixin,
+    PrepareQueryMixin,
     QueryMixin,
     PersistenceMixin,
     InheritedMixin,

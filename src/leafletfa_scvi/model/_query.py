@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from leafletfa_scvi.data import CheckedContent, check_axes
-from leafletfa_scvi.model._prepare_query import PrepareQueryMixin
+from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._training_options import training_device
 
 if TYPE_CHECKING:
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from leafletfa_scvi.model._model import LeafletFAModel
 
 
-class QueryMixin(PrepareQueryMixin):
+class QueryMixin(SplicingModelBase):
     """Queries of :class:`~leafletfa_scvi.LeafletFAModel`."""
 
     @classmethod
     def load_query_data(
-        cls,
+        cls: type[LeafletFAModel],
         adata: AnnData,
         reference_model: str | LeafletFAModel,
         *,
