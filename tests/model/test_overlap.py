@@ -147,13 +147,11 @@ class TestMinimum:
             )
             assert f"{n} more have the same coordinates, but names of junctions of adata" in text
         shifted = renamed(
-            new.copy(),
-            lambda name: re.sub(r"\d+(?=[-:][-+\d])", lambda x: str(int(x[0]) + 311), name),
+            new.copy(), lambda name: re.sub(r"(?<=[:-])\d+", lambda x: str(int(x[0]) + 311), name)
         )
-        assert shifted.var_names[0] == "chr1:1010312-1011321:+"
         text = self.refused(shifted, reference, f"none of the reference's {n} junctions")
         assert "have no splice site in common: the genome builds differ." in text
-        self.refused(new[:, :0].copy(), reference, "None in adata")
+        self.refused(new[:, :0].copy(), reference, "has no junctions")
 
     def test_a_part_that_would_match(self, reference, new):
         """A quarter of the names has no strand: a warning names them."""

@@ -223,7 +223,7 @@ def _check_overlap(overlap: JunctionOverlap, min_overlap: float, adata: AnnData)
     reasons = " ".join(overlap.reasons)
     total = overlap.n_shared + overlap.n_lost
     if overlap.n_shared == 0:
-        names = overlap.junctions.index[0], next(iter(adata.var_names), None)
+        names = overlap.junctions.index[0], adata.var_names[0]
         raise ValueError(
             f"adata has none of the reference's {total:,} junctions: {names[0]!r} in the "
             f"reference, {names[1]!r} in adata. "
