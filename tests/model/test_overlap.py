@@ -243,3 +243,30 @@ class TestSharedTotals:
         found.write_h5ad(tmp_path / "x.h5ad")
         numbers = anndata.read_h5ad(tmp_path / "x.h5ad").uns["junction_overlap"]
         assert numbers == LeafletFAModel.compare_junctions(some, reference).summary()
+
+    def test_gtex_made_apart(self, data_dir):
+        """Real junctions, filtered in each data set: PSI against those of all reads."""
+        files = sorted((data_dir / "gtex_chr10").glob("*.bed.gz"))
+        annotation = lfa.pp.read_annotation(data_dir / "gtex_chr10" / "chr10.gtf.gz")
+        counts = lfa.pp.read_junc(files[6:])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            one = lfa.pp.make_splicing_dataset(files[:6], gtf=annotation)
+            other = lfa.pp.make_splicing_dataset(counts, gtf=annotation)
+            LeafletFAModel.setup_anndata(one)
+            model = LeafletFAModel(one, 2)
+            model.train(method="em", accelerator="cpu")
+        raw = counts.to_df().reindex(columns=one.var_names, fill_value=0)
+        total = raw.T.groupby(one.var["atse_id"], observed=True).transform("sum").T
+        n_observed, is_off = {}, {}
+        for totals in ("query", "shared"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = prepare(other, model, inplace=False, atse_totals=totals)
+            y, n = (found.to_df(name).to_numpy(float) for name in LAYERS)
+            here = n > 0
+            difference = np.abs(y[here] / n[here] - (raw / total).to_numpy()[here])
+            n_observed[totals], is_off[totals] = here.sum(), (difference > 0.05).mean()
+        assert is_off["shared"] < 0.002
+        assert is_off["query"] > 0.02
+        assert n_observed["shared"] > 0.75 * n_observed["query"]

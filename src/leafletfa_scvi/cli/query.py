@@ -121,8 +121,8 @@ def query(
         for line in (
             f"Results are in {output}: obsm[{ACTIVITY_SLOT!r}], obs[{model.program_names[0]!r}] "
             f"to obs[{model.program_names[-1]!r}], uns[{OVERLAP_SLOT!r}].",
-            f"In Python, scanpy.pp.neighbors(adata, use_rep={ACTIVITY_SLOT!r}) takes them as "
-            "they are; the activities of the reference's cells are comparable.",
+            "Activities are comparable with those of the reference's cells. Next, in Python: "
+            f"scanpy.pp.neighbors(adata, use_rep={ACTIVITY_SLOT!r}).",
         ):
             reporter.out.print(escape(line), soft_wrap=True)
 
