@@ -1,11 +1,11 @@
 """Measure activities of new cells whose data lack junctions of the reference, or have others.
 
 Cells of one simulation are split into a reference and a query. The query then has all junctions,
-half of them with totals of all (columns of a complete data set), half of them as made by filters
-that dropped the reads of the others, or junctions in addition that the reference lacks. Columns
-are the correlation of true and found activities, programs matched, their mean absolute difference
-from those of the complete query, the mean largest activity, and the number of observed entries
-with the share of these whose PSI is more than 0.05 off.
+part of them, with totals of all (columns of a complete data set) or as made by filters that dropped
+the reads of the others, or junctions in addition that the reference lacks. Columns are the
+correlation of true and found activities, programs matched, their mean absolute difference from
+those of the complete query, the mean largest activity, and the number of observed entries with the
+share of these whose PSI is more than 0.05 off.
 """
 
 from __future__ import annotations
@@ -110,15 +110,19 @@ def measure(seed: int) -> pd.DataFrame:
 
 def data_sets(query: AnnData, rng: np.random.Generator) -> dict[str, AnnData]:
     """The query with all junctions, half of them, or more."""
-    half = np.sort(rng.permutation(query.n_vars)[: query.n_vars // 2])
     counts = query.to_df(COUNTS).astype(int)
     labels = query.var["atse_id"].astype(str).to_numpy()
+    shuffled = rng.permutation(query.n_vars)
+    half, most = (np.sort(shuffled[: int(share * query.n_vars)]) for share in (0.5, 0.9))
+    common = np.sort(np.argsort(counts.sum().to_numpy())[query.n_vars // 2 :])
     more = rng.permutation(query.n_vars)[: int(EXTRA * query.n_vars)]
     extra = counts.iloc[:, more].add_prefix("extra ")
     return {
         "all": query,
         "half, totals of all": query[:, half].copy(),
         "half, reads of others dropped": made(counts.iloc[:, half], labels[half]),
+        "90 %, reads of others dropped": made(counts.iloc[:, most], labels[most]),
+        "half with most reads": made(counts.iloc[:, common], labels[common]),
         "all and 30 % extra": made(
             pd.concat([counts, extra], axis=1), np.append(labels, labels[more])
         ),

@@ -173,44 +173,33 @@ class TestMinimum:
     def test_wrong_options(self, reference, new, options, match):
         self.refused(new, reference, match, **options)
 
-    def test_shared_totals_need_atses_and_training(self, clear, new, fit):
-        LeafletFAModel.setup_anndata(clear)
-        untrained = LeafletFAModel(clear, 2)
-        with pytest.raises(RuntimeError, match="not trained"):
-            prepare(new, untrained, atse_totals="shared")
-        prepare(new.copy(), untrained)
+    def test_shared_totals_need_atses(self, clear, new, fit):
         del clear.var["atse_id"]
         self.refused(new, fit(clear, 2, max_epochs=1), "with ATSEs for", atse_totals="shared")
 
 
 class TestSharedTotals:
-    def test_partial_atses_are_observed_where_psi_is_comparable(self, reference, new, caplog):
-        psi = reference.get_splicing_programs()
-        kept = np.arange(new.n_vars) % 4 > 0
-        # An ATSE whose missing junction no program uses stays, whichever others do not.
-        rare = psi.max(axis=1).to_numpy() < 0.04
-        assert rare.any()
-        kept[rare] = False
-        some = filtered(new, kept)
+    def test_sums_over_the_junctions_that_both_have(self, reference, new, caplog):
+        some = filtered(new, np.arange(new.n_vars) % 4 > 0)
         with caplog.at_level(logging.INFO, "leafletfa_scvi"), warnings.catch_warnings():
             warnings.simplefilter("error")
             found = prepare(some, reference, inplace=False, atse_totals="shared")
-        assert "ATSEs are not observed: programs have more than 5%" in caplog.text
         counts = some.to_df(LAYERS[0]).reindex(columns=new.var_names, fill_value=0)
         y, n = (found.to_df(name) for name in LAYERS)
-        n_partial = 0
+        sizes = []
         for label in new.var["atse_id"].unique():
             inside = (new.var["atse_id"] == label).to_numpy()
             there = inside & new.var_names.isin(some.var_names)
-            share = psi[inside & ~there].sum() / psi[inside].sum()
-            is_observed = share.max() <= 0.05
-            n_partial += is_observed and (there != inside).any()
-            total = counts.loc[:, there].sum(axis=1).to_numpy() * is_observed
+            sizes.append((there.sum(), inside.sum()))
+            total = counts.loc[:, there].sum(axis=1).to_numpy()
             for name in new.var_names[inside]:
-                is_there = name in some.var_names and is_observed
-                np.testing.assert_array_equal(n[name], total * is_there)
-                np.testing.assert_array_equal(y[name], counts[name] * is_there)
-        assert n_partial > 0
+                is_observed = name in some.var_names and there.sum() > 1
+                np.testing.assert_array_equal(n[name], total * is_observed)
+                np.testing.assert_array_equal(y[name], counts[name] * is_observed)
+        n_single = sum(there == 1 for there, _ in sizes)
+        assert n_single > 0
+        assert any(1 < there < inside for there, inside in sizes)
+        assert f"{n_single} ATSEs of which adata has one junction are not observed" in caplog.text
         query = LeafletFAModel.load_query_data(found, reference)
         query.train(max_epochs=2, accelerator="cpu", enable_progress_bar=False)
 
@@ -222,10 +211,10 @@ class TestSharedTotals:
             assert (found[0].layers[name] != found[1].layers[name]).nnz == 0
 
     def test_activities_are_true_although_reads_were_filtered_out(self, reference, new):
-        """A third of the junctions, those that one program uses most: counts of 0 mislead."""
+        """Of the missing junctions, most have reads of one program: 0 counts mislead."""
         psi = reference.get_splicing_programs()
         gap = psi["SP_1"] - psi["SP_2"]
-        kept = (gap < gap.quantile(2 / 3)).to_numpy()
+        kept = (gap < gap.quantile(0.8)).to_numpy()
         some = filtered(new, kept)
         whole = reference.get_latent_representation(new)
         errors = {}
@@ -235,7 +224,7 @@ class TestSharedTotals:
                 aligned = prepare(some, reference, inplace=False, atse_totals=totals)
             found = reference.get_latent_representation(aligned)
             errors[totals] = np.abs(found - whole)[:, 0].mean()
-        assert errors["shared"] < 0.5 * errors["query"], errors
+        assert errors["shared"] < 0.7 * errors["query"], errors
 
     def test_the_result_can_be_written(self, reference, new, tmp_path):
         some = filtered(new, np.arange(new.n_vars) % 3 > 0)
@@ -248,10 +237,10 @@ class TestSharedTotals:
         """Real junctions, filtered in each data set: PSI against those of all reads."""
         files = sorted((data_dir / "gtex_chr10").glob("*.bed.gz"))
         annotation = lfa.pp.read_annotation(data_dir / "gtex_chr10" / "chr10.gtf.gz")
-        counts = lfa.pp.read_junc(files[6:])
+        counts = lfa.pp.read_junc(files[6:9])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            one = lfa.pp.make_splicing_dataset(files[:6], gtf=annotation)
+            one = lfa.pp.make_splicing_dataset(files[:3], gtf=annotation)
             other = lfa.pp.make_splicing_dataset(counts, gtf=annotation)
             LeafletFAModel.setup_anndata(one)
             model = LeafletFAModel(one, 2)
@@ -267,6 +256,5 @@ class TestSharedTotals:
             here = n > 0
             difference = np.abs(y[here] / n[here] - (raw / total).to_numpy()[here])
             n_observed[totals], is_off[totals] = here.sum(), (difference > 0.05).mean()
-        assert is_off["shared"] < 0.002
-        assert is_off["query"] > 0.02
-        assert n_observed["shared"] > 0.75 * n_observed["query"]
+        assert is_off["shared"] < 0.7 * is_off["query"], is_off
+        assert n_observed["shared"] > 0.8 * n_observed["query"], n_observed

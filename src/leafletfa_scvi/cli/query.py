@@ -50,7 +50,7 @@ class JunctionOptions(OptionGroup):
         AtseTotals,
         typer.Option(
             help="Junctions of the reference that DATA lacks: query, they have no reads; "
-            "shared, their reads were filtered out, so ATSEs that depend on them are left out."
+            "shared, their reads were filtered out, so that they are not observed."
         ),
     ] = _PREPARE["atse_totals"]
     min_overlap: Annotated[

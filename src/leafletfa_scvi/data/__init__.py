@@ -14,7 +14,6 @@ from leafletfa_scvi.data._junction_names import rename_contigs
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer, named_layers, observed_entries
 from leafletfa_scvi.data._loader import CellBatch, cell_loader
 from leafletfa_scvi.data._overlap import (
-    MAX_LOST_PSI,
     JunctionOverlap,
     compare_junctions,
     described_contigs,
@@ -23,7 +22,6 @@ from leafletfa_scvi.data._overlap import (
 __all__ = [
     "BLOCK",
     "MAX_COUNT",
-    "MAX_LOST_PSI",
     "CellBatch",
     "CheckedContent",
     "JunctionOverlap",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MIN_EXPLAINED: Final = 0.2
 """Minimum share of the smaller set of junctions that an explanation adds to those found."""
 _MAX_CHANCE: Final = 0.02
-"""Share of splice sites in common below which builds or species must differ."""
+"""Share of junctions or splice sites in common up to which genomes may differ."""
 _MIN_SITES: Final = 100
 """Minimum number of splice sites on common contigs for that."""
 _MAX_BUILDS: Final = 3
@@ -68,7 +68,8 @@ def explain_mismatch(
         return reasons
     reasons = list(_differing_strands(ours, theirs, found, enough))
     reasons = reasons or list(_differing_convention(ours, theirs, enough))
-    if reasons:
+    # Junctions of another genome are the same by chance only.
+    if reasons or found > _MAX_CHANCE * min(len(names), len(reference)):
         return reasons
     genes = [
         None if table is None or "gene_id" not in table else table["gene_id"].iloc[part.index]
@@ -80,10 +81,10 @@ def explain_mismatch(
 def _names_in_column(var: pd.DataFrame, reference: pd.Index, enough: float) -> Iterator[str]:
     """Find a column of ``var`` that holds the names of junctions."""
     for column in var:
-        values = var[column]
-        if values.dtype.kind in "biufcmM" or not values.is_unique:
+        values = var[column].astype(object)
+        if not pd.api.types.is_string_dtype(values) or not values.is_unique:
             continue
-        n = int(reference.isin(pd.Index(values.astype(object))).sum())
+        n = int(reference.isin(pd.Index(values)).sum())
         if n >= enough:
             yield (
                 f"adata.var[{column!r}] has {n:,} of them: set adata.var_names = "

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-MAX_LOST_PSI: Final = 0.05
-"""Maximum PSI of a program for the missing junctions of an ATSE if the others are comparable."""
 _EXPLAIN_BELOW: Final = 0.5
 """Share of the junctions of the smaller set below which reasons are looked for."""
 

@@ -14,7 +14,6 @@ from leafletfa_scvi._arguments import check_inside, check_one_of
 from leafletfa_scvi._choices import AtseTotals
 from leafletfa_scvi._constants import ATSE_KEY, OVERLAP_SLOT
 from leafletfa_scvi.data import (
-    MAX_LOST_PSI,
     align_junctions,
     check_axes,
     compare_junctions,
@@ -71,9 +70,9 @@ class PrepareQueryMixin(SplicingModelBase):
         reads there, as in data that were counted without filters, ``atse_totals="query"`` is
         right: they count 0, and are not observed only in cells whose totals exceed the sum of the
         counts of the ATSE, because junctions were removed from ``adata`` after totals were summed.
-        If filters dropped them, their reads are lost and PSI of the others is too high: take
-        ``atse_totals="shared"``, or make the data set from the files with
-        ``lfa.pp.make_splicing_dataset(..., reference=model)``, which is exact.
+        If filters dropped them, their reads are lost: with ``atse_totals="shared"``, these
+        junctions do not count against the programs that use them. Exact is only a data set made
+        from the files with ``lfa.pp.make_splicing_dataset(..., reference=model)``.
 
         If the reference was built without ATSE labels, totals are not changed, and missing
         junctions are not observed.
@@ -95,10 +94,10 @@ class PrepareQueryMixin(SplicingModelBase):
             memory, and its file is unchanged.
         atse_totals
             ``"query"``: what ``adata`` counted, missing junctions count 0. ``"shared"``: sums over
-            the junctions that both have, and missing junctions are not observed. PSI is then a
-            share of fewer reads than in the programs, so an ATSE is not observed at all if any
-            program has more than 5 % of its PSI at the missing junctions; the reference must be
-            trained.
+            the junctions that both have, and missing junctions are not observed, nor are ATSEs of
+            which ``adata`` has one junction, whose PSI is then always 1. PSI of the others is a
+            share of fewer reads than in the programs, and too high by as much as these expect at
+            the missing junctions (``lost_psi`` of :meth:`compare_junctions`).
         min_overlap
             Minimum share of the reference's junctions that ``adata`` must have, from 0 to 1.
         trust
@@ -111,8 +110,6 @@ class PrepareQueryMixin(SplicingModelBase):
             be told: names without strand, 0-based coordinates, another genome build or species);
             names of its cells or junctions are not unique; counts or totals are invalid; or
             ``atse_totals="shared"`` and the reference has no ATSEs.
-        RuntimeError
-            ``atse_totals="shared"``, and the reference is not trained.
 
         Warns
         -----
@@ -127,20 +124,17 @@ class PrepareQueryMixin(SplicingModelBase):
         check_one_of("atse_totals", atse_totals, AtseTotals)
         check_inside("min_overlap", min_overlap, "[0, 1]")
         codes, (junction_layer, cluster_layer) = reference.atse_codes_, reference._layers
-        if atse_totals == "shared":
-            reference._require_trained()
-            if codes is None:
-                raise ValueError(
-                    "Expected a reference with ATSEs for atse_totals='shared', found one without "
-                    "ATSE labels. Leave it out."
-                )
+        if atse_totals == "shared" and codes is None:
+            raise ValueError(
+                "Expected a reference with ATSEs for atse_totals='shared', found one without ATSE "
+                "labels. Leave it out."
+            )
         overlap = cls.compare_junctions(adata, reference)
         _check_overlap(overlap, min_overlap, adata)
         key = reference._setup_args["atse_key"] or ATSE_KEY
         present, observed = overlap.is_shared, None
         if codes is not None and atse_totals == "shared":
-            is_comparable = overlap.atses["lost_psi"].to_numpy() <= MAX_LOST_PSI
-            observed = present & is_comparable[_ranks(codes)]
+            observed = present & (np.bincount(codes, present)[codes] > 1)
         aligned = align_junctions(
             adata,
             names,
@@ -259,22 +253,11 @@ def _own_names(adata: AnnData, overlap: JunctionOverlap) -> pd.Index:
     return own
 
 
-def _ranks(codes: np.ndarray) -> np.ndarray:
-    """Number ATSEs in the order of their first junctions."""
-    ranks: np.ndarray = pd.factorize(codes)[0]
-    return ranks
-
-
 def _log_unobserved(present: np.ndarray, observed: np.ndarray, codes: np.ndarray) -> None:
-    """Say how many ATSEs are not observed because of missing junctions."""
+    """Say how many ATSEs are not observed although one of their junctions is shared."""
     n_left_out = len(np.unique(codes[present & ~observed]))
     if n_left_out:
-        log.info(
-            "%d ATSEs are not observed: programs have more than %.0f%% of their PSI at junctions "
-            "that adata lacks.",
-            n_left_out,
-            100 * MAX_LOST_PSI,
-        )
+        log.info("%d ATSEs of which adata has one junction are not observed.", n_left_out)
 
 
 def _warn_of_missing(present: np.ndarray, codes: np.ndarray) -> None:
@@ -285,7 +268,7 @@ def _warn_of_missing(present: np.ndarray, codes: np.ndarray) -> None:
         warnings.warn(
             f"adata lacks {n_missing:,} of the reference's {len(codes):,} junctions in ATSEs of "
             "which it has others. They count 0 there, which is wrong if their reads were filtered "
-            "out: atse_totals='shared' leaves them out, and "
+            "out: then atse_totals='shared' is better, and "
             "lfa.pp.make_splicing_dataset(files, reference=model) counts them.",
             UserWarning,
             stacklevel=3,
