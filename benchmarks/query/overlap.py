@@ -1,8 +1,8 @@
 """Measure activities of new cells whose data lack junctions of the reference, or have others.
 
 Cells of one simulation are split into a reference and a query. The query then has all junctions,
-part of them, with totals of all (columns of a complete data set) or as made by filters that dropped
-the reads of the others, or junctions in addition that the reference lacks. Columns are the
+part of them, with totals of all (columns of a complete data set) or as made by filters that
+dropped the reads of the others, or junctions in addition that the reference lacks. Columns are the
 correlation of true and found activities, programs matched, their mean absolute difference from
 those of the complete query, the mean largest activity, and the number of observed entries with the
 share of these whose PSI is more than 0.05 off.
@@ -77,7 +77,7 @@ def measure(seed: int) -> pd.DataFrame:
     scvi.settings.seed = seed
     lfa.LeafletFAModel.setup_anndata(reference)
     model = lfa.LeafletFAModel(reference, N_PROGRAMS)
-    model.train(accelerator="cpu", enable_progress_bar=False)
+    model.train(method="em", accelerator="cpu", enable_progress_bar=False)
     match = lfa.tl.match_programs(
         reference.varm["psi_true"], model.get_splicing_programs().to_numpy()
     )

@@ -61,9 +61,10 @@ def test_numbers_are_those_of_a_count_by_hand(sets, has_labels):
     for name, row in table.iterrows():
         status = "extra" if name not in names else "shared" if name in own else "lost"
         assert row["status"] == status
-        assert (row["query_name"] or None) == (name if name in own else None)
-        assert row["atse"] == theirs.get(name)
-        assert row["query_atse"] == (mine.get(name) if has_labels else None)
+        wanted = [name if name in own else None, theirs.get(name)]
+        wanted.append(mine.get(name) if has_labels else None)
+        for column, value in zip(("query_name", "atse", "query_atse"), wanted, strict=True):
+            assert row[column] == value or (value is None and pd.isna(row[column]))
         np.testing.assert_equal(row["reads"], reads.get(name, np.nan))
 
     assert list(found.atses.index) == list(dict.fromkeys(labels))
