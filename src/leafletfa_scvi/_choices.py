@@ -18,6 +18,9 @@ Initialization: TypeAlias = Literal["waypoints", "random"]
 Accelerator: TypeAlias = Literal["auto", "cpu", "gpu"]
 """Accelerators of the command line; ``train`` takes all that Lightning has."""
 
+AtseTotals: TypeAlias = Literal["query", "shared"]
+"""Totals of the data of a query, of what the query counted or of junctions that both have."""
+
 OnError: TypeAlias = Literal["raise", "skip"]
 StarReads: TypeAlias = Literal["unique", "all"]
 LibraryStrand: TypeAlias = Literal["auto", "tag", "RF", "FR", "none"]

@@ -16,6 +16,7 @@ ACTIVITY_SLOT: Final = "X_PHI"
 PROGRAM_SLOT: Final = "psi_learned"
 RESULTS_SLOT: Final = "leafletfa"
 DATASET_SLOT: Final = "splicing"
+OVERLAP_SLOT: Final = "junction_overlap"
 PROGRAM_PREFIX: Final = "SP_"
 
 CELL_METRICS: Final = (

@@ -551,6 +551,7 @@ def test_version_and_help_answer_without_heavy_imports(tmp_path):
         (["fit", "--help"], "--n-programs"),
         (["choose-k", "--help"], "--programs"),
         (["differential", "--help"], "--groupby"),
+        (["query", "--help"], "--reference"),
     ):
         done = subprocess.run(
             [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True

@@ -16,6 +16,7 @@ from leafletfa_scvi.cli.demo import demo
 from leafletfa_scvi.cli.differential import differential
 from leafletfa_scvi.cli.fit import fit
 from leafletfa_scvi.cli.make_dataset import make_dataset
+from leafletfa_scvi.cli.query import query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,7 @@ def _options(
 app.command("make-dataset")(make_dataset)
 app.command("choose-k")(choose_k)
 app.command()(fit)
+app.command()(query)
 app.command()(differential)
 app.command()(demo)
 

@@ -10,14 +10,21 @@ from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.data._fingerprints import cell_fingerprints, match_cells
 from leafletfa_scvi.data._h5ad import read_h5ad, read_h5ad_tables, write_h5ad
 from leafletfa_scvi.data._holdout_mask import holdout_mask
+from leafletfa_scvi.data._junction_names import rename_contigs
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer, named_layers, observed_entries
 from leafletfa_scvi.data._loader import CellBatch, cell_loader
+from leafletfa_scvi.data._overlap import (
+    JunctionOverlap,
+    compare_junctions,
+    described_contigs,
+)
 
 __all__ = [
     "BLOCK",
     "MAX_COUNT",
     "CellBatch",
     "CheckedContent",
+    "JunctionOverlap",
     "LayerDigests",
     "align_junctions",
     "atse_codes",
@@ -25,6 +32,8 @@ __all__ = [
     "cell_loader",
     "check_axes",
     "check_splicing",
+    "compare_junctions",
+    "described_contigs",
     "expand_counts",
     "get_layer",
     "holdout_mask",
@@ -33,6 +42,7 @@ __all__ = [
     "observed_entries",
     "read_h5ad",
     "read_h5ad_tables",
+    "rename_contigs",
     "reorder_junctions",
     "resolve_atse_key",
     "row_blocks",

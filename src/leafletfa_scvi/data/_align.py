@@ -11,13 +11,13 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 
-from leafletfa_scvi._arguments import check_once
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
 from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi._narrow_stubs import is_sparse
+from leafletfa_scvi.data._atse_labels import own_atses
 from leafletfa_scvi.data._checks import check_counts_and_totals
 from leafletfa_scvi.data._layers import check_sparse, named_layers
-from leafletfa_scvi.data._realign_totals import realign_totals
+from leafletfa_scvi.data._realign_totals import realign_totals, sum_totals
 from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
@@ -32,13 +32,15 @@ def align_junctions(
     junction_layer: str = JUNCTION_LAYER,
     cluster_layer: str = CLUSTER_LAYER,
     atse_key: str | None = ATSE_KEY,
+    own_names: pd.Index | None = None,
+    observed: np.ndarray | None = None,
 ) -> AnnData:
     """Align a data set to the junctions ``names``, in that order.
 
     Missing junctions are added without reads; junctions not in ``names`` are dropped. Sparse
-    layers stay sparse. With ``atse``, totals are summed again: :func:`realign_totals`. Without,
-    they are moved along, so that missing junctions are not observed, and totals contain the reads
-    of junctions that were dropped.
+    layers stay sparse. With ``atse``, totals are summed again: :func:`realign_totals`, or over
+    the junctions of ``observed`` only. Without, they are moved along, so that missing junctions
+    are not observed, and totals contain the reads of junctions that were dropped.
 
     Parameters
     ----------
@@ -53,6 +55,13 @@ def align_junctions(
     atse_key
         Column of ``adata.var`` with the ATSEs that its totals were summed over, for ``atse``. If
         None or missing, or if a label is, they are unknown.
+    own_names
+        ``(Q,)`` unique names of the junctions of ``adata`` as ``names`` has them. If None,
+        ``adata.var_names``.
+    observed
+        ``(P,)`` junctions that totals are sums over, for ``atse``. Counts of the others are left
+        out of both layers, which makes them not observed. If None, as :func:`realign_totals` has
+        it.
 
     Returns
     -------
@@ -73,8 +82,9 @@ def align_junctions(
         if is_sparse(layer):
             check_sparse(layer, name, adata)
     target = pd.Index(names)
-    target_column = target.get_indexer(adata.var_names)
-    source = adata.var_names.get_indexer(target)
+    own_names = adata.var_names if own_names is None else own_names
+    target_column = target.get_indexer(own_names)
+    source = own_names.get_indexer(target)
     raw = adata.raw
     layers = {
         name: _scatter_columns(layer, target_column, len(target))
@@ -83,17 +93,27 @@ def align_junctions(
     if atse is not None and {junction_layer, cluster_layer} <= layers.keys():
         check_counts_and_totals(adata, junction_layer, cluster_layer)
         count, total = (_canonical(adata.layers[name]) for name in (junction_layer, cluster_layer))
-        own = _own_atses(adata.var, atse_key)
-        sums = realign_totals(count, total, target_column, own, atse)
+        if observed is None:
+            own = own_atses(adata.var, atse_key)
+            sums = realign_totals(count, total, target_column, own, atse)
+        else:
+            column = np.where(np.append(observed, False)[target_column], target_column, -1)
+            layers[junction_layer] = _scatter_columns(
+                adata.layers[junction_layer], column, len(target)
+            )
+            sums = sum_totals(count, column, atse)
         layers[cluster_layer] = _like(sums, adata.layers[cluster_layer])
     return AnnData(
         None if adata.X is None else _scatter_columns(adata.X, target_column, len(target)),
         obs=adata.obs.copy(),
-        var=_nullable(adata.var, target).reindex(target),
+        var=_nullable(adata.var.set_axis(own_names), target).reindex(target),
         layers=layers,
         obsm={key: value.copy() for key, value in adata.obsm.items()},
         obsp={key: value.copy() for key, value in adata.obsp.items()},
-        varm={key: _gather_rows(value, source, target) for key, value in adata.varm.items()},
+        varm={
+            key: _gather_rows(_with_index(value, own_names), source, target)
+            for key, value in adata.varm.items()
+        },
         varp={
             key: _gather_rows(_gather_rows(value, source, target).T, source, target).T
             for key, value in adata.varp.items()
@@ -133,15 +153,6 @@ def reorder_junctions(entries: ObservedEntries, position: np.ndarray) -> Observe
     return ObservedEntries(entries.indptr, column, count, total, entries.n_junctions)
 
 
-def _own_atses(var: pd.DataFrame, atse_key: str | None) -> np.ndarray | None:
-    """Number the ATSEs of a data set; None unless all junctions have a label."""
-    if atse_key is None or atse_key not in var:
-        return None
-    check_once(var, atse_key, "var")
-    codes = pd.factorize(var[atse_key].astype(object))[0]
-    return None if (codes < 0).any() else codes
-
-
 def _canonical(layer: Any) -> sp.csr_matrix:
     """Return a CSR matrix with sorted indices and no duplicates; not the layer itself."""
     matrix = sp.csr_matrix(layer if is_sparse(layer) else np.asarray(layer, np.float64), copy=True)
@@ -165,6 +176,10 @@ def _nullable(var: pd.DataFrame, target: pd.Index) -> pd.DataFrame:
     if target.isin(var.index).all():
         return var
     return var.astype(dict.fromkeys(var.select_dtypes("bool").columns, "boolean"))
+
+
+def _with_index(values: Any, names: pd.Index) -> Any:
+    return values.set_axis(names) if isinstance(values, pd.DataFrame) else values
 
 
 def _gather_rows(values: Any, source: np.ndarray, target: pd.Index) -> Any:

@@ -47,6 +47,15 @@ def resolve_atse_key(adata: AnnData, atse_key: str | None = ATSE_KEY) -> str | N
     )
 
 
+def own_atses(var: pd.DataFrame, atse_key: str | None) -> np.ndarray | None:
+    """Number the ATSEs of a data set, ``(Q,)``; None unless all junctions have a label."""
+    if atse_key is None or atse_key not in var:
+        return None
+    check_once(var, atse_key, "var")
+    codes = pd.factorize(var[atse_key].astype(object))[0]
+    return None if (codes < 0).any() else codes
+
+
 def atse_codes(adata: AnnData, atse_key: str = ATSE_KEY) -> tuple[np.ndarray, int]:
     """Encode the ATSE of each junction as an integer.
 

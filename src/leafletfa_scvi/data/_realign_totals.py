@@ -88,6 +88,39 @@ def realign_totals(
     return sp.csr_matrix(sp.vstack(parts, format="csr"))
 
 
+def sum_totals(count: sp.csr_matrix, column: np.ndarray, atse: np.ndarray) -> sp.csr_matrix:
+    """Sum the counts of a data set over the junctions that it has of each ATSE of a reference.
+
+    Parameters
+    ----------
+    count
+        ``(C, Q)`` counts y of the data set, in canonical order.
+    column
+        ``(Q,)`` position of each junction in the reference, -1 for those not to be summed.
+    atse
+        ``(P,)`` 0-based ATSE of each junction in the reference.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        ``(C, P)`` float64 totals, without stored zeros; 0 at junctions that are in no sum.
+    """
+    known = np.flatnonzero(column >= 0)
+    n_atses = int(atse.max(initial=-1)) + 1
+    to_atse = _ones(known, atse[column[known]], (len(column), n_atses))
+    to_summed = _ones(atse[column[known]], column[known], (n_atses, len(atse)))
+    parts = []
+    for start, stop in row_blocks(count.indptr):
+        y = sp.csr_matrix(count[start:stop], dtype=np.float64)
+        part = sp.csr_matrix(sp.csr_matrix(y @ to_atse) @ to_summed)
+        part.eliminate_zeros()
+        part.sort_indices()
+        parts.append(part)
+    if not parts:
+        return sp.csr_matrix((count.shape[0], len(atse)))
+    return sp.csr_matrix(sp.vstack(parts, format="csr"))
+
+
 def _ones(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
     return sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
 

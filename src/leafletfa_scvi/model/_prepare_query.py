@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from leafletfa_scvi._constants import ATSE_KEY
-from leafletfa_scvi.data import align_junctions, check_axes
+from leafletfa_scvi._arguments import check_inside, check_one_of
+from leafletfa_scvi._choices import AtseTotals
+from leafletfa_scvi._constants import ATSE_KEY, OVERLAP_SLOT
+from leafletfa_scvi.data import (
+    align_junctions,
+    check_axes,
+    compare_junctions,
+    described_contigs,
+    rename_contigs,
+)
 from leafletfa_scvi.model._base import SplicingModelBase
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from leafletfa_scvi.data import JunctionOverlap
     from leafletfa_scvi.model._model import LeafletFAModel
+
+log = logging.getLogger(__name__)
 
 
 class PrepareQueryMixin(SplicingModelBase):
@@ -43,23 +55,31 @@ class PrepareQueryMixin(SplicingModelBase):
         return_reference_var_names: bool = False,
         inplace: bool = True,
         *,
+        atse_totals: AtseTotals = "query",
+        min_overlap: float = 0.05,
         trust: bool = False,
     ) -> AnnData | pd.Index | None:
         """Reorder the junctions of an AnnData to those of a reference.
 
         Junctions that the reference lacks are dropped, and missing ones are added without reads.
-        Totals are summed again over the junctions that an ATSE has in the reference. A missing
-        junction has y = 0 where its ATSE is observed; **that is correct only if it was not
-        observed in these cells.** If its reads were filtered out, make the data set from the files
-        with ``lfa.pp.make_splicing_dataset(..., reference=model)``, which is exact. It is not
-        observed in cells whose totals exceed the sum of the counts of the ATSE, because junctions
-        were removed from ``adata``.
+        Contigs that differ in the prefix ``chr``, and names of the mitochondrial genome, are
+        matched. Totals are summed again over the junctions that an ATSE has in the reference,
+        without reads of junctions that it lacks: its programs are shares of the former only.
+
+        Where ``adata`` lacks some of the junctions of an ATSE, only you know why. If no cell has
+        reads there, as in data that were counted without filters, ``atse_totals="query"`` is
+        right: they count 0, and are not observed only in cells whose totals exceed the sum of the
+        counts of the ATSE, because junctions were removed from ``adata`` after totals were summed.
+        If filters dropped them, their reads are lost: with ``atse_totals="shared"``, these
+        junctions do not count against the programs that use them. Exact is only a data set made
+        from the files with ``lfa.pp.make_splicing_dataset(..., reference=model)``.
 
         If the reference was built without ATSE labels, totals are not changed, and missing
         junctions are not observed.
 
         ``varm`` and ``varp`` follow the junctions, and the labels of the reference replace those
         in ``var``; ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` are kept.
+        ``uns["junction_overlap"]`` has the numbers of :meth:`compare_junctions`.
 
         Parameters
         ----------
@@ -72,32 +92,49 @@ class PrepareQueryMixin(SplicingModelBase):
         inplace
             Change ``adata`` itself; otherwise return a new AnnData. A backed ``adata`` is then in
             memory, and its file is unchanged.
+        atse_totals
+            ``"query"``: what ``adata`` counted, missing junctions count 0. ``"shared"``: sums over
+            the junctions that both have, and missing junctions are not observed, nor are ATSEs of
+            which ``adata`` has one junction, whose PSI is then always 1. PSI of the others is a
+            share of fewer reads than in the programs, and too high by as much as these expect at
+            the missing junctions (``lost_psi`` of :meth:`compare_junctions`).
+        min_overlap
+            Minimum share of the reference's junctions that ``adata`` must have, from 0 to 1.
         trust
             As in :meth:`load`, for a saved reference.
 
         Raises
         ------
         ValueError
-            ``adata`` has none of the junctions of the reference, names of its cells or junctions
-            are not unique, or counts or totals are invalid.
+            ``adata`` has too few junctions of the reference (the message says why, as far as can
+            be told: names without strand, 0-based coordinates, another genome build or species);
+            names of its cells or junctions are not unique; counts or totals are invalid; or
+            ``atse_totals="shared"`` and the reference has no ATSEs.
 
         Warns
         -----
         UserWarning
-            If ``adata`` lacks junctions of ATSEs of which it has others.
+            If ``adata`` lacks junctions of ATSEs of which it has others, which then count 0, or
+            has fewer than half of the junctions for a reason that can be told.
         """
         reference = cls._reference(reference_model, trust=trust)
         names = pd.Index(reference.junction_names)
         if return_reference_var_names:
             return names
-        check_axes(adata)
-        if not names.isin(adata.var_names).any():
-            raise ValueError(
-                f"adata has none of the reference's {len(names)} junctions: {names[0]!r} in the "
-                f"reference, {adata.var_names[0]!r} in adata. Rename them to the same form first."
-            )
+        check_one_of("atse_totals", atse_totals, AtseTotals)
+        check_inside("min_overlap", min_overlap, "[0, 1]")
         codes, (junction_layer, cluster_layer) = reference.atse_codes_, reference._layers
+        if atse_totals == "shared" and codes is None:
+            raise ValueError(
+                "Expected a reference with ATSEs for atse_totals='shared', found one without ATSE "
+                "labels. Leave it out."
+            )
+        overlap = cls.compare_junctions(adata, reference)
+        _check_overlap(overlap, min_overlap, adata)
         key = reference._setup_args["atse_key"] or ATSE_KEY
+        present, observed = overlap.is_shared, None
+        if codes is not None and atse_totals == "shared":
+            observed = present & (np.bincount(codes, present)[codes] > 1)
         aligned = align_junctions(
             adata,
             names,
@@ -105,15 +142,122 @@ class PrepareQueryMixin(SplicingModelBase):
             junction_layer=junction_layer,
             cluster_layer=cluster_layer,
             atse_key=key,
+            own_names=_own_names(adata, overlap),
+            observed=observed,
         )
         if codes is not None:
-            _warn_of_missing(names.isin(adata.var_names), codes)
+            if observed is None:
+                _warn_of_missing(present, codes)
+            else:
+                _log_unobserved(present, observed, codes)
             if reference.atse_labels_ is not None:
                 aligned.var[key] = pd.Categorical(reference.atse_labels_)
+        if overlap.renamed_contigs and "chrom" in aligned.var:
+            aligned.var["chrom"] = rename_contigs(aligned.var["chrom"], overlap.renamed_contigs)
+        aligned.uns[OVERLAP_SLOT] = overlap.summary()
         if not inplace:
             return aligned
         adata._init_as_actual(aligned)
         return None
+
+    @classmethod
+    def compare_junctions(
+        cls, adata: AnnData, reference_model: str | LeafletFAModel, *, trust: bool = False
+    ) -> JunctionOverlap:
+        """Compare the junctions and ATSEs of an AnnData with those of a reference.
+
+        Contigs that differ in the prefix ``chr``, and names of the mitochondrial genome, are
+        matched, as :meth:`prepare_query_anndata` does. Nothing is changed.
+
+        Parameters
+        ----------
+        adata
+            New cells.
+        reference_model
+            A model, or the folder it was saved to.
+        trust
+            As in :meth:`load`, for a saved reference.
+
+        Returns
+        -------
+        JunctionOverlap
+            Junctions shared, lost and extra, the share of reads kept, and ATSEs that differ.
+            Printing it shows the numbers and, if few junctions are shared, why, as far as can be
+            told; ``to_frame()`` and ``atses`` are tables.
+
+        Raises
+        ------
+        ValueError
+            Names of cells or junctions of ``adata`` are not unique, or two contigs of it match
+            one of the reference.
+
+        Examples
+        --------
+        >>> overlap = LeafletFAModel.compare_junctions(new_cells, model)  # doctest: +SKIP
+        >>> overlap.atses.sort_values("lost_psi")  # doctest: +SKIP
+        """
+        reference = cls._reference(reference_model, trust=trust)
+        check_axes(adata)
+        data = reference.adata
+        programs = reference.get_splicing_programs() if reference.is_trained_ else None
+        return compare_junctions(
+            adata,
+            pd.Index(reference.junction_names),
+            reference.atse_codes_,
+            labels=reference.atse_labels_,
+            var=None if data is None else data.var,
+            programs=None if programs is None else programs.to_numpy(),
+            junction_layer=reference._layers[0],
+            atse_key=reference._setup_args["atse_key"] or ATSE_KEY,
+        )
+
+
+def _check_overlap(overlap: JunctionOverlap, min_overlap: float, adata: AnnData) -> None:
+    """Raise an error if too few junctions are shared, and say else how many are."""
+    reasons = " ".join(overlap.reasons)
+    total = overlap.n_shared + overlap.n_lost
+    if overlap.n_shared == 0:
+        names = overlap.junctions.index[0], adata.var_names[0]
+        raise ValueError(
+            f"adata has none of the reference's {total:,} junctions: {names[0]!r} in the "
+            f"reference, {names[1]!r} in adata. "
+            + (reasons or "Rename them to the same form first.")
+        )
+    if overlap.share_of_junctions < min_overlap:
+        raise ValueError(
+            f"adata has {overlap.n_shared:,} of the reference's {total:,} junctions "
+            f"({overlap.share_of_junctions:.2%}), a share below min_overlap={min_overlap:g}. "
+            + (reasons or "Lower min_overlap if they are enough.")
+        )
+    if reasons:
+        warnings.warn(
+            f"adata has only {overlap.n_shared:,} of the reference's {total:,} junctions. "
+            f"{reasons}",
+            UserWarning,
+            stacklevel=3,
+        )
+    if overlap.renamed_contigs:
+        log.info(
+            "Contigs of the reference are named differently: %s.",
+            described_contigs(overlap.renamed_contigs),
+        )
+    log.info("%s.", overlap.describe())
+
+
+def _own_names(adata: AnnData, overlap: JunctionOverlap) -> pd.Index:
+    """Return the names of the junctions of a data set, those of the reference where shared."""
+    table = overlap.junctions[overlap.junctions["status"] == "shared"]
+    names = adata.var_names.to_numpy(object, copy=True)
+    names[adata.var_names.get_indexer(pd.Index(table["query_name"]))] = table.index
+    own: pd.Index = pd.Index(names, dtype=adata.var_names.dtype)
+    return own
+
+
+def _log_unobserved(present: np.ndarray, observed: np.ndarray, codes: np.ndarray) -> None:
+    """Say how many ATSEs are not observed although one of their junctions is shared."""
+    n_left_out = len(np.unique(codes[present & ~observed]))
+    if n_left_out:
+        log.info("%d ATSEs of which adata has one junction are not observed.", n_left_out)
 
 
 def _warn_of_missing(present: np.ndarray, codes: np.ndarray) -> None:
@@ -124,7 +268,8 @@ def _warn_of_missing(present: np.ndarray, codes: np.ndarray) -> None:
         warnings.warn(
             f"adata lacks {n_missing:,} of the reference's {len(codes):,} junctions in ATSEs of "
             "which it has others. They count 0 there, which is wrong if their reads were filtered "
-            "out. lfa.pp.make_splicing_dataset(files, reference=model) counts them.",
+            "out: then atse_totals='shared' is better, and "
+            "lfa.pp.make_splicing_dataset(files, reference=model) counts them.",
             UserWarning,
             stacklevel=3,
         )

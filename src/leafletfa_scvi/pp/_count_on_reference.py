@@ -16,9 +16,9 @@ from leafletfa_scvi._constants import (
     DATASET_SLOT,
     JUNCTION_METRICS,
 )
+from leafletfa_scvi._contigs import match_contigs
 from leafletfa_scvi.data import expand_counts, splicing_anndata
 from leafletfa_scvi.pp._codes import STRANDS, UNSTRANDED
-from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._junctions import introns, junction_names, splice_sites
 from leafletfa_scvi.pp.annotate._annotate import annotate
 from leafletfa_scvi.pp.annotate._strand import resolve_strands

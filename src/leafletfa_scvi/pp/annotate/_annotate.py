@@ -10,8 +10,8 @@ import pandas as pd
 
 from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import DATASET_SLOT
+from leafletfa_scvi._contigs import match_contigs
 from leafletfa_scvi.pp._codes import STRANDS
-from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._junctions import introns
 from leafletfa_scvi.pp.annotate._gene_rules import SIDES, genes_of_junctions, site_keys
 

@@ -14,9 +14,9 @@ import pandas as pd
 import pysam
 
 from leafletfa_scvi._arguments import check_anndata, check_file
+from leafletfa_scvi._contigs import match_contigs
 from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.pp._codes import FORWARD, MOTIFS, REVERSE, STRANDS, UNSTRANDED
-from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._junctions import introns, junction_name
 from leafletfa_scvi.pp._table_deprecated import accepts_table
 from leafletfa_scvi.pp._text import line_error, open_bytes

@@ -10,9 +10,9 @@ import pandas as pd
 
 from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import DATASET_SLOT
+from leafletfa_scvi._contigs import match_contigs
 from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.pp._codes import FORWARD, STRANDS, UNSTRANDED
-from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._intervals import overlapping
 from leafletfa_scvi.pp._junctions import introns
 from leafletfa_scvi.pp.annotate._cds import read_coding_parts

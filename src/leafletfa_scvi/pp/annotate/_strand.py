@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from leafletfa_scvi._constants import DATASET_SLOT
+from leafletfa_scvi._contigs import match_contigs
 from leafletfa_scvi.data import named_layers
 from leafletfa_scvi.pp._codes import FORWARD, MOTIFS, REVERSE, STRANDS, UNSTRANDED
-from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._junctions import introns, junction_names
 from leafletfa_scvi.pp.annotate._genome import read_intron_ends
 from leafletfa_scvi.pp.qc._matrices import junction_reads, require_no_totals

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi._contigs import match_contigs
 from leafletfa_scvi.pp._codes import FORWARD, STRANDS
-from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._intervals import overlapping, ranges
 from leafletfa_scvi.pp._junctions import splice_sites
 from leafletfa_scvi.pp.atse._events import contain_intron

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from leafletfa_scvi.pp._contigs import match_contigs
+from leafletfa_scvi._contigs import match_contigs
 from leafletfa_scvi.pp._junctions import introns
 from leafletfa_scvi.pp.read.bam._crossings import Positions
 

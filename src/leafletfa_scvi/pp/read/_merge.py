@@ -11,9 +11,9 @@ import pandas as pd
 import scipy.sparse as sp
 from natsort import natsorted
 
+from leafletfa_scvi._contigs import is_second_mitochondrion, other_names
 from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.pp._codes import MOTIFS, STRANDS
-from leafletfa_scvi.pp._contigs import is_second_mitochondrion, other_names
 from leafletfa_scvi.pp._junctions import junction_names
 from leafletfa_scvi.pp.read._file_counts import FileCounts
 

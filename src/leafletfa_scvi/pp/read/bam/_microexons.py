@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from leafletfa_scvi._contigs import other_names
 from leafletfa_scvi.pp._codes import STRANDS, UNSTRANDED
-from leafletfa_scvi.pp._contigs import other_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

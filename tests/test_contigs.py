@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leafletfa_scvi.pp._contigs import match_contigs
+from leafletfa_scvi._contigs import match_contigs
 
 
 @pytest.mark.parametrize(

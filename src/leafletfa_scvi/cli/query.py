@@ -1,0 +1,247 @@
+"""``leafletfa query``: place new cells on the programs of a fitted model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+import leafletfa_scvi as lfa
+from leafletfa_scvi._choices import Accelerator, AtseTotals
+from leafletfa_scvi._constants import ACTIVITY_SLOT, OVERLAP_SLOT
+from leafletfa_scvi.cli._console import Reporter, UserError, one_line, quiet_libraries, set_seed
+from leafletfa_scvi.cli._defaults import defaults_of
+from leafletfa_scvi.cli._h5ad import read_data, write_data
+from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
+from leafletfa_scvi.cli._outputs import (
+    DATA_FILE,
+    MODEL_FILE,
+    check_input,
+    check_output,
+    check_reach,
+    staged,
+)
+from leafletfa_scvi.cli._shared_options import (
+    BAD_DATA,
+    TRAIN,
+    DataArgument,
+    QuietOption,
+    SeedOption,
+    check_accelerator,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_PREPARE = defaults_of("model", "PrepareQueryMixin.prepare_query_anndata")
+
+
+@dataclass(frozen=True)
+class JunctionOptions(OptionGroup):
+    """Arguments of ``prepare_query_anndata``."""
+
+    atse_totals: Annotated[
+        AtseTotals,
+        typer.Option(
+            help="Junctions of the reference that DATA lacks: query, they have no reads; "
+            "shared, their reads were filtered out, so that they are not observed."
+        ),
+    ] = _PREPARE["atse_totals"]
+    min_overlap: Annotated[
+        float,
+        typer.Option(
+            help="Minimum share of the reference's junctions that DATA must have.", min=0, max=1
+        ),
+    ] = _PREPARE["min_overlap"]
+
+
+@dataclass(frozen=True)
+class PlacementOptions(OptionGroup):
+    """Arguments of ``train``, for the activities of new cells."""
+
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data (default: by its size).")
+    ] = TRAIN["max_epochs"]
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Cells in a minibatch (default: all).")
+    ] = TRAIN["batch_size"]
+    accelerator: Annotated[Accelerator, typer.Option(help="Device to use.")] = TRAIN["accelerator"]
+
+
+@with_groups
+def query(
+    data: DataArgument,
+    reference: Annotated[
+        Path,
+        typer.Option(
+            "--reference",
+            "-r",
+            help="Folder of the fitted model, as leafletfa fit --save-model wrote it.",
+            metavar="DIR",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="File for the cells of DATA with the activities of programs."
+        ),
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    *,
+    junctions: JunctionOptions,
+    placement: PlacementOptions,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Place the cells of DATA on the programs of a fitted model, which do not change."""
+    check_input(data)
+    _check_reference(reference)
+    sources = [data, reference / MODEL_FILE, reference / DATA_FILE]
+    check_output(output, sources, overwrite)
+    reporter = Reporter(quiet)
+    reporter.stage(f"Reading {data} and {reference}")
+    with reporter.tidy():
+        started = time.perf_counter()
+        check_accelerator(placement.accelerator)
+        adata = read_data(data)
+        model = _load(reference, placement.accelerator)
+        aligned = _align(adata, model, reporter, junctions)
+        placed = _place(aligned, model, reporter, seed, placement)
+        reporter.stage(f"Writing {output}")
+        _write(placed, output)
+        seconds = time.perf_counter() - started
+        reporter.out.print(_overlap_table(placed, model, seconds))
+        reporter.out.print(_program_table(placed, model))
+        for line in (
+            f"Results are in {output}: obsm[{ACTIVITY_SLOT!r}], obs[{model.program_names[0]!r}] "
+            f"to obs[{model.program_names[-1]!r}], uns[{OVERLAP_SLOT!r}].",
+            "Activities are comparable with those of the reference's cells. Next, in Python: "
+            f"scanpy.pp.neighbors(adata, use_rep={ACTIVITY_SLOT!r}).",
+        ):
+            reporter.out.print(escape(line), soft_wrap=True)
+
+
+def _check_reference(path: Path) -> None:
+    """Raise an error if there is no saved model."""
+    check_reach(path, "--reference")
+    if not path.exists():
+        raise UserError(f"There is no --reference {path}.")
+    if not (path / MODEL_FILE).is_file():
+        raise UserError(
+            f"There is no model in --reference {path}: expected a folder that leafletfa fit "
+            "--save-model wrote."
+        )
+
+
+def _load(reference: Path, accelerator: Accelerator) -> lfa.LeafletFAModel:
+    """Load a trained reference without its data."""
+    quiet_libraries()
+    try:
+        model = lfa.LeafletFAModel.load(reference, adata=False, accelerator=accelerator)
+    except BAD_DATA as error:
+        raise UserError(one_line(error)) from error
+    if not model.is_trained_:
+        raise UserError(f"The model in --reference {reference} is not trained.")
+    return model
+
+
+def _align(
+    adata: AnnData, model: lfa.LeafletFAModel, reporter: Reporter, options: JunctionOptions
+) -> AnnData:
+    """Bring the cells to the junctions of the reference."""
+    from leafletfa_scvi.data import described_contigs
+    from leafletfa_scvi.model._export import check_free_names
+
+    try:
+        check_free_names(adata, model.program_names, "in the input file or in a copy of it")
+        overlap = lfa.LeafletFAModel.compare_junctions(adata, model)
+        aligned: AnnData = lfa.LeafletFAModel.prepare_query_anndata(
+            adata, model, inplace=False, **options.arguments()
+        )
+    except BAD_DATA as error:
+        message = one_line(error).replace("min_overlap=", "--min-overlap ")
+        raise UserError(message.replace(" min_overlap ", " --min-overlap ")) from error
+    reporter.stage(f"  {overlap.describe()}")
+    if overlap.renamed_contigs:
+        reporter.stage(f"  Contigs are matched: {described_contigs(overlap.renamed_contigs)}")
+    return aligned
+
+
+def _place(
+    adata: AnnData,
+    model: lfa.LeafletFAModel,
+    reporter: Reporter,
+    seed: int,
+    options: PlacementOptions,
+) -> AnnData:
+    """Fit the activities of the cells and write them to ``adata``, with the programs."""
+    import torch
+
+    set_seed(seed)
+    reporter.stage(f"Placing {adata.n_obs:,} cells on {model.n_programs} programs")
+    try:
+        placed = lfa.LeafletFAModel.load_query_data(adata, model, accelerator=options.accelerator)
+        placed.train(enable_progress_bar=reporter.progress_bar, **options.arguments())
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise UserError("Out of memory; try a smaller --batch-size, such as 2048.") from error
+    except (*BAD_DATA, FloatingPointError) as error:
+        raise UserError(one_line(error)) from error
+    placed.export_posterior(adata)
+    return adata
+
+
+def _write(adata: AnnData, output: Path) -> None:
+    """Write the cells with their activities, wholly or not at all."""
+    for key in [key for key in adata.uns if key.startswith("_scvi")]:
+        del adata.uns[key]
+    with staged(output) as paths:
+        write_data(adata, paths[0])
+
+
+def _overlap_table(adata: AnnData, model: lfa.LeafletFAModel, seconds: float) -> Table:
+    """Return a table of what the activities are based on."""
+    numbers: dict[str, Any] = adata.uns[OVERLAP_SLOT]
+    observed = adata.layers[model._layers[1]] > 0
+    n_observed, size = int(observed.sum()), adata.n_obs * adata.n_vars
+    empty = int((observed.sum(axis=1) == 0).sum())
+    statuses = ("complete", "partial", "absent")
+    rows = {
+        "Cells placed": f"{adata.n_obs - empty:,}",
+        "Cells without reads in ATSEs": f"{empty:,}" if empty else "",
+        "Junctions shared": f"{numbers['n_shared']:,} ({numbers['share_of_junctions']:.1%})",
+        "Reads at these": f"{numbers['share_of_reads']:.1%}",
+        "ATSEs": ", ".join(f"{numbers[f'n_atses_{name}']:,} {name}" for name in statuses)
+        if model.atse_codes_ is not None
+        else "unknown",
+        "Observed entries": f"{n_observed:,} ({n_observed / size:.1%})",
+        "Time": f"{seconds:.0f} s",
+    }
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, title="Query", title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def _program_table(adata: AnnData, model: lfa.LeafletFAModel) -> Table:
+    """Return a table of how common programs are in the reference and in the query."""
+    import numpy as np
+
+    activities = adata.obsm[ACTIVITY_SLOT]
+    leads = np.bincount(activities.argmax(axis=1), minlength=model.n_programs)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("Program", style="bold")
+    for name in ("Prevalence in the reference", "Mean activity here", "Cells it leads"):
+        table.add_column(name, justify="right")
+    columns = (model.get_program_prevalence(), activities.mean(axis=0), leads)
+    for name, prevalence, mean, n in zip(model.program_names, *columns, strict=True):
+        table.add_row(name, f"{prevalence:.3f}", f"{mean:.3f}", f"{n:,}")
+    return table
