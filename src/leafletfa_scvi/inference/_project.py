@@ -12,21 +12,23 @@ from leafletfa_scvi.inference._em import simplex, squared_step
 from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
 
+    from leafletfa_scvi.likelihoods import Likelihood
     from leafletfa_scvi.ops import Entries
 
 _EM_ITERATIONS = 60
 _TOLERANCE = 1e-7
 _LEARNING_RATE, _DECAY = 0.05, 0.05
+_MIN_KAPPA, _MAX_KAPPA = 1e-2, 1e6
+_MIN_SPREAD = 1e-6
 
 
 def fit_activities(
     entries: Entries,
     psi: torch.Tensor,
-    draw_psi: Callable[[], torch.Tensor],
     concentration: torch.Tensor | None,
     alpha: torch.Tensor,
     *,
@@ -34,15 +36,22 @@ def fit_activities(
     weight: float = 1.0,
     n_steps: int = 150,
     max_entries: int = 1 << 22,
+    max_cells: int | None = None,
     seed: int = 0,
+    callback: Callable[[int, float], None] | None = None,
 ) -> torch.Tensor:
     """Fit the Dirichlet posterior of the activities of cells, with the programs fixed.
 
     Each cell is fitted by EM from equal activities, then by stochastic gradient steps on its part
-    of the ELBO, as in training, with programs drawn from their posterior. Cells do not influence
-    each other: all see the same draws of the programs, and with ``streams`` the activities of a
-    cell do not depend on its position, up to rounding (on the CPU; on other devices random numbers
-    are drawn by position). The random state of torch is left unchanged.
+    of the ELBO, as in training. Cells do not influence each other, and with ``streams`` the
+    activities of a cell do not depend on its position, up to rounding (on the CPU; on other
+    devices random numbers are drawn by position). The random state of torch is left unchanged.
+
+    Unlike in training, programs are not drawn: expected log-likelihoods over draws of psi are
+    lower by the variance of sum_k phi_k psi_k, which is smallest if activities are even. In
+    training that is made up for by the programs, which the reads of the cell also fit; with
+    programs that do not follow the cell, its activities would be too even. Their uncertainty
+    belongs into ``concentration``: see :func:`predictive_concentration`.
 
     Parameters
     ----------
@@ -50,8 +59,6 @@ def fit_activities(
         Observed entries of B cells.
     psi
         ``(P, K)`` mean of the programs.
-    draw_psi
-        Function that draws programs ``(P, K)`` from their posterior.
     concentration
         kappa, a scalar or one for each junction (ATSE); None for the binomial.
     alpha
@@ -65,8 +72,13 @@ def fit_activities(
         Number of gradient steps.
     max_entries
         Maximum number of entries fitted at a time.
+    max_cells
+        Maximum number of cells fitted at a time. If None, only entries are limited.
     seed
         Seed of the draws.
+    callback
+        Called at each step of each block of cells with the number of the step, from 0, and the
+        negative ELBO of these cells.
 
     Returns
     -------
@@ -78,25 +90,84 @@ def fit_activities(
         # Copies, as tensors made in inference mode cannot take part in autograd.
         psi, alpha = psi.detach().clone(), alpha.detach().clone()
         kappa = None if kappa is None else kappa.clone()
-        for cells, part in entries.blocks(max_entries):
-            torch.manual_seed(seed)  # every block sees the same draws of the programs
+        for cells, part in _blocks(entries, max_entries, max_cells):
+            torch.manual_seed(seed)  # a cell has the same random numbers in any block
             block_streams = None if streams is None else streams[cells]
             out[cells] = _fit_block(
-                part.to(psi.device), psi, draw_psi, kappa, alpha, block_streams, weight, n_steps
+                part.to(psi.device), psi, kappa, alpha, block_streams, weight, n_steps, callback
             ).cpu()
     empty = entries.observed.indptr.diff().cpu() == 0
     return torch.where(empty[:, None], alpha.detach().cpu(), out)
 
 
+def predictive_concentration(
+    kappa: torch.Tensor | None,
+    psi: torch.Tensor,
+    variance: torch.Tensor,
+    alpha: torch.Tensor,
+    likelihood: Likelihood,
+    program_atse: torch.Tensor,
+) -> torch.Tensor:
+    """Compute the concentration of counts of new cells, which uncertain programs lower.
+
+    If p is uncertain with variance v, a beta-binomial count varies as if its concentration were
+
+        1 / (kappa' + 1) = 1 / (kappa + 1) + kappa / (kappa + 1) v / (p (1 - p)).
+
+    v = sum_k phi_k^2 var(psi_k) and p (1 - p) are averaged over activities drawn from their prior;
+    for the Dirichlet-multinomial, both are summed over the ATSE.
+
+    Parameters
+    ----------
+    kappa
+        Concentration: a scalar, or ``(D,)`` for junctions or ATSEs; None if infinite.
+    psi, variance
+        ``(P', K)`` posterior means and variances of the programs.
+    alpha
+        ``(K,)`` Dirichlet prior of activities.
+    likelihood
+        Likelihood of the counts.
+    program_atse
+        ``(P',)`` 0-based ATSE of each row of the programs.
+
+    Returns
+    -------
+    ``(D,)``, one per junction (ATSE for the Dirichlet-multinomial).
+    """
+    total = alpha.sum()
+    size = total * (total + 1.0)
+    p = psi @ (alpha / total)
+    square = (psi.square() @ alpha + (psi @ alpha).square()) / size
+    spread = likelihood.sum_by_dispersion((p - square).clamp(min=0.0), program_atse)
+    added = variance @ (alpha * (alpha + 1.0) / size)
+    ratio = likelihood.sum_by_dispersion(added, program_atse) / spread.clamp(min=_MIN_SPREAD)
+    own = ratio.new_zeros(()) if kappa is None else 1.0 / (kappa.to(ratio.device) + 1.0)
+    share = own + (1.0 - own) * ratio.clamp(max=1.0)
+    return (1.0 / share.clamp(min=1e-9) - 1.0).clamp(_MIN_KAPPA, _MAX_KAPPA)
+
+
+def _blocks(
+    entries: Entries, max_entries: int, max_cells: int | None
+) -> Iterator[tuple[slice, Entries]]:
+    """Split into views of consecutive cells, limited by entries and by cells."""
+    if max_cells is None:
+        yield from entries.blocks(max_entries)
+        return
+    for start in range(0, entries.n_cells, max_cells):
+        part = entries.select(torch.arange(start, min(start + max_cells, entries.n_cells)))
+        for cells, block in part.blocks(max_entries):
+            yield slice(start + cells.start, start + cells.stop), block
+
+
 def _fit_block(
     entries: Entries,
     psi: torch.Tensor,
-    draw_psi: Callable[[], torch.Tensor],
     kappa: torch.Tensor | None,
     alpha: torch.Tensor,
     streams: np.ndarray | None,
     weight: float,
     n_steps: int,
+    callback: Callable[[int, float], None] | None,
 ) -> torch.Tensor:
     # A start near the solution: the gradient steps then have to find the spread alone.
     phi = _fit_em(entries, psi, kappa, alpha)
@@ -107,15 +178,15 @@ def _fit_block(
     scheduler = torch.optim.lr_scheduler.ExponentialLR(
         optimizer, _DECAY ** (1.0 / max(n_steps, 1))
     )
-    for _ in range(n_steps):
+    for step in range(n_steps):
         optimizer.zero_grad()
         posterior = log_concentration.exp()
-        with torch.no_grad():
-            programs = draw_psi()
         drawn = ops.draw_dirichlet(posterior, streams)
-        value = Factors(drawn, programs, kappa).log_likelihood(entries).sum()
-        loss = ops.dirichlet_divergence(posterior, alpha).sum() - weight * value
-        loss.backward()
+        value = Factors(drawn, psi, kappa).log_likelihood(entries).sum()
+        divergence = ops.dirichlet_divergence(posterior, alpha).sum()
+        (divergence - weight * value).backward()
+        if callback is not None:
+            callback(step, float(divergence.detach() - value.detach()))
         optimizer.step()
         scheduler.step()
     return log_concentration.detach().exp()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scvi.module.base import PyroBaseModuleClass
 
+from leafletfa_scvi.inference import predictive_concentration
 from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.module._axes import Axis, axes_of, take
 from leafletfa_scvi.module._generative import SplicingGenerativeModel, activity_prior
@@ -102,6 +103,29 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         atse = self.model.program_atse[: self.model.n_junctions]
         return self.model.likelihood.junction_concentration(kappa, atse)
 
+    @torch.no_grad()
+    def predictive_factors(self, phi: torch.Tensor) -> Factors:
+        """Return the factors of new cells: kappa is lower, as the programs are uncertain.
+
+        Parameters
+        ----------
+        phi
+            ``(B, K)`` activities of cells that the programs were not fitted to.
+        """
+        model, guide = self.model, self.guide
+        psi, (part, rest) = guide.psi().mean, guide.psi_marginal()
+        total = part + rest
+        variance = part * rest / (total.square() * (total + 1.0))
+        kappa = predictive_concentration(
+            self.site_mean("kappa"),
+            psi,
+            torch.maximum(variance, guide.psi_variance),
+            self.activity_prior(),
+            model.likelihood,
+            model.program_atse,
+        )
+        return Factors(phi, psi, kappa)
+
     def programs(self) -> torch.Tensor:
         """Return the posterior mean of the programs of the P junctions, ``(P, K)``."""
         return self.guide.psi().mean[: self.model.n_junctions]
@@ -124,11 +148,18 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
             guide.kappa.loc[~observed] = guide.scalar("kappa_median").mean.log()
             guide.kappa.log_scale[~observed] = guide.scalar("kappa_spread").mean.log()
 
-    def activity_prior(self) -> torch.Tensor:
-        """Compute the prior concentrations ``(K,)`` of activities at the posterior means."""
+    def activity_prior(self, prevalence: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute the prior concentrations ``(K,)`` of activities at the posterior means.
+
+        Parameters
+        ----------
+        prevalence
+            ``(K,)`` prevalence pi. If None, its posterior mean.
+        """
         delta = self.site_mean("delta")
         assert delta is not None
-        return activity_prior(self.guide.pi().mean, delta)
+        pi = self.guide.pi().mean
+        return activity_prior(pi if prevalence is None else prevalence.to(pi), delta)
 
     @torch.no_grad()
     def initialize(self, fit: EMResult, entries: Entries) -> None:
