@@ -1,62 +1,86 @@
-"""Posterior of the prevalence given those of activities."""
+"""Posterior of the prevalence of given programs in some cells."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch.distributions import Dirichlet, kl_divergence
 
 from leafletfa_scvi import ops
+from leafletfa_scvi.inference._project import BlockOfCells, take_steps
 
-_N_DRAWS, _N_STEPS = 16, 300
-_LEARNING_RATE, _DECAY = 0.1, 0.02
+if TYPE_CHECKING:
+    import numpy as np
+
+    from leafletfa_scvi.ops import Entries
+
+_N_STARTS = 3
 _FIRST_CELLS = 100.0
-_MIN_CONCENTRATION = 1e-3
+_MIN_ALPHA = 1e-3
 
 
 def fit_prevalence(
-    activities: torch.Tensor, prior: torch.Tensor, activity_concentration: float, seed: int = 0
+    entries: Entries,
+    psi: torch.Tensor,
+    concentration: torch.Tensor | None,
+    prior: torch.Tensor,
+    activity_concentration: float,
+    *,
+    streams: np.ndarray | None = None,
+    weight: float = 1.0,
+    n_steps: int = 300,
+    seed: int = 0,
 ) -> torch.Tensor:
-    """Fit a Dirichlet posterior of the prevalence pi by stochastic gradient steps on the ELBO.
+    """Fit the Dirichlet posterior of the prevalence of programs, which are fixed, in some cells.
 
-    Given Dirichlet posteriors of the activities of C cells, the ELBO depends on q(pi) through
-
-        E_q [sum_c E log Dirichlet(phi_c; delta pi)] - KL(q(pi) || prior).
+    Prevalence pi and the activities of the cells, phi ~ Dirichlet(delta pi), are fitted together
+    as in training: by EM from equal prevalence, then by stochastic gradient steps on the ELBO. The
+    random state of torch is left unchanged.
 
     Parameters
     ----------
-    activities
-        ``(C, K)`` Dirichlet concentrations of the activities.
+    entries
+        Observed entries of B cells, fitted as one block.
+    psi
+        ``(P, K)`` mean of the programs.
+    concentration
+        kappa; see :func:`fit_activities`.
     prior
         ``(K,)`` Dirichlet concentrations of the prior of pi.
     activity_concentration
         delta.
-    seed
-        Seed of the draws; torch's random state is left unchanged.
+    streams, weight, n_steps, seed
+        See :func:`fit_activities`.
 
     Returns
     -------
     ``(K,)`` Dirichlet concentrations, float32 on the CPU.
     """
-    phi = activities.double().cpu()
-    log_phi = (phi.digamma() - phi.sum(1, keepdim=True).digamma()).sum(0)
-    n_cells, base = len(phi), prior.detach().double().cpu()
+    kappa = None if concentration is None else concentration.detach().to(psi.device)
+    delta = activity_concentration
     with ops.drawing(seed), torch.inference_mode(False), torch.enable_grad():
         # Copies, as tensors made in inference mode cannot take part in autograd.
-        log_phi, base = log_phi.clone(), base.clone()
-        mean = (phi / phi.sum(1, keepdim=True)).sum(0) + base / base.sum()
-        first = mean / mean.sum() * min(n_cells, _FIRST_CELLS) * activity_concentration
-        concentration = (first + base).log().clone().requires_grad_()
-        optimizer = torch.optim.Adam([concentration], lr=_LEARNING_RATE)
-        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, _DECAY ** (1.0 / _N_STEPS))
-        for _ in range(_N_STEPS):
-            optimizer.zero_grad()
-            posterior = Dirichlet(concentration.exp())
-            pi = posterior.rsample((_N_DRAWS,))
-            alpha = (pi * activity_concentration).clamp(min=_MIN_CONCENTRATION)
-            density = alpha.sum(1).lgamma() - alpha.lgamma().sum(1)
-            value = n_cells * density + (alpha - 1.0) @ log_phi
-            (kl_divergence(posterior, Dirichlet(base)) - value.mean()).backward()
-            optimizer.step()
-            scheduler.step()
-    found: torch.Tensor = concentration.detach().exp().float()
+        psi, prior = psi.detach().clone(), prior.detach().clone().to(psi)
+        kappa = None if kappa is None else kappa.clone()
+        block = BlockOfCells(entries.to(psi.device), psi, kappa, streams, weight)
+        n_cells = entries.n_cells
+        pi = torch.full_like(prior, 1.0 / len(prior))
+        for _ in range(_N_STARTS):
+            phi = block.fit_em((pi * delta).clamp(min=_MIN_ALPHA))
+            pi = (phi.sum(0) + prior / prior.sum()).to(psi) / (n_cells + 1.0)
+        log_phi = block.first_log_concentration((pi * delta).clamp(min=_MIN_ALPHA))
+        log_phi.requires_grad_()
+        first = pi * min(n_cells, _FIRST_CELLS) * delta + prior
+        log_pi = first.log().requires_grad_()
+
+        def loss(step: int) -> torch.Tensor:
+            posterior = Dirichlet(log_pi.exp())
+            alpha = (posterior.rsample() * delta).clamp(min=_MIN_ALPHA)
+            divergence, value = block.elbo_terms(log_phi, alpha)
+            of_pi: torch.Tensor = kl_divergence(posterior, Dirichlet(prior))
+            return divergence + of_pi - block.weight * value
+
+        take_steps([log_phi, log_pi], loss, n_steps)
+    found: torch.Tensor = log_pi.detach().exp().cpu()
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from leafletfa_scvi.likelihoods import Likelihood
     from leafletfa_scvi.ops import Entries
 
-_EM_ITERATIONS = 60
-_TOLERANCE = 1e-7
+_EM_ITERATIONS = 120
+_TOLERANCE = 1e-6
+"""Change of activities below which a cell has converged. By its log-likelihood, which is in
+float32, the number of iterations would depend on rounding."""
 _LEARNING_RATE, _DECAY = 0.05, 0.05
 _MIN_KAPPA, _MAX_KAPPA = 1e-2, 1e6
 _MIN_SPREAD = 1e-6
@@ -93,9 +96,8 @@ def fit_activities(
         for cells, part in _blocks(entries, max_entries, max_cells):
             torch.manual_seed(seed)  # a cell has the same random numbers in any block
             block_streams = None if streams is None else streams[cells]
-            out[cells] = _fit_block(
-                part.to(psi.device), psi, kappa, alpha, block_streams, weight, n_steps, callback
-            ).cpu()
+            block = BlockOfCells(part.to(psi.device), psi, kappa, block_streams, weight)
+            out[cells] = _fit_block(block, alpha, n_steps, callback).cpu()
     empty = entries.observed.indptr.diff().cpu() == 0
     return torch.where(empty[:, None], alpha.detach().cpu(), out)
 
@@ -159,65 +161,109 @@ def _blocks(
             yield slice(start + cells.start, start + cells.stop), block
 
 
+@dataclass(frozen=True)
+class BlockOfCells:
+    """Cells that are fitted together, and what their activities are fitted to.
+
+    Concentrations of their activities are in float64, so that those of a cell do not depend, by
+    the order in which rounding errors add up, on its position.
+
+    Attributes
+    ----------
+    entries
+        Observed entries of B cells.
+    psi, kappa
+        Programs and concentration.
+    streams
+        ``(B,)`` uint64 seeds of random numbers; None to draw by position.
+    weight
+        Weight of the log-likelihood.
+    """
+
+    entries: Entries
+    psi: torch.Tensor
+    kappa: torch.Tensor | None
+    streams: np.ndarray | None
+    weight: float
+
+    def first_log_concentration(self, alpha: torch.Tensor) -> torch.Tensor:
+        """Fit activities by EM, and return the logs of concentrations from their curvature.
+
+        The gradient steps then have to find the spread alone.
+        """
+        phi = self.fit_em(alpha)
+        info = information(self.entries, Factors(phi.float(), self.psi, self.kappa)).activity
+        first = dirichlet_from_curvature(
+            phi.cpu(), self.weight * info.to(phi.dtype), alpha.to("cpu", phi.dtype)
+        )
+        return first.log().to(self.psi.device)
+
+    def elbo_terms(
+        self, log_concentration: torch.Tensor, alpha: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute KL divergence from the prior, and log-likelihood of a draw; sums over cells."""
+        posterior = log_concentration.exp().float()
+        drawn = ops.draw_dirichlet(posterior, self.streams)
+        value = Factors(drawn, self.psi, self.kappa).log_likelihood(self.entries).sum()
+        return ops.dirichlet_divergence(posterior, alpha).sum(), value
+
+    @torch.no_grad()
+    def fit_em(self, alpha: torch.Tensor) -> torch.Tensor:
+        """Fit activities ``(B, K)`` by EM; each cell has its own step length and convergence."""
+        psi, entries = self.psi, self.entries
+        # MPS has no float64.
+        kind = torch.float32 if psi.device.type == "mps" else torch.float64
+        phi = psi.new_full((entries.n_cells, psi.shape[1]), 1.0 / psi.shape[1], dtype=kind)
+        moving = torch.ones(len(phi), dtype=torch.bool, device=phi.device)
+
+        def step(phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            """Return the next activities, and log-likelihood plus log prior of these."""
+            counts = Factors(phi.float(), psi, self.kappa).expected_counts(entries)
+            value = counts.log_likelihood.to(kind) + (alpha * phi.log()).sum(1)
+            return simplex(alpha + counts.activity.to(kind)), value
+
+        for _ in range(_EM_ITERATIONS // 3):
+            first, _ = step(phi)
+            second, reached = step(first)
+            further = simplex(squared_step(phi, first, second, by_row=True))
+            _, tried = step(further)
+            after = torch.where((tried >= reached)[:, None], further, second)
+            # Converged cells keep their activities, so that these do not depend on other cells.
+            phi = torch.where(moving[:, None], after, phi)
+            moving &= (second - first).abs().amax(1) >= _TOLERANCE
+            if not bool(moving.any()):
+                break
+        return phi
+
+
+def take_steps(
+    parameters: list[torch.Tensor], loss: Callable[[int], torch.Tensor], n_steps: int
+) -> None:
+    """Minimize a loss, a function of the number of the step, with Adam at a decaying rate."""
+    optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
+    decay = _DECAY ** (1.0 / max(n_steps, 1))
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, decay)
+    for step in range(n_steps):
+        optimizer.zero_grad()
+        loss(step).backward()
+        optimizer.step()
+        scheduler.step()
+
+
 def _fit_block(
-    entries: Entries,
-    psi: torch.Tensor,
-    kappa: torch.Tensor | None,
+    block: BlockOfCells,
     alpha: torch.Tensor,
-    streams: np.ndarray | None,
-    weight: float,
     n_steps: int,
     callback: Callable[[int, float], None] | None,
 ) -> torch.Tensor:
-    # A start near the solution: the gradient steps then have to find the spread alone.
-    phi = _fit_em(entries, psi, kappa, alpha)
-    info = information(entries, Factors(phi, psi, kappa)).activity
-    first = dirichlet_from_curvature(phi.cpu(), weight * info, alpha.cpu())
-    log_concentration = first.log().to(psi.device).requires_grad_()
-    optimizer = torch.optim.Adam([log_concentration], lr=_LEARNING_RATE)
-    scheduler = torch.optim.lr_scheduler.ExponentialLR(
-        optimizer, _DECAY ** (1.0 / max(n_steps, 1))
-    )
-    for step in range(n_steps):
-        optimizer.zero_grad()
-        posterior = log_concentration.exp()
-        drawn = ops.draw_dirichlet(posterior, streams)
-        value = Factors(drawn, psi, kappa).log_likelihood(entries).sum()
-        divergence = ops.dirichlet_divergence(posterior, alpha).sum()
-        (divergence - weight * value).backward()
+    """Fit the Dirichlet concentrations ``(B, K)`` of the activities of cells."""
+    log_concentration = block.first_log_concentration(alpha).requires_grad_()
+
+    def loss(step: int) -> torch.Tensor:
+        divergence, value = block.elbo_terms(log_concentration, alpha)
         if callback is not None:
             callback(step, float(divergence.detach() - value.detach()))
-        optimizer.step()
-        scheduler.step()
-    return log_concentration.detach().exp()
+        return divergence - block.weight * value
 
-
-@torch.no_grad()
-def _fit_em(
-    entries: Entries,
-    psi: torch.Tensor,
-    kappa: torch.Tensor | None,
-    alpha: torch.Tensor,
-) -> torch.Tensor:
-    """Fit activities ``(B, K)`` by EM; each cell has its own step length and convergence."""
-    phi = psi.new_full((entries.n_cells, psi.shape[1]), 1.0 / psi.shape[1])
-    moving = torch.ones(len(phi), dtype=torch.bool, device=phi.device)
-
-    def step(phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the next activities, and log-likelihood plus log prior of the current ones."""
-        counts = Factors(phi, psi, kappa).expected_counts(entries)
-        value = counts.log_likelihood.double() + (alpha * phi.log()).sum(1, dtype=torch.float64)
-        return simplex(alpha + counts.activity), value
-
-    for _ in range(_EM_ITERATIONS // 3):
-        first, value = step(phi)
-        second, reached = step(first)
-        further = simplex(squared_step(phi, first, second, by_row=True))
-        _, tried = step(further)
-        after = torch.where((tried >= reached)[:, None], further, second)
-        # Converged cells keep their activities, so that they do not depend on the other cells.
-        phi = torch.where(moving[:, None], after, phi)
-        moving &= reached - value >= _TOLERANCE * value.abs()
-        if not bool(moving.any()):
-            break
-    return phi
+    take_steps([log_concentration], loss, n_steps)
+    return log_concentration.detach().exp().float()

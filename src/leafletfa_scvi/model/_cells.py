@@ -108,11 +108,7 @@ def cell_variance(model: SplicingModelBase, cells: CellPosterior) -> torch.Tenso
 
 @torch.no_grad()
 def fit_new_cells(
-    model: SplicingModelBase,
-    entries: ObservedEntries,
-    *,
-    prevalence: torch.Tensor | None = None,
-    **options: Any,
+    model: SplicingModelBase, entries: ObservedEntries, **options: Any
 ) -> torch.Tensor:
     """Fit Dirichlet concentrations ``(n, K)`` of new cells, programs fixed at their posterior.
 
@@ -122,13 +118,11 @@ def fit_new_cells(
         Trained model or query.
     entries
         Observed entries of n cells.
-    prevalence
-        ``(K,)`` prevalence in their prior. If None, that of the model.
     **options
         Passed to :func:`leafletfa_scvi.inference.fit_activities`.
     """
     module = model.module
-    alpha = module.activity_prior(prevalence)
+    alpha = module.activity_prior()
     factors = module.predictive_factors(alpha[None] / alpha.sum())
     return inference.fit_activities(
         model._likelihood_entries(entries),

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _PREVALENCE_CELLS = 2000
 """Maximum number of cells that the prevalence of a query is learned from."""
-_PREVALENCE_ROUNDS, _PREVALENCE_TOLERANCE = 20, 2e-3
 
 
 @torch.no_grad()
@@ -74,9 +73,9 @@ def place_cells(
 def learn_prevalence(model: SplicingModelBase, entries: ObservedEntries) -> torch.Tensor:
     """Learn the posterior of the prevalence in a query from its own cells.
 
-    The prior of prevalence is that of the reference before it saw data, Dirichlet(alpha_pi / K);
-    prevalence and activities are updated in turn, from equal prevalence. A large query is
-    represented by the cells with the smallest fingerprints, which do not depend on their order.
+    The prior of prevalence is that of the reference before it saw data, Dirichlet(alpha_pi / K).
+    A large query is represented by the cells with the smallest fingerprints, which do not depend
+    on their order.
 
     Returns
     -------
@@ -85,17 +84,18 @@ def learn_prevalence(model: SplicingModelBase, entries: ObservedEntries) -> torc
     module = model.module
     observed = (entries.indptr.diff() > 0).nonzero()[:, 0].cpu()
     prints = cell_fingerprints(entries)[observed.numpy()]
-    sample = observed[torch.from_numpy(np.argsort(prints, kind="stable")[:_PREVALENCE_CELLS])]
-    some = entries.select(sample)
+    first = np.argsort(prints, kind="stable")[:_PREVALENCE_CELLS]
     delta, alpha_pi = module.site_mean("delta"), module.site_mean("alpha_pi")
     assert delta is not None
     assert alpha_pi is not None
-    prior = (alpha_pi / model.n_programs).cpu().expand(model.n_programs)
-    posterior = prior.new_ones(model.n_programs)
-    for _ in range(_PREVALENCE_ROUNDS):
-        before = posterior / posterior.sum()
-        activities = fit_new_cells(model, some, prevalence=before)
-        posterior = inference.fit_prevalence(activities, prior, float(delta))
-        if float((posterior / posterior.sum() - before).abs().max()) < _PREVALENCE_TOLERANCE:
-            break
-    return posterior
+    even = alpha_pi.new_full((model.n_programs,), 1.0 / model.n_programs)
+    factors = module.predictive_factors(even[None], even * delta)
+    return inference.fit_prevalence(
+        model._likelihood_entries(entries.select(observed[torch.from_numpy(first)])),
+        factors.psi,
+        factors.kappa,
+        even * alpha_pi,
+        float(delta),
+        streams=prints[first],
+        weight=float(module.model.activity_weight),
+    )

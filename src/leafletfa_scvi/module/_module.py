@@ -104,13 +104,15 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         return self.model.likelihood.junction_concentration(kappa, atse)
 
     @torch.no_grad()
-    def predictive_factors(self, phi: torch.Tensor) -> Factors:
+    def predictive_factors(self, phi: torch.Tensor, alpha: torch.Tensor | None = None) -> Factors:
         """Return the factors of new cells: kappa is lower, as the programs are uncertain.
 
         Parameters
         ----------
         phi
             ``(B, K)`` activities of cells that the programs were not fitted to.
+        alpha
+            ``(K,)`` prior concentrations of their activities. If None, :meth:`activity_prior`.
         """
         model, guide = self.model, self.guide
         psi, (part, rest) = guide.psi().mean, guide.psi_marginal()
@@ -120,7 +122,7 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
             self.site_mean("kappa"),
             psi,
             torch.maximum(variance, guide.psi_variance),
-            self.activity_prior(),
+            self.activity_prior() if alpha is None else alpha,
             model.likelihood,
             model.program_atse,
         )
@@ -148,18 +150,11 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
             guide.kappa.loc[~observed] = guide.scalar("kappa_median").mean.log()
             guide.kappa.log_scale[~observed] = guide.scalar("kappa_spread").mean.log()
 
-    def activity_prior(self, prevalence: torch.Tensor | None = None) -> torch.Tensor:
-        """Compute the prior concentrations ``(K,)`` of activities at the posterior means.
-
-        Parameters
-        ----------
-        prevalence
-            ``(K,)`` prevalence pi. If None, its posterior mean.
-        """
+    def activity_prior(self) -> torch.Tensor:
+        """Compute the prior concentrations ``(K,)`` of activities at the posterior means."""
         delta = self.site_mean("delta")
         assert delta is not None
-        pi = self.guide.pi().mean
-        return activity_prior(pi if prevalence is None else prevalence.to(pi), delta)
+        return activity_prior(self.guide.pi().mean, delta)
 
     @torch.no_grad()
     def initialize(self, fit: EMResult, entries: Entries) -> None:
