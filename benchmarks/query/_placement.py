@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
 REFERENCE_SHARE = 0.7
@@ -60,10 +62,13 @@ def placed(
 
 
 class Split:
-    """Simulated cells, a tenth of their (cell, ATSE) pairs hidden; 70 % are the reference."""
+    """Simulated cells, a tenth of their (cell, ATSE) pairs hidden; 70 % are the reference.
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
+    Models are saved to ``cache``, if a folder is given, and loaded from there in a later run.
+    """
+
+    def __init__(self, setting: Setting, cache: Path | None = None) -> None:
+        self.setting, self.cache = setting, cache
         adata = lfa.datasets.simulate_splicing(
             setting.n_cells,
             setting.n_atses,
@@ -85,12 +90,22 @@ class Split:
     @cached_property
     def reference(self) -> LeafletFAModel:
         """A model of the reference cells."""
-        return trained(self.cells(self.own), self.setting.n_programs)
+        return self._model("reference", self.cells(self.own))
 
     @cached_property
     def joint(self) -> LeafletFAModel:
         """A model of all cells."""
-        return trained(self.case.adata.copy(), self.setting.n_programs)
+        return self._model("joint", self.case.adata.copy())
+
+    def _model(self, name: str, adata: AnnData) -> LeafletFAModel:
+        if self.cache is None:
+            return trained(adata, self.setting.n_programs)
+        folder = self.cache / "-".join([name, *(str(value) for value in astuple(self.setting))])
+        if folder.exists():
+            return LeafletFAModel.load(folder, adata, accelerator="cpu")
+        model = trained(adata, self.setting.n_programs)
+        model.save(folder)
+        return model
 
     def correlation(self, model: LeafletFAModel, phi: np.ndarray, rows: np.ndarray) -> float:
         """Mean correlation with the true activities over programs, matched by PSI."""

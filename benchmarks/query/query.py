@@ -19,6 +19,7 @@ import platform
 import resource
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -30,7 +31,7 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel
 
 SETTINGS = ("0.2,8", "0.07,8", "0.07,15")
-N_ATSES = 1000
+N_ATSES, MANY_ATSES = 1000, 150
 
 
 def main() -> None:
@@ -42,8 +43,9 @@ def main() -> None:
         "--settings", nargs="+", default=SETTINGS, metavar="COVERAGE,K", help="what is simulated"
     )
     parser.add_argument("--seeds", type=int, default=1, help="simulations of each setting")
-    parser.add_argument("--cells", type=int, default=1500, help="cells of a simulation")
+    parser.add_argument("--cells", type=int, default=1200, help="cells of a simulation")
     parser.add_argument("--many", type=int, default=50_000, help="cells of the large query")
+    parser.add_argument("--cache", type=Path, help="folder to keep trained models in")
     parser.add_argument("--no-results", action="store_true", help="print without writing files")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -78,7 +80,9 @@ def main() -> None:
     for setting in args.settings:
         coverage, n_programs = setting.split(",")
         for seed in range(args.seeds):
-            split = Split(Setting(float(coverage), int(n_programs), args.cells, N_ATSES, seed))
+            split = Split(
+                Setting(float(coverage), int(n_programs), args.cells, N_ATSES, seed), args.cache
+            )
             add_placement(placement, split)
             splits.append(split)
             save()
@@ -179,10 +183,10 @@ def add_junctions(table: Table, split: Split) -> None:
 
 def add_cells(table: Table, n_cells: int) -> None:
     """Add a large query, and a part of it on its own."""
-    adata = lfa.datasets.simulate_splicing(2000 + n_cells, 300, 8, coverage=0.1)
-    split = Split(Setting(0.1, 8, 2000, 300))
+    adata = lfa.datasets.simulate_splicing(1000 + n_cells, MANY_ATSES, 8, coverage=0.1)
+    split = Split(Setting(0.1, 8, 1000, MANY_ATSES))
     reference = split.reference
-    adata = adata[2000:].copy()
+    adata = adata[1000:].copy()
     adata.var_names = reference.junction_names
     part, _ = placed(adata[-300:].copy(), reference)
     before = _megabytes()
@@ -192,7 +196,7 @@ def add_cells(table: Table, n_cells: int) -> None:
         - query.get_latent_representation(indices=slice(-300, None))
     )
     table.add(
-        **{"query": "many cells, 300 ATSEs", "cells": n_cells},
+        **{"query": f"many cells, {MANY_ATSES} ATSEs", "cells": n_cells},
         **{"largest difference": float(change.max()), "s": seconds},
         **{"MB": float(_megabytes() - before)},
     )
