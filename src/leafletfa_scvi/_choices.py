@@ -15,6 +15,7 @@ ConcentrationPrior: TypeAlias = Literal["weak", "leafletfa"]
 
 TrainingMethod: TypeAlias = Literal["svi", "em"]
 Initialization: TypeAlias = Literal["waypoints", "random"]
+QueryPrevalence: TypeAlias = Literal["reference", "query"]
 Accelerator: TypeAlias = Literal["auto", "cpu", "gpu"]
 """Accelerators of the command line; ``train`` takes all that Lightning has."""
 

@@ -10,7 +10,8 @@ from scipy.special import gammaln
 from scipy.stats import beta, betabinom, binom
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.inference import fit_activities
+from leafletfa_scvi.inference import fit_activities, predictive_concentration
+from leafletfa_scvi.likelihoods import LIKELIHOODS
 from leafletfa_scvi.ops import multinomial_entries
 
 GRID = (np.arange(2000) + 0.5) / 2000
@@ -31,7 +32,7 @@ def psi(adata):
 def fitted(adata, psi, kappa=20.0, alpha=(0.6, 0.4), **options):
     entries = lfa.data.observed_entries(adata)
     kappa = None if kappa is None else torch.as_tensor(kappa)
-    return fit_activities(entries, psi, lambda: psi, kappa, torch.tensor(alpha), **options).numpy()
+    return fit_activities(entries, psi, kappa, torch.tensor(alpha), **options).numpy()
 
 
 def exact(log_likelihood, alpha):
@@ -101,7 +102,7 @@ def test_shared_reads(kappa):
     elif kappa is not None:
         kappa = torch.tensor(kappa)
     alpha = torch.tensor([0.6, 0.4])
-    found = fit_activities(gathered, programs, lambda: programs, kappa, alpha, n_steps=300)
+    found = fit_activities(gathered, programs, kappa, alpha, n_steps=300)
     np.testing.assert_array_equal(found[5], alpha)
     wanted = []
     for c in range(n_cells):
@@ -131,7 +132,7 @@ def test_cells_without_data_have_the_prior(adata, psi):
     entries = lfa.data.observed_entries(adata)
     entries = entries.keep(entries.rows() > 2)
     alpha = torch.tensor([0.9, 0.2])
-    found = fit_activities(entries, psi, lambda: psi, torch.tensor(20.0), alpha, n_steps=5)
+    found = fit_activities(entries, psi, torch.tensor(20.0), alpha, n_steps=5)
     np.testing.assert_array_equal(found[:3], alpha.expand(3, 2))
     assert (found[3:] != alpha).all()
 
@@ -143,19 +144,47 @@ def test_blocks_of_cells_make_little_difference(adata, psi):
     assert np.abs(mean[0] - mean[1]).max() < 0.05
 
 
-def test_uncertain_programs_are_drawn_and_widen_the_posterior(adata, psi):
-    calls = []
-    posterior = torch.distributions.Beta(0.2 + 3 * psi, 0.2 + 3 * (1 - psi))
+@pytest.mark.parametrize("kappa", [None, 5.0])
+@pytest.mark.parametrize("name", ["betabinomial", "dirichlet-multinomial"])
+def test_predictive_concentration_is_that_of_counts_under_drawn_programs(name, kappa):
+    """Variance of a share of reads drawn from activities, programs and kappa, by simulation."""
+    rng = np.random.default_rng(0)
+    atse, alpha, n_draws = np.array([0, 0, 0, 1, 1]), np.array([0.8, 0.3, 0.5]), 200_000
+    if name == "betabinomial":
+        a, b = rng.uniform(0.5, 6.0, (2, 5, 3))
+        psi = rng.beta(a, b, (n_draws, 5, 3))
+        mean, variance = beta.mean(a, b), beta.var(a, b)
+        groups = np.arange(5)
+    else:
+        a = rng.uniform(0.5, 6.0, (5, 3))
+        drawn = rng.gamma(a, size=(n_draws, 5, 3))
+        psi = drawn / np.stack([drawn[:, atse == i].sum(1) for i in (0, 1)], 1)[:, atse]
+        total = np.stack([a[atse == i].sum(0) for i in (0, 1)])[atse]
+        mean, variance = beta.mean(a, total - a), beta.var(a, total - a)
+        groups = atse
+    phi = rng.dirichlet(alpha, n_draws)
+    p, around = np.einsum("dk,djk->dj", phi, psi), phi @ mean.T
+    share = p * (1 - p) / (1 + kappa) + p**2 if kappa else p**2  # E of the squared share of reads
+    spread = (share - around**2).mean(0)
+    bound = (around * (1 - around)).mean(0)
+    spread, bound = np.bincount(groups, spread), np.bincount(groups, bound)
+    found = predictive_concentration(
+        None if kappa is None else torch.tensor(kappa),
+        torch.from_numpy(mean),
+        torch.from_numpy(variance),
+        torch.from_numpy(alpha),
+        LIKELIHOODS[name],
+        torch.from_numpy(atse),
+    )
+    np.testing.assert_allclose(found, bound / spread - 1, rtol=0.03)
 
-    def draw():
-        calls.append(1)
-        return posterior.sample()
 
-    entries = lfa.data.observed_entries(adata)
-    alpha = torch.tensor([0.6, 0.4])
-    vague = fit_activities(entries, psi, draw, torch.tensor(20.0), alpha)
-    assert len(calls) == 150
-    assert vague.sum(1).mean() < 0.7 * fitted(adata, psi).sum(1).mean()
+def test_certain_programs_leave_the_concentration(psi):
+    codes, alpha = torch.arange(len(psi)), torch.tensor([0.6, 0.4])
+    kappa = torch.linspace(0.5, 60.0, len(psi))
+    args = (psi, torch.zeros_like(psi), alpha, LIKELIHOODS["betabinomial"], codes)
+    np.testing.assert_allclose(predictive_concentration(kappa, *args), kappa, rtol=1e-4)
+    assert (predictive_concentration(None, *args) == 1e6).all()
 
 
 def test_seeds_and_the_global_state(adata, psi):
@@ -186,17 +215,17 @@ def test_cells_are_fitted_independently(adata, psi, shared):
         none = codes[:0]
         some = multinomial_entries(some, codes, none, surplus="drop") if shared else some
         streams = prints[cells]
-        draw = torch.distributions.Beta(40 * psi + 1, 41 - 40 * psi).sample
-        return fit_activities(some, psi, draw, kappa, alpha, streams=streams, **options).numpy()
+        return fit_activities(some, psi, kappa, alpha, streams=streams, **options).numpy()
 
     everyone = np.arange(entries.n_cells)
     whole = fit(everyone)
     for cells in (everyone[::-1].copy(), everyone[3:9], everyone[5:6]):
         np.testing.assert_allclose(fit(cells), whole[cells], rtol=0.01)
     np.testing.assert_allclose(fit(everyone, max_entries=300), whole, rtol=0.01)
+    np.testing.assert_allclose(fit(everyone, max_cells=7), whole, rtol=0.01)
     other = entries.select(torch.zeros(4, dtype=torch.int64))
     if not shared:  # one content, other random numbers
         apart = fit_activities(
-            other, psi, lambda: psi, kappa, alpha, streams=np.arange(4, dtype=np.uint64) * 1000
+            other, psi, kappa, alpha, streams=np.arange(4, dtype=np.uint64) * 1000
         )
         assert not torch.equal(apart[0], apart[1])

@@ -15,7 +15,8 @@ from leafletfa_scvi.inference._laplace import (
     beta_of_moments,
     program_variance,
 )
-from leafletfa_scvi.inference._project import fit_activities
+from leafletfa_scvi.inference._prevalence import fit_prevalence
+from leafletfa_scvi.inference._project import fit_activities, predictive_concentration
 from leafletfa_scvi.likelihoods._beta_binomial import beta_from_curvature
 from leafletfa_scvi.likelihoods._mean_psi import (
     composite_weight,
@@ -37,8 +38,10 @@ __all__ = [
     "fit_activities",
     "fit_concentration",
     "fit_em",
+    "fit_prevalence",
     "information",
     "junction_mean_psi",
+    "predictive_concentration",
     "program_prior",
     "program_variance",
     "random_initialization",

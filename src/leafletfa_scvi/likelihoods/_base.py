@@ -111,6 +111,15 @@ class Likelihood(ABC):
         """Return the concentration of each junction, ``(P,)``, from all concentrations."""
         return kappa
 
+    def sum_by_dispersion(self, values: torch.Tensor, program_atse: torch.Tensor) -> torch.Tensor:
+        """Sum values of the rows of the programs, ``(P',)``, that have one concentration.
+
+        Returns
+        -------
+        ``(D,)``, one per junction (ATSE, if junctions share its reads).
+        """
+        return values
+
     # Curvature
 
     @abstractmethod

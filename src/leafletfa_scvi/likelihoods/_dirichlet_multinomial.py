@@ -91,6 +91,11 @@ class DirichletMultinomial(Likelihood):
         """Return the concentration of the ATSE of each junction."""
         return kappa[junction_atse] if kappa.ndim else kappa
 
+    def sum_by_dispersion(self, values: torch.Tensor, program_atse: torch.Tensor) -> torch.Tensor:
+        """Sum over the junctions of each ATSE."""
+        n_atses = int(program_atse.max()) + 1
+        return values.new_zeros(n_atses).index_add_(0, program_atse, values)
+
     def information(
         self, scored: ops.ObservedEntries, p: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:

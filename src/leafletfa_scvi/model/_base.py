@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 from scvi.model.base import BaseModelClass
 
+from leafletfa_scvi._choices import QueryPrevalence
 from leafletfa_scvi._constants import program_names
 from leafletfa_scvi.data import (
     cell_fingerprints,
@@ -55,6 +56,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         that were saved before these were.
     frozen_programs_
         True for a query, whose programs are those of a reference.
+    query_prevalence_
+        Whether the prevalence of a query is that of its ``"reference"`` or learned from the cells
+        of the ``"query"``.
     validation_seed_
         Seed of the (cell, ATSE) pairs hidden for validation; None if none were hidden yet.
     waypoints_
@@ -70,6 +74,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     atse_codes_: np.ndarray | None = None
     atse_labels_: np.ndarray | None = None
     frozen_programs_: bool = False
+    query_prevalence_: QueryPrevalence = "reference"
     validation_seed_: int | None = None
     waypoints_: dict[str, np.ndarray] | None = None
     history_: dict[str, Any] | None
@@ -90,6 +95,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
             lambda x, _, n_junctions: x is None or is_text(x, n_junctions)
         ),
         "frozen_programs_": SavedAttribute(lambda x, *_: isinstance(x, bool)),
+        "query_prevalence_": SavedAttribute(
+            lambda x, *_: isinstance(x, str) and x in get_args(QueryPrevalence)
+        ),
         "validation_seed_": SavedAttribute(lambda x, *_: x is None or is_whole(x)),
         "waypoints_": SavedAttribute(
             lambda x, *_: is_dict_of(x, np.ndarray),

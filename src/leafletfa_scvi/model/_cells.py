@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -102,27 +102,36 @@ def cell_variance(model: SplicingModelBase, cells: CellPosterior) -> torch.Tenso
     new = (position < 0).nonzero()[:, 0]
     if len(new):
         entries = cells.observed().select(new)
-        variance[new] = activity_variance(model, entries, cells.mean[new])
+        variance[new] = activity_variance(model, entries, cells.mean[new], True)
     return variance
 
 
 @torch.no_grad()
 def fit_new_cells(
-    model: SplicingModelBase, entries: ObservedEntries, n_steps: int = 150
+    model: SplicingModelBase, entries: ObservedEntries, **options: Any
 ) -> torch.Tensor:
-    """Fit Dirichlet concentrations ``(n, K)`` of new cells, programs fixed at their posterior."""
+    """Fit Dirichlet concentrations ``(n, K)`` of new cells, programs fixed at their posterior.
+
+    Parameters
+    ----------
+    model
+        Trained model or query.
+    entries
+        Observed entries of n cells.
+    **options
+        Passed to :func:`leafletfa_scvi.inference.fit_activities`.
+    """
     module = model.module
-    kappa = module.site_mean("kappa")
-    programs = module.guide.psi()
+    alpha = module.activity_prior()
+    factors = module.predictive_factors(alpha[None] / alpha.sum())
     return inference.fit_activities(
         model._likelihood_entries(entries),
-        programs.mean.detach(),
-        programs.sample,
-        kappa,
-        module.activity_prior().detach(),
+        factors.psi,
+        factors.kappa,
+        alpha.detach(),
         streams=cell_fingerprints(entries),
         weight=float(module.model.activity_weight),
-        n_steps=n_steps,
+        **options,
     )
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi import inference
-from leafletfa_scvi.model._cells import fit_new_cells
 from leafletfa_scvi.model._variances import initial_prior, set_activity_weight
 from leafletfa_scvi.train import fits_on_device
 
@@ -31,7 +30,7 @@ _EXPECTED_INIT = "Expected init 'waypoints', 'random' or (activities, programs),
 
 def initialize(
     model: SplicingModelBase, entries: ObservedEntries, options: TrainingOptions
-) -> inference.EMResult | None:
+) -> inference.EMResult:
     """Initialize the guide of an untrained model.
 
     Parameters
@@ -45,12 +44,9 @@ def initialize(
 
     Returns
     -------
-    EMResult or None
-        Best EM fit of ``n_restarts``; None for a query, of which only activities are initialized.
+    EMResult
+        Best EM fit of ``n_restarts``.
     """
-    if model.frozen_programs_:
-        _initialize_activities(model, entries.to(options.device))
-        return None
     best: tuple[inference.EMResult, inference.Waypoints | None] | None = None
     for restart in range(options.n_restarts):
         fit, groups = fit_em(model, entries, options.init, options.em_iterations, options.device)
@@ -64,12 +60,6 @@ def initialize(
     model.module.initialize(fit, model._likelihood_entries(entries))
     model.waypoints_ = None if groups is None else _saved_waypoints(groups)
     return fit
-
-
-@torch.no_grad()
-def _initialize_activities(model: SplicingModelBase, entries: ObservedEntries) -> None:
-    """Initialize the activities of a query by EM under the programs of the reference."""
-    model.module.guide.phi_log.copy_(fit_new_cells(model, entries, n_steps=0).log())
 
 
 def fit_em(

@@ -92,7 +92,11 @@ class PosteriorMixin(SplicingModelBase):
 
     @torch.no_grad()
     def get_program_prevalence(self) -> pd.Series:
-        """Posterior mean of the prevalence pi, ``(K,)``, in descending order; sums to 1."""
+        """Posterior mean of the prevalence pi, ``(K,)``, in descending order; sums to 1.
+
+        The prevalence of a query is that of its reference, or, with ``query_prevalence="query"``,
+        that learned from its own cells, in the order of the reference's programs.
+        """
         self._require_trained()
         pi = self.module.guide.pi().mean.cpu().numpy()
         return pd.Series(pi, self.program_names, name="prevalence")

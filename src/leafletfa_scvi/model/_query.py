@@ -5,6 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
+from leafletfa_scvi._arguments import check_one_of
+from leafletfa_scvi._choices import QueryPrevalence
 from leafletfa_scvi.data import CheckedContent, check_axes
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._training_options import training_device
@@ -24,14 +26,15 @@ class QueryMixin(SplicingModelBase):
         adata: AnnData,
         reference_model: str | LeafletFAModel,
         *,
+        query_prevalence: QueryPrevalence = "reference",
         accelerator: str = "auto",
         device: int | str = "auto",
         trust: bool = False,
     ) -> LeafletFAModel:
         """Create a model of new cells with the programs and global parameters of a reference.
 
-        :meth:`train` then fits only the activities of the new cells; programs, their order,
-        prevalence and concentration remain bitwise identical.
+        :meth:`train` then fits only the activities of the new cells, and their prevalence with
+        ``query_prevalence="query"``; everything else remains bitwise identical.
 
         With the Dirichlet-multinomial, reads of an ATSE that belong to no junction of the
         reference count for the implicit junction of the ATSE. If the reference has none, they do
@@ -44,6 +47,13 @@ class QueryMixin(SplicingModelBase):
             :meth:`prepare_query_anndata`.
         reference_model
             A trained model, or the folder it was saved to.
+        query_prevalence
+            Prevalence pi in the prior of the activities of new cells. ``"reference"``: that of the
+            reference, so that the activities of a cell do not depend on the other cells of the
+            query. ``"query"``: learned in :meth:`train` from the cells of the query, which may be
+            a different mixture of cell types; it matters for cells with few reads.
+            :meth:`get_program_prevalence` and the prior of :meth:`get_cell_activities` are then
+            those of the query, programs keep the order of the reference.
         accelerator, device
             Device to load a saved reference to.
         trust
@@ -54,10 +64,11 @@ class QueryMixin(SplicingModelBase):
         ValueError
             The junctions differ, or the data are invalid. Within a cell and an ATSE of the
             reference, all junctions with a total above 0 must have the same total and share its
-            reads; those with total 0 count as not observed.
+            reads; those with total 0 count as not observed. Or ``query_prevalence`` is unknown.
         RuntimeError
             The reference is not trained.
         """
+        check_one_of("query_prevalence", query_prevalence, QueryPrevalence)
         training_device(accelerator, device)
         reference = cls._reference(
             reference_model, accelerator=accelerator, device=device, trust=trust
@@ -87,6 +98,7 @@ class QueryMixin(SplicingModelBase):
         )
         model.module.to(reference.module.device)
         model._freeze_programs()
+        model.query_prevalence_ = query_prevalence
         return model
 
     def _freeze_programs(self) -> None:

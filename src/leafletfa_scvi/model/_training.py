@@ -16,6 +16,7 @@ from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._fit_state import rollback_on_error, select_programs
 from leafletfa_scvi.model._initialize import initialize
+from leafletfa_scvi.model._placement import place_cells
 from leafletfa_scvi.model._training_options import Init, TrainingOptions
 from leafletfa_scvi.model._variances import set_variances
 from leafletfa_scvi.module import pyro_alone
@@ -69,6 +70,13 @@ class TrainingMixin(SplicingModelBase):
         the same holds for methods that draw, such as ``program_markers`` and activities of new
         cells. Set ``scvi.settings.seed`` while no other thread draws.
 
+        Of a query (:meth:`load_query_data`) only activities are fitted, those of each cell on its
+        own, as by :meth:`get_cell_activities`: on the CPU they depend neither on the other cells
+        nor on a seed, up to rounding. It takes ``max_epochs`` (here the gradient steps of a cell;
+        None for 150), ``batch_size`` (cells fitted at a time, which changes no result),
+        ``validation_size`` (scored once, at the end), ``accelerator`` and ``devices``. A second
+        call fits the activities anew.
+
         Parameters
         ----------
         max_epochs
@@ -117,7 +125,7 @@ class TrainingMixin(SplicingModelBase):
         Raises
         ------
         ValueError
-            An argument is out of range, or the model has no data.
+            An argument is out of range or does not apply to a query, or the model has no data.
         TypeError
             An argument is unknown to both ``train`` and the trainer.
         FloatingPointError
@@ -151,13 +159,10 @@ class TrainingMixin(SplicingModelBase):
         self._check_gradients()
         with pyro_alone(), rollback_on_error(self):
             training, hidden = self._hold_out(options.validation_size)
-            fit = None if self.is_trained_ else initialize(self, training, options)
-            if options.method == "svi":
-                self._run(training, hidden, options)
+            if self.frozen_programs_:
+                self._place(training, hidden, options)
             else:
-                self._finish_em(fit, options)
-            if fit is not None:
-                self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
+                self._fit(training, hidden, options)
             self._finish(training)
 
     def _check_gradients(self) -> None:
@@ -192,6 +197,36 @@ class TrainingMixin(SplicingModelBase):
                 f"{entries.n_entries} observed entries: choose a larger one."
             )
         return entries.keep(~mask), entries.keep(mask)
+
+    def _place(
+        self,
+        training: ObservedEntries,
+        hidden: ObservedEntries | None,
+        options: TrainingOptions,
+    ) -> None:
+        """Fit the activities of a query."""
+        self.to_device(options.device)
+        place_cells(self, training, hidden, options.max_epochs, options.batch_size)
+        self._has_converged = True
+        assert self.history_ is not None
+        n_steps = len(self.history_["elbo_train"])
+        if n_steps:
+            self._warn_if_not_converged(n_steps)
+
+    def _fit(
+        self,
+        training: ObservedEntries,
+        hidden: ObservedEntries | None,
+        options: TrainingOptions,
+    ) -> None:
+        """Initialize the model unless it is trained, and fit it."""
+        fit = None if self.is_trained_ else initialize(self, training, options)
+        if options.method == "svi":
+            self._run(training, hidden, options)
+        else:
+            self._finish_em(fit, options)
+        if fit is not None:
+            self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
 
     def _run(
         self,

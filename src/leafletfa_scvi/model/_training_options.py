@@ -116,6 +116,18 @@ class TrainingOptions:
             )
         stop_by = check_early_stopping(early_stopping)
         check_one_of("method", method, TrainingMethod)
+        if model.frozen_programs_:
+            _check_query(
+                {
+                    "init": not (isinstance(init, str) and init == "waypoints"),
+                    "n_restarts": n_restarts > 1,
+                    "early_stopping": stop_by is not None,
+                    "lr": lr is not None,
+                    "plan_kwargs": bool(plan_kwargs),
+                    "logger": not (logger is None or isinstance(logger, bool)),
+                    "callbacks": bool(trainer_kwargs.get("callbacks")),
+                }
+            )
         if method == "em":
             _check_em(model, em_iterations)
             if not (max_epochs is None and batch_size is None and stop_by is None):
@@ -145,6 +157,17 @@ class TrainingOptions:
                 "devices": devices,
                 "early_stopping": stop_by == "validation",
             },
+        )
+
+
+def _check_query(given: Mapping[str, bool]) -> None:
+    """Raise an error for arguments of gradient training that were given for a query."""
+    names = [name for name, is_given in given.items() if is_given]
+    if names:
+        raise ValueError(
+            f"Expected no {names[0]} for a query, whose cells are placed one by one on the "
+            "programs of the reference: leave it out. train() of a query takes max_epochs, "
+            "batch_size, validation_size, accelerator and devices."
         )
 
 

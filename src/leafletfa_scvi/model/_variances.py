@@ -35,13 +35,25 @@ def set_activity_weight(model: SplicingModelBase, entries: ObservedEntries) -> N
 
 @torch.no_grad()
 def activity_variance(
-    model: SplicingModelBase, entries: Entries, phi: torch.Tensor
+    model: SplicingModelBase, entries: Entries, phi: torch.Tensor, is_new: bool
 ) -> torch.Tensor:
-    """Compute variances ``(B, K)`` of the activities of any cells, on the CPU."""
+    """Compute variances ``(B, K)`` of the activities of cells, on the CPU.
+
+    Parameters
+    ----------
+    model
+        Trained model.
+    entries
+        Observed entries of B cells.
+    phi
+        ``(B, K)`` their mean activities.
+    is_new
+        If True, the programs were not fitted to these cells.
+    """
     module = model.module
     return inference.activity_variance(
         model._likelihood_entries(entries),
-        module.factors(phi),
+        module.predictive_factors(phi) if is_new else module.factors(phi),
         float(module.activity_prior().sum()),
         composite_weight(model),
     )
@@ -52,8 +64,9 @@ def set_variances(model: SplicingModelBase, entries: ObservedEntries) -> None:
     """Store the variances of the training cells and of the programs in the guide."""
     module, guide = model.module, model.module.guide
     factors = module.factors(guide.phi().mean)
-    guide.phi_variance.copy_(activity_variance(model, entries, factors.phi))
-    if model.frozen_programs_:
+    is_query = model.frozen_programs_
+    guide.phi_variance.copy_(activity_variance(model, entries, factors.phi, is_query))
+    if is_query:
         return
     fitted = model._likelihood_entries(entries)
     counts = inference.sweep(fitted, factors)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scvi.module.base import PyroBaseModuleClass
 
+from leafletfa_scvi.inference import predictive_concentration
 from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.module._axes import Axis, axes_of, take
 from leafletfa_scvi.module._generative import SplicingGenerativeModel, activity_prior
@@ -101,6 +102,31 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
             return None
         atse = self.model.program_atse[: self.model.n_junctions]
         return self.model.likelihood.junction_concentration(kappa, atse)
+
+    @torch.no_grad()
+    def predictive_factors(self, phi: torch.Tensor, alpha: torch.Tensor | None = None) -> Factors:
+        """Return the factors of new cells: kappa is lower, as the programs are uncertain.
+
+        Parameters
+        ----------
+        phi
+            ``(B, K)`` activities of cells that the programs were not fitted to.
+        alpha
+            ``(K,)`` prior concentrations of their activities. If None, :meth:`activity_prior`.
+        """
+        model, guide = self.model, self.guide
+        psi, (part, rest) = guide.psi().mean, guide.psi_marginal()
+        total = part + rest
+        variance = part * rest / (total.square() * (total + 1.0))
+        kappa = predictive_concentration(
+            self.site_mean("kappa"),
+            psi,
+            torch.maximum(variance, guide.psi_variance),
+            self.activity_prior() if alpha is None else alpha,
+            model.likelihood,
+            model.program_atse,
+        )
+        return Factors(phi, psi, kappa)
 
     def programs(self) -> torch.Tensor:
         """Return the posterior mean of the programs of the P junctions, ``(P, K)``."""
