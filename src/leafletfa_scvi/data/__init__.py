@@ -4,7 +4,12 @@ from leafletfa_scvi.data._align import align_junctions, reorder_junctions
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._atse_labels import atse_codes, resolve_atse_key
 from leafletfa_scvi.data._blocks import BLOCK, row_blocks, stored_rows
-from leafletfa_scvi.data._checks import check_axes, check_splicing, splicing_data
+from leafletfa_scvi.data._checks import (
+    check_axes,
+    check_counts_and_totals,
+    check_splicing,
+    splicing_data,
+)
 from leafletfa_scvi.data._content import CheckedContent, LayerDigests, same_layers
 from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.data._fingerprints import cell_fingerprints, match_cells
@@ -12,6 +17,8 @@ from leafletfa_scvi.data._h5ad import read_h5ad, read_h5ad_tables, write_h5ad
 from leafletfa_scvi.data._holdout_mask import holdout_mask
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer, named_layers, observed_entries
 from leafletfa_scvi.data._loader import CellBatch, cell_loader
+from leafletfa_scvi.data._mapping import hide_junctions, read_mapping, rename_junctions
+from leafletfa_scvi.data._pairs import Pairs, read_pairs
 
 __all__ = [
     "BLOCK",
@@ -19,20 +26,26 @@ __all__ = [
     "CellBatch",
     "CheckedContent",
     "LayerDigests",
+    "Pairs",
     "align_junctions",
     "atse_codes",
     "cell_fingerprints",
     "cell_loader",
     "check_axes",
+    "check_counts_and_totals",
     "check_splicing",
     "expand_counts",
     "get_layer",
+    "hide_junctions",
     "holdout_mask",
     "match_cells",
     "named_layers",
     "observed_entries",
     "read_h5ad",
     "read_h5ad_tables",
+    "read_mapping",
+    "read_pairs",
+    "rename_junctions",
     "reorder_junctions",
     "resolve_atse_key",
     "row_blocks",

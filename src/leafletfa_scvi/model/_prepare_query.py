@@ -10,12 +10,21 @@ import numpy as np
 import pandas as pd
 
 from leafletfa_scvi._constants import ATSE_KEY
-from leafletfa_scvi.data import align_junctions, check_axes
+from leafletfa_scvi.data import (
+    align_junctions,
+    check_axes,
+    check_counts_and_totals,
+    hide_junctions,
+    named_layers,
+    read_mapping,
+    rename_junctions,
+)
 from leafletfa_scvi.model._base import SplicingModelBase
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from leafletfa_scvi.data import Pairs
     from leafletfa_scvi.model._model import LeafletFAModel
 
 
@@ -43,6 +52,7 @@ class PrepareQueryMixin(SplicingModelBase):
         return_reference_var_names: bool = False,
         inplace: bool = True,
         *,
+        mapping: Pairs | None = None,
         trust: bool = False,
     ) -> AnnData | pd.Index | None:
         """Reorder the junctions of an AnnData to those of a reference.
@@ -58,6 +68,10 @@ class PrepareQueryMixin(SplicingModelBase):
         If the reference was built without ATSE labels, totals are not changed, and missing
         junctions are not observed.
 
+        With ``mapping``, junctions of another species (or genome build) get the names of the
+        reference's: those that the mapping drops are dropped, and junctions of the reference that
+        nothing maps to are not observed. ``var["source_junction"]`` holds the former names.
+
         ``varm`` and ``varp`` follow the junctions, and the labels of the reference replace those
         in ``var``; ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` are kept.
 
@@ -72,14 +86,22 @@ class PrepareQueryMixin(SplicingModelBase):
         inplace
             Change ``adata`` itself; otherwise return a new AnnData. A backed ``adata`` is then in
             memory, and its file is unchanged.
+        mapping
+            Table of :func:`leafletfa_scvi.pp.map_junctions`, or any with the columns ``source``
+            (junctions of ``adata``) and ``target`` (of the reference), each junction once: a
+            DataFrame, a dict, or a CSV, TSV or Parquet file. Rows without a target are dropped
+            junctions. ``adata`` may lack sources, the reference must have all targets.
         trust
             As in :meth:`load`, for a saved reference.
 
         Raises
         ------
+        FileNotFoundError, KeyError
+            The file of the mapping is missing, or a column of it.
         ValueError
             ``adata`` has none of the junctions of the reference, names of its cells or junctions
-            are not unique, or counts or totals are invalid.
+            are not unique, or counts or totals are invalid; or the mapping repeats a junction, or
+            has targets that the reference lacks, or none of the junctions of ``adata``.
 
         Warns
         -----
@@ -91,12 +113,19 @@ class PrepareQueryMixin(SplicingModelBase):
         if return_reference_var_names:
             return names
         check_axes(adata)
+        codes, (junction_layer, cluster_layer) = reference.atse_codes_, reference._layers
+        given, unmapped = adata, names[:0]
+        if mapping is not None:
+            targets = read_mapping(mapping, adata.var_names.astype(str), names)
+            if {junction_layer, cluster_layer} <= named_layers(adata).keys():
+                check_counts_and_totals(adata, junction_layer, cluster_layer)  # by its own names
+            adata = rename_junctions(adata, targets)
+            unmapped = names[~names.isin(targets)]
         if not names.isin(adata.var_names).any():
             raise ValueError(
                 f"adata has none of the reference's {len(names)} junctions: {names[0]!r} in the "
                 f"reference, {adata.var_names[0]!r} in adata. Rename them to the same form first."
             )
-        codes, (junction_layer, cluster_layer) = reference.atse_codes_, reference._layers
         key = reference._setup_args["atse_key"] or ATSE_KEY
         aligned = align_junctions(
             adata,
@@ -107,12 +136,14 @@ class PrepareQueryMixin(SplicingModelBase):
             atse_key=key,
         )
         if codes is not None:
-            _warn_of_missing(names.isin(adata.var_names), codes)
+            _warn_of_missing(names.isin(adata.var_names.union(unmapped)), codes)
             if reference.atse_labels_ is not None:
                 aligned.var[key] = pd.Categorical(reference.atse_labels_)
+        if cluster_layer in aligned.layers:
+            hide_junctions(aligned, unmapped, cluster_layer)
         if not inplace:
             return aligned
-        adata._init_as_actual(aligned)
+        given._init_as_actual(aligned)
         return None
 
 

@@ -12,6 +12,7 @@ from leafletfa_scvi.model._training_options import training_device
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from leafletfa_scvi.data import Pairs
     from leafletfa_scvi.model._model import LeafletFAModel
 
 
@@ -24,6 +25,7 @@ class QueryMixin(PrepareQueryMixin):
         adata: AnnData,
         reference_model: str | LeafletFAModel,
         *,
+        mapping: Pairs | None = None,
         accelerator: str = "auto",
         device: int | str = "auto",
         trust: bool = False,
@@ -44,6 +46,11 @@ class QueryMixin(PrepareQueryMixin):
             :meth:`prepare_query_anndata`.
         reference_model
             A trained model, or the folder it was saved to.
+        mapping
+            Table of :func:`leafletfa_scvi.pp.map_junctions`, for cells of another species (or
+            genome build); see :meth:`prepare_query_anndata`. If given, ``adata`` remains as it is:
+            the model has a new AnnData, ``query.adata``, with the same cells and the junctions of
+            the reference.
         accelerator, device
             Device to load a saved reference to.
         trust
@@ -52,9 +59,9 @@ class QueryMixin(PrepareQueryMixin):
         Raises
         ------
         ValueError
-            The junctions differ, or the data are invalid. Within a cell and an ATSE of the
-            reference, all junctions with a total above 0 must have the same total and share its
-            reads; those with total 0 count as not observed.
+            The junctions differ, the mapping does not fit, or the data are invalid. Within a cell
+            and an ATSE of the reference, all junctions with a total above 0 must have the same
+            total and share its reads; those with total 0 count as not observed.
         RuntimeError
             The reference is not trained.
         """
@@ -64,6 +71,8 @@ class QueryMixin(PrepareQueryMixin):
         )
         reference._require_trained()
         check_axes(adata)
+        if mapping is not None:
+            adata = cls.prepare_query_anndata(adata, reference, inplace=False, mapping=mapping)
         reference._check_junctions(adata)
         if adata.is_view:
             raise ValueError("Expected adata to be no view, found a view: pass adata.copy().")
