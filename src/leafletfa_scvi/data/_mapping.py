@@ -104,7 +104,7 @@ def rename_junctions(adata: AnnData, mapping: pd.Series) -> AnnData:
         adata = adata.to_memory()
     former = adata.var_names.astype(str)
     target = former.to_series().map(mapping)
-    others = [f"not mapped: {name}" for name in former]
+    others = [f"not mapped {i}" for i in range(len(former))]
     names = pd.Index(target.fillna(pd.Series(others, former)).to_numpy(object))
     var = adata.var.set_axis(names, axis=0)
     var[SOURCE_KEY] = former.to_numpy(object)
@@ -134,7 +134,8 @@ def hide_junctions(adata: AnnData, names: Iterable[str], cluster_layer: str) -> 
     keep = ~adata.var_names.isin(pd.Index(names))
     layer = adata.layers[cluster_layer]
     if is_sparse(layer):
-        matrix = sp.csr_matrix(layer @ sp.diags(keep.astype(layer.dtype)), dtype=layer.dtype)
+        matrix = sp.csr_matrix(layer, copy=True)
+        matrix.data[~keep[matrix.indices]] = 0
         matrix.eliminate_zeros()
         adata.layers[cluster_layer] = matrix
     else:

@@ -108,7 +108,7 @@ def import_liftover() -> Any:
         import liftover
     except ImportError as error:
         raise ImportError(
-            "Chain files need the package liftover from 1.3.0: "
+            "Chain files need the package liftover from 1.4.0: "
             'pip install "leafletfa-scvi[liftover]".'
         ) from error
     return liftover
