@@ -109,7 +109,7 @@ class TestLoadQueryData:
 
 
 class TestPrepareQuery:
-    def test_only_mapped_junctions_are_observed(self, reference, new, foreign, mapping):
+    def test_only_mapped_junctions_are_observed(self, reference, new, foreign, mapping, tmp_path):
         """Totals are sums over those of an ATSE that are mapped, taken one by one."""
         dropped = np.arange(len(mapping)) % 4 == 1
         mapping.loc[dropped, "target"] = None
@@ -133,6 +133,7 @@ class TestPrepareQuery:
         former = found.var["source_junction"]
         assert former.isna().tolist() == dropped.tolist()
         assert former.dropna().tolist() == mapping["source"][~dropped].tolist()
+        found.write_h5ad(tmp_path / "a.h5ad")
         LeafletFAModel.load_query_data(found, reference)
 
     def test_in_place_all_slots_are_kept(self, reference, new, foreign, mapping, tmp_path):

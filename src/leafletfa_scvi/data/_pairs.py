@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from leafletfa_scvi._arguments import check_file
 
-if TYPE_CHECKING:
-    from typing import TypeAlias
-
-Pairs: TypeAlias = "pd.DataFrame | Mapping[str, str | list[str]] | str | os.PathLike[str]"
+Pairs: TypeAlias = pd.DataFrame | Mapping[str, str | list[str]] | str | os.PathLike[str]
 """A table of pairs, or the file that holds it."""
 PAIR_COLUMNS: Final = ("source", "target")
 

@@ -139,7 +139,7 @@ class PrepareQueryMixin(SplicingModelBase):
             _warn_of_missing(names.isin(adata.var_names.union(unmapped)), codes)
             if reference.atse_labels_ is not None:
                 aligned.var[key] = pd.Categorical(reference.atse_labels_)
-        if cluster_layer in aligned.layers:
+        if len(unmapped) and cluster_layer in aligned.layers:
             hide_junctions(aligned, unmapped, cluster_layer)
         if not inplace:
             return aligned

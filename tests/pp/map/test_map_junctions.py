@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -391,6 +393,20 @@ class TestOtherBuilds:
     def test_contigs_of_none(self, chain_file):
         with pytest.raises(ValueError, match="No contig of the junctions of source"):
             map_junctions(["A:1-9:+"], ["chr2:1-9:+"], chain=chain_file(), orthologs=None)
+
+    def test_hardly_anything_maps(self, chain_file):
+        """As by chance: the other junctions are shifted by one base."""
+        names = [f"chr1:{i}-{i + 9}:+" for i in range(20, 420, 20)]
+        shifted = [names[0], *(f"chr1:{i + 1}-{i + 10}:+" for i in range(40, 420, 20))]
+        options = {"chain": chain_file(HUMAN), "orthologs": None}
+        with pytest.warns(
+            UserWarning, match=r"Only 1 of the target's 20 .*hg19 \(GRCh37\) to mm10"
+        ):
+            map_junctions(names, shifted, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            map_junctions(names, [*names[:1], *names[5:6], *shifted[1:]], **options)
+            map_junctions(names, names[:1], **options)
 
     def test_nothing_maps(self, chain_file):
         message = (

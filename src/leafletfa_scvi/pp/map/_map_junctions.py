@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -95,6 +96,12 @@ def map_junctions(
         Names are repeated or have no coordinates; a chain file is damaged, or of other builds
         than the junctions or the second file; no gene has an ortholog; or no junction maps.
 
+    Warns
+    -----
+    UserWarning
+        If at most one of 20 junctions that could be at lifted splice sites is there, as where the
+        junctions are of another build than the chain file.
+
     Examples
     --------
     >>> mapping = lfa.pp.map_junctions(  # doctest: +SKIP
@@ -129,6 +136,7 @@ def map_junctions(
         lifted = lifted[~without[lifted["junction"].to_numpy()]]
     pairs = junctions_at(lifted, forward.to_contigs, other, contigs[0][1], tolerance)
     _settle(reason, pairs, NO_JUNCTION)
+    _warn_of_few(pairs["target"].nunique(), lifted["junction"].nunique(), len(target), forward)
     if partners is not None:
         shared = pairs.merge(partners, left_on="source", right_on="junction")
         shared = shared.merge(
@@ -157,6 +165,19 @@ def map_junctions(
     partner[pairs["source"]] = target.index.to_numpy(object)[pairs["target"]]
     columns = {"source": source.index.to_numpy(object), "target": partner, "reason": reason}
     return pd.DataFrame({name: list(values) for name, values in columns.items()})
+
+
+def _warn_of_few(n_found: int, n_lifted: int, n_target: int, chain: Chain) -> None:
+    """Warn if hardly any lifted junction is one of the target, as with a wrong build."""
+    n_possible = min(n_lifted, n_target)
+    if n_found and 20 * n_found <= n_possible:
+        warnings.warn(
+            f"Only {n_found:,} of the target's {n_target:,} junctions are at the lifted splice "
+            f"sites of {n_lifted:,} junctions of the source. {chain}: check that the junctions "
+            "are of these builds.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _settle(reason: np.ndarray, pairs: pd.DataFrame, text: str) -> None:
