@@ -4,7 +4,12 @@ from leafletfa_scvi.data._align import align_junctions, reorder_junctions
 from leafletfa_scvi.data._assemble import splicing_anndata
 from leafletfa_scvi.data._atse_labels import atse_codes, resolve_atse_key
 from leafletfa_scvi.data._blocks import BLOCK, row_blocks, stored_rows
-from leafletfa_scvi.data._checks import check_axes, check_splicing, splicing_data
+from leafletfa_scvi.data._checks import (
+    check_axes,
+    check_counts_and_totals,
+    check_splicing,
+    splicing_data,
+)
 from leafletfa_scvi.data._content import CheckedContent, LayerDigests, same_layers
 from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.data._fingerprints import cell_fingerprints, match_cells
@@ -13,11 +18,13 @@ from leafletfa_scvi.data._holdout_mask import holdout_mask
 from leafletfa_scvi.data._junction_names import rename_contigs
 from leafletfa_scvi.data._layers import MAX_COUNT, get_layer, named_layers, observed_entries
 from leafletfa_scvi.data._loader import CellBatch, cell_loader
+from leafletfa_scvi.data._mapping import hide_junctions, read_mapping, rename_junctions
 from leafletfa_scvi.data._overlap import (
     JunctionOverlap,
     compare_junctions,
     described_contigs,
 )
+from leafletfa_scvi.data._pairs import Pairs, read_pairs
 
 __all__ = [
     "BLOCK",
@@ -26,16 +33,19 @@ __all__ = [
     "CheckedContent",
     "JunctionOverlap",
     "LayerDigests",
+    "Pairs",
     "align_junctions",
     "atse_codes",
     "cell_fingerprints",
     "cell_loader",
     "check_axes",
+    "check_counts_and_totals",
     "check_splicing",
     "compare_junctions",
     "described_contigs",
     "expand_counts",
     "get_layer",
+    "hide_junctions",
     "holdout_mask",
     "match_cells",
     "named_layers",
@@ -43,6 +53,9 @@ __all__ = [
     "read_h5ad",
     "read_h5ad_tables",
     "rename_contigs",
+    "read_mapping",
+    "read_pairs",
+    "rename_junctions",
     "reorder_junctions",
     "resolve_atse_key",
     "row_blocks",

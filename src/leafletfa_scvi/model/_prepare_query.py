@@ -16,16 +16,21 @@ from leafletfa_scvi._constants import ATSE_KEY, OVERLAP_SLOT
 from leafletfa_scvi.data import (
     align_junctions,
     check_axes,
+    check_counts_and_totals,
     compare_junctions,
     described_contigs,
+    hide_junctions,
+    named_layers,
+    read_mapping,
     rename_contigs,
+    rename_junctions,
 )
 from leafletfa_scvi.model._base import SplicingModelBase
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from leafletfa_scvi.data import JunctionOverlap
+    from leafletfa_scvi.data import JunctionOverlap, Pairs
     from leafletfa_scvi.model._model import LeafletFAModel
 
 log = logging.getLogger(__name__)
@@ -55,6 +60,7 @@ class PrepareQueryMixin(SplicingModelBase):
         return_reference_var_names: bool = False,
         inplace: bool = True,
         *,
+        mapping: Pairs | None = None,
         atse_totals: AtseTotals = "query",
         min_overlap: float = 0.05,
         trust: bool = False,
@@ -76,6 +82,10 @@ class PrepareQueryMixin(SplicingModelBase):
 
         If the reference was built without ATSE labels, totals are not changed, and missing
         junctions are not observed.
+
+        With ``mapping``, junctions of another species (or genome build) get the names of the
+        reference's: those that the mapping drops are dropped, and junctions of the reference that
+        nothing maps to are not observed. ``var["source_junction"]`` holds the former names.
 
         ``varm`` and ``varp`` follow the junctions, and the labels of the reference replace those
         in ``var``; ``obs``, ``obsm``, ``obsp``, ``uns`` and ``raw`` are kept.
@@ -100,16 +110,25 @@ class PrepareQueryMixin(SplicingModelBase):
             the missing junctions (``lost_psi`` of :meth:`compare_junctions`).
         min_overlap
             Minimum share of the reference's junctions that ``adata`` must have, from 0 to 1.
+        mapping
+            Table of :func:`leafletfa_scvi.pp.map_junctions`, or any with the columns ``source``
+            (junctions of ``adata``) and ``target`` (of the reference), each junction once: a
+            DataFrame, a dict, or a CSV, TSV or Parquet file. Rows without a target are dropped
+            junctions. ``adata`` may lack sources, the reference must have all targets.
         trust
             As in :meth:`load`, for a saved reference.
 
         Raises
         ------
+        FileNotFoundError, KeyError
+            The file of the mapping is missing, or a column of it.
         ValueError
             ``adata`` has too few junctions of the reference (the message says why, as far as can
             be told: names without strand, 0-based coordinates, another genome build or species);
-            names of its cells or junctions are not unique; counts or totals are invalid; or
-            ``atse_totals="shared"`` and the reference has no ATSEs.
+            names of its cells or junctions are not unique; counts or totals are invalid;
+            ``atse_totals="shared"`` and the reference has no ATSEs; or the mapping repeats a
+            junction, or has targets that the reference lacks, or none of the junctions of
+            ``adata``.
 
         Warns
         -----
@@ -123,12 +142,20 @@ class PrepareQueryMixin(SplicingModelBase):
             return names
         check_one_of("atse_totals", atse_totals, AtseTotals)
         check_inside("min_overlap", min_overlap, "[0, 1]")
+        check_axes(adata)
         codes, (junction_layer, cluster_layer) = reference.atse_codes_, reference._layers
         if atse_totals == "shared" and codes is None:
             raise ValueError(
                 "Expected a reference with ATSEs for atse_totals='shared', found one without ATSE "
                 "labels. Leave it out."
             )
+        given, unmapped = adata, names[:0]
+        if mapping is not None:
+            targets = read_mapping(mapping, adata.var_names.astype(str), names)
+            if {junction_layer, cluster_layer} <= named_layers(adata).keys():
+                check_counts_and_totals(adata, junction_layer, cluster_layer)  # by its own names
+            adata = rename_junctions(adata, targets)
+            unmapped = names[~names.isin(targets)]
         overlap = cls.compare_junctions(adata, reference)
         _check_overlap(overlap, min_overlap, adata)
         key = reference._setup_args["atse_key"] or ATSE_KEY
@@ -147,17 +174,19 @@ class PrepareQueryMixin(SplicingModelBase):
         )
         if codes is not None:
             if observed is None:
-                _warn_of_missing(present, codes)
+                _warn_of_missing(present | names.isin(unmapped), codes)
             else:
                 _log_unobserved(present, observed, codes)
             if reference.atse_labels_ is not None:
                 aligned.var[key] = pd.Categorical(reference.atse_labels_)
+        if cluster_layer in aligned.layers:
+            hide_junctions(aligned, unmapped, cluster_layer)
         if overlap.renamed_contigs and "chrom" in aligned.var:
             aligned.var["chrom"] = rename_contigs(aligned.var["chrom"], overlap.renamed_contigs)
         aligned.uns[OVERLAP_SLOT] = overlap.summary()
         if not inplace:
             return aligned
-        adata._init_as_actual(aligned)
+        given._init_as_actual(aligned)
         return None
 
     @classmethod

@@ -14,6 +14,7 @@ from leafletfa_scvi.model._training_options import training_device
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from leafletfa_scvi.data import Pairs
     from leafletfa_scvi.model._model import LeafletFAModel
 
 
@@ -27,6 +28,7 @@ class QueryMixin(SplicingModelBase):
         reference_model: str | LeafletFAModel,
         *,
         query_prevalence: QueryPrevalence = "reference",
+        mapping: Pairs | None = None,
         accelerator: str = "auto",
         device: int | str = "auto",
         trust: bool = False,
@@ -54,6 +56,11 @@ class QueryMixin(SplicingModelBase):
             a different mixture of cell types; it matters for cells with few reads.
             :meth:`get_program_prevalence` and the prior of :meth:`get_cell_activities` are then
             those of the query, programs keep the order of the reference.
+        mapping
+            Table of :func:`leafletfa_scvi.pp.map_junctions`, for cells of another species (or
+            genome build); see :meth:`prepare_query_anndata`. If given, ``adata`` remains as it is:
+            the model has a new AnnData, ``query.adata``, with the same cells and the junctions of
+            the reference.
         accelerator, device
             Device to load a saved reference to.
         trust
@@ -62,9 +69,10 @@ class QueryMixin(SplicingModelBase):
         Raises
         ------
         ValueError
-            The junctions differ, or the data are invalid. Within a cell and an ATSE of the
-            reference, all junctions with a total above 0 must have the same total and share its
-            reads; those with total 0 count as not observed. Or ``query_prevalence`` is unknown.
+            The junctions differ, the mapping does not fit, or the data are invalid. Within a cell
+            and an ATSE of the reference, all junctions with a total above 0 must have the same
+            total and share its reads; those with total 0 count as not observed. Or
+            ``query_prevalence`` is unknown.
         RuntimeError
             The reference is not trained.
         """
@@ -75,6 +83,8 @@ class QueryMixin(SplicingModelBase):
         )
         reference._require_trained()
         check_axes(adata)
+        if mapping is not None:
+            adata = cls.prepare_query_anndata(adata, reference, inplace=False, mapping=mapping)
         reference._check_junctions(adata)
         if adata.is_view:
             raise ValueError("Expected adata to be no view, found a view: pass adata.copy().")

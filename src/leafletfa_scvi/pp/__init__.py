@@ -8,7 +8,7 @@ or cells return a new AnnData and leave the one given unchanged: :func:`resolve_
 :func:`filter_junctions`, :func:`filter_usage`, :func:`splicing_from_counts`,
 :func:`filter_atses`, :func:`concat_splicing`, :func:`pseudobulk` and :func:`metacells`. Of the
 local events inside ATSEs, :func:`find_local_events` returns a table and :func:`event_psi` an
-AnnData of cells x events.
+AnnData of cells x events. :func:`map_junctions` returns a table of junctions of two species.
 
 Public names are listed in ``__init__.pyi`` and imported on first use, so that processes that read
 files start without torch.

@@ -18,6 +18,7 @@ from .combine._pseudobulk import metacells as metacells
 from .combine._pseudobulk import pseudobulk as pseudobulk
 from .introns._retained import count_retained_introns as count_retained_introns
 from .introns._retained import retained_intron_psi as retained_intron_psi
+from .map._map_junctions import map_junctions as map_junctions
 from .qc._filter_atses import filter_atses as filter_atses
 from .qc._filter_junctions import filter_junctions as filter_junctions
 from .qc._metrics import qc_metrics as qc_metrics

@@ -1,0 +1,1 @@
+"""Junctions of one genome mapped to those of another."""
