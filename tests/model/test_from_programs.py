@@ -222,6 +222,17 @@ class TestEstimates:
         )
         assert got.module.site_mean("delta") == pytest.approx(want.module.site_mean("delta"))
 
+    @pytest.mark.parametrize("named", [False, True])
+    def test_activities_follow_the_order_of_the_programs(self, published, psi, named):
+        want = from_programs(published).get_program_prevalence()
+        columns = ["SP_3", "SP_1", "SP_2"]
+        phi = pd.DataFrame(published.obsm["X_PHI"], published.obs_names, list(psi))
+        published.varm["psi_learned"] = psi[columns]
+        published.obsm["X_PHI"] = phi if named else phi[columns].to_numpy()
+        model = from_programs(published)
+        np.testing.assert_allclose(model.get_splicing_programs(), psi, atol=1e-6)
+        pd.testing.assert_series_equal(model.get_program_prevalence(), want)
+
     @pytest.mark.parametrize("sampled", [False, True])
     def test_concentration_of_the_layers(self, monkeypatch, sampled):
         """Counts drawn by scipy; kappa is 3 at the first half of the ATSEs, 30 at the second."""
@@ -355,6 +366,13 @@ class TestPrograms:
         model = from_programs(shuffled, prevalence=prevalence)
         np.testing.assert_allclose(model.get_splicing_programs(), psi, atol=1e-6)
         assert model.get_program_prevalence().tolist() == pytest.approx([0.5, 0.3, 0.2])
+        # Arrays have the order of the columns.
+        size = 10.0 + np.arange(18.0).reshape(6, 3)
+        model = from_programs(shuffled, prevalence=[0.2, 0.5, 0.3], program_concentration=size)
+        assert model.get_program_prevalence().tolist() == pytest.approx([0.5, 0.3, 0.2])
+        np.testing.assert_allclose(
+            sum(model.module.guide.psi_marginal()).detach(), size[:, [1, 2, 0]], rtol=1e-5
+        )
         with caplog.at_level(logging.INFO, "leafletfa_scvi"):
             model = from_programs(psi.set_axis(["SP_9", "SP_10", "SP_1"], axis=1))
         np.testing.assert_allclose(

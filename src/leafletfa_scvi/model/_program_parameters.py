@@ -59,7 +59,8 @@ def prevalence_of(
     """Return the prevalence, and the sum of the concentrations of its posterior."""
     names, exported = source.program_names, source.results.get("pi")
     if given is not None:
-        pi = aligned("prevalence", given, names, "programs").astype(np.float64)
+        as_given = [names[k] for k in np.argsort(source.order)]
+        pi = aligned("prevalence", given, as_given, "programs").astype(np.float64)[source.order]
         wrong = ~(pi >= 0.0)
         if wrong.any():
             raise ValueError(
@@ -116,6 +117,8 @@ def program_concentration_of(given: Any, source: ProgramSource) -> np.ndarray | 
         given = aligned("program_concentration", given, names, "junctions")[:, None]
     elif np.shape(given) == ():
         given = check_positive("program_concentration", given, finite=True)
+    elif np.shape(given) == shape:
+        given = np.asarray(given)[:, source.order]
     values = np.asarray(given, dtype=np.float64)
     try:
         values = np.broadcast_to(values, shape)

@@ -43,6 +43,8 @@ class ProgramSource:
     psi
         ``(P, K)`` float64 programs by names of junctions and, in the order of ``SP_1`` .., of
         programs.
+    order
+        ``(K,)`` position of each program in what was given, which arrays without names follow.
     slot
         Where they were found, for messages.
     adata
@@ -59,6 +61,7 @@ class ProgramSource:
     """
 
     psi: pd.DataFrame
+    order: np.ndarray
     slot: str
     adata: AnnData | None
     var: pd.DataFrame
@@ -82,15 +85,15 @@ class ProgramSource:
         """
         if isinstance(programs, AnnData):
             adata, slot = programs, f"programs.varm[{PROGRAM_SLOT!r}]"
-            table = _of_varm(adata)
+            given = _of_varm(adata)
         elif isinstance(programs, pd.DataFrame):
-            adata, slot, table = None, "programs", programs
+            adata, slot, given = None, "programs", programs
         else:
             raise TypeError(
                 "Expected programs to be a DataFrame, junctions x programs, or an AnnData with "
                 f"varm[{PROGRAM_SLOT!r}], found a {type(programs).__name__}."
             )
-        psi = _named(table, slot)
+        psi = _named(given, slot)
         results = {} if adata is None else _results(adata, psi.index, psi.shape[1])
         if var is None:
             table = pd.DataFrame(index=psi.index) if adata is None else adata.var
@@ -106,11 +109,12 @@ class ProgramSource:
             codes, _ = atse_codes(AnnData(var=annotation[[key]], shape=(0, len(psi))), key)
             labels = annotation[key].astype(object).map(str).to_numpy(object)
         registered = None if codes is None and key != ATSE_KEY else key  # the default may lack
-        return cls(psi, slot, adata, annotation, registered, codes, labels, results)
+        order = pd.Index(given.columns.astype(str)).get_indexer(psi.columns)
+        return cls(psi, order, slot, adata, annotation, registered, codes, labels, results)
 
     @property
     def program_names(self) -> list[str]:
-        """Names of the programs as they were given."""
+        """Names that the programs were given, in the order of ``psi``."""
         return list(self.psi.columns)
 
     @property
@@ -192,10 +196,13 @@ class ProgramSource:
             return None
         n_programs, obs = self.psi.shape[1], self.adata.obs
         names = program_names(n_programs)
+        in_order = False
         if ACTIVITY_SLOT in self.adata.obsm:
             slot, values = f"obsm[{ACTIVITY_SLOT!r}]", self.adata.obsm[ACTIVITY_SLOT]
+            if isinstance(values, pd.DataFrame) and set(values.columns) == set(self.psi.columns):
+                values, in_order = values[self.program_names], True
         elif set(names) <= set(obs.columns):
-            slot, values = f"obs[{names[0]!r}] ..", obs[names]
+            slot, values, in_order = f"obs[{names[0]!r}] ..", obs[names], True
         else:
             return None
         phi = np.asarray(values, dtype=np.float32)
@@ -204,6 +211,7 @@ class ProgramSource:
                 f"Expected programs.{slot} to have the {n_programs} programs of {self.slot}, "
                 f"found shape {phi.shape}. Remove one of the two."
             )
+        phi = phi if in_order else phi[:, self.order]
         total = phi.sum(1)
         wrong = ~((phi >= 0.0).all(1) & (np.abs(total - 1.0) <= 10 * _TOLERANCE))
         if wrong.any():
@@ -282,14 +290,15 @@ def _of_varm(adata: AnnData) -> pd.DataFrame:
             "DataFrame, junctions x programs."
         )
     values = adata.varm[PROGRAM_SLOT]
-    columns = values.columns if isinstance(values, pd.DataFrame) else None
     array = np.asarray(values)
     if array.ndim != 2:
         raise ValueError(
             f"Expected programs.varm[{PROGRAM_SLOT!r}] to be junctions x programs, found shape "
             f"{array.shape}."
         )
-    return pd.DataFrame(array, adata.var_names, columns or program_names(array.shape[1]))
+    is_table = isinstance(values, pd.DataFrame)
+    columns = list(values.columns) if is_table else program_names(array.shape[1])
+    return pd.DataFrame(array, adata.var_names, columns)
 
 
 def _named(table: pd.DataFrame, slot: str) -> pd.DataFrame:
