@@ -112,11 +112,18 @@ class TestExport:
         np.testing.assert_array_equal(gaps.obs[names], trained.get_cell_activities())
         results = gaps.uns["leafletfa"]
         assert set(results) == {
-            *("version", "programs", "pi", "kappa", "delta", "elbo_history", "params")
+            *("version", "programs", "pi", "kappa", "delta", "elbo_history", "params"),
+            *("junctions", "psi_concentration", "psi_variance", "activity_weight"),
         }
         np.testing.assert_array_equal(results["pi"], trained.get_program_prevalence())
         summary = trained.posterior_summary()["mean"]
         np.testing.assert_allclose(results["kappa"], trained.get_concentrations())
+        np.testing.assert_array_equal(results["junctions"], gaps.var_names)
+        guide = trained.module.guide
+        size = sum(guide.psi_marginal()).detach()
+        np.testing.assert_array_equal(results["psi_concentration"], size)
+        np.testing.assert_array_equal(results["psi_variance"], guide.psi_variance)
+        assert not np.shares_memory(results["psi_variance"], guide.psi_variance.numpy())
         assert results["delta"] == pytest.approx(summary["delta"])
         np.testing.assert_allclose(
             results["elbo_history"], -trained.history["elbo_train"]["elbo_train"].astype(float)

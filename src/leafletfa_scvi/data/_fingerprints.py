@@ -73,6 +73,8 @@ def match_cells(
     numpy.ndarray
         ``(B,)`` int64, 0-based; -1 for cells without a match.
     """
+    if len(known_names) == 0:
+        return np.full(len(names), -1)
     # 1. Same name and content.
     by_name = pd.Index(known_names).get_indexer(pd.Index(names))
     same = prints == known_prints[by_name]

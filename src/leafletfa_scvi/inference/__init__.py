@@ -4,6 +4,10 @@ from leafletfa_scvi._deprecated import renamed_attributes
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
 from leafletfa_scvi.inference._dispersion import fit_concentration
 from leafletfa_scvi.inference._em import EMResult, fit_em, sweep
+from leafletfa_scvi.inference._given_programs import (
+    fit_dispersion_of_programs,
+    moment_activity_concentration,
+)
 from leafletfa_scvi.inference._initialization import (
     Initialization,
     Waypoints,
@@ -37,10 +41,12 @@ __all__ = [
     "dirichlet_from_curvature",
     "fit_activities",
     "fit_concentration",
+    "fit_dispersion_of_programs",
     "fit_em",
     "fit_prevalence",
     "information",
     "junction_mean_psi",
+    "moment_activity_concentration",
     "predictive_concentration",
     "program_prior",
     "program_variance",

@@ -54,6 +54,11 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     atse_labels_
         ``(P,)`` label of the ATSE of each junction, as text; None without labels, and for models
         that were saved before these were.
+    junction_annotation_
+        ``(P, ...)`` annotation of the junctions of a model that was made from programs; None for
+        others, whose annotation is that of their data.
+    has_program_posterior_
+        False for programs that were given without their uncertainty.
     frozen_programs_
         True for a query, whose programs are those of a reference.
     query_prevalence_
@@ -73,6 +78,8 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     junction_names_: np.ndarray
     atse_codes_: np.ndarray | None = None
     atse_labels_: np.ndarray | None = None
+    junction_annotation_: pd.DataFrame | None = None
+    has_program_posterior_: bool = True
     frozen_programs_: bool = False
     query_prevalence_: QueryPrevalence = "reference"
     validation_seed_: int | None = None
@@ -94,6 +101,12 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         "atse_labels_": SavedAttribute(
             lambda x, _, n_junctions: x is None or is_text(x, n_junctions)
         ),
+        "junction_annotation_": SavedAttribute(
+            lambda x, _, n_junctions: (
+                x is None or (isinstance(x, pd.DataFrame) and len(x) == n_junctions)
+            )
+        ),
+        "has_program_posterior_": SavedAttribute(lambda x, *_: isinstance(x, bool)),
         "frozen_programs_": SavedAttribute(lambda x, *_: isinstance(x, bool)),
         "query_prevalence_": SavedAttribute(
             lambda x, *_: isinstance(x, str) and x in get_args(QueryPrevalence)
@@ -225,6 +238,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
 
     def _training_entries(self) -> ObservedEntries:
         """Return the observed entries of the cells the model was built on."""
+        self._require_cells()
         if self._entries is None:
             raise ValueError(
                 "This needs the training data, but the model was loaded without them: load it "
@@ -249,9 +263,34 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         if not self.is_trained_:
             raise RuntimeError("The model is not trained yet: run model.train() first.")
 
+    def _require_cells(self) -> None:
+        """Raise an error if the model was made from programs and has no cells of its own."""
+        if self.module.model.n_obs == 0:
+            raise ValueError(
+                "The model was made from programs and has no cells of its own: pass adata to the "
+                "method, or call LeafletFAModel.load_query_data(adata, model) for a model of them."
+            )
+
+    def _annotation(self) -> pd.DataFrame | None:
+        """Annotation of the junctions: of the model's data, or what its programs came with."""
+        if self.adata is None:
+            return self.junction_annotation_
+        check_axes(self.adata)
+        var: pd.DataFrame = self.adata.var
+        return var
+
+    def _require_program_posterior(self) -> None:
+        """Raise an error if the programs were given without their uncertainty."""
+        if not self.has_program_posterior_:
+            raise ValueError(
+                "The uncertainty of the programs is unknown, as they were given without: pass "
+                "program_concentration= to LeafletFAModel.from_programs, or an AnnData that "
+                "export_posterior wrote. get_splicing_programs() returns the programs themselves."
+            )
+
     def _trained_concentration(self) -> torch.Tensor:
         """Dirichlet concentrations ``(C, K)`` of the training cells, on the CPU."""
-        return self.module.guide.phi().concentration.cpu()
+        return self.module.guide.phi_concentration().cpu()
 
     @torch.no_grad()
     def _trained_activities(self) -> pd.DataFrame:

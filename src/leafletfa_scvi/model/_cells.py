@@ -79,6 +79,7 @@ def cell_posterior(
     trained = model._trained_concentration()
     data = model.adata if adata is None else adata
     if data is None:
+        model._require_cells()
         rows = positions(indices, model.cell_names_)
         return CellPosterior(model.cell_names_[rows], trained[rows], None, rows)
     names, entries, position = model._match_training_cells(data)
@@ -98,8 +99,10 @@ def cell_posterior(
 def cell_variance(model: SplicingModelBase, cells: CellPosterior) -> torch.Tensor:
     """Variances ``(n, K)`` of the activities of cells, looked up or from the curvature."""
     position = torch.from_numpy(cells.position)
-    variance = model.module.guide.phi_variance.cpu()[position.clamp(min=0)]
-    new = (position < 0).nonzero()[:, 0]
+    known = position >= 0
+    variance = torch.empty(cells.mean.shape, dtype=torch.float32, device="cpu")
+    variance[known] = model.module.guide.phi_variance.cpu()[position[known]]
+    new = (~known).nonzero()[:, 0]
     if len(new):
         entries = cells.observed().select(new)
         variance[new] = activity_variance(model, entries, cells.mean[new], True)

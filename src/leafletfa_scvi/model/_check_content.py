@@ -60,7 +60,9 @@ def check_registry(file: Path, registry: dict[str, Any], name: str) -> tuple[int
         field = fields[REGISTRY_KEYS.X_KEY]  # type: ignore[index]
         numbers = [field["summary_stats"][key] for key in ("n_cells", "n_vars")]
         names = field["state_registry"]["column_names"]
-        fits = all(is_whole(x) and x > 0 for x in numbers) and len(names) == numbers[1]
+        # A model that was made from programs has no cells.
+        fits = all(is_whole(x) for x in numbers) and numbers[0] >= 0 and numbers[1] > 0
+        fits = fits and len(names) == numbers[1]
     except (AttributeError, KeyError, TypeError):
         fits = False
     if not fits:

@@ -75,6 +75,13 @@ def global_results(model: PosteriorMixin, indexer: np.ndarray | None) -> dict[st
     for name in ("kappa", "delta"):
         value = model.module.site_mean(name)
         results[name] = np.inf if value is None else float(value.mean())
+    rows = np.arange(len(model.junction_names)) if indexer is None else indexer
+    results["junctions"] = model.junction_names[rows]
+    results["activity_weight"] = float(generative.activity_weight)
+    if model.has_program_posterior_:
+        inclusion, exclusion = model.module.guide.psi_marginal()
+        results["psi_concentration"] = (inclusion + exclusion).cpu().numpy()[rows]
+        results["psi_variance"] = model.module.guide.psi_variance.cpu().numpy()[rows]
     if model.module.guide.has_kappas:
         kappa = model.get_concentrations().to_numpy()
         results["kappa"] = kappa if indexer is None else kappa[indexer]

@@ -70,6 +70,7 @@ def widened_programs(model: SplicingModelBase) -> tuple[torch.Tensor, torch.Tens
     Its variance is the larger of that of the guide and that from the curvature. Implicit
     junctions come last; the second parameter is 0 where PSI is known to be 1.
     """
+    model._require_program_posterior()
     guide = model.module.guide
     given = *guide.psi_marginal(), guide.psi_variance
     inclusion, exclusion, variance = (x.cpu() for x in given)

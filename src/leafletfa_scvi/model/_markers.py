@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi._arguments import check_one_of
-from leafletfa_scvi.data import check_axes
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._differential_table import best_first
 from leafletfa_scvi.model._program_draws import ProgramDraws
@@ -123,9 +122,7 @@ class MarkersMixin(SplicingModelBase):
         assert n_above is not None
         probability = (n_above / n_samples).numpy()
 
-        annotation = None if self.adata is None else self.adata.var
-        if annotation is not None:
-            check_axes(self.adata)
+        annotation = self._annotation()
         frames = []
         for i, name in enumerate(sides.names):
             psi, others = sides.psi[2 * i], sides.psi[2 * i + 1]

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 import torch
+from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField
@@ -22,6 +25,7 @@ from leafletfa_scvi._constants import (
 from leafletfa_scvi.data import CheckedContent
 from leafletfa_scvi.likelihoods import LIKELIHOODS
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
+from leafletfa_scvi.model._from_programs import FromProgramsMixin
 from leafletfa_scvi.model._inherited import InheritedMixin
 from leafletfa_scvi.model._markers import MarkersMixin
 from leafletfa_scvi.model._model_options import ModelOptions
@@ -34,8 +38,6 @@ from leafletfa_scvi.model._training import TrainingMixin
 from leafletfa_scvi.module import LeafletFAModule
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from leafletfa_scvi._choices import (
         ConcentrationPrior,
         Dispersion,
@@ -65,6 +67,7 @@ class LeafletFAModel(
     PruneMixin,
     PrepareQueryMixin,
     QueryMixin,
+    FromProgramsMixin,
     PersistenceMixin,
     InheritedMixin,
 ):
@@ -251,16 +254,43 @@ class LeafletFAModel(
         **kwargs: Any,
     ) -> None:
         """Register checked data with scvi."""
-        junction_layer, cluster_layer = checked.layers
+        manager = cls._manager(*checked.layers, setup_method_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+        _CHECKED[manager] = checked
+
+    @staticmethod
+    def _manager(
+        junction_layer: str, cluster_layer: str, setup_method_args: dict[str, Any]
+    ) -> AnnDataManager:
+        """Make a manager of the two layers."""
         options = {"is_count_data": False, "correct_data_format": False}
         fields = [
             LayerField(REGISTRY_KEYS.X_KEY, junction_layer, **options),
             LayerField(TOTALS_KEY, cluster_layer, **options),
         ]
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
-        _CHECKED[manager] = checked
+        return AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+
+    @classmethod
+    def _registry_of(
+        cls, junctions: pd.Index, junction_layer: str, cluster_layer: str, atse_key: str | None
+    ) -> dict[str, Any]:
+        """Return the registry of data with the given junctions and no cells."""
+        layers = (junction_layer, cluster_layer)
+        empty = sp.csr_matrix(np.zeros((0, len(junctions)), np.float32))
+        adata = AnnData(
+            obs=pd.DataFrame(index=pd.Index([], dtype=object)),
+            var=pd.DataFrame(index=junctions),
+            layers=dict.fromkeys(layers, empty),
+        )
+        setup_args = dict(zip(("junction_layer", "cluster_layer"), layers, strict=True))
+        setup_method_args = cls._get_setup_method_args(
+            cls=cls, adata=adata, **setup_args, atse_key=atse_key
+        )
+        manager = cls._manager(*layers, setup_method_args)
+        manager.register_fields(adata)
+        registry: dict[str, Any] = manager.registry
+        return registry
 
 
 def _unknown_argument(name: str) -> str:

@@ -199,7 +199,7 @@ class PersistenceMixin(SplicingModelBase):
                 f"{model_file} is saved repeatedly while it is read: load it when that has ended."
             )
         adata = data
-        if adata is None:
+        if adata is None and len(content.attributes.get("cell_names_", "-")):
             warnings.warn(_NO_DATA.format(file=data_file), UserWarning, stacklevel=2)
         with pyro_alone(), pyro.get_param_store().scope():
             model = cls._from_content(content, model_file, None if adata is False else adata)

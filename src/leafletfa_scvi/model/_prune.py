@@ -53,6 +53,7 @@ class PruneMixin(SplicingModelBase):
             The model is not trained, or its programs are those of a reference.
         """
         self._require_trained()
+        self._require_cells()
         if self.frozen_programs_:
             raise RuntimeError(
                 "The programs of a query model are those of its reference: prune the reference, "

@@ -98,6 +98,7 @@ class QueryMixin(SplicingModelBase):
         cls._register(adata, checked, setup_method_args, source_registry=registry)
         model = cls(adata, registry=registry, **reference.init_params_["non_kwargs"])
         model.atse_labels_ = reference.atse_labels_
+        model.has_program_posterior_ = reference.has_program_posterior_
         state = reference.module.state_dict()
         own = model.module.state_dict()
         model.module.load_state_dict(

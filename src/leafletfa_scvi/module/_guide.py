@@ -107,7 +107,11 @@ class SplicingGuide(nn.Module):
 
     def phi(self, cells: torch.Tensor | slice = slice(None)) -> Dirichlet:
         """Return the posterior of the activities of ``cells``, ``(B,)`` with K components."""
-        return Dirichlet(bounded_exp(self.phi_log[cells]))
+        return Dirichlet(self.phi_concentration(cells))
+
+    def phi_concentration(self, cells: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """Return the concentrations of the activities of ``cells``, ``(B, K)``, also of none."""
+        return bounded_exp(self.phi_log[cells])
 
     def pi(self) -> dist.Dirichlet:
         """Return the posterior of the prevalence, K components."""
@@ -123,9 +127,15 @@ class SplicingGuide(nn.Module):
         return site
 
     @torch.no_grad()
-    def set_scalar(self, name: str, median: float) -> None:
-        """Set the median of a positive scalar site."""
-        self._scalar_site(name).loc.fill_(math.log(median))
+    def set_scalar(self, name: str, median: float, scale: float | None = None) -> None:
+        """Set the median of a positive scalar site, and the standard deviation of its logarithm.
+
+        If ``scale`` is None, the standard deviation is kept.
+        """
+        site = self._scalar_site(name)
+        site.loc.fill_(math.log(median))
+        if scale is not None:
+            site.log_scale.fill_(math.log(scale))
 
     def forward(self, cells: torch.Tensor, entries: object) -> None:
         """Sample every site; arguments as in the model."""

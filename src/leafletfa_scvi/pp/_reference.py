@@ -96,7 +96,8 @@ def junction_reference(
         )
     names, labels = np.asarray(source.junction_names), source.atse_labels_
     if source.adata is None:
-        return _of_names(names, source.atse_codes_, labels, {}, "the model")
+        tables = _annotation_tables(getattr(source, "junction_annotation_", None))
+        return _of_names(names, source.atse_codes_, labels, tables, "the model")
     return _of_names(names, source.atse_codes_, labels, _tables(source.adata), "the model")
 
 
@@ -176,13 +177,18 @@ def _of_path(path: Path) -> JunctionReference:
     recover(path.resolve().parent)
     content = read_model_file(path / _MODEL_FILE)
     data = path / _DATA_FILE
-    tables = {}
+    tables = _annotation_tables(content.attributes.get("junction_annotation_"))
     if data.exists():
         var, uns = read_h5ad_tables(data)
         tables = {"var": var, "uns": uns}
     attributes = content.attributes
     codes, labels = attributes.get("atse_codes_"), attributes.get("atse_labels_")
     return _of_names(content.var_names, codes, labels, tables, path.name)
+
+
+def _annotation_tables(var: pd.DataFrame | None) -> dict[str, Any]:
+    """Return the annotation that a model made from programs has."""
+    return {} if var is None else {"var": var, "uns": {}}
 
 
 def _tables(adata: AnnData) -> dict[str, Any]:
