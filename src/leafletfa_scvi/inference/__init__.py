@@ -16,6 +16,7 @@ from leafletfa_scvi.inference._laplace import (
     program_variance,
 )
 from leafletfa_scvi.inference._project import fit_activities
+from leafletfa_scvi.inference._residual_programs import residual_programs
 from leafletfa_scvi.likelihoods._beta_binomial import beta_from_curvature
 from leafletfa_scvi.likelihoods._mean_psi import (
     composite_weight,
@@ -42,6 +43,7 @@ __all__ = [
     "program_prior",
     "program_variance",
     "random_initialization",
+    "residual_programs",
     "normalized_programs",
     "normalized_mean_psi",
     "sweep",

@@ -55,6 +55,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         that were saved before these were.
     frozen_programs_
         True for a query, whose programs are those of a reference.
+    n_reference_programs_
+        Number of programs of the reference, which come first, in a model that extends it; None for
+        other models.
     validation_seed_
         Seed of the (cell, ATSE) pairs hidden for validation; None if none were hidden yet.
     waypoints_
@@ -70,6 +73,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     atse_codes_: np.ndarray | None = None
     atse_labels_: np.ndarray | None = None
     frozen_programs_: bool = False
+    n_reference_programs_: int | None = None
     validation_seed_: int | None = None
     waypoints_: dict[str, np.ndarray] | None = None
     history_: dict[str, Any] | None
@@ -90,6 +94,10 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
             lambda x, _, n_junctions: x is None or is_text(x, n_junctions)
         ),
         "frozen_programs_": SavedAttribute(lambda x, *_: isinstance(x, bool)),
+        "n_reference_programs_": SavedAttribute(
+            lambda x, *_: x is None or is_whole(x),
+            lambda x, programs: int((programs < x).sum()),
+        ),
         "validation_seed_": SavedAttribute(lambda x, *_: x is None or is_whole(x)),
         "waypoints_": SavedAttribute(
             lambda x, *_: is_dict_of(x, np.ndarray),
@@ -115,6 +123,12 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     def program_names(self) -> list[str]:
         """``SP_1`` .. ``SP_K``, ordered by prevalence."""
         return program_names(self.n_programs)
+
+    @property
+    def n_extra_programs(self) -> int:
+        """Number of programs that a model has in addition to those of its reference."""
+        known = self.n_reference_programs_
+        return 0 if known is None else self.n_programs - known
 
     @property
     def junction_names(self) -> np.ndarray:

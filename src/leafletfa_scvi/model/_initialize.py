@@ -12,6 +12,7 @@ import torch
 
 from leafletfa_scvi import inference
 from leafletfa_scvi.model._cells import fit_new_cells
+from leafletfa_scvi.model._extend import initialize_extension
 from leafletfa_scvi.model._variances import initial_prior, set_activity_weight
 from leafletfa_scvi.train import fits_on_device
 
@@ -48,6 +49,8 @@ def initialize(
     EMResult or None
         Best EM fit of ``n_restarts``; None for a query, of which only activities are initialized.
     """
+    if model.n_reference_programs_ is not None:
+        return initialize_extension(model, entries, options)
     if model.frozen_programs_:
         _initialize_activities(model, entries.to(options.device))
         return None

@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from leafletfa_scvi.data import CheckedContent, check_axes
+from leafletfa_scvi.model._extend import Extension, copy_reference, freeze
 from leafletfa_scvi.model._prepare_query import PrepareQueryMixin
 from leafletfa_scvi.model._training_options import training_device
 
@@ -26,12 +27,27 @@ class QueryMixin(PrepareQueryMixin):
         *,
         accelerator: str = "auto",
         device: int | str = "auto",
+        freeze_programs: bool = True,
+        prior_strength: float | None = None,
+        n_extra_programs: int = 0,
         trust: bool = False,
     ) -> LeafletFAModel:
         """Create a model of new cells with the programs and global parameters of a reference.
 
-        :meth:`train` then fits only the activities of the new cells; programs, their order,
-        prevalence and concentration remain bitwise identical.
+        By default, :meth:`train` then fits only the activities of the new cells; programs, their
+        order, prevalence and concentration remain bitwise identical.
+
+        With ``freeze_programs=False``, the new cells also change the programs, whose prior is the
+        posterior of the reference: Beta (Dirichlet within ATSEs) for each junction and program.
+        The model is trained, saved and loaded like any other, and can be the reference of the
+        next study, so that programs are learned from study after study. Programs keep their
+        order and names. Prevalence and delta describe the cells of a study and are learned anew;
+        kappa remains that of the reference unless ``prior_strength=0``.
+
+        With ``n_extra_programs``, programs that the reference lacks are added. They start from
+        cells whose reads the reference does not explain, and their names continue those of the
+        reference. The prevalence of all programs is learned from the new cells; with
+        ``freeze_programs=True``, everything else of the reference remains bitwise identical.
 
         With the Dirichlet-multinomial, reads of an ATSE that belong to no junction of the
         reference count for the implicit junction of the ATSE. If the reference has none, they do
@@ -46,6 +62,14 @@ class QueryMixin(PrepareQueryMixin):
             A trained model, or the folder it was saved to.
         accelerator, device
             Device to load a saved reference to.
+        freeze_programs
+            Keep the programs of the reference as they are.
+        prior_strength
+            Factor of the information that the reference has on its programs, from 0 (its programs
+            are only where the fit starts) to infinity (frozen). Only for
+            ``freeze_programs=False``. If None, 1: its cells count as much as the new ones.
+        n_extra_programs
+            Number of programs to add to those of the reference.
         trust
             As in :meth:`load`, for a saved reference.
 
@@ -54,15 +78,18 @@ class QueryMixin(PrepareQueryMixin):
         ValueError
             The junctions differ, or the data are invalid. Within a cell and an ATSE of the
             reference, all junctions with a total above 0 must have the same total and share its
-            reads; those with total 0 count as not observed.
+            reads; those with total 0 count as not observed. Or an argument is out of range, or the
+            reference has one program and is to be extended.
         RuntimeError
             The reference is not trained.
         """
+        extension = Extension.checked(freeze_programs, prior_strength, n_extra_programs)
         training_device(accelerator, device)
         reference = cls._reference(
             reference_model, accelerator=accelerator, device=device, trust=trust
         )
         reference._require_trained()
+        extension.check_reference(reference)
         check_axes(adata)
         reference._check_junctions(adata)
         if adata.is_view:
@@ -75,8 +102,18 @@ class QueryMixin(PrepareQueryMixin):
         )
         setup_method_args = cls._get_setup_method_args(cls=cls, adata=adata, **setup_args)
         cls._register(adata, checked, setup_method_args, source_registry=registry)
-        model = cls(adata, registry=registry, **reference.init_params_["non_kwargs"])
+        init = dict(reference.init_params_["non_kwargs"])
+        if not extension.is_query:
+            init["n_programs"] = reference.n_programs + extension.n_extra
+            init["has_reference"] = extension.has_reference
+        model = cls(adata, registry=registry, **init)
         model.atse_labels_ = reference.atse_labels_
+        if not extension.is_query:
+            copy_reference(model, reference, extension)
+            model.module.to(reference.module.device)
+            model.frozen_programs_ = extension.freeze
+            freeze(model)
+            return model
         state = reference.module.state_dict()
         own = model.module.state_dict()
         model.module.load_state_dict(
@@ -92,5 +129,4 @@ class QueryMixin(PrepareQueryMixin):
     def _freeze_programs(self) -> None:
         """Train nothing but activities from now on."""
         self.frozen_programs_ = True
-        for name, parameter in self.module.named_parameters():
-            parameter.requires_grad_(self.module.has_axis(name, "cells"))
+        freeze(self)

@@ -150,7 +150,7 @@ class TrainingOptions:
 
 def _check_em(model: SplicingModelBase, n_iterations: int) -> None:
     """Raise an error if EM alone cannot fit the model."""
-    if model.frozen_programs_:
+    if model.frozen_programs_ and not model.n_extra_programs:
         raise ValueError(
             "method='em' cannot fit a query, whose activities are fitted to the programs of a "
             "reference: use method='svi'."
