@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import scvi
 import torch
 from scipy.stats import beta
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel
+from leafletfa_scvi.data import align_junctions
 from leafletfa_scvi.model._extend import reference_reads
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
@@ -403,3 +406,107 @@ class TestArguments:
         single = fitted(small.copy(), 1)
         with pytest.raises(ValueError, match="reference of at least 2 programs to extend, found"):
             LeafletFAModel.load_query_data(small, single, **options)
+
+
+class TestNewJunctions:
+    @pytest.fixture(scope="class", params=LIKELIHOODS)
+    def smaller(self, _both, request):
+        """A reference of 40 of the 60 ATSEs, one junction of another of which it lacks."""
+        atse = _both.var["atse_id"].astype(str)
+        labels = pd.unique(atse)
+        first = _both[:150, atse.isin(labels[:40]).to_numpy()].copy()
+        lacks = first.var_names[atse[first.var_names].eq(labels[0]).to_numpy().argmax()]
+        keep = first.var_names != lacks
+        names = first.var_names[keep][np.random.default_rng(0).permutation(keep.sum())]
+        first = select_junctions(first, names)
+        return fitted(first, likelihood=request.param), lacks, labels
+
+    def test_new_atses_are_learned(self, smaller, both, tmp_path):
+        reference, lacks, labels = smaller
+        p = len(reference.junction_names)
+        ready = LeafletFAModel.prepare_query_anndata(
+            both, reference, inplace=False, keep_new_atses=True
+        )
+        new = both.var_names[both.var["atse_id"].astype(str).isin(labels[40:]).to_numpy()]
+        assert list(ready.var_names[:p]) == list(reference.junction_names)
+        assert list(ready.var_names[p:]) == list(new)
+        assert lacks not in ready.var_names
+        for name in ("cell_by_junction_matrix", "cell_by_cluster_matrix"):
+            got, want = ready[:, new].layers[name], both[:, new].layers[name]
+            assert (got != want).nnz == 0
+        model = extended(ready, reference)
+        assert list(model.junction_names) == list(ready.var_names)
+        assert np.isfinite(model.get_elbo(1))
+        truth = pd.DataFrame(both.varm["psi_true"], both.var_names)
+        known = truth.loc[reference.junction_names].to_numpy()
+        match = lfa.tl.match_programs(known, reference.get_splicing_programs().to_numpy())
+        psi = model.get_splicing_programs().iloc[:, match["learned"]]
+        got, want = psi.loc[new].to_numpy(), truth.loc[new].to_numpy()
+        assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > 0.9
+        apart = got - got.mean(1, keepdims=True), want - want.mean(1, keepdims=True)
+        assert np.corrcoef(*(x.ravel() for x in apart))[0, 1] > 0.7
+        reads = sum(getattr(model.module.model, f"reference_{x}clusion") for x in ("in", "ex"))
+        assert not reads[p : len(ready.var_names)].any()
+        assert (reads[:p].sum(1) > 0).float().mean() > 0.9
+        # Saved, loaded, and a reference of all junctions.
+        model.save(tmp_path / "model")
+        loaded = LeafletFAModel.load(tmp_path / "model", adata=ready)
+        assert all(torch.equal(v, state(loaded)[k]) for k, v in state(model).items())
+        query = LeafletFAModel.load_query_data(ready[:9].copy(), loaded)
+        query.train(max_epochs=1, **QUIET)
+        assert difference(query, model) == 0
+
+    def test_frozen_programs_have_no_new_junctions(self, reference, second):
+        more = anndata_with_a_junction(second)
+        with pytest.raises(ValueError, match="1 junctions that the model lacks"):
+            LeafletFAModel.load_query_data(more, reference, n_extra_programs=1)
+
+    def test_a_new_junction_of_a_known_atse(self, reference, second):
+        more = anndata_with_a_junction(second, label=str(second.var["atse_id"].iloc[0]))
+        with pytest.raises(ValueError, match="ATSEs of their own, found 'new' in "):
+            LeafletFAModel.load_query_data(more, reference, freeze_programs=False)
+
+    def test_junctions_in_another_order(self, reference, second):
+        more = anndata_with_a_junction(second)[:, ::-1].copy()
+        with pytest.raises(ValueError, match="junctions of the reference first, in its order"):
+            LeafletFAModel.load_query_data(more, reference, freeze_programs=False)
+
+    def test_a_label_that_the_reference_uses_for_others(self, reference, second):
+        """Numbers of ATSEs are those of a data set."""
+        more = anndata_with_a_junction(second[:, 5:].copy(), str(second.var["atse_id"].iloc[0]))
+        kept = ~more.var["atse_id"].isin(second.var["atse_id"].iloc[:5])
+        kept["new"] = True
+        more = more[:, kept.to_numpy()].copy()
+        ready = LeafletFAModel.prepare_query_anndata(
+            more, reference, inplace=False, keep_new_atses=True
+        )
+        assert ready.var_names[-1] == "new"
+        assert ready.var["atse_id"].iloc[-1] == f"{second.var['atse_id'].iloc[0]}_new"
+        extended(ready, reference, {"max_epochs": 1})
+
+    def test_labels_are_needed(self, reference, second):
+        more = anndata_with_a_junction(second)
+        more.var["atse_id"] = more.var["atse_id"].astype(object)
+        more.var.loc["new", "atse_id"] = None
+        with pytest.raises(ValueError, match="found none for 'new'"):
+            LeafletFAModel.load_query_data(more, reference, freeze_programs=False)
+        del more.var["atse_id"]
+        with pytest.raises(ValueError, match="found no such column"):
+            LeafletFAModel.load_query_data(more, reference, freeze_programs=False)
+
+
+def select_junctions(adata, names):
+    """Select junctions, and sum totals again."""
+    codes = pd.factorize(adata.var["atse_id"].loc[names])[0]
+    return align_junctions(adata, names, codes)
+
+
+def anndata_with_a_junction(adata, label="another"):
+    """Add the junction ``new``, with 2 of 3 reads in each cell."""
+    var = adata.var[["atse_id"]].astype(str)
+    var.loc["new"] = label
+    layers = {
+        name: sp.hstack([adata.layers[name], np.full((adata.n_obs, 1), n)], format="csr")
+        for name, n in (("cell_by_junction_matrix", 2), ("cell_by_cluster_matrix", 3))
+    }
+    return anndata.AnnData(obs=adata.obs, var=var, layers=layers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from leafletfa_scvi import inference
@@ -21,8 +22,10 @@ from leafletfa_scvi.module._generative import activity_prior
 from leafletfa_scvi.train import fits_on_device
 
 if TYPE_CHECKING:
+    from leafletfa_scvi.data import CheckedContent
     from leafletfa_scvi.model._base import SplicingModelBase
     from leafletfa_scvi.model._training_options import TrainingOptions
+    from leafletfa_scvi.module import SplicingGuide
     from leafletfa_scvi.ops import ObservedEntries
 
 _REFITS = 5
@@ -95,10 +98,20 @@ def copy_reference(model: SplicingModelBase, reference: SplicingModelBase, by: E
     """Set a new model, whose programs begin with those of the reference, to the reference."""
     target, source, n_known = model.module, reference.module, reference.n_programs
     saved, own = source.state_dict(), target.state_dict()
+    rows = _known_rows(model, reference)
+    if len(rows) < target.model.n_rows:
+        _initialize_new(model, model._training_entries())
     for name, value in own.items():
-        if name in saved and not source.has_axis(name, "cells"):
-            by_program = source.has_axis(name, "programs")
-            (value[..., :n_known] if by_program else value).copy_(saved[name])
+        if name not in saved or source.has_axis(name, "cells"):
+            continue
+        part = value[..., :n_known] if source.has_axis(name, "programs") else value
+        if source.has_axis(name, "rows"):
+            part[rows] = saved[name].to(part)
+        elif source.has_axis(name, "dispersions"):
+            part[: len(saved[name])] = saved[name].to(part)
+            part[len(saved[name]) :] = _new_kappa(source.guide, name)
+        else:
+            part.copy_(saved[name])
     if by.n_extra:
         share = _EXTRA_PREVALENCE / (1.0 - _EXTRA_PREVALENCE) / by.n_extra
         known = target.guide.pi().concentration[:n_known].sum()
@@ -108,11 +121,57 @@ def copy_reference(model: SplicingModelBase, reference: SplicingModelBase, by: E
         for name, reads in zip(_READS, reference_reads(reference, strength), strict=True):
             buffer = getattr(target.model, name)
             buffer.zero_()
-            buffer[:, :n_known] = reads.to(buffer)
+            buffer[rows, :n_known] = reads.to(buffer)
     model.n_reference_programs_ = n_known
 
 
 _READS = ("reference_inclusion", "reference_exclusion")
+_NEW_CONCENTRATION = 3.0
+
+
+def joined_rows(
+    reference: SplicingModelBase, checked: CheckedContent, codes: np.ndarray
+) -> np.ndarray:
+    """Return the ATSE of each row of the programs of a model with more junctions.
+
+    Implicit junctions, which come last, are those of the reference and those of new ATSEs.
+
+    Parameters
+    ----------
+    reference
+        The reference.
+    checked
+        Data of the new cells.
+    codes
+        ``(P,)`` ATSE of each junction, new ones last.
+    """
+    generative = reference.module.model
+    n_known, known = generative.n_junctions, generative.program_atse.cpu().numpy()
+    found = generative.likelihood.program_atse(checked.entries, codes, len(codes))[len(codes) :]
+    first_new = int(known.max(initial=-1)) + 1
+    rows: np.ndarray = np.r_[codes, known[n_known:], found[found >= first_new]]
+    return rows
+
+
+def _known_rows(model: SplicingModelBase, reference: SplicingModelBase) -> torch.Tensor:
+    """Find the row of the model for each row of the programs of the reference, ``(P',)``."""
+    n, n_known = model.module.model.n_junctions, reference.module.model.n_junctions
+    n_implicit = reference.module.model.n_rows - n_known
+    return torch.cat([torch.arange(n_known), n + torch.arange(n_implicit)])
+
+
+def _initialize_new(model: SplicingModelBase, entries: ObservedEntries) -> None:
+    """Set all programs to the mean PSI of the new cells, for those that a reference lacks."""
+    generative = model.module.model
+    mean = generative.likelihood.mean_psi(model._likelihood_entries(entries))[:, None]
+    mean = mean.clamp(1e-3, 1.0 - 1e-3)
+    model.module.guide.set_programs((_NEW_CONCENTRATION * mean, _NEW_CONCENTRATION * (1.0 - mean)))
+
+
+def _new_kappa(guide: SplicingGuide, name: str) -> torch.Tensor:
+    """Return location or log-scale of the kappa of a junction that a reference lacks."""
+    site = "kappa_median" if name.endswith("loc") else "kappa_spread"
+    return guide.scalar(site).mean.log()
 
 
 @torch.no_grad()

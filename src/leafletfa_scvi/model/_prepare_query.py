@@ -12,6 +12,7 @@ import pandas as pd
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi.data import align_junctions, check_axes
 from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._new_junctions import join_new_atses
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -43,6 +44,7 @@ class PrepareQueryMixin(SplicingModelBase):
         return_reference_var_names: bool = False,
         inplace: bool = True,
         *,
+        keep_new_atses: bool = False,
         trust: bool = False,
     ) -> AnnData | pd.Index | None:
         """Reorder the junctions of an AnnData to those of a reference.
@@ -72,6 +74,10 @@ class PrepareQueryMixin(SplicingModelBase):
         inplace
             Change ``adata`` itself; otherwise return a new AnnData. A backed ``adata`` is then in
             memory, and its file is unchanged.
+        keep_new_atses
+            Keep the ATSEs that have no junction of the reference, after its junctions, for
+            ``load_query_data(..., freeze_programs=False)``. Other junctions that the reference
+            lacks are dropped all the same, as they would change the PSI of an ATSE that it knows.
         trust
             As in :meth:`load`, for a saved reference.
 
@@ -79,7 +85,8 @@ class PrepareQueryMixin(SplicingModelBase):
         ------
         ValueError
             ``adata`` has none of the junctions of the reference, names of its cells or junctions
-            are not unique, or counts or totals are invalid.
+            are not unique, or counts or totals are invalid; or, for ``keep_new_atses``, ATSE
+            labels are missing.
 
         Warns
         -----
@@ -97,19 +104,22 @@ class PrepareQueryMixin(SplicingModelBase):
                 f"reference, {adata.var_names[0]!r} in adata. Rename them to the same form first."
             )
         codes, (junction_layer, cluster_layer) = reference.atse_codes_, reference._layers
+        labels, targets = reference.atse_labels_, names
+        if keep_new_atses:
+            targets, labels, codes = join_new_atses(adata, reference)
         key = reference._setup_args["atse_key"] or ATSE_KEY
         aligned = align_junctions(
             adata,
-            names,
+            targets,
             codes,
             junction_layer=junction_layer,
             cluster_layer=cluster_layer,
             atse_key=key,
         )
         if codes is not None:
-            _warn_of_missing(names.isin(adata.var_names), codes)
-            if reference.atse_labels_ is not None:
-                aligned.var[key] = pd.Categorical(reference.atse_labels_)
+            _warn_of_missing(names.isin(adata.var_names), codes[: len(names)])
+            if labels is not None:
+                aligned.var[key] = pd.Categorical(labels)
         if not inplace:
             return aligned
         adata._init_as_actual(aligned)

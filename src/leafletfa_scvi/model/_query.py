@@ -6,7 +6,8 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from leafletfa_scvi.data import CheckedContent, check_axes
-from leafletfa_scvi.model._extend import Extension, copy_reference, freeze
+from leafletfa_scvi.model._extend import Extension, copy_reference, freeze, joined_rows
+from leafletfa_scvi.model._new_junctions import check_new_atses
 from leafletfa_scvi.model._prepare_query import PrepareQueryMixin
 from leafletfa_scvi.model._training_options import training_device
 
@@ -57,7 +58,8 @@ class QueryMixin(PrepareQueryMixin):
         ----------
         adata
             New cells with the junctions of the reference, in the same order; see
-            :meth:`prepare_query_anndata`.
+            :meth:`prepare_query_anndata`. With ``freeze_programs=False``, junctions in further
+            ATSEs may come after them; their programs have the prior alone.
         reference_model
             A trained model, or the folder it was saved to.
         accelerator, device
@@ -91,23 +93,31 @@ class QueryMixin(PrepareQueryMixin):
         reference._require_trained()
         extension.check_reference(reference)
         check_axes(adata)
-        reference._check_junctions(adata)
+        joined = None if extension.freeze else check_new_atses(adata, reference)
+        if joined is None:
+            reference._check_junctions(adata)
         if adata.is_view:
             raise ValueError("Expected adata to be no view, found a view: pass adata.copy().")
         registry = deepcopy(reference.registry_)
         # Junctions filled in as not observed have no label, and not the total of their ATSE.
         setup_args = {**registry["setup_args"], "atse_key": None}
         checked = CheckedContent(
-            adata, **setup_args, fixed_junctions=True, fixed_atses=reference.atse_codes_
+            adata,
+            **setup_args,
+            fixed_junctions=True,
+            fixed_atses=reference.atse_codes_ if joined is None else joined.codes,
         )
         setup_method_args = cls._get_setup_method_args(cls=cls, adata=adata, **setup_args)
-        cls._register(adata, checked, setup_method_args, source_registry=registry)
+        source = {"source_registry": registry} if joined is None else {}
+        cls._register(adata, checked, setup_method_args, **source)
         init = dict(reference.init_params_["non_kwargs"])
         if not extension.is_query:
             init["n_programs"] = reference.n_programs + extension.n_extra
             init["has_reference"] = extension.has_reference
+        if joined is not None:
+            init["columns"] = joined_rows(reference, checked, joined.codes)
         model = cls(adata, registry=registry, **init)
-        model.atse_labels_ = reference.atse_labels_
+        model.atse_labels_ = reference.atse_labels_ if joined is None else joined.labels
         if not extension.is_query:
             copy_reference(model, reference, extension)
             model.module.to(reference.module.device)
