@@ -76,8 +76,10 @@ def residual_programs(
     extra = mean[:, None].repeat(1, n_extra)
     share = np.full((entries.n_cells, n_extra), _OTHER_SHARE / n_extra)
     for k, g in enumerate(chosen):
-        extra[:, k] = torch.from_numpy(candidates[g]).float()
         own = (scores[:, g] >= best) & (scores[:, g] > explained)
+        # Without the cells of the group that other programs explain better.
+        pooled = _pooled(reads, mean.double().numpy(), own) if own.any() else candidates[g]
+        extra[:, k] = torch.from_numpy(pooled).float()
         share[own, k] += _OWN_SHARE
     added = torch.from_numpy(share).float()
     phi = torch.cat([factors.phi * (1.0 - added.sum(1, keepdim=True)), added], 1)
