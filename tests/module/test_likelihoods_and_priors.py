@@ -250,6 +250,7 @@ def a_fit(data, module, entries, **more):
     prior = SimpleNamespace(
         mean=mean,
         concentration=torch.full((n, 1), 20.0),
+        reads=torch.zeros(1, 1),
         weights=torch.tensor([0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]),
     )
     return EMResult(

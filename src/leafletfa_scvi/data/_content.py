@@ -86,6 +86,13 @@ class CheckedContent:
         self._entries, self._taken = None, weakref.ref(entries)
         return entries
 
+    @property
+    def entries(self) -> ObservedEntries:
+        """The checked entries, before :meth:`take` has returned them."""
+        entries = self._available_entries()
+        assert entries is not None
+        return entries
+
     def atse_labels(self, adata: AnnData) -> np.ndarray | None:
         """Return the ATSE label of each junction, as text; None if labels are not those used."""
         return None if self._fixed_atses is not None else atse_labels(adata, self._requested_key)

@@ -7,6 +7,7 @@ from leafletfa_scvi.distributions._concentration_mixture import (
     mixture_constants,
 )
 from leafletfa_scvi.distributions._grouped_dirichlet import GroupedDirichlet
+from leafletfa_scvi.distributions._with_reads import WithReads
 
 __all__ = [
     "PRIOR_CONCENTRATIONS",
@@ -14,5 +15,6 @@ __all__ = [
     "ConcentrationMixture",
     "Dirichlet",
     "GroupedDirichlet",
+    "WithReads",
     "mixture_constants",
 ]

@@ -21,6 +21,7 @@ from leafletfa_scvi.inference._laplace import (
 )
 from leafletfa_scvi.inference._prevalence import fit_prevalence
 from leafletfa_scvi.inference._project import fit_activities, predictive_concentration
+from leafletfa_scvi.inference._residual_programs import residual_programs
 from leafletfa_scvi.likelihoods._beta_binomial import beta_from_curvature
 from leafletfa_scvi.likelihoods._mean_psi import (
     composite_weight,
@@ -51,6 +52,7 @@ __all__ = [
     "program_prior",
     "program_variance",
     "random_initialization",
+    "residual_programs",
     "normalized_programs",
     "normalized_mean_psi",
     "sweep",

@@ -144,7 +144,7 @@ def draw_from_curvature(
     info = information(entries, factors)
     prior, factors = prior.to(torch.device("cpu")), factors.to("cpu")
     cell_concentration = dirichlet_from_curvature(factors.phi, info.activity, alpha.cpu())
-    prior_concentration = prior.concentration.expand(factors.psi.shape)
+    prior_concentration = (prior.concentration + prior.reads).expand(factors.psi.shape)
     concentrations = beta_from_curvature(factors.psi, info.program, prior_concentration)
     draws = []
     with ops.drawing(seed):

@@ -108,7 +108,7 @@ def waypoints(
     cells = sample_cells(entries, most, seed)
     sample = entries if cells is None else entries.select(cells)
     cells = torch.arange(entries.n_cells, device="cpu") if cells is None else cells
-    reads = _weighted_reads(sample, atse)
+    reads = weighted_reads(sample, atse)
     prior = MixturePrior(LIKELIHOODS["betabinomial"]).first_fit(mean, atse)
     best = None
     for group, scores in _groupings(sample, mean, n_programs, seed):
@@ -131,7 +131,8 @@ def waypoints(
     return Waypoints(start, cells.numpy(), scores, positions, clusters.log_likelihood)
 
 
-def _weighted_reads(entries: ObservedEntries, atse: torch.Tensor) -> WeightedReads:
+def weighted_reads(entries: ObservedEntries, atse: torch.Tensor) -> WeightedReads:
+    """Weight the reads of entries on the CPU by :func:`precision`."""
     weight = precision(entries.total).numpy()
     count = (entries.count.float() / entries.total).numpy() * weight
     layout = entries.column.numpy(), entries.indptr.numpy()
@@ -219,7 +220,7 @@ def _from_clusters(
         phi[:, :n_clusters] += _OWN_SHARE * torch.from_numpy(clusters.membership)
         return Initialization(phi, psi)
     for cells, block in entries.blocks(_MAX_ENTRIES):
-        joint = torch.from_numpy(clusters.log_joint(_weighted_reads(block, atse)))
+        joint = torch.from_numpy(clusters.log_joint(weighted_reads(block, atse)))
         phi[cells, :n_clusters] += _OWN_SHARE * joint.softmax(1).float()
     return Initialization(phi, psi)
 

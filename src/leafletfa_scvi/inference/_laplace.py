@@ -97,7 +97,8 @@ def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> tor
 
     The information of the prior about a junction's PSI m_k under K programs is
     c / (m (1 - m)) (1 - 11'/K), which penalizes differences between programs in proportion to
-    c. Their common mean is estimated from the same reads.
+    c. Their common mean is estimated from the same reads. Pseudo-reads of a reference add the
+    information r / (m_k (1 - m_k)) of r reads to each program.
 
     Parameters
     ----------
@@ -117,6 +118,9 @@ def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> tor
         weights.data = likelihood.program_information(weights.data, weighted.probability)
         total += weights.T @ _pairs(phi_np[cells])
     prior = prior.to(torch.device("cpu"))
+    reads = prior.reads.double().expand(psi.shape).numpy()
+    psi_np = psi.double().clamp(_FLOOR, 1.0 - _FLOOR).numpy()
+    known, diagonal = reads / (psi_np * (1.0 - psi_np)), np.arange(n_programs)
     concentration = prior.concentration.double().expand(psi.shape).log().mean(1).exp().numpy()
     middle = psi.double().mean(1).clamp(_FLOOR, 1.0 - _FLOOR).numpy()
     scale = 1.0 / (middle * (1.0 - middle))
@@ -128,6 +132,7 @@ def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> tor
         rows = slice(start, start + step)
         curvature = _matrices(total[rows], n_programs)
         curvature += (concentration[rows] * scale[rows])[:, None, None] * apart
+        curvature[:, diagonal, diagonal] += known[rows]
         curvature += (_MEAN_READS * scale[rows])[:, None, None] * even
         spread = np.diagonal(np.linalg.inv(curvature), axis1=1, axis2=2)
         variance[rows] = torch.from_numpy(spread.copy()).float()

@@ -64,6 +64,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     query_prevalence_
         Whether the prevalence of a query is that of its ``"reference"`` or learned from the cells
         of the ``"query"``.
+    n_reference_programs_
+        Number of programs of the reference, which come first, in a model that extends it; None for
+        other models.
     validation_seed_
         Seed of the (cell, ATSE) pairs hidden for validation; None if none were hidden yet.
     waypoints_
@@ -82,6 +85,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     has_program_posterior_: bool = True
     frozen_programs_: bool = False
     query_prevalence_: QueryPrevalence = "reference"
+    n_reference_programs_: int | None = None
     validation_seed_: int | None = None
     waypoints_: dict[str, np.ndarray] | None = None
     history_: dict[str, Any] | None
@@ -111,6 +115,10 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         "query_prevalence_": SavedAttribute(
             lambda x, *_: isinstance(x, str) and x in get_args(QueryPrevalence)
         ),
+        "n_reference_programs_": SavedAttribute(
+            lambda x, *_: x is None or is_whole(x),
+            lambda x, programs: int((programs < x).sum()),
+        ),
         "validation_seed_": SavedAttribute(lambda x, *_: x is None or is_whole(x)),
         "waypoints_": SavedAttribute(
             lambda x, *_: is_dict_of(x, np.ndarray),
@@ -136,6 +144,17 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     def program_names(self) -> list[str]:
         """``SP_1`` .. ``SP_K``, ordered by prevalence."""
         return program_names(self.n_programs)
+
+    @property
+    def fits_activities_only(self) -> bool:
+        """True for a query whose programs are all those of its reference."""
+        return self.frozen_programs_ and not self.n_extra_programs
+
+    @property
+    def n_extra_programs(self) -> int:
+        """Number of programs that a model has in addition to those of its reference."""
+        known = self.n_reference_programs_
+        return 0 if known is None else self.n_programs - known
 
     @property
     def junction_names(self) -> np.ndarray:

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from leafletfa_scvi import inference
+from leafletfa_scvi.model._extend import initialize_extension
 from leafletfa_scvi.model._variances import initial_prior, set_activity_weight
 from leafletfa_scvi.train import fits_on_device
 
@@ -47,6 +48,8 @@ def initialize(
     EMResult
         Best EM fit of ``n_restarts``.
     """
+    if model.n_reference_programs_ is not None:
+        return initialize_extension(model, entries, options)
     best: tuple[inference.EMResult, inference.Waypoints | None] | None = None
     for restart in range(options.n_restarts):
         fit, groups = fit_em(model, entries, options.init, options.em_iterations, options.device)

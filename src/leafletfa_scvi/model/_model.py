@@ -109,9 +109,10 @@ class LeafletFAModel(
     concentration_prior
         Prior of a learned kappa: ``"weak"``, or ``"leafletfa"``, the published Gamma(10, 10) of
         mean 1, which forces extreme overdispersion.
-    registry, columns
-        Registry of a saved or a reference model, and ATSE of each row of its programs, implicit
-        junctions last; passed by :meth:`load` and :meth:`load_query_data`.
+    registry, columns, has_reference
+        Registry of a saved or a reference model; ATSE of each row of its programs, implicit
+        junctions last; and whether its prior includes the reads of a reference. Passed by
+        :meth:`load` and :meth:`load_query_data`.
 
     Raises
     ------
@@ -150,6 +151,7 @@ class LeafletFAModel(
         concentration_prior: ConcentrationPrior = "weak",
         registry: dict[str, Any] | None = None,
         columns: np.ndarray | None = None,
+        has_reference: bool = False,
     ) -> None:
         if adata is not None:
             check_anndata(adata)
@@ -185,6 +187,7 @@ class LeafletFAModel(
             n_cells,
             n_junctions,
             program_atse=torch.as_tensor(columns, device="cpu"),
+            has_reference=has_reference,
             **asdict(options),
         )
         self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)

@@ -25,6 +25,7 @@ from leafletfa_scvi.data import (
 from leafletfa_scvi.data._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._check_content import check_content, check_registry
+from leafletfa_scvi.model._extend import freeze
 from leafletfa_scvi.model._fit_state import FitState, is_saved
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
@@ -214,8 +215,7 @@ class PersistenceMixin(SplicingModelBase):
             if len(moved):
                 i = int(moved[0])
                 raise ValueError(_OTHER_CELLS.format(found=f"cell {names[i]!r} at position {i}"))
-        if model.frozen_programs_:
-            model._freeze_programs()
+        freeze(model)
         return model
 
     @classmethod

@@ -26,6 +26,7 @@ from leafletfa_scvi.data import (
     rename_junctions,
 )
 from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._new_junctions import join_new_atses
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,6 +64,7 @@ class PrepareQueryMixin(SplicingModelBase):
         mapping: Pairs | None = None,
         atse_totals: AtseTotals = "query",
         min_overlap: float = 0.05,
+        keep_new_atses: bool = False,
         trust: bool = False,
     ) -> AnnData | pd.Index | None:
         """Reorder the junctions of an AnnData to those of a reference.
@@ -115,6 +117,10 @@ class PrepareQueryMixin(SplicingModelBase):
             (junctions of ``adata``) and ``target`` (of the reference), each junction once: a
             DataFrame, a dict, or a CSV, TSV or Parquet file. Rows without a target are dropped
             junctions. ``adata`` may lack sources, the reference must have all targets.
+        keep_new_atses
+            Keep the ATSEs that have no junction of the reference, after its junctions, for
+            ``load_query_data(..., freeze_programs=False)``. Other junctions that the reference
+            lacks are dropped all the same, as they would change the PSI of an ATSE that it knows.
         trust
             As in :meth:`load`, for a saved reference.
 
@@ -126,9 +132,9 @@ class PrepareQueryMixin(SplicingModelBase):
             ``adata`` has too few junctions of the reference (the message says why, as far as can
             be told: names without strand, 0-based coordinates, another genome build or species);
             names of its cells or junctions are not unique; counts or totals are invalid;
-            ``atse_totals="shared"`` and the reference has no ATSEs; or the mapping repeats a
+            ``atse_totals="shared"`` and the reference has no ATSEs; the mapping repeats a
             junction, or has targets that the reference lacks, or none of the junctions of
-            ``adata``.
+            ``adata``; or, for ``keep_new_atses``, ATSE labels are missing.
 
         Warns
         -----
@@ -151,34 +157,40 @@ class PrepareQueryMixin(SplicingModelBase):
             )
         given, unmapped = adata, names[:0]
         if mapping is not None:
-            targets = read_mapping(mapping, adata.var_names.astype(str), names)
+            mapped = read_mapping(mapping, adata.var_names.astype(str), names)
             if {junction_layer, cluster_layer} <= named_layers(adata).keys():
                 check_counts_and_totals(adata, junction_layer, cluster_layer)  # by its own names
-            adata = rename_junctions(adata, targets)
-            unmapped = names[~names.isin(targets)]
+            adata = rename_junctions(adata, mapped)
+            unmapped = names[~names.isin(mapped)]
         overlap = cls.compare_junctions(adata, reference)
         _check_overlap(overlap, min_overlap, adata)
+        own_names = _own_names(adata, overlap)
+        labels, targets = reference.atse_labels_, names
+        if keep_new_atses:
+            targets, labels, codes = join_new_atses(adata.var, own_names, reference)
         key = reference._setup_args["atse_key"] or ATSE_KEY
         present, observed = overlap.is_shared, None
         if codes is not None and atse_totals == "shared":
-            observed = present & (np.bincount(codes, present)[codes] > 1)
+            observed = np.ones(len(targets), bool)  # of ATSEs that the reference lacks, all
+            known = codes[: len(names)]
+            observed[: len(names)] = present & (np.bincount(known, present)[known] > 1)
         aligned = align_junctions(
             adata,
-            names,
+            targets,
             codes,
             junction_layer=junction_layer,
             cluster_layer=cluster_layer,
             atse_key=key,
-            own_names=_own_names(adata, overlap),
+            own_names=own_names,
             observed=observed,
         )
         if codes is not None:
             if observed is None:
-                _warn_of_missing(present | names.isin(unmapped), codes)
+                _warn_of_missing(present | names.isin(unmapped), codes[: len(names)])
             else:
-                _log_unobserved(present, observed, codes)
-            if reference.atse_labels_ is not None:
-                aligned.var[key] = pd.Categorical(reference.atse_labels_)
+                _log_unobserved(present, observed[: len(names)], codes[: len(names)])
+            if labels is not None:
+                aligned.var[key] = pd.Categorical(labels)
         if cluster_layer in aligned.layers:
             hide_junctions(aligned, unmapped, cluster_layer)
         if overlap.renamed_contigs and "chrom" in aligned.var:

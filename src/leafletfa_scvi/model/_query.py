@@ -9,6 +9,8 @@ from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._choices import QueryPrevalence
 from leafletfa_scvi.data import CheckedContent, check_axes
 from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._extend import Extension, copy_reference, freeze, joined_rows
+from leafletfa_scvi.model._new_junctions import check_new_atses
 from leafletfa_scvi.model._training_options import training_device
 
 if TYPE_CHECKING:
@@ -31,12 +33,27 @@ class QueryMixin(SplicingModelBase):
         mapping: Pairs | None = None,
         accelerator: str = "auto",
         device: int | str = "auto",
+        freeze_programs: bool = True,
+        prior_strength: float | None = None,
+        n_extra_programs: int = 0,
         trust: bool = False,
     ) -> LeafletFAModel:
         """Create a model of new cells with the programs and global parameters of a reference.
 
-        :meth:`train` then fits only the activities of the new cells, and their prevalence with
-        ``query_prevalence="query"``; everything else remains bitwise identical.
+        By default, :meth:`train` then fits only the activities of the new cells, and their
+        prevalence with ``query_prevalence="query"``; everything else remains bitwise identical.
+
+        With ``freeze_programs=False``, the new cells also change the programs, whose prior is the
+        posterior of the reference: Beta (Dirichlet within ATSEs) for each junction and program.
+        The model is trained, saved and loaded like any other, and can be the reference of the
+        next study, so that programs are learned from study after study. Programs keep their
+        order and names. Prevalence and delta describe the cells of a study and are learned anew;
+        kappa remains that of the reference unless ``prior_strength=0``.
+
+        With ``n_extra_programs``, programs that the reference lacks are added. They start from
+        cells whose reads the reference does not explain, and their names continue those of the
+        reference. The prevalence of all programs is learned from the new cells; with
+        ``freeze_programs=True``, everything else of the reference remains bitwise identical.
 
         With the Dirichlet-multinomial, reads of an ATSE that belong to no junction of the
         reference count for the implicit junction of the ATSE. If the reference has none, they do
@@ -46,7 +63,8 @@ class QueryMixin(SplicingModelBase):
         ----------
         adata
             New cells with the junctions of the reference, in the same order; see
-            :meth:`prepare_query_anndata`.
+            :meth:`prepare_query_anndata`. With ``freeze_programs=False``, junctions in further
+            ATSEs may come after them; their programs have the prior alone.
         reference_model
             A trained model, or the folder it was saved to.
         query_prevalence
@@ -63,6 +81,14 @@ class QueryMixin(SplicingModelBase):
             the reference.
         accelerator, device
             Device to load a saved reference to.
+        freeze_programs
+            Keep the programs of the reference as they are.
+        prior_strength
+            Factor of the information that the reference has on its programs, from 0 (its programs
+            are only where the fit starts) to infinity (frozen). Only for
+            ``freeze_programs=False``. If None, 1: its cells count as much as the new ones.
+        n_extra_programs
+            Number of programs to add to those of the reference.
         trust
             As in :meth:`load`, for a saved reference.
 
@@ -71,34 +97,55 @@ class QueryMixin(SplicingModelBase):
         ValueError
             The junctions differ, the mapping does not fit, or the data are invalid. Within a cell
             and an ATSE of the reference, all junctions with a total above 0 must have the same
-            total and share its reads; those with total 0 count as not observed. Or
-            ``query_prevalence`` is unknown.
+            total and share its reads; those with total 0 count as not observed. Or an argument is
+            out of range, or the reference cannot be extended: it has one program, or programs
+            without their uncertainty.
         RuntimeError
             The reference is not trained.
         """
         check_one_of("query_prevalence", query_prevalence, QueryPrevalence)
+        extension = Extension.checked(freeze_programs, prior_strength, n_extra_programs)
         training_device(accelerator, device)
         reference = cls._reference(
             reference_model, accelerator=accelerator, device=device, trust=trust
         )
         reference._require_trained()
+        extension.check_reference(reference)
         check_axes(adata)
         if mapping is not None:
             adata = cls.prepare_query_anndata(adata, reference, inplace=False, mapping=mapping)
-        reference._check_junctions(adata)
+        joined = None if extension.freeze else check_new_atses(adata, reference)
+        if joined is None:
+            reference._check_junctions(adata)
         if adata.is_view:
             raise ValueError("Expected adata to be no view, found a view: pass adata.copy().")
         registry = deepcopy(reference.registry_)
         # Junctions filled in as not observed have no label, and not the total of their ATSE.
         setup_args = {**registry["setup_args"], "atse_key": None}
         checked = CheckedContent(
-            adata, **setup_args, fixed_junctions=True, fixed_atses=reference.atse_codes_
+            adata,
+            **setup_args,
+            fixed_junctions=True,
+            fixed_atses=reference.atse_codes_ if joined is None else joined.codes,
         )
         setup_method_args = cls._get_setup_method_args(cls=cls, adata=adata, **setup_args)
-        cls._register(adata, checked, setup_method_args, source_registry=registry)
-        model = cls(adata, registry=registry, **reference.init_params_["non_kwargs"])
-        model.atse_labels_ = reference.atse_labels_
-        model.has_program_posterior_ = reference.has_program_posterior_
+        source = {"source_registry": registry} if joined is None else {}
+        cls._register(adata, checked, setup_method_args, **source)
+        init = dict(reference.init_params_["non_kwargs"])
+        if not extension.is_query:
+            init["n_programs"] = reference.n_programs + extension.n_extra
+            init["has_reference"] = extension.has_reference
+        if joined is not None:
+            init["columns"] = joined_rows(reference, checked, joined.codes)
+        model = cls(adata, registry=registry, **init)
+        model.atse_labels_ = reference.atse_labels_ if joined is None else joined.labels
+        model.has_program_posterior_ = reference.has_program_posterior_ or not extension.freeze
+        if not extension.is_query:
+            copy_reference(model, reference, extension)
+            model.module.to(reference.module.device)
+            model.frozen_programs_ = extension.freeze
+            freeze(model)
+            return model
         state = reference.module.state_dict()
         own = model.module.state_dict()
         model.module.load_state_dict(
@@ -115,5 +162,4 @@ class QueryMixin(SplicingModelBase):
     def _freeze_programs(self) -> None:
         """Train nothing but activities from now on."""
         self.frozen_programs_ = True
-        for name, parameter in self.module.named_parameters():
-            parameter.requires_grad_(self.module.has_axis(name, "cells"))
+        freeze(self)

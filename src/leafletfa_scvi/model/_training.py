@@ -14,6 +14,7 @@ from scvi.train import TrainRunner
 from leafletfa_scvi._warnings import ConvergenceWarning
 from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._extend import fixed_state
 from leafletfa_scvi.model._fit_state import rollback_on_error, select_programs
 from leafletfa_scvi.model._initialize import initialize
 from leafletfa_scvi.model._placement import place_cells
@@ -159,7 +160,7 @@ class TrainingMixin(SplicingModelBase):
         self._check_gradients()
         with pyro_alone(), rollback_on_error(self):
             training, hidden = self._hold_out(options.validation_size)
-            if self.frozen_programs_:
+            if self.fits_activities_only:
                 self._place(training, hidden, options)
             else:
                 self._fit(training, hidden, options)
@@ -255,7 +256,9 @@ class TrainingMixin(SplicingModelBase):
         )
         self._has_converged = True
         self.module.train()
+        kept = fixed_state(self)
         runner()
+        kept.restore(self)  # exactly, also with an optimizer that decays weights
         # scvi leaves out of the history what the first run had not logged.
         self.history_ = {**runner.trainer.logger.history, **(self.history_ or {})}
         if max_epochs and not runner.trainer.should_stop:
@@ -294,10 +297,11 @@ class TrainingMixin(SplicingModelBase):
     def _finish(self, entries: ObservedEntries) -> None:
         """Order programs by prevalence, restore the prior of unobserved parts, set variances."""
         module, guide = self.module, self.module.guide
-        if not self.frozen_programs_:
+        if not self.frozen_programs_ and self.n_reference_programs_ is None:
             order = guide.pi().mean.argsort(descending=True)
             guide.order(order)
             select_programs(self, order.cpu().numpy())
+        if not self.fits_activities_only:
             module.restore_prior(self._likelihood_entries(entries))
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()

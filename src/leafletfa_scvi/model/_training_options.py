@@ -116,7 +116,7 @@ class TrainingOptions:
             )
         stop_by = check_early_stopping(early_stopping)
         check_one_of("method", method, TrainingMethod)
-        if model.frozen_programs_:
+        if model.fits_activities_only:
             _check_query(
                 {
                     "init": not (isinstance(init, str) and init == "waypoints"),
@@ -173,7 +173,7 @@ def _check_query(given: Mapping[str, bool]) -> None:
 
 def _check_em(model: SplicingModelBase, n_iterations: int) -> None:
     """Raise an error if EM alone cannot fit the model."""
-    if model.frozen_programs_:
+    if model.fits_activities_only:
         raise ValueError(
             "method='em' cannot fit a query, whose activities are fitted to the programs of a "
             "reference: use method='svi'."

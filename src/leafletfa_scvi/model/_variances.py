@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from leafletfa_scvi import inference
+from leafletfa_scvi.priors import ReferenceFit
 
 if TYPE_CHECKING:
     from leafletfa_scvi.model._base import SplicingModelBase
@@ -64,7 +65,7 @@ def set_variances(model: SplicingModelBase, entries: ObservedEntries) -> None:
     """Store the variances of the training cells and of the programs in the guide."""
     module, guide = model.module, model.module.guide
     factors = module.factors(guide.phi().mean)
-    is_query = model.frozen_programs_
+    is_query = model.fits_activities_only
     guide.phi_variance.copy_(activity_variance(model, entries, factors.phi, is_query))
     if is_query:
         return
@@ -73,11 +74,34 @@ def set_variances(model: SplicingModelBase, entries: ObservedEntries) -> None:
     prior = initial_prior(model, entries).to(module.device)
     for _ in range(_PRIOR_REFITS):
         prior = prior.refit(counts.inclusion, counts.exclusion)
-    guide.psi_variance.copy_(inference.program_variance(fitted, factors, prior))
+    first = model.n_programs - model.n_extra_programs if model.frozen_programs_ else 0
+    variance = inference.program_variance(fitted, factors, prior)
+    guide.psi_variance[:, first:] = variance[:, first:].to(guide.psi_variance.device)
 
 
 def initial_prior(model: SplicingModelBase, entries: ObservedEntries) -> PriorFit:
-    """Prior of the programs before its concentrations are fitted."""
-    generative = model.module.model
+    """Prior of the programs before its concentrations are fitted.
+
+    With a reference, it is the reference's, and only the means of junctions of which it has no
+    reads are those of the entries.
+    """
+    module, generative = model.module, model.module.model
     mean_psi = generative.likelihood.mean_psi(model._likelihood_entries(entries))
-    return generative.prior.first_fit(mean_psi, generative.program_atse)
+    fit = generative.prior.first_fit(mean_psi, generative.program_atse)
+    if not generative.has_reference:
+        return fit
+    guide = module.guide
+    trained = generative.prior.trained_fit(generative, guide)
+    seen = module.reference_rows()
+    concentration = fit.concentration.to(trained.mean)
+    n_fixed = guide.n_fixed
+    return ReferenceFit(
+        prior=trained.prior,
+        mean=torch.where(seen, trained.mean, fit.mean.to(trained.mean)),
+        concentration=torch.where(seen[:, None], trained.concentration, concentration),
+        atse=trained.atse,
+        weights=trained.weights,
+        inclusion_reads=generative.reference_inclusion,
+        exclusion_reads=generative.reference_exclusion,
+        fixed=guide.psi().mean[:, :n_fixed] if n_fixed else None,
+    )

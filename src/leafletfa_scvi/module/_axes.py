@@ -22,6 +22,8 @@ _AXES: dict[str, tuple[str | None, ...]] = {
     "psi_log_inclusion": ("rows", "programs"),
     "psi_log_exclusion": ("rows", "programs"),
     "psi_variance": ("rows", "programs"),
+    "reference_inclusion": ("rows", "programs"),
+    "reference_exclusion": ("rows", "programs"),
     "phi_log": ("cells", "programs"),
     "phi_variance": ("cells", "programs"),
     "pi_log": ("programs",),

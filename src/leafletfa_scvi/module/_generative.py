@@ -50,6 +50,9 @@ class SplicingGenerativeModel(nn.Module):
         ``(P',)`` int64, 0-based ATSE of each row of the programs: the P junctions and then, if
         they share the reads of their ATSE, the implicit ones. If None, each junction is its own
         ATSE.
+    has_reference
+        Whether programs have pseudo-reads of a reference, the buffers ``reference_inclusion`` and
+        ``reference_exclusion``, in addition to their prior.
 
     Notes
     -----
@@ -59,6 +62,8 @@ class SplicingGenerativeModel(nn.Module):
     one: torch.Tensor
     program_atse: torch.Tensor
     program_mean: torch.Tensor
+    reference_inclusion: torch.Tensor
+    reference_exclusion: torch.Tensor
     activity_weight: torch.Tensor
 
     def __init__(
@@ -73,6 +78,7 @@ class SplicingGenerativeModel(nn.Module):
         activity_concentration: float | None = None,
         concentration_prior: _choices.ConcentrationPrior = "weak",
         program_atse: torch.Tensor | None = None,
+        has_reference: bool = False,
     ) -> None:
         super().__init__()
         self.n_obs = n_obs
@@ -93,6 +99,10 @@ class SplicingGenerativeModel(nn.Module):
         self.register_buffer("activity_weight", one.clone())
         self._groups: ops.Groups | None = None
         self.prior.add_to_model(self)
+        self.has_reference = has_reference
+        if has_reference:
+            for name in ("reference_inclusion", "reference_exclusion"):
+                self.register_buffer(name, one.new_zeros(self.n_rows, n_programs))
 
     @property
     def learns_concentration(self) -> bool:
@@ -105,6 +115,17 @@ class SplicingGenerativeModel(nn.Module):
         if self.dispersion == "global":
             return 1
         return self.likelihood.n_dispersions(self.n_junctions, self.groups.n_groups)
+
+    @property
+    def reference_reads(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+        """Pseudo-reads ``(P', K)`` for and against each program; None without a reference.
+
+        The latter are None if junctions share reads.
+        """
+        if not self.has_reference:
+            return None
+        shares_reads = self.likelihood.shares_reads
+        return self.reference_inclusion, None if shares_reads else self.reference_exclusion
 
     @property
     def groups(self) -> ops.Groups:

@@ -43,6 +43,8 @@ class SplicingGuide(nn.Module):
         self.n_programs = generative.n_programs
         # In a tuple, so that its buffers are not registered as part of this module.
         self._generative = (generative,)
+        self.n_fixed = 0
+        """Number of programs, the first ones, that get no gradients."""
         shape = (generative.n_rows, self.n_programs)
         self.scalars = nn.ModuleDict(
             {name: LogNormalSite(()) for name in generative.scalar_priors()}
@@ -66,16 +68,23 @@ class SplicingGuide(nn.Module):
     def psi(self) -> Beta | GroupedDirichlet:
         """Return the posterior of the programs, ``(P', K)``, implicit junctions last."""
         generative = self._generative[0]
-        concentrations = tuple(bounded_exp(value) for value in self._program_parameters())
+        concentrations = tuple(bounded_exp(self._free(x)) for x in self._program_parameters())
         return generative.likelihood.program_posterior(
             concentrations, generative.groups, self.n_programs
         )
+
+    def _free(self, values: torch.Tensor) -> torch.Tensor:
+        """Return values ``(P', K)`` of which those of the fixed programs get no gradients."""
+        if self.n_fixed == 0:
+            return values
+        fixed, free = values[:, : self.n_fixed], values[:, self.n_fixed :]
+        return torch.cat([fixed.detach(), free], 1)
 
     @torch.no_grad()
     def set_programs(
         self, concentrations: tuple[torch.Tensor, ...], rows: torch.Tensor | None = None
     ) -> None:
-        """Set the concentrations of the programs.
+        """Set the concentrations of the programs, except those of fixed programs.
 
         Parameters
         ----------
@@ -85,11 +94,9 @@ class SplicingGuide(nn.Module):
             ``(P',)`` bool, rows to set. If None, all.
         """
         for parameter, value in zip(self._program_parameters(), concentrations, strict=False):
-            log_value = value.log().to(parameter.device)
-            if rows is None:
-                parameter.copy_(log_value)
-            else:
-                parameter[rows] = log_value[rows]
+            log_value = value.log().to(parameter.device).expand_as(parameter)
+            chosen = slice(None) if rows is None else rows
+            parameter[chosen, self.n_fixed :] = log_value[chosen, self.n_fixed :]
 
     def psi_marginal(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the concentrations of the Beta marginal of each entry of psi, ``(P', K)`` each.
@@ -150,7 +157,7 @@ class SplicingGuide(nn.Module):
         # of Beta distributions.
         if likelihood.shares_reads:
             pyro.sample("psi", psi)
-        elif prior.samples_psi_jointly:
+        elif prior.samples_psi_jointly or generative.has_reference:
             pyro.sample("psi", psi.to_event(2))  # type: ignore[no-untyped-call] # of Pyro
         else:
             rows, programs = plates(generative.n_rows, self.n_programs)

@@ -24,7 +24,7 @@ def initialize(
 ) -> None:
     """Move every site of a new ``guide`` to ``fit``, which was fitted to ``entries``."""
     device, prior, delta = guide.pi_log.device, fit.prior, fit.activity_concentration
-    psi, prior_concentration = fit.psi.cpu(), prior.concentration.cpu()
+    psi, prior_concentration = fit.psi.cpu(), (prior.concentration + prior.reads).cpu()
     prior_concentration = prior_concentration.reshape(len(psi), -1)
     info = information(entries, fit.factors)
     concentrations = model.likelihood.first_concentrations(

@@ -145,10 +145,21 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         entries = model.likelihood.entries(entries, model.program_atse)
         observed = entries.observed.seen_junctions().to(self.device)
         rows = ~model.likelihood.observed_rows(observed, model.program_atse)
+        if model.has_reference and not guide.n_fixed:
+            rows &= ~self.reference_rows()
         guide.set_programs(model.prior.unobserved_programs(model, guide), rows)
-        if guide.has_kappas:
+        # The kappas of a model with a reference are those of the reference.
+        if guide.has_kappas and not model.has_reference:
             guide.kappa.loc[~observed] = guide.scalar("kappa_median").mean.log()
             guide.kappa.log_scale[~observed] = guide.scalar("kappa_spread").mean.log()
+
+    def reference_rows(self) -> torch.Tensor:
+        """Find the rows of the programs that a reference has seen reads of, ``(P',)`` bool."""
+        model = self.model
+        seen: torch.Tensor = (model.reference_inclusion + model.reference_exclusion > 0).any(1)
+        if model.likelihood.shares_reads:
+            seen = model.groups.spread(model.groups.sum(seen.float()[:, None]))[:, 0] > 0
+        return seen
 
     def activity_prior(self) -> torch.Tensor:
         """Compute the prior concentrations ``(K,)`` of activities at the posterior means."""

@@ -14,6 +14,7 @@ from leafletfa_scvi.priors._fit import PriorFit
 from leafletfa_scvi.priors._global import GlobalPrior
 from leafletfa_scvi.priors._junction import JunctionPrior
 from leafletfa_scvi.priors._mixture import MixturePrior
+from leafletfa_scvi.priors._reference import ReferenceFit
 from leafletfa_scvi.priors._sites import SINGLE, LogNormalSite, bounded_exp
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ __all__ = [
     "MixturePrior",
     "PriorFit",
     "ProgramPrior",
+    "ReferenceFit",
     "ScalarPriors",
     "bounded_exp",
     "plates",

@@ -10,7 +10,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 
-from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
+from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS, Beta, WithReads
 from leafletfa_scvi.priors._fit import PriorFit
 
 if TYPE_CHECKING:
@@ -124,6 +124,17 @@ class ProgramPrior(ABC):
             Values of the scalar sites.
         """
 
+    def sample_psi(self, model: Any, prior: dist.TorchDistribution) -> torch.Tensor:
+        """Sample psi, ``(P', K)``, from its prior and the pseudo-reads of a reference, if any."""
+        reads = model.reference_reads
+        if reads is not None:
+            return pyro.sample("psi", WithReads(prior, *reads))
+        if not isinstance(prior, Beta):
+            return pyro.sample("psi", prior)
+        rows, programs = plates(model.n_rows, model.n_programs)
+        with rows, programs:
+            return pyro.sample("psi", prior)
+
     # Guide
 
     @abstractmethod
@@ -139,6 +150,14 @@ class ProgramPrior(ABC):
         """Move buffers and guide to a fit of the EM."""
 
     # Posterior
+
+    @abstractmethod
+    def trained_fit(self, model: Any, guide: Any) -> PriorFit:
+        """Return the prior at the posterior means of its parameters.
+
+        The mixture has one concentration for each ATSE, but does not keep it: it is to be fitted
+        by :meth:`.PriorFit.refit`.
+        """
 
     @abstractmethod
     def unobserved_programs(self, model: Any, guide: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,6 +18,8 @@ from leafletfa_scvi.distributions import PRIOR_CONCENTRATIONS
 from leafletfa_scvi.ops import sum_within_groups
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from leafletfa_scvi.likelihoods import Likelihood
     from leafletfa_scvi.priors._base import ProgramPrior
 
@@ -69,6 +71,11 @@ class PriorFit:
         """Parameter b, of the shape of ``concentration``; unused if junctions share reads."""
         return self.concentration * (1.0 - self.mean[:, None])
 
+    @property
+    def reads(self) -> torch.Tensor:
+        """Number of pseudo-reads that count in addition to the concentration, ``(1, 1)``: none."""
+        return self.concentration.new_zeros(1, 1)
+
     def programs(self, inclusion: torch.Tensor, exclusion: torch.Tensor) -> torch.Tensor:
         """Maximize the posterior of psi given table counts ``(P', K)`` for and against.
 
@@ -84,13 +91,13 @@ class PriorFit:
         """Scale psi to sum to one within each ATSE."""
         return psi / sum_within_groups(psi, self.atse)
 
-    def select(self, programs: torch.Tensor) -> PriorFit:
+    def select(self, programs: torch.Tensor) -> Self:
         """Select the prior of some of the programs."""
         if self.concentration.shape[1] == 1:
             return self
         return replace(self, concentration=self.concentration[:, programs])
 
-    def to(self, device: torch.device) -> PriorFit:
+    def to(self, device: torch.device) -> Self:
         """Move to ``device``."""
         names = ("mean", "concentration", "atse", "weights")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
@@ -107,7 +114,7 @@ class PriorFit:
             value = value + b * torch.log1p(-psi.double()) - torch.lgamma(b) + torch.lgamma(a + b)
         return value.expand(psi.shape).sum()
 
-    def refit(self, inclusion: torch.Tensor, exclusion: torch.Tensor) -> PriorFit:
+    def refit(self, inclusion: torch.Tensor, exclusion: torch.Tensor) -> Self:
         """Learn the concentrations from table counts ``(P', K)``.
 
         The posterior of a group's concentration is proportional to its weight times the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -9,7 +10,7 @@ import pyro.distributions as dist
 import torch
 
 from leafletfa_scvi.distributions import Beta, GroupedDirichlet
-from leafletfa_scvi.priors._base import EPS, ProgramPrior, plates
+from leafletfa_scvi.priors._base import EPS, ProgramPrior
 from leafletfa_scvi.priors._sites import LogNormalSite
 
 if TYPE_CHECKING:
@@ -68,10 +69,8 @@ class JunctionPrior(ProgramPrior):
                 for name in self.sites
             )
         if self.likelihood.shares_reads:
-            return pyro.sample("psi", GroupedDirichlet(a + EPS, model.groups, n_programs))
-        rows, programs = plates(n_rows, n_programs)
-        with rows, programs:
-            return pyro.sample("psi", Beta(a + EPS, b[0] + EPS))
+            return self.sample_psi(model, GroupedDirichlet(a + EPS, model.groups, n_programs))
+        return self.sample_psi(model, Beta(a + EPS, b[0] + EPS))
 
     def add_to_guide(self, guide: Any, n_rows: int) -> None:
         """Register log-normal posteriors of a and b."""
@@ -110,6 +109,17 @@ class JunctionPrior(ProgramPrior):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pool values of the rows, and the information about them, into those of the priors."""
         return value, information
+
+    def trained_fit(self, model: Any, guide: Any) -> PriorFit:
+        """Return the means of a and b as prior mean and concentration."""
+        a, *b = (guide.site(name).mean + EPS for name in self.sites)
+        a = a.expand(model.n_rows, 1)
+        if self.likelihood.shares_reads:
+            concentration = model.groups.spread(model.groups.sum(a))
+        else:
+            concentration = a + b[0]
+        fit = self.first_fit(model.one.expand(model.n_rows), model.program_atse)
+        return replace(fit, mean=(a / concentration)[:, 0], concentration=concentration)
 
     def unobserved_programs(self, model: Any, guide: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the means of a and b under their Gamma distributions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -88,7 +89,7 @@ class MixturePrior(ProgramPrior):
         """Sample the weights of the concentrations and psi."""
         flat = model.one.expand(len(PRIOR_CONCENTRATIONS))
         weights = pyro.sample("strength_weights", dist.Dirichlet(flat))
-        return pyro.sample("psi", self.distribution(model, weights))
+        return self.sample_psi(model, self.distribution(model, weights))
 
     def add_to_guide(self, guide: Any, n_rows: int) -> None:
         """Register the log concentrations of the weights' Dirichlet."""
@@ -109,6 +110,11 @@ class MixturePrior(ProgramPrior):
         n_atses = min(float(model.groups.n_groups), _MAX_ATSES)
         weights = fit.weights.to(guide.strength_log.device)
         guide.strength_log.copy_((weights * n_atses + 1.0).log())
+
+    def trained_fit(self, model: Any, guide: Any) -> PriorFit:
+        """Return the prior with its means and weights, all concentrations intermediate."""
+        fit = self.first_fit(model.program_mean, model.program_atse)
+        return replace(fit, mean=model.program_mean.clone(), weights=self.weights(guide).mean)
 
     def unobserved_programs(self, model: Any, guide: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Match the mean and variance of the mixture by a Beta (or Dirichlet)."""
