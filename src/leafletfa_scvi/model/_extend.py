@@ -94,8 +94,9 @@ class Extension(NamedTuple):
         if not self.freeze and self.strength > 0.0 and not reference.has_program_posterior_:
             raise ValueError(
                 "Expected a reference that knows the uncertainty of its programs for "
-                "freeze_programs=False, found programs without it. Pass program_concentration= "
-                "to from_programs, prior_strength=0 to use them as a start, or freeze_programs=True."
+                "freeze_programs=False, found programs without it. Pass "
+                "program_concentration= to from_programs, prior_strength=0 for a start alone, or "
+                "freeze_programs=True."
             )
 
 
