@@ -53,6 +53,7 @@ def main() -> None:
         "command": f"nox -s benchmarks -- query --settings {' '.join(args.settings)} "
         f"--seeds {args.seeds} --cells {args.cells} --many {args.many}",
         "processor": platform.processor() or platform.machine(),
+        "models": "trained in this run" if args.cache is None else "of earlier runs where kept",
         "ATSEs": N_ATSES,
         "python": platform.python_version(),
         "torch": version("torch"),
