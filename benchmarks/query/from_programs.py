@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import platform
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import pandas as pd
 import scipy.sparse as sp
 import scvi
 import torch
+from benchmarks._machine import device_name, load, process_memory, versions
 from benchmarks._report import Table, now, write
 
 import leafletfa_scvi as lfa
@@ -56,8 +55,9 @@ def main() -> None:
         "command": "nox -s benchmarks -- from_programs",
         "cells, query cells, ATSEs, programs": f"{CELLS}, {QUERY}, {ATSES}, {N_PROGRAMS}",
         "atlas": f"{ATLAS_CELLS:,} cells, {args.junctions:,} junctions, {ATLAS_PROGRAMS} programs",
-        "python": platform.python_version(),
-        "torch": version("torch"),
+        "machine": device_name(torch.device("cpu")),
+        "load": load(),
+        **versions(torch.device("cpu")),
         "date": now(),
     }
     if not args.no_results:
@@ -82,7 +82,11 @@ def compare(table: Table) -> None:
         "activity_concentration": results["delta"],
         "atse_id": cells.var["atse_id"],
     }
-    psi, size = model.get_splicing_programs(), results["psi_concentration"]
+    psi = model.get_splicing_programs()
+    # Pseudo-counts of the larger of the two variances, whose intervals the model returns.
+    one_read = psi * (1.0 - psi)
+    variance = np.maximum(one_read / (results["psi_concentration"] + 1.0), results["psi_variance"])
+    size = (one_read / variance - 1.0).clip(0.1)
     bare = exported.copy()
     del bare.uns["leafletfa"]
     references = {
@@ -116,7 +120,7 @@ def measure(n_junctions: int, *, with_layers: bool) -> dict[str, Any]:
     """Make a reference of an atlas and save it."""
     adata = simulated_atlas(n_junctions, with_layers=with_layers)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is in use
-    before, started = peak_mb(), time.perf_counter()
+    before, started = process_memory("VmRSS"), time.perf_counter()
     model = LeafletFAModel.from_programs(adata)
     seconds = time.perf_counter() - started
     size = sum(x.numel() * x.element_size() for x in model.module.state_dict().values())
@@ -124,7 +128,7 @@ def measure(n_junctions: int, *, with_layers: bool) -> dict[str, Any]:
         "layers": "with" if with_layers else "without",
         "entries": adata.layers[LAYERS[1]].nnz if with_layers else 0,
         "s": seconds,
-        "MB more": peak_mb() - before,
+        "MB more": (process_memory("VmHWM") - before) / 1e6,
         "kappa": float(model.get_concentrations().median()),
         "model MB": size / 1e6,
     }
@@ -168,12 +172,6 @@ def _counts(
         sp.csr_matrix((values, column, 2 * total.indptr), shape)
         for values in (both, np.repeat(total.data, 2))
     )
-
-
-def peak_mb() -> float:
-    """Peak memory of this process since it was reset, in MB; Linux only."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 if __name__ == "__main__":
