@@ -298,6 +298,8 @@ class TestSaved:
         assert model.module.model.reference_inclusion.shape[1] == 3
         assert model.n_reference_programs_ == 3 - (dropped[0] != "SP_4")
         model.train(max_epochs=2, **QUIET)
+        kappa = [state(m)["_guide.kappa.loc"] for m in (model, reference)]
+        assert torch.equal(*kappa)
 
     def test_a_failed_training_leaves_the_model_as_it_was(self, reference, second, monkeypatch):
         model = LeafletFAModel.load_query_data(

@@ -10,6 +10,7 @@ import torch
 from leafletfa_scvi._arguments import check_inside
 from leafletfa_scvi.model import _fit_state
 from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._extend import freeze
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class PruneMixin(SplicingModelBase):
         self.init_params_ = smaller.init_params_
         self._model_summary_string = smaller._model_summary_string
         _fit_state.select_programs(self, kept.cpu().numpy())
+        freeze(self)
         log.info("Dropped %s; %d programs remain.", ", ".join(dropped), self.n_programs)
         main = [f"{names[k]} of {n_main[k]} cells" for k in positions if n_main[k]]
         if main:
