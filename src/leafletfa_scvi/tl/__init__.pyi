@@ -12,6 +12,7 @@ from ._select import ProgramSelection as ProgramSelection
 from ._select import select_n_programs as select_n_programs
 from ._stability import ProgramStability as ProgramStability
 from ._stability import program_stability as program_stability
+from ._transfer_labels import transfer_labels as transfer_labels
 from ._variance_explained import VarianceExplained as VarianceExplained
 from ._variance_explained import variance_explained as variance_explained
 from ._write_bed import write_bed as write_bed
