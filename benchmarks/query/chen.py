@@ -1,7 +1,7 @@
 """Query cells of Chen et al.: which do not belong to the reference, and labels of those that do.
 
 ``query_fit``: the reference has 70 % of the cells, but no Motor neurons; the query has the others
-and all Motor neurons. AUROC of the outlier score for Motor neurons, and the share of cells with
+and all Motor neurons. AUROC of z for Motor neurons, and the share of cells with
 p < 0.05 among these (found) and among the others (false).
 
 ``transfer_labels``: the reference has 70 % of all cells, the query the others. Accuracy of the
@@ -78,7 +78,7 @@ def missing_type(adata: anndata.AnnData, seed: int, args: argparse.Namespace) ->
     posterior = lfa.tl.query_fit(query)
     rejected = found["p_value"] < ALPHA
     return {
-        "AUROC": float(roc_auc_score(is_missing[cells], found["score"])),
+        "AUROC": float(roc_auc_score(is_missing[cells], found["z"])),
         "found": float(rejected[is_missing[cells]].mean()),
         "false": float(rejected[~is_missing[cells]].mean()),
         "false, posterior": float((posterior["p_value"] < ALPHA)[~is_missing[cells]].mean()),

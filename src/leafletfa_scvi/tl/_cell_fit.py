@@ -1,4 +1,4 @@
-"""Log-likelihood of the reads of cells, and what the model expects of it."""
+"""Log-likelihood and squared residuals of the reads of cells, and what the model expects."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 19
 """Number of entries whose K terms are held in memory at a time."""
 _MAX_LEVERAGE = 0.9
+_VARIANCE_OF_RESIDUAL = 200.0
+"""Variance of a squared residual at which it has half of its weight, so that single reads of
+junctions whose PSI is near 0 do not decide."""
+_MAX_KAPPA = 1e6
 
 
 @torch.no_grad()
 def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
-    """Sum the predictive log-likelihood over the entries of each cell, and its moments.
+    """Sum log-likelihood and squared residuals over the entries of each cell, and expectations.
 
     A count of a cell that was not trained on is beta-binomial with mean p = sum_k phi_k psi_k and
     variance of its PSI increased by that of the programs, V = sum_k phi_k^2 var(psi_k). A cell
@@ -41,9 +45,11 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
 
     Returns
     -------
-    A row per cell: ``n_observed``, ``n_reads`` (sum of junction counts),
-    ``log_likelihood``, ``null_log_likelihood``, ``expected_log_likelihood`` and ``sd``. Entries
-    are weighted by the composite weight, (m - 1) / m in ATSEs of m junctions.
+    A row per cell: ``n_observed``, ``n_reads`` (sum of junction counts), ``log_likelihood``,
+    ``null_log_likelihood``, ``expected_log_likelihood``; ``excess``, weighted sum of squared
+    residuals minus their expectation, and ``sd``, its standard deviation. Entries are weighted by
+    the composite weight, (m - 1) / m in ATSEs of m junctions; squared residuals also by
+    1 / (1 + v / 200), v their variance.
     """
     entries = cells.observed()
     n_junctions = entries.n_junctions
@@ -59,8 +65,7 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
     is_trained = (cells.position >= 0) & (not model.frozen_programs_)
     expected = ExpectedLogLikelihood(entries.max_total())
 
-    names = "n_observed", "n_reads", "log_likelihood", "null", "expected", "variance"
-    sums = np.zeros((len(names), entries.n_cells))
+    sums = np.zeros((7, entries.n_cells))
     for rows, block in entries.blocks(_BLOCK):
         row, column = block.rows().numpy(), block.column.numpy()
         y, n = (x.numpy().astype(np.float64) for x in (block.count, block.total))
@@ -73,7 +78,9 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
         left_out = _leave_out(y[trained], n[trained], p[trained], spread[trained], k[trained])
         p[trained], spread[trained] = left_out
         k = _predictive_concentration(p, spread, k)
-        mean, var = expected.moments(n, p, k)
+        squared = np.square(y / n - p) / (p * (1.0 - p) * _relative_variance(n, k))
+        var = squared_residual_variance(n, p, k)
+        share = 1.0 / (1.0 + var / _VARIANCE_OF_RESIDUAL)
         w = weight[column]
         null = np.clip(mean_psi[column], MISASSIGNMENT_RATE, 1.0 - MISASSIGNMENT_RATE)
         terms = (
@@ -81,9 +88,10 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
             y,
             w * beta_binomial_log_likelihood(y, n, p, k),
             w * beta_binomial_log_likelihood(y, n, null, kappa[column]),
-            w * mean,
+            w * expected.mean(n, p, k),
+            w * share * (squared - 1.0),
             # m - 1 of the m terms of an ATSE are independent.
-            w * var,
+            w * np.square(share) * var,
         )
         for total, term in zip(sums[:, rows], terms, strict=True):
             total += np.bincount(row, term, block.n_cells)
@@ -94,7 +102,8 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
             "log_likelihood": sums[2],
             "null_log_likelihood": sums[3],
             "expected_log_likelihood": sums[4],
-            "sd": np.sqrt(sums[5]),
+            "excess": sums[5],
+            "sd": np.sqrt(sums[6]),
         },
         index=pd.Index(cells.names),
     )
@@ -119,6 +128,20 @@ def _relative_variance(n: np.ndarray, kappa: np.ndarray) -> np.ndarray:
     rho = 1.0 / (kappa + 1.0)
     relative: np.ndarray = rho + (1.0 - rho) / n
     return relative
+
+
+def squared_residual_variance(n: np.ndarray, p: np.ndarray, kappa: np.ndarray) -> np.ndarray:
+    """Variance of (y - n p)^2 / var(y) for beta-binomial y, its kurtosis minus 1, ``(n,)``.
+
+    The kurtosis is that of Johnson, Kemp and Kotz, Univariate Discrete Distributions, 6.9.
+    """
+    k = np.minimum(kappa, _MAX_KAPPA)
+    ab = k * p * k * (1.0 - p)
+    inner = k * (k - 1.0 + 6.0 * n) + 3.0 * ab * (n - 2.0) + 6.0 * n**2
+    inner = inner - 3.0 * ab * n * (6.0 - n) / k - 18.0 * ab * n**2 / k**2
+    kurtosis = k**2 * (1.0 + k) / (n * ab * (k + 2.0) * (k + 3.0) * (k + n)) * inner
+    variance: np.ndarray = np.maximum(kurtosis - 1.0, 0.0)
+    return variance
 
 
 def _predictive_concentration(p: np.ndarray, spread: np.ndarray, kappa: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Mean and variance of the log-likelihood of beta-binomial counts under their own distribution."""
+"""Mean log-likelihood of beta-binomial counts under their own distribution."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BLOCK = 1 << 20
 
 
 class ExpectedLogLikelihood:
-    """Mean and variance of log P(Y) for Y ~ beta-binomial(n, p, kappa), by interpolation.
+    """Mean of log P(Y) for Y ~ beta-binomial(n, p, kappa), by interpolation.
 
-    Both are summed over y = 0, ..., n on a grid of n, logit p and log kappa, and interpolated by
-    cubic splines. Neither depends on draws, so that a cell's values do not depend on other cells.
+    It is summed over y = 0, ..., n on a grid of n, logit p and log kappa, and interpolated by
+    cubic splines. It needs no draws, so that values of a cell do not depend on other cells.
 
     Parameters
     ----------
@@ -35,15 +35,12 @@ class ExpectedLogLikelihood:
         logit = np.arange(_FIRST_LOGIT, 1.01, _LOGIT_STEP)
         kappa = np.exp(_FIRST_LOG_KAPPA + _LOG_KAPPA_STEP * np.arange(_N_KAPPA))
         p, k = (x.ravel() for x in np.meshgrid(expit(logit), kappa, indexing="ij"))
-        moments = np.empty((2, len(totals), len(logit), len(kappa)))
-        for i, total in enumerate(totals):
-            moments[:, i] = np.reshape(_exact_moments(total, p, k), (2, len(logit), len(kappa)))
-        self._splines = [spline_filter(x, order=3, mode="nearest") for x in moments]
+        mean = np.stack([_exact_mean(total, p, k) for total in totals])
+        grid = mean.reshape(len(totals), len(logit), len(kappa))
+        self._spline = spline_filter(grid, order=3, mode="nearest")
 
-    def moments(
-        self, total: np.ndarray, p: np.ndarray, kappa: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean and the variance of each entry, ``(n,)`` float64.
+    def mean(self, total: np.ndarray, p: np.ndarray, kappa: np.ndarray) -> np.ndarray:
+        """Return the mean of each entry, ``(n,)`` float64.
 
         Parameters
         ----------
@@ -66,18 +63,18 @@ class ExpectedLogLikelihood:
                 np.clip((np.log(kappa) - _FIRST_LOG_KAPPA) / _LOG_KAPPA_STEP, 0, _N_KAPPA - 1),
             ]
         )
-        mean, variance = (
-            map_coordinates(x, at, order=3, prefilter=False, mode="nearest") for x in self._splines
+        mean: np.ndarray = map_coordinates(
+            self._spline, at, order=3, prefilter=False, mode="nearest"
         )
         # Beta-binomial counts spread with n, those of a binomial with its root.
         mean -= beyond * np.where(kappa < total, 1.0, 0.5)
-        return mean, np.maximum(variance, 0.0)
+        return mean
 
 
-def _exact_moments(total: int, p: np.ndarray, kappa: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum over all counts; mean and variance ``(m,)``."""
+def _exact_mean(total: int, p: np.ndarray, kappa: np.ndarray) -> np.ndarray:
+    """Sum over all counts, ``(m,)``."""
     y = np.arange(total + 1.0)
-    first, second = np.empty(len(p)), np.empty(len(p))
+    out = np.empty(len(p))
     step = max(_BLOCK // len(y), 1)
     for start in range(0, len(p), step):
         block = slice(start, start + step)
@@ -88,7 +85,5 @@ def _exact_moments(total: int, p: np.ndarray, kappa: np.ndarray) -> tuple[np.nda
             np.repeat(p[block], len(y)),
             np.repeat(kappa[block], len(y)),
         ).reshape(size, -1)
-        probability = np.exp(value)
-        first[block] = (probability * value).sum(1)
-        second[block] = (probability * (value - first[block][:, None]) ** 2).sum(1)
-    return first, second
+        out[block] = (np.exp(value) * value).sum(1)
+    return out

@@ -32,8 +32,8 @@ def query_fit(
 ) -> pd.DataFrame:
     """Test for each query cell whether the programs of the reference explain its reads.
 
-    The log-likelihood of the reads of a cell is compared with what the model expects of a cell
-    with its activities, observed entries and ATSE totals, so that coverage does not decide. No
+    Squared residuals of the PSI of a cell are compared with what the model expects of a cell with
+    its activities, observed entries and ATSE totals, so that coverage does not decide. No
     model fits real cells perfectly: with the cells of the reference, a query cell is therefore
     compared with these, whose activities are fitted in the same way, and whose own reads are taken
     out of the programs: cells that a model was trained on fit it better than new ones.
@@ -66,15 +66,13 @@ def query_fit(
         - ``null_log_likelihood``: with the mean PSI of each junction, which is that of the
           programs weighted by their prevalence, instead of the cell's;
         - ``expected_log_likelihood``: mean of ``log_likelihood`` over reads drawn from the model;
-        - ``z``: (``log_likelihood`` - ``expected_log_likelihood``) / standard deviation of such
-          reads; negative if the cell fits worse than expected;
-        - ``score``: outlier score, higher if the cell fits worse: -``z``, relative to median and
-          spread of the reference cells at this standard deviation if they are compared with;
-        - ``p_value``: probability that a cell that belongs to the reference has a score at least
-          as high: (1 + number of reference cells with such a score) / (1 + number of reference
-          cells), or the upper tail of the normal distribution.
+        - ``z``: sum of squared residuals minus its expectation, in standard deviations of reads
+          drawn from the model: an outlier score, positive if the cell fits worse than expected;
+        - ``p_value``: probability that a cell that belongs to the reference has ``z`` at least as
+          high: (1 + number of reference cells with such ``z``) / (1 + number of reference cells),
+          or the upper tail of the normal distribution.
 
-        Cells without observed entries have NaN in ``z``, ``score`` and ``p_value``.
+        Cells without observed entries have NaN in ``z`` and ``p_value``.
         ``attrs["calibration"]`` is ``"reference cells"`` or ``"posterior predictive"``, and
         ``attrs["n_reference_cells"]`` how many were compared with.
 
@@ -89,9 +87,15 @@ def query_fit(
 
     Notes
     -----
-    P values of comparison are those of split conformal prediction, exact if scores of reference
-    and query cells are exchangeable. A cell compared with itself, as of ``query_model`` being the
-    reference, counts once.
+    A residual is (y / n - p) over its standard deviation, which includes the uncertainty of the
+    programs. Its square has the variance v, the kurtosis minus 1, and the weight
+    w / (1 + v / 200), w the composite weight. Reads of a missing program raise squared residuals
+    of few junctions, which the log-likelihood shows less clearly.
+
+    P values of comparison are those of conformal prediction, exact if ``z`` of reference and query
+    cells are exchangeable. Where the model does not fit, ``z`` moves away from 0 with the number
+    of entries: query cells with many more reads than those of the reference are then rejected
+    more often.
 
     Examples
     --------
@@ -115,12 +119,11 @@ def query_fit(
     table.index = name_index(table.index.to_numpy())
     sd = table.pop("sd").to_numpy()
     z = _z(table, sd)
+    table["z"] = z
     if compared is None:
-        score, p_value = -z, norm.sf(-z)
+        table["p_value"] = norm.sf(z)
     else:
-        other_sd = compared.pop("sd").to_numpy()
-        score, p_value = _compare(z, sd, _z(compared, other_sd), other_sd)
-    table["z"], table["score"], table["p_value"] = z, score, p_value
+        table["p_value"] = _share_at_least(z, _z(compared, compared.pop("sd").to_numpy()))
     table.attrs["calibration"] = "posterior predictive" if compared is None else "reference cells"
     table.attrs["n_reference_cells"] = 0 if compared is None else len(compared)
     return table
@@ -165,52 +168,17 @@ def _placed(
 
 
 def _z(table: pd.DataFrame, sd: np.ndarray) -> np.ndarray:
-    """Difference from the expectation in standard deviations; NaN without observed entries."""
-    difference = table["log_likelihood"] - table["expected_log_likelihood"]
+    """Excess in standard deviations; NaN without observed entries."""
     out = np.full(len(sd), np.nan)
-    np.divide(difference.to_numpy(), sd, out=out, where=sd > 0)
+    np.divide(table.pop("excess").to_numpy(), sd, out=out, where=sd > 0)
     return out
 
 
-def _compare(
-    z: np.ndarray, sd: np.ndarray, other: np.ndarray, other_sd: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and p values of cells by comparison with others.
-
-    Where the model does not fit, z of all cells departs from 0, the more so the more reads they
-    have: a misfit of delta nats per unit of variance shifts z by delta sd. A line in sd is fitted
-    to z of the other cells, by medians, and another to the absolute residuals.
-    """
-    center = _median_line(other_sd, other)
-    residual = np.abs(other - center(other_sd))
-    spread = _median_line(other_sd, residual)
-    least = max(float(np.median(residual)) / 4.0, 1e-12)
-
-    def score(z: np.ndarray, sd: np.ndarray) -> np.ndarray:
-        # 1.4826 median absolute deviations are one standard deviation of a normal distribution.
-        value: np.ndarray = (center(sd) - z) / (1.4826 * np.maximum(spread(sd), least))
-        return value
-
-    own, others = score(z, sd), np.sort(score(other, other_sd))
-    n_higher = len(others) - np.searchsorted(others, own, side="left")
-    p_value = (1.0 + n_higher) / (1.0 + len(others))
-    return own, np.where(np.isnan(own), np.nan, p_value)
-
-
-def _median_line(x: np.ndarray, y: np.ndarray) -> Any:
-    """Line through the medians of the thirds of x; constant with few or equal values of x.
-
-    Beyond the range of x it is constant, so that it is not extrapolated.
-    """
-    order = np.argsort(x, kind="stable")
-    low, *_, high = np.array_split(order, 3)
-    if len(x) < 30 or not np.median(x[high]) > np.median(x[low]) * 1.05:
-        middle = float(np.median(y))
-        return lambda at: np.full(len(at), middle)
-    ends = np.median(x[low]), np.median(x[high])
-    values = np.median(y[low]), np.median(y[high])
-    slope = (values[1] - values[0]) / (ends[1] - ends[0])
-    return lambda at: values[0] + slope * (np.clip(at, x.min(), x.max()) - ends[0])
+def _share_at_least(z: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """P values by the rank among others; NaN for NaN."""
+    n_below = np.searchsorted(np.sort(others), z, side="left")
+    p_value = (1.0 + len(others) - n_below) / (1.0 + len(others))
+    return np.where(np.isnan(z), np.nan, p_value)
 
 
 def _check_model(name: str, model: Any) -> None:
