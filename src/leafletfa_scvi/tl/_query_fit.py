@@ -146,7 +146,7 @@ def _reference_cells(
             )
         check_n_programs(reference.n_programs, query_model.n_programs)
         check_same_programs(reference, query_model)
-    rows = np.arange(reference.adata.n_obs)
+    rows = np.arange(len(reference.cell_names_))
     if len(rows) > n_cells:
         rows = np.sort(np.random.default_rng(seed).choice(len(rows), n_cells, replace=False))
     table = cell_fit(reference, _placed(reference, None, rows))

@@ -123,10 +123,11 @@ def transfer_labels(
     if p_value is not None:
         is_unknown |= ~(p_value >= alpha)
     categories = given.categories
-    table["label"] = pd.Categorical.from_codes(
-        np.where(is_unknown, len(categories), best), categories=[*categories, unknown]
+    everything = pd.Index([*categories, unknown])
+    table["label"] = pd.Categorical(
+        everything[np.where(is_unknown, len(categories), best)], categories=everything
     )
-    table["predicted"] = pd.Categorical.from_codes(best, categories=categories)
+    table["predicted"] = pd.Categorical(categories[best], categories=categories)
     table["probability"] = probability.max(1)
     if p_value is not None:
         table["p_value"] = p_value
@@ -150,7 +151,7 @@ def _categories(values: pd.Series, labels: str, unknown: str) -> pd.Categorical:
             f"Expected unknown to be no label of reference.obs[{labels!r}], found {unknown!r}. "
             "Pass another name."
         )
-    return given.array
+    return pd.Categorical(given)
 
 
 def _query_activities(reference: Any, query: Any) -> tuple[pd.Index, np.ndarray]:
