@@ -7,11 +7,13 @@ from ._holdout import evaluate_holdout as evaluate_holdout
 from ._holdout import holdout_splicing as holdout_splicing
 from ._match import match_programs as match_programs
 from ._match import program_correlation as program_correlation
+from ._query_fit import query_fit as query_fit
 from ._rank_groups import rank_splicing_groups as rank_splicing_groups
 from ._select import ProgramSelection as ProgramSelection
 from ._select import select_n_programs as select_n_programs
 from ._stability import ProgramStability as ProgramStability
 from ._stability import program_stability as program_stability
+from ._transfer_labels import transfer_labels as transfer_labels
 from ._variance_explained import VarianceExplained as VarianceExplained
 from ._variance_explained import variance_explained as variance_explained
 from ._write_bed import write_bed as write_bed
