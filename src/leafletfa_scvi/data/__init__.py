@@ -13,6 +13,7 @@ from leafletfa_scvi.data._checks import (
 from leafletfa_scvi.data._content import CheckedContent, LayerDigests, same_layers
 from leafletfa_scvi.data._expand import expand_counts
 from leafletfa_scvi.data._fingerprints import cell_fingerprints, match_cells
+from leafletfa_scvi.data._genome_builds import recognize_build
 from leafletfa_scvi.data._h5ad import read_h5ad, read_h5ad_tables, write_h5ad
 from leafletfa_scvi.data._holdout_mask import holdout_mask
 from leafletfa_scvi.data._junction_names import rename_contigs
@@ -52,6 +53,7 @@ __all__ = [
     "observed_entries",
     "read_h5ad",
     "read_h5ad_tables",
+    "recognize_build",
     "rename_contigs",
     "read_mapping",
     "read_pairs",

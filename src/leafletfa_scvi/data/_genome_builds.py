@@ -56,6 +56,13 @@ BUILDS: Final[Mapping[str, Mapping[str, int]]] = {
 }
 """Length of each main chromosome, named without ``chr``, by genome build."""
 
+# Builds of which the longest chromosomes are enough to tell a chain file.
+_FURTHER: Final[Mapping[str, Mapping[str, int]]] = {
+    "rn6 (Rnor_6.0)": {"1": 282763074, "2": 266435125},
+    "rn7 (mRatBN7.2)": {"1": 260522016, "2": 249053267},
+    "danRer11 (GRCz11)": {"1": 59578282, "2": 59640629},
+}
+
 # Prefixes of stable ids (ensembl.org/info/genome/stable_ids/prefixes.html).
 _SPECIES: Final = {
     "ENSG": "human",
@@ -75,6 +82,22 @@ _SPECIES: Final = {
 }
 _MIN_SHARE: Final = 0.8
 """Minimum share of gene ids of one species."""
+
+
+def recognize_build(sizes: Mapping[str, int]) -> str | None:
+    """Return the name of the build that has contigs of these sizes in bp; None if unknown.
+
+    Parameters
+    ----------
+    sizes
+        Size of each contig, named with or without ``chr``; those of no known build are ignored.
+    """
+    bare = {name.removeprefix("chr"): size for name, size in sizes.items()}
+    for build, known in {**BUILDS, **_FURTHER}.items():
+        found = [name for name in bare if name in known]
+        if found and all(bare[name] == known[name] for name in found):
+            return build
+    return None
 
 
 def fitting_builds(coordinates: pd.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from benchmarks.query._genome_pair import alignment
 
-from leafletfa_scvi.pp.map._builds import recognize_build
+from leafletfa_scvi.data import recognize_build
 from leafletfa_scvi.pp.map._chain import Chain
 
 HEADER = "chain 1 chr1 1000 + 0 500 chr2 2000 + 100 600 1"

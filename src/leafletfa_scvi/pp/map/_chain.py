@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from leafletfa_scvi.data import recognize_build
 from leafletfa_scvi.pp._text import line_error, read_blocks, whole_number
-from leafletfa_scvi.pp.map._builds import recognize_build
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
