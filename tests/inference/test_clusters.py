@@ -10,14 +10,14 @@ from sklearn.metrics import adjusted_rand_score
 
 from leafletfa_scvi.inference import junction_mean_psi, program_prior
 from leafletfa_scvi.inference._clusters import SoftClusters, _losses
-from leafletfa_scvi.inference._initialization import _weighted_reads
+from leafletfa_scvi.inference._initialization import weighted_reads
 
 
 def clusters_of(y, n, membership, atse=None):
     entries = entries_of(y, n)
     atse = torch.arange(entries.n_junctions) if atse is None else atse
     prior = program_prior("mixture", junction_mean_psi(entries), atse)
-    return SoftClusters(_weighted_reads(entries, atse), prior, membership)
+    return SoftClusters(weighted_reads(entries, atse), prior, membership)
 
 
 def copies(group, n_copies):
