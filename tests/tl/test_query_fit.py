@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import betabinom, binom, kstest
 
 import leafletfa_scvi as lfa
+from leafletfa_scvi.model._cells import cell_posterior
 from leafletfa_scvi.tl._cell_fit import (
     _leave_out,
     _predictive_concentration,
+    cell_fit,
     squared_residual_variance,
 )
 from leafletfa_scvi.tl._expected_log_likelihood import ExpectedLogLikelihood
@@ -119,6 +123,17 @@ class TestQueryFit:
         assert found.attrs["calibration"] == "reference cells"
         assert found.attrs["n_reference_cells"] == reference.adata.n_obs
         assert kstest(found["p_value"][~missing], "uniform").pvalue > 1e-4
+
+    def test_own_reads_of_reference_cells_are_taken_out(self, planted):
+        """Then these cells fit as new ones do; with their own reads they fit better."""
+        reference, query = planted
+        cells = cell_posterior(reference, None, None)
+        left_out = cell_fit(reference, cells)
+        kept = cell_fit(reference, replace(cells, position=np.full(len(cells.names), -1)))
+        assert (kept["log_likelihood"] > left_out["log_likelihood"]).mean() > 0.9
+        new = lfa.tl.query_fit(query)["z"][~query.adata.obs["missing"].to_numpy()].mean()
+        z, biased = ((x["excess"] / x["sd"]).mean() for x in (left_out, kept))
+        assert abs(z - new) < abs(biased - new)
 
     def test_log_likelihoods(self, planted):
         reference, query = planted
