@@ -28,8 +28,12 @@ def folder(tmp_path_factory) -> Path:
     model = lfa.LeafletFAModel(adata, n_programs=2)
     model.train(method="em", accelerator="cpu")
     model.save(folder / "model", save_anndata=True)
+    model.export_posterior(adata)
+    for key in [key for key in adata.uns if key.startswith("_scvi")]:
+        del adata.uns[key]
+    adata.write_h5ad(folder / "fitted.h5ad")
     more = lfa.datasets.simulate_splicing(200, 60, 2, **options)[80:120].copy()
-    more.var_names = adata.var_names
+    more.var = adata.var.copy()
     more.obs_names = [f"new_{i}" for i in range(40)]
     for name in LAYERS:
         dense = more.layers[name].toarray()
@@ -128,6 +132,76 @@ def test_half_of_the_junctions_other_contigs_and_shared_totals(folder, data, run
     assert (other.to_numpy() > 0).sum() > (placed.to_df(LAYERS[1]).to_numpy() > 0).sum()
 
 
+def activities(run, tmp_path, data, reference, *options) -> tuple[pd.DataFrame, str]:
+    """Activities that the command finds, and what it says of its progress."""
+    output = tmp_path / "found.h5ad"
+    args = ("--reference", reference, "--output", output, "--overwrite", *FAST, *options)
+    code, _, err = run("query", data, *args)
+    assert code == 0, err
+    placed = ad.read_h5ad(output)
+    return pd.DataFrame(placed.obsm["X_PHI"], placed.obs_names), err
+
+
+def test_programs_of_an_h5ad_file(folder, data, run, tmp_path):
+    """As leafletfa fit writes it: the model that exported them is restored."""
+    wanted, _ = activities(run, tmp_path, data, folder / "model")
+    found, err = activities(run, tmp_path, data, folder / "fitted.h5ad")
+    assert np.abs(found - wanted).to_numpy().mean() < 0.03  # of 3 stochastic epochs each
+    assert "Placing 40 cells on 2 programs" in err
+    reference = lfa.LeafletFAModel.from_programs(ad.read_h5ad(folder / "fitted.h5ad"))
+    adata = lfa.LeafletFAModel.prepare_query_anndata(ad.read_h5ad(data), reference, inplace=False)
+    scvi.settings.seed = 0
+    query = lfa.LeafletFAModel.load_query_data(adata, reference)
+    query.train(max_epochs=3, accelerator="cpu", enable_progress_bar=False)
+    np.testing.assert_array_equal(found, query.get_cell_activities())
+
+
+def test_another_build(folder, data, run, refused, tmp_path):
+    """Coordinates 100 less than those of the reference, by a table and by a chain file."""
+    references = folder / "model", folder / "fitted.h5ad"
+    wanted = [activities(run, tmp_path, data, reference)[0] for reference in references]
+    adata = ad.read_h5ad(data)
+    table = pd.DataFrame({"target": adata.var_names})
+    adata.var[["start", "end"]] -= 100
+    adata.var_names = [
+        f"{row.chrom}:{row.start}-{row.end}:{row.strand}" for row in adata.var.itertuples()
+    ]
+    table.insert(0, "source", adata.var_names)
+    table.to_csv(tmp_path / "mapping.csv", index=False)
+    size = 10**8
+    kept = size - 100
+    lines = [
+        f"chain 1 {name} {size} + 0 {kept} {name} {size} + 100 {size} {i + 1}\n{kept}\n"
+        for i, name in enumerate(adata.var["chrom"].unique())
+    ]
+    (tmp_path / "to.chain").write_text("\n".join(lines))
+    (tmp_path / "genes.csv").write_text("source,target\nA,B\n")
+    adata.write_h5ad(data)
+    assert "have no splice site in common" in refused(data, "--reference", folder / "fitted.h5ad")
+    for options in (("--mapping", tmp_path / "mapping.csv"), ("--chain", tmp_path / "to.chain")):
+        for reference, unmapped in zip(references, wanted, strict=True):
+            found, err = activities(run, tmp_path, data, reference, *options)
+            np.testing.assert_allclose(found, unmapped, rtol=1e-5)
+        mapped = f"{adata.n_vars} of {adata.n_vars} junctions map to one of the reference"
+        assert (mapped in err) == (options[0] == "--chain")
+    chain = ("--chain", tmp_path / "to.chain")
+    orthologs = ("--orthologs", tmp_path / "genes.csv")
+    for options, words in (
+        ((*chain, "--mapping", tmp_path / "mapping.csv"), "leave --chain out"),
+        (orthologs, "--orthologs is for the mapping by a chain file"),
+        (("--tolerance", 3), "--tolerance is for the mapping by a chain file"),
+        (("--chain", tmp_path / "no.chain"), "There is no file --chain"),
+        ((*chain, *orthologs), "--orthologs compares genes"),
+        (
+            (*chain, *orthologs, "--reference", folder / "fitted.h5ad"),
+            "Expected genes of source in the column",
+        ),
+        (("--mapping", tmp_path / "genes.csv"), "mapping"),
+        (("--chain", tmp_path / "mapping.csv"), "mapping.csv"),
+    ):
+        assert words in refused(data, *options)
+
+
 def test_a_file_is_replaced_only_if_asked(folder, data, run, refused, tmp_path):
     output = tmp_path / "placed.h5ad"
     output.write_text("mine")
@@ -153,7 +227,8 @@ def test_options_reach_the_library(folder, data, refused, monkeypatch):
     monkeypatch.setattr(lfa.LeafletFAModel, "prepare_query_anndata", prepare)
     error = refused(data, "--atse-totals", "shared", "--min-overlap", 0.7)
     assert "below --min-overlap 0.7. Lower --min-overlap if" in error
-    assert seen == {"inplace": False, "atse_totals": "shared", "min_overlap": 0.7}
+    wanted = {"inplace": False, "mapping": None, "atse_totals": "shared", "min_overlap": 0.7}
+    assert seen == wanted
     monkeypatch.undo()
 
     def train(self, **options):
@@ -178,8 +253,9 @@ def test_arguments_refused_before_the_data_are_read(data, refused, tmp_path, mon
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "There is no --reference" in refused(data, "--reference", tmp_path / "no")
-    for wrong in (empty, data):
-        assert f"There is no model in --reference {wrong}" in refused(data, "--reference", wrong)
+    assert f"There is no model in --reference {empty}" in refused(data, "--reference", empty)
+    (empty / "x.h5ad").write_text("text")
+    assert "is not an .h5ad (HDF5) file" in refused(data, "--reference", empty / "x.h5ad")
     for path, words in (
         (data, "is the input"),
         (folder / "model" / "model.pt", "is the input"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 from rich import box
@@ -37,6 +37,7 @@ from leafletfa_scvi.cli._shared_options import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 _PREPARE = defaults_of("model", "PrepareQueryMixin.prepare_query_anndata")
@@ -74,6 +75,41 @@ class PlacementOptions(OptionGroup):
     accelerator: Annotated[Accelerator, typer.Option(help="Device to use.")] = TRAIN["accelerator"]
 
 
+@dataclass(frozen=True)
+class MappingOptions(OptionGroup):
+    """Junctions of another species or genome build: a table, or what it is made from."""
+
+    panel: ClassVar[str | None] = "Cells of another species or genome build"
+
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of junctions with columns source and target (.csv, .tsv, .parquet).",
+            metavar="FILE",
+        ),
+    ] = None
+    chain: Annotated[
+        Path | None,
+        typer.Option(
+            help="Chain file from the genome of DATA to the reference's.", metavar="FILE"
+        ),
+    ] = None
+    reciprocal_chain: Annotated[
+        Path | None, typer.Option(help="Chain file back, to check each pair.", metavar="FILE")
+    ] = None
+    orthologs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of orthologous genes with columns source and target; not for two builds "
+            "of one genome.",
+            metavar="FILE",
+        ),
+    ] = None
+    tolerance: Annotated[
+        int, typer.Option(min=0, help="Maximum shift of each splice site in bases.")
+    ] = 0
+
+
 @with_groups
 def query(
     data: DataArgument,
@@ -82,8 +118,9 @@ def query(
         typer.Option(
             "--reference",
             "-r",
-            help="Folder of the fitted model, as leafletfa fit --save-model wrote it.",
-            metavar="DIR",
+            help="Folder of the fitted model, as leafletfa fit --save-model wrote it; or an .h5ad "
+            "file with its programs, as leafletfa fit --output wrote it or an atlas has them.",
+            metavar="DIR_OR_H5AD",
         ),
     ],
     output: Annotated[
@@ -96,13 +133,15 @@ def query(
     *,
     junctions: JunctionOptions,
     placement: PlacementOptions,
+    mapping: MappingOptions,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
     """Place the cells of DATA on the programs of a fitted model, which do not change."""
+    _check_mapping(mapping)
     check_input(data)
     _check_reference(reference)
-    sources = [data, reference / MODEL_FILE, reference / DATA_FILE]
+    sources = [data, reference, reference / MODEL_FILE, reference / DATA_FILE]
     check_output(output, sources, overwrite)
     reporter = Reporter(quiet)
     reporter.stage(f"Reading {data} and {reference}")
@@ -111,7 +150,8 @@ def query(
         check_accelerator(placement.accelerator)
         adata = read_data(data)
         model = _load(reference, placement.accelerator)
-        aligned = _align(adata, model, reporter, junctions)
+        pairs = _mapping(adata, model, reporter, mapping)
+        aligned = _align(adata, model, reporter, junctions, pairs)
         placed = _place(aligned, model, reporter, seed, placement)
         reporter.stage(f"Writing {output}")
         _write(placed, output)
@@ -127,32 +167,87 @@ def query(
             reporter.out.print(escape(line), soft_wrap=True)
 
 
+def _check_mapping(options: MappingOptions) -> None:
+    """Raise an error for options that exclude or need each other, or files that are missing."""
+    files = {
+        "--mapping": options.mapping,
+        "--chain": options.chain,
+        "--reciprocal-chain": options.reciprocal_chain,
+        "--orthologs": options.orthologs,
+    }
+    given = [name for name, path in files.items() if path is not None]
+    if options.mapping is not None and len(given) > 1:
+        raise UserError(f"--mapping is a finished table: leave {given[1]} out.")
+    if options.chain is None and (options.tolerance or set(given) - {"--mapping"}):
+        name = next((name for name in given if name != "--mapping"), "--tolerance")
+        raise UserError(f"{name} is for the mapping by a chain file: pass --chain as well.")
+    for name, path in files.items():
+        if path is not None:
+            check_reach(path, name)
+            if not path.is_file():
+                raise UserError(f"There is no file {name} {path}.")
+
+
 def _check_reference(path: Path) -> None:
-    """Raise an error if there is no saved model."""
+    """Raise an error if there is neither a saved model nor an .h5ad file."""
     check_reach(path, "--reference")
     if not path.exists():
         raise UserError(f"There is no --reference {path}.")
-    if not (path / MODEL_FILE).is_file():
+    if path.is_file():
+        check_input(path)
+    elif not (path / MODEL_FILE).is_file():
         raise UserError(
             f"There is no model in --reference {path}: expected a folder that leafletfa fit "
-            "--save-model wrote."
+            "--save-model wrote, or an .h5ad file."
         )
 
 
 def _load(reference: Path, accelerator: Accelerator) -> lfa.LeafletFAModel:
-    """Load a trained reference without its data."""
+    """Load a trained reference without its data, or make one of the programs in an .h5ad file."""
     quiet_libraries()
     try:
+        if reference.is_file():
+            return lfa.LeafletFAModel.from_programs(read_data(reference))
         model = lfa.LeafletFAModel.load(reference, adata=False, accelerator=accelerator)
     except BAD_DATA as error:
-        raise UserError(one_line(error)) from error
+        raise UserError(f"--reference {reference}: {one_line(error)}") from error
     if not model.is_trained_:
         raise UserError(f"The model in --reference {reference} is not trained.")
     return model
 
 
+def _mapping(
+    adata: AnnData, model: lfa.LeafletFAModel, reporter: Reporter, options: MappingOptions
+) -> pd.DataFrame | Path | None:
+    """Return the table of junctions given, or map those of the data to the reference's."""
+    if options.chain is None:
+        return options.mapping
+    var = model._annotation()
+    if options.orthologs is not None and (var is None or "gene_id" not in var):
+        raise UserError(
+            "--orthologs compares genes, but --reference does not have those of its junctions: "
+            "pass the .h5ad file that the model was fitted to with its programs (leafletfa fit "
+            "--output), with var['gene_id']."
+        )
+    reporter.stage("Mapping junctions")
+    arguments = {"orthologs": None, **options.arguments()}
+    try:
+        pairs = lfa.pp.map_junctions(
+            adata, model.junction_names if var is None else var, **arguments
+        )
+    except (*BAD_DATA, ImportError) as error:
+        raise UserError(one_line(error)) from error
+    n = int(pairs["target"].notna().sum())
+    reporter.stage(f"  {n:,} of {adata.n_vars:,} junctions map to one of the reference")
+    return pairs
+
+
 def _align(
-    adata: AnnData, model: lfa.LeafletFAModel, reporter: Reporter, options: JunctionOptions
+    adata: AnnData,
+    model: lfa.LeafletFAModel,
+    reporter: Reporter,
+    options: JunctionOptions,
+    mapping: pd.DataFrame | Path | None,
 ) -> AnnData:
     """Bring the cells to the junctions of the reference."""
     from leafletfa_scvi.data import described_contigs
@@ -160,13 +255,15 @@ def _align(
 
     try:
         check_free_names(adata, model.program_names, "in the input file or in a copy of it")
-        overlap = lfa.LeafletFAModel.compare_junctions(adata, model)
         aligned: AnnData = lfa.LeafletFAModel.prepare_query_anndata(
-            adata, model, inplace=False, **options.arguments()
+            adata, model, inplace=False, mapping=mapping, **options.arguments()
         )
+        overlap = None if mapping is not None else model.compare_junctions(adata, model)
     except BAD_DATA as error:
         message = one_line(error).replace("min_overlap=", "--min-overlap ")
         raise UserError(message.replace(" min_overlap ", " --min-overlap ")) from error
+    if overlap is None:
+        return aligned
     reporter.stage(f"  {overlap.describe()}")
     if overlap.renamed_contigs:
         reporter.stage(f"  Contigs are matched: {described_contigs(overlap.renamed_contigs)}")

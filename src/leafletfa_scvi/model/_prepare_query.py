@@ -239,14 +239,13 @@ class PrepareQueryMixin(SplicingModelBase):
         """
         reference = cls._reference(reference_model, trust=trust)
         check_axes(adata)
-        data = reference.adata
         programs = reference.get_splicing_programs() if reference.is_trained_ else None
         return compare_junctions(
             adata,
             pd.Index(reference.junction_names),
             reference.atse_codes_,
             labels=reference.atse_labels_,
-            var=None if data is None else data.var,
+            var=reference._annotation(),
             programs=None if programs is None else programs.to_numpy(),
             junction_layer=reference._layers[0],
             atse_key=reference._setup_args["atse_key"] or ATSE_KEY,
