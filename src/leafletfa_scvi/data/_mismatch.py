@@ -165,10 +165,13 @@ def _differing_genomes(
     if all(species) and species[0] != species[1]:
         yield (
             f"Genes of adata are of {species[0]}, those of the reference of {species[1]}: "
-            f"junctions must be mapped between the species first.{looks}"
+            f"pass a mapping from lfa.pp.map_junctions.{looks}"
         )
         return
-    remedy = "Count the files of adata again on alignments to the genome build of the reference."
+    remedy = (
+        "Count the files of adata again on alignments to the genome build of the reference, or "
+        "pass a mapping from lfa.pp.map_junctions."
+    )
     if all(builds) and not set(builds[0]) & set(builds[1]):
         yield f"The genome builds or the species differ.{looks} {remedy}"
         return
