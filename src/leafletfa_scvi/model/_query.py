@@ -73,7 +73,8 @@ class QueryMixin(SplicingModelBase):
             query. ``"query"``: learned in :meth:`train` from the cells of the query, which may be
             a different mixture of cell types; it matters for cells with few reads.
             :meth:`get_program_prevalence` and the prior of :meth:`get_cell_activities` are then
-            those of the query, programs keep the order of the reference.
+            those of the query, programs keep the order of the reference. Models that extend the
+            reference learn it in any case.
         mapping
             Table of :func:`leafletfa_scvi.pp.map_junctions`, for cells of another species (or
             genome build); see :meth:`prepare_query_anndata`. If given, ``adata`` remains as it is:
