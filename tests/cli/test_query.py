@@ -106,6 +106,22 @@ def test_the_file_and_the_output(folder, data, run, tmp_path):
     assert "\r" not in out + err
 
 
+def test_prevalence_of_the_query(folder, data, run, tmp_path):
+    output = tmp_path / "placed.h5ad"
+    args = ("query", data, "-r", folder / "model", "-o", output, *FAST)
+    code, _, err = run(*args, "--query-prevalence", "query")
+    assert code == 0, err
+    reference = lfa.LeafletFAModel.load(folder / "model", adata=False)
+    adata = ad.read_h5ad(data)
+    lfa.LeafletFAModel.prepare_query_anndata(adata, reference)
+    query = lfa.LeafletFAModel.load_query_data(adata, reference, query_prevalence="query")
+    query.train(max_epochs=3, accelerator="cpu", enable_progress_bar=False)
+    placed = ad.read_h5ad(output)
+    np.testing.assert_array_equal(placed.obsm["X_PHI"], query.get_cell_activities())
+    prevalence = query.get_program_prevalence()
+    assert not np.allclose(prevalence, reference.get_program_prevalence(), atol=1e-3)
+
+
 def test_half_of_the_junctions_other_contigs_and_shared_totals(folder, data, run, tmp_path):
     adata = ad.read_h5ad(data)
     kept = np.arange(adata.n_vars) % 2 == 0

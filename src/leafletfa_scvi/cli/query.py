@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi._choices import Accelerator, AtseTotals
+from leafletfa_scvi._choices import Accelerator, AtseTotals, QueryPrevalence
 from leafletfa_scvi._constants import ACTIVITY_SLOT, OVERLAP_SLOT
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line, quiet_libraries, set_seed
 from leafletfa_scvi.cli._defaults import defaults_of
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _PREPARE = defaults_of("model", "PrepareQueryMixin.prepare_query_anndata")
+_LOAD = defaults_of("model", "QueryMixin.load_query_data")
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,13 @@ def query(
             "--output", "-o", help="File for the cells of DATA with the activities of programs."
         ),
     ],
+    query_prevalence: Annotated[
+        QueryPrevalence,
+        typer.Option(
+            help="Prevalence of programs that is expected of a cell: that of the reference, or "
+            "learned from DATA, which may be another mixture of cell types."
+        ),
+    ] = _LOAD["query_prevalence"],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
     *,
     junctions: JunctionOptions,
@@ -152,7 +160,7 @@ def query(
         model = _load(reference, placement.accelerator)
         pairs = _mapping(adata, model, reporter, mapping)
         aligned = _align(adata, model, reporter, junctions, pairs)
-        placed = _place(aligned, model, reporter, seed, placement)
+        placed = _place(aligned, model, reporter, seed, query_prevalence, placement)
         reporter.stage(f"Writing {output}")
         _write(placed, output)
         seconds = time.perf_counter() - started
@@ -275,6 +283,7 @@ def _place(
     model: lfa.LeafletFAModel,
     reporter: Reporter,
     seed: int,
+    prevalence: QueryPrevalence,
     options: PlacementOptions,
 ) -> AnnData:
     """Fit the activities of the cells and write them to ``adata``, with the programs."""
@@ -283,7 +292,9 @@ def _place(
     set_seed(seed)
     reporter.stage(f"Placing {adata.n_obs:,} cells on {model.n_programs} programs")
     try:
-        placed = lfa.LeafletFAModel.load_query_data(adata, model, accelerator=options.accelerator)
+        placed = lfa.LeafletFAModel.load_query_data(
+            adata, model, query_prevalence=prevalence, accelerator=options.accelerator
+        )
         placed.train(enable_progress_bar=reporter.progress_bar, **options.arguments())
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise UserError("Out of memory; try a smaller --batch-size, such as 2048.") from error
