@@ -10,8 +10,8 @@ import pandas as pd
 from anndata import AnnData
 
 from leafletfa_scvi._arguments import check_whole
+from leafletfa_scvi._contigs import match_contigs
 from leafletfa_scvi.data import read_pairs
-from leafletfa_scvi.pp._contigs import match_contigs
 from leafletfa_scvi.pp._junctions import Introns, coordinates_in_names, introns
 from leafletfa_scvi.pp.map._chain import Chain, check_reciprocal, check_sizes
 from leafletfa_scvi.pp.map._genes import junction_genes, orthologous_genes
