@@ -191,7 +191,7 @@ class PrepareQueryMixin(SplicingModelBase):
                 _log_unobserved(present, observed[: len(names)], codes[: len(names)])
             if labels is not None:
                 aligned.var[key] = pd.Categorical(labels)
-        if cluster_layer in aligned.layers:
+        if len(unmapped) and cluster_layer in aligned.layers:
             hide_junctions(aligned, unmapped, cluster_layer)
         if overlap.renamed_contigs and "chrom" in aligned.var:
             aligned.var["chrom"] = rename_contigs(aligned.var["chrom"], overlap.renamed_contigs)
