@@ -162,8 +162,15 @@ class TrainingMixin(SplicingModelBase):
             training, hidden = self._hold_out(options.validation_size)
             if self.fits_activities_only:
                 self._place(training, hidden, options)
+                self._finish(training)
+                return
+            fit = None if self.is_trained_ else initialize(self, training, options)
+            if options.method == "svi":
+                self._run(training, hidden, options)
             else:
-                self._fit(training, hidden, options)
+                self._finish_em(fit, options)
+            if fit is not None:
+                self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
             self._finish(training)
 
     def _check_gradients(self) -> None:
@@ -213,21 +220,6 @@ class TrainingMixin(SplicingModelBase):
         n_steps = len(self.history_["elbo_train"])
         if n_steps:
             self._warn_if_not_converged(n_steps)
-
-    def _fit(
-        self,
-        training: ObservedEntries,
-        hidden: ObservedEntries | None,
-        options: TrainingOptions,
-    ) -> None:
-        """Initialize the model unless it is trained, and fit it."""
-        fit = None if self.is_trained_ else initialize(self, training, options)
-        if options.method == "svi":
-            self._run(training, hidden, options)
-        else:
-            self._finish_em(fit, options)
-        if fit is not None:
-            self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
 
     def _run(
         self,
