@@ -458,6 +458,31 @@ class TestNewJunctions:
         query.train(max_epochs=1, **QUIET)
         assert difference(query, model) == 0
 
+    def test_the_column_of_atses_is_that_of_the_first_reference(self, both, tmp_path):
+        """A second study is prepared by the labels of its own column, also after saving."""
+        named = both.copy()
+        named.var = named.var.rename(columns={"atse_id": "event"})
+        labels = pd.unique(named.var["event"].astype(str))
+        first = named[:150, named.var["event"].astype(str).isin(labels[:40]).to_numpy()].copy()
+        LeafletFAModel.setup_anndata(first, atse_key="event")
+        reference = LeafletFAModel(first, 2)
+        reference.train(method="em", **QUIET)
+        query = LeafletFAModel.load_query_data(first[:20].copy(), reference)
+        query.train(max_epochs=1, **QUIET)
+        query.save(tmp_path / "query")
+        loaded = LeafletFAModel.load(tmp_path / "query", adata=first[:20].copy())
+        for model in (query, loaded):
+            overlap = LeafletFAModel.compare_junctions(named, model)
+            assert overlap.junctions["query_atse"].notna().all()
+            ready = LeafletFAModel.prepare_query_anndata(
+                named, model, inplace=False, keep_new_atses=True
+            )
+            assert ready.n_vars == named.n_vars
+            assert list(ready.var["event"].astype(str)) == list(
+                named.var["event"].astype(str)[ready.var_names]
+            )
+            assert "atse_id" not in ready.var
+
     def test_frozen_programs_have_no_new_junctions(self, reference, second):
         more = anndata_with_a_junction(second)
         with pytest.raises(ValueError, match="1 junctions that the model lacks"):

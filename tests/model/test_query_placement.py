@@ -264,6 +264,9 @@ def test_posterior_of_the_prevalence_against_exact_sums(n_cells):
         {"n_restarts": 2},
         {"logger": "csv"},
         {"callbacks": [object()]},
+        {"em_iterations": 10},
+        {"gradient_clip_val": 1.0},
+        {"early_stopping_patience": 3},
     ],
 )
 def test_arguments_that_do_not_apply_are_refused(reference, new, given):

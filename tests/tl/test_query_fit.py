@@ -196,6 +196,13 @@ class TestQueryFit:
         other = fit(query.adata[:60].copy(), 3)
         with pytest.raises(ValueError, match="same programs, found 3 and 2"):
             lfa.tl.query_fit(query, reference=other)
+        extended = lfa.LeafletFAModel.load_query_data(
+            query.adata.copy(), reference, n_extra_programs=1
+        )
+        extended.train(max_epochs=1, **QUIET)
+        with pytest.raises(ValueError, match="query_model has 1 more, which were learned from"):
+            lfa.tl.query_fit(extended, reference=reference)
+        assert lfa.tl.query_fit(extended).attrs["calibration"] == "posterior predictive"
         untrained = lfa.LeafletFAModel.load_query_data(query.adata.copy(), reference)
         with pytest.raises(RuntimeError, match="not trained"):
             lfa.tl.query_fit(untrained, reference=reference)

@@ -170,6 +170,20 @@ class TestModels:
         with pytest.raises(ValueError, match="program 1 of the query is closest to program 2"):
             lfa.tl.transfer_labels(swapped, new, "kind")
 
+    def test_reference_cells_get_activities_on_extra_programs(self, models):
+        model, query = models
+        more = lfa.LeafletFAModel.load_query_data(query.adata.copy(), model, n_extra_programs=1)
+        more.train(max_epochs=2, accelerator="cpu", enable_progress_bar=False)
+        found = lfa.tl.transfer_labels(model, more, "kind")
+        placed = model.adata.copy()
+        placed.obsm["X_PHI"] = more.get_cell_activities(placed).to_numpy()
+        assert placed.obsm["X_PHI"].shape[1] == model.n_programs + 1
+        exported = query.adata.copy()
+        more.export_posterior(exported)
+        pd.testing.assert_frame_equal(found, lfa.tl.transfer_labels(placed, exported, "kind"))
+        with pytest.raises(ValueError, match="same programs, found 3 and 4"):
+            lfa.tl.transfer_labels(query, exported, "kind")
+
     def test_a_reference_that_is_not_trained(self, models):
         model, query = models
         lfa.LeafletFAModel.setup_anndata(other := model.adata.copy())

@@ -10,7 +10,7 @@ import torch
 from scvi.model.base import BaseModelClass
 
 from leafletfa_scvi._choices import QueryPrevalence
-from leafletfa_scvi._constants import program_names
+from leafletfa_scvi._constants import ATSE_KEY, program_names
 from leafletfa_scvi.data import (
     cell_fingerprints,
     check_axes,
@@ -54,6 +54,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     atse_labels_
         ``(P,)`` label of the ATSE of each junction, as text; None without labels, and for models
         that were saved before these were.
+    reference_atse_key_
+        Column of ``var`` with the ATSE labels in the data of the reference of a query; None for
+        other models.
     junction_annotation_
         ``(P, ...)`` annotation of the junctions of a model that was made from programs; None for
         others, whose annotation is that of their data.
@@ -81,6 +84,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     junction_names_: np.ndarray
     atse_codes_: np.ndarray | None = None
     atse_labels_: np.ndarray | None = None
+    reference_atse_key_: str | None = None
     junction_annotation_: pd.DataFrame | None = None
     has_program_posterior_: bool = True
     frozen_programs_: bool = False
@@ -105,6 +109,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         "atse_labels_": SavedAttribute(
             lambda x, _, n_junctions: x is None or is_text(x, n_junctions)
         ),
+        "reference_atse_key_": SavedAttribute(lambda x, *_: x is None or isinstance(x, str)),
         "junction_annotation_": SavedAttribute(
             lambda x, _, n_junctions: (
                 x is None or (isinstance(x, pd.DataFrame) and len(x) == n_junctions)
@@ -164,6 +169,12 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     @property
     def _layers(self) -> tuple[str, str]:
         return self._setup_args["junction_layer"], self._setup_args["cluster_layer"]
+
+    @property
+    def _atse_key(self) -> str:
+        """Column of ``var`` with the ATSE labels, in data of this model and of its queries."""
+        key: str = self._setup_args["atse_key"] or self.reference_atse_key_ or ATSE_KEY
+        return key
 
     def _atse_names(self) -> np.ndarray:
         """Label of the ATSE of each junction, ``(P,)``; its number if the labels are unknown."""

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from leafletfa_scvi._arguments import check_once
-from leafletfa_scvi._constants import ATSE_KEY
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -117,7 +116,7 @@ def _known(reference: SplicingModelBase) -> tuple[pd.Index, np.ndarray, np.ndarr
 
 
 def _label_column(var: pd.DataFrame, reference: SplicingModelBase) -> str:
-    key: str = reference._setup_args["atse_key"] or ATSE_KEY
+    key = reference._atse_key
     if key not in var:
         raise ValueError(
             f"Expected the ATSE of each new junction in adata.var[{key!r}], found no such column."

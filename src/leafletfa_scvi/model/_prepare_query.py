@@ -12,7 +12,7 @@ import pandas as pd
 
 from leafletfa_scvi._arguments import check_inside, check_one_of
 from leafletfa_scvi._choices import AtseTotals
-from leafletfa_scvi._constants import ATSE_KEY, OVERLAP_SLOT
+from leafletfa_scvi._constants import OVERLAP_SLOT
 from leafletfa_scvi.data import (
     align_junctions,
     check_axes,
@@ -168,7 +168,7 @@ class PrepareQueryMixin(SplicingModelBase):
         labels, targets = reference.atse_labels_, names
         if keep_new_atses:
             targets, labels, codes = join_new_atses(adata.var, own_names, reference)
-        key = reference._setup_args["atse_key"] or ATSE_KEY
+        key = reference._atse_key
         present, observed = overlap.is_shared, None
         if codes is not None and atse_totals == "shared":
             observed = np.ones(len(targets), bool)  # of ATSEs that the reference lacks, all
@@ -248,7 +248,7 @@ class PrepareQueryMixin(SplicingModelBase):
             var=reference._annotation(),
             programs=None if programs is None else programs.to_numpy(),
             junction_layer=reference._layers[0],
-            atse_key=reference._setup_args["atse_key"] or ATSE_KEY,
+            atse_key=reference._atse_key,
         )
 
 

@@ -140,6 +140,7 @@ class QueryMixin(SplicingModelBase):
             init["columns"] = joined_rows(reference, checked, joined.codes)
         model = cls(adata, registry=registry, **init)
         model.atse_labels_ = reference.atse_labels_ if joined is None else joined.labels
+        model.reference_atse_key_ = reference._atse_key
         model.has_program_posterior_ = reference.has_program_posterior_ or not extension.freeze
         if not extension.is_query:
             copy_reference(model, reference, extension)

@@ -18,7 +18,7 @@ from leafletfa_scvi.model._extend import fixed_state
 from leafletfa_scvi.model._fit_state import rollback_on_error, select_programs
 from leafletfa_scvi.model._initialize import initialize
 from leafletfa_scvi.model._placement import place_cells
-from leafletfa_scvi.model._training_options import Init, TrainingOptions
+from leafletfa_scvi.model._training_options import EM_ITERATIONS, Init, TrainingOptions
 from leafletfa_scvi.model._variances import set_variances
 from leafletfa_scvi.module import pyro_alone
 from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan, has_plateaued
@@ -53,7 +53,7 @@ class TrainingMixin(SplicingModelBase):
         batch_size: int | None = None,
         init: Init = "waypoints",
         n_restarts: int = 1,
-        em_iterations: int = 300,
+        em_iterations: int = EM_ITERATIONS,
         validation_size: float | None = None,
         early_stopping: bool | Literal["elbo", "validation"] = False,
         lr: float | None = None,

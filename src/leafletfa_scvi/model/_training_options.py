@@ -25,11 +25,20 @@ if TYPE_CHECKING:
 
 Init: TypeAlias = Initialization | tuple[Any, Any]
 
+EM_ITERATIONS = 300
 _INITIAL_LR, _FURTHER_LR = 0.05, 0.01
 _VALIDATION_SIZE = 0.05
 _MONITOR = "reconstruction_loss_validation"
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 _RUNNER_ARGUMENTS = {"ckpt_path", "trainer_config"}
+_DISPLAY_ARGUMENTS = {
+    "enable_checkpointing",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "progress_bar_refresh_rate",
+    "simple_progress_bar",
+}
+"""Arguments of the trainer that change no result, so that code for any model works for a query."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +130,16 @@ class TrainingOptions:
                 {
                     "init": not (isinstance(init, str) and init == "waypoints"),
                     "n_restarts": n_restarts > 1,
+                    "em_iterations": em_iterations != EM_ITERATIONS,
                     "early_stopping": stop_by is not None,
                     "lr": lr is not None,
                     "plan_kwargs": bool(plan_kwargs),
                     "logger": not (logger is None or isinstance(logger, bool)),
-                    "callbacks": bool(trainer_kwargs.get("callbacks")),
+                    **{
+                        name: value not in (None, [], ())
+                        for name, value in trainer_kwargs.items()
+                        if name not in _DISPLAY_ARGUMENTS
+                    },
                 }
             )
         if method == "em":
@@ -162,7 +176,7 @@ class TrainingOptions:
 
 def _check_query(given: Mapping[str, bool]) -> None:
     """Raise an error for arguments of gradient training that were given for a query."""
-    names = [name for name, is_given in given.items() if is_given]
+    names = sorted(name for name, is_given in given.items() if is_given)
     if names:
         raise ValueError(
             f"Expected no {names[0]} for a query, whose cells are placed one by one on the "

@@ -13,7 +13,7 @@ from leafletfa_scvi._arguments import check_anndata, check_whole
 from leafletfa_scvi._name_index import name_index
 from leafletfa_scvi.model._cells import CellPosterior, cell_posterior, fit_new_cells
 from leafletfa_scvi.tl._cell_fit import cell_fit
-from leafletfa_scvi.tl._same_programs import check_n_programs, check_same_programs
+from leafletfa_scvi.tl._same_programs import check_same_programs, n_further_programs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +144,12 @@ def _reference_cells(
                 "Expected reference with its AnnData, found a model that was loaded without. Load "
                 "it with LeafletFAModel.load(path, adata=adata), or leave reference out."
             )
-        check_n_programs(reference.n_programs, query_model.n_programs)
+        if extra := n_further_programs(reference, query_model):
+            raise ValueError(
+                "Expected reference and query_model with the same programs, found that "
+                f"query_model has {extra} more, which were learned from its cells. Test these "
+                "with a query without extra programs, or leave reference out."
+            )
         check_same_programs(reference, query_model)
     rows = np.arange(len(reference.cell_names_))
     if len(rows) > n_cells:

@@ -61,6 +61,14 @@ def check_n_programs(reference: int, query: int) -> None:
         )
 
 
+def n_further_programs(reference: Any, query: Any) -> int:
+    """Count the programs that a query has in addition to those of its reference; 0 for AnnData."""
+    is_known = hasattr(reference, "n_programs") and hasattr(query, "n_extra_programs")
+    if not is_known or reference.n_programs != query.n_programs - query.n_extra_programs:
+        return 0
+    return int(query.n_extra_programs)
+
+
 def _programs(data: Any) -> pd.DataFrame | None:
     """Programs of a model or an AnnData; None if they are not known."""
     if hasattr(data, "get_splicing_programs"):

@@ -9,9 +9,13 @@ import pandas as pd
 
 from leafletfa_scvi._arguments import check_anndata, check_inside, check_one_of, check_whole
 from leafletfa_scvi._constants import ACTIVITY_SLOT
-from leafletfa_scvi.tl._activities import cell_activities
+from leafletfa_scvi.tl._activities import CellActivities, cell_activities
 from leafletfa_scvi.tl._labels import check_columns, labeled_cells
-from leafletfa_scvi.tl._same_programs import check_n_programs, check_same_programs
+from leafletfa_scvi.tl._same_programs import (
+    check_n_programs,
+    check_same_programs,
+    n_further_programs,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,7 +49,8 @@ def transfer_labels(
     query
         Model of :meth:`~leafletfa_scvi.LeafletFAModel.load_query_data` with its AnnData, or an
         AnnData with activities in ``obsm["X_PHI"]``. If it has none and ``reference`` is a model,
-        they are those of ``reference.get_cell_activities(query)``.
+        they are those of ``reference.get_cell_activities(query)``. Of a model with extra programs,
+        reference cells get activities on its programs, too.
     labels
         Column of the ``obs`` of the reference. Cells without a value are left out, which is
         logged.
@@ -100,12 +105,13 @@ def transfer_labels(
     n_neighbors = check_whole("n_neighbors", n_neighbors, 1)
     alpha = check_inside("alpha", alpha, "[0, 1]")
     min_probability = check_inside("min_probability", min_probability, "[0, 1]")
-    known = cell_activities(reference)
+    known = _reference_activities(reference, query)
     obs = known.adata.obs
     check_columns(obs, [labels], "labels")
     has_label = labeled_cells(obs, [labels])
     given = _categories(obs[labels][has_label], labels, unknown)
-    check_same_programs(reference, query)
+    if not n_further_programs(reference, query):
+        check_same_programs(reference, query)
     names, activities = _query_activities(reference, query)
     check_n_programs(known.mean.shape[1], activities.shape[1])
     p_value = None if query_fit is None else _p_values(query_fit, names)
@@ -152,6 +158,15 @@ def _categories(values: pd.Series, labels: str, unknown: str) -> pd.Categorical:
             "Pass another name."
         )
     return pd.Categorical(given)
+
+
+def _reference_activities(reference: Any, query: Any) -> CellActivities:
+    """Activities of the reference cells, on the programs of the query if it has more."""
+    if n_further_programs(reference, query) and reference.adata is not None:
+        table = query.get_cell_activities(reference.adata)
+        mean = table.to_numpy(np.float64)
+        return CellActivities(list(table.columns), mean, None, reference.adata)
+    return cell_activities(reference)
 
 
 def _query_activities(reference: Any, query: Any) -> tuple[pd.Index, np.ndarray]:
