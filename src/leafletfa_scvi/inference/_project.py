@@ -47,8 +47,8 @@ def fit_activities(
 
     Each cell is fitted by EM from equal activities, then by stochastic gradient steps on its part
     of the ELBO, as in training. Cells do not influence each other, and with ``streams`` the
-    activities of a cell do not depend on its position, up to rounding (on the CPU; on other
-    devices random numbers are drawn by position). The random state of torch is left unchanged.
+    activities of a cell are bitwise the same in any block and at any position (on the CPU; on
+    other devices random numbers are drawn by position). The random state of torch is left unchanged.
 
     Unlike in training, programs are not drawn: expected log-likelihoods over draws of psi are
     lower by the variance of sum_k phi_k psi_k, which is smallest if activities are even. In
@@ -96,7 +96,8 @@ def fit_activities(
         for cells, part in _blocks(entries, max_entries, max_cells):
             torch.manual_seed(seed)  # a cell has the same random numbers in any block
             block_streams = None if streams is None else streams[cells]
-            block = BlockOfCells(part.to(psi.device), psi, kappa, block_streams, weight)
+            entries_of_block = part.to(psi.device).cell_by_cell()
+            block = BlockOfCells(entries_of_block, psi, kappa, block_streams, weight)
             out[cells] = _fit_block(block, alpha, n_steps, callback).cpu()
     empty = entries.observed.indptr.diff().cpu() == 0
     return torch.where(empty[:, None], alpha.detach().cpu(), out)

@@ -57,8 +57,8 @@ class PosteriorMixin(SplicingModelBase):
             or the training cells if it was loaded without data. Cells are recognized by their
             current counts: a cell with the counts of a training cell is that cell, whatever its
             name; any other cell is fitted with the programs fixed. On the CPU the activities of a
-            new cell depend, up to rounding, neither on the order of cells and junctions nor on
-            other cells. Nothing is written to ``adata``.
+            new cell depend neither on the order of cells and junctions nor on other cells, not
+            even in their last digit. Nothing is written to ``adata``.
         indices
             Positions or a mask of the cells of ``adata`` to use; None for all. A mask by names of
             cells (a Series) must have the order of ``adata``.

@@ -108,6 +108,7 @@ class _Sweep:
             table,
             weights,
             shares_reads,
+            scored.apart,
             tile,
             self.value,
             self.sum_d_q,

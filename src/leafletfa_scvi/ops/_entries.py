@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
@@ -53,6 +53,8 @@ class ObservedEntries:
         ``(nnz,)`` same dtype as ``count``, ATSE totals n > 0, below 2**24.
     n_junctions
         Number of junctions P, the columns of the data set.
+    apart
+        Whether the kernel on the CPU adds up each cell apart: see :meth:`cell_by_cell`.
     """
 
     indptr: torch.Tensor
@@ -60,6 +62,7 @@ class ObservedEntries:
     count: torch.Tensor
     total: torch.Tensor
     n_junctions: int
+    apart: bool = field(default=False, kw_only=True)
     _cache: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
     _derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -87,6 +90,14 @@ class ObservedEntries:
     def observed(self) -> ObservedEntries:
         """Observed pairs of cell and concentration: the entries themselves."""
         return self
+
+    def cell_by_cell(self) -> ObservedEntries:
+        """Return the same entries, for sums of a cell that the other cells do not change.
+
+        On the CPU, log-likelihoods and gradients of a cell are then bitwise the same in any block
+        of cells. It takes longer if cells have fewer entries than some hundreds.
+        """
+        return replace(self, apart=True)
 
     def rows(self) -> torch.Tensor:
         """Return the cell of each entry, ``(nnz,)`` int64."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -69,6 +69,10 @@ class MultinomialEntries:
     def observed(self) -> ObservedEntries:
         """Observed pairs of cell and concentration: those of cell and ATSE."""
         return self.totals
+
+    def cell_by_cell(self) -> MultinomialEntries:
+        """Return the same reads; see :meth:`ObservedEntries.cell_by_cell`."""
+        return replace(self, reads=self.reads.cell_by_cell())
 
     def rows(self) -> torch.Tensor:
         """Return the cell of each entry of ``reads``, int64."""

@@ -3,8 +3,8 @@
 Each block of cells adds to its own gradient for psi, so that results do not depend on the number
 of threads. Within a block, groups of cells are processed tile by tile of columns, so that the rows
 of psi and its gradient in use stay in the L2 cache. Entries are gathered into chunks that may span
-cells: the likelihood of a chunk is vectorized over entries, the products before and after it over
-programs.
+cells, unless ``apart``: the likelihood of a chunk is vectorized over entries, the products before
+and after it over programs.
 
 ``d_p`` and ``d_q`` are derivatives for the expected PSI and its complement, as if both were free;
 ``d_kappa`` is that for kappa, and a ``slope`` is the derivative of a log rising factorial.
@@ -198,7 +198,7 @@ def _flush(
 @njit(**VECTOR)
 def _sweep_block(
     b, first, last, indptr, column, count, total, phi, psi, kappa, table, weight, shares_reads,
-    tile, value, sum_d_q, dphi, dpsi, dkappa,
+    apart, tile, value, sum_d_q, dphi, dpsi, dkappa,
 ):  # fmt: skip
     width = psi.shape[1]
     finite = kappa[0] != np.inf
@@ -236,7 +236,7 @@ def _sweep_block(
                     size += n
                     cells[n_segments], ends[n_segments] = cell, size
                     n_segments += 1
-                    if size == CHUNK:
+                    if size == CHUNK or (apart and start == stop):
                         _flush(
                             b, chunk, columns, cells, ends, n_segments, phi, psi, table, weight,
                             shares_reads, finite, value, sum_d_q, dphi, dpsi, dkappa,
@@ -251,8 +251,8 @@ def _sweep_block(
 
 @njit(parallel=True, cache=True)
 def sweep(
-    blocks, indptr, column, count, total, phi, psi, kappa, table, weight, shares_reads, tile,
-    value, sum_d_q, dphi, dpsi, dkappa,
+    blocks, indptr, column, count, total, phi, psi, kappa, table, weight, shares_reads, apart,
+    tile, value, sum_d_q, dphi, dpsi, dkappa,
 ):  # fmt: skip
     """Process the entries of all cells, and add to the last five arguments.
 
@@ -272,6 +272,8 @@ def sweep(
         ``(B,)`` weights of cells in the gradients, or empty for ones.
     shares_reads
         Whether the junctions of an ATSE share its reads, so that entries have no complement.
+    apart
+        Whether chunks end with each cell, so that sums of a cell do not depend on the others.
     tile
         Number of columns in a tile.
     value
@@ -289,7 +291,7 @@ def sweep(
     for b in prange(blocks.shape[0] - 1):
         _sweep_block(
             b, blocks[b], blocks[b + 1], indptr, column, count, total, phi, psi, kappa, table,
-            weight, shares_reads, tile, value, sum_d_q, dphi, dpsi, dkappa,
+            weight, shares_reads, apart, tile, value, sum_d_q, dphi, dpsi, dkappa,
         )  # fmt: skip
 
 
