@@ -48,7 +48,8 @@ def fit_activities(
     Each cell is fitted by EM from equal activities, then by stochastic gradient steps on its part
     of the ELBO, as in training. Cells do not influence each other, and with ``streams`` the
     activities of a cell are bitwise the same in any block and at any position (on the CPU; on
-    other devices random numbers are drawn by position). The random state of torch is left unchanged.
+    other devices random numbers are drawn by position). The random state of torch is left
+    unchanged.
 
     Unlike in training, programs are not drawn: expected log-likelihoods over draws of psi are
     lower by the variance of sum_k phi_k psi_k, which is smallest if activities are even. In

@@ -73,10 +73,10 @@ class TrainingMixin(SplicingModelBase):
 
         Of a query (:meth:`load_query_data`) only activities are fitted, those of each cell on its
         own, as by :meth:`get_cell_activities`: on the CPU they depend neither on the other cells
-        nor on a seed, not even in their last digit. It takes ``max_epochs`` (here the gradient steps of a cell;
-        None for 150), ``batch_size`` (cells fitted at a time, which changes no result),
-        ``validation_size`` (scored once, at the end), ``accelerator`` and ``devices``. A second
-        call fits the activities anew.
+        nor on a seed, not even in their last digit. It takes ``max_epochs`` (here the gradient
+        steps of a cell; None for 150), ``batch_size`` (cells fitted at a time, which changes no
+        result), ``validation_size`` (scored once, at the end), ``accelerator`` and ``devices``. A
+        second call fits the activities anew.
 
         Parameters
         ----------
