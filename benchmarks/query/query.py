@@ -30,7 +30,17 @@ from benchmarks.query._placement import Setting, Split, placed
 import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel
 
-SETTINGS = ("0.2,8", "0.07,8", "0.07,15")
+SETTINGS = (
+    "0.2,8,4000",
+    "0.07,8,4000",
+    "0.2,12,4000",
+    "0.07,12,4000",
+    "0.2,15,4000",
+    "0.07,15,4000",
+    "0.07,8,1200",
+    "0.07,8,12000",
+)
+"""The last two show what more reference cells change."""
 N_ATSES, MANY_ATSES = 1000, 150
 
 
@@ -40,10 +50,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--settings", nargs="+", default=SETTINGS, metavar="COVERAGE,K", help="what is simulated"
+        "--settings",
+        nargs="+",
+        default=SETTINGS,
+        metavar="COVERAGE,K,CELLS",
+        help="what is simulated",
     )
     parser.add_argument("--seeds", type=int, default=1, help="simulations of each setting")
-    parser.add_argument("--cells", type=int, default=1200, help="cells of a simulation")
     parser.add_argument("--many", type=int, default=50_000, help="cells of the large query")
     parser.add_argument("--cache", type=Path, help="folder to keep trained models in")
     parser.add_argument("--no-results", action="store_true", help="print without writing files")
@@ -51,7 +64,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     facts = {
         "command": f"nox -s benchmarks -- query --settings {' '.join(args.settings)} "
-        f"--seeds {args.seeds} --cells {args.cells} --many {args.many}",
+        f"--seeds {args.seeds} --many {args.many}",
         "processor": platform.processor() or platform.machine(),
         "models": "trained in this run" if args.cache is None else "of earlier runs where kept",
         "ATSEs": N_ATSES,
@@ -60,14 +73,29 @@ def main() -> None:
         "date": now(),
     }
     placement = Table(
-        {"coverage": 8, "K": 3, "cells": 21, "phi r": 6, "joint phi r": 11, "difference": 10}
+        {
+            "coverage": 8,
+            "K": 3,
+            "all cells": 9,
+            "cells": 21,
+            "phi r": 6,
+            "joint phi r": 11,
+            "difference": 10,
+        }
         | {"max / joint": 11, "max / true": 10, "gain / joint": 12, "mean change": 11, "s": 5}
     )
     others = Table(
         {"query": 26, "cells": 7, "largest difference": 18, "phi r": 6, "s": 6, "MB": 6}
     )
     types = Table(
-        {"coverage": 8, "K": 3, "prevalence": 10, "mixed query": 11, "one type each": 13}
+        {
+            "coverage": 8,
+            "K": 3,
+            "all cells": 9,
+            "prevalence": 10,
+            "mixed query": 11,
+            "one type each": 13,
+        }
         | {"largest fall of a type": 22}
     )
     tables = {"Placement": placement, "Other cells and junctions": others, "One type": types}
@@ -79,10 +107,10 @@ def main() -> None:
     placement.start()
     splits = []
     for setting in args.settings:
-        coverage, n_programs = setting.split(",")
+        coverage, n_programs, n_cells = setting.split(",")
         for seed in range(args.seeds):
             split = Split(
-                Setting(float(coverage), int(n_programs), args.cells, N_ATSES, seed), args.cache
+                Setting(float(coverage), int(n_programs), int(n_cells), N_ATSES, seed), args.cache
             )
             add_placement(placement, split)
             splits.append(split)
@@ -116,7 +144,7 @@ def add_placement(table: Table, split: Split) -> None:
         largest = phi.max(1).mean()
         gains = split.gain(split.reference, phi, rows), split.gain(split.joint, together, rows)
         table.add(
-            **{"coverage": split.setting.coverage, "K": split.setting.n_programs},
+            **simulated(split.setting),
             **{"cells": name, "phi r": round(r, 4), "joint phi r": round(joint_r, 4)},
             **{"difference": f"{r - joint_r:.4f}"},
             **{"max / joint": f"{largest / together.max(1).mean():.3f}"},
@@ -125,6 +153,15 @@ def add_placement(table: Table, split: Split) -> None:
             **{"mean change": float(np.abs(phi - own).mean()) if rows is split.own else None},
             **{"s": seconds if name == "query" else None},
         )
+
+
+def simulated(setting: Setting) -> dict[str, float]:
+    """Columns of a table that say what was simulated."""
+    return {
+        "coverage": setting.coverage,
+        "K": setting.n_programs,
+        "all cells": setting.n_cells,
+    }
 
 
 def add_types(table: Table, split: Split) -> None:
@@ -140,7 +177,7 @@ def add_types(table: Table, split: Split) -> None:
             alone[rows] = split.named(only.get_latent_representation()) == each
         by_type = pd.DataFrame({"mixed": right, "alone": alone}).groupby(true).mean()
         table.add(
-            **{"coverage": split.setting.coverage, "K": split.setting.n_programs},
+            **simulated(split.setting),
             **{"prevalence": prevalence, "mixed query": f"{right.mean():.3f}"},
             **{"one type each": f"{alone.mean():.3f}"},
             **{"largest fall of a type": f"{(by_type['mixed'] - by_type['alone']).max():.3f}"},
