@@ -284,6 +284,18 @@ def test_arguments_refused_before_the_data_are_read(data, refused, tmp_path, mon
     assert "--atse-totals" in refused(data, "--atse-totals", "both")
 
 
+@pytest.mark.parametrize("option", ["--mapping", "--chain", "--reciprocal-chain", "--orthologs"])
+def test_the_output_replaces_no_file_of_a_mapping(data, refused, tmp_path, option):
+    table = tmp_path / "table.csv"
+    table.write_text("source,target\n")
+    other = tmp_path / "other.chain"
+    other.write_text("")
+    chain = ("--chain", other) if option in ("--reciprocal-chain", "--orthologs") else ()
+    text = refused(data, option, table, *chain, "--output", table, "--overwrite")
+    assert "is the input" in text
+    assert table.read_text() == "source,target\n"
+
+
 def test_bad_input(folder, data, refused, tmp_path):
     other = lfa.datasets.simulate_splicing(40, 20, 2, seed=5)
     other.var_names = [f"x{i}" for i in range(other.n_vars)]

@@ -150,7 +150,7 @@ def query(
     check_input(data)
     _check_reference(reference)
     sources = [data, reference, reference / MODEL_FILE, reference / DATA_FILE]
-    check_output(output, sources, overwrite)
+    check_output(output, [*sources, *_mapping_files(mapping).values()], overwrite)
     reporter = Reporter(quiet)
     reporter.stage(f"Reading {data} and {reference}")
     with reporter.tidy():
@@ -177,23 +177,28 @@ def query(
 
 def _check_mapping(options: MappingOptions) -> None:
     """Raise an error for options that exclude or need each other, or files that are missing."""
-    files = {
-        "--mapping": options.mapping,
-        "--chain": options.chain,
-        "--reciprocal-chain": options.reciprocal_chain,
-        "--orthologs": options.orthologs,
-    }
-    given = [name for name, path in files.items() if path is not None]
+    files = _mapping_files(options)
+    given = list(files)
     if options.mapping is not None and len(given) > 1:
         raise UserError(f"--mapping is a finished table: leave {given[1]} out.")
     if options.chain is None and (options.tolerance or set(given) - {"--mapping"}):
         name = next((name for name in given if name != "--mapping"), "--tolerance")
         raise UserError(f"{name} is for the mapping by a chain file: pass --chain as well.")
     for name, path in files.items():
-        if path is not None:
-            check_reach(path, name)
-            if not path.is_file():
-                raise UserError(f"There is no file {name} {path}.")
+        check_reach(path, name)
+        if not path.is_file():
+            raise UserError(f"There is no file {name} {path}.")
+
+
+def _mapping_files(options: MappingOptions) -> dict[str, Path]:
+    """Return the files that are given, by the names of their options."""
+    files = {
+        "--mapping": options.mapping,
+        "--chain": options.chain,
+        "--reciprocal-chain": options.reciprocal_chain,
+        "--orthologs": options.orthologs,
+    }
+    return {name: path for name, path in files.items() if path is not None}
 
 
 def _check_reference(path: Path) -> None:
