@@ -184,3 +184,20 @@ def test_gtex_made_apart(data_dir):
     # Of reads that filters left, every total is at most that of all reads.
     exact = lfa.pp.make_splicing_dataset(files[6:], reference=one)
     assert (out.to_df(CLUSTER) <= exact.to_df(CLUSTER)).all(axis=None)
+
+
+@pytest.mark.parametrize("observed", [None, [True, False, True, True]])
+@pytest.mark.parametrize("block", [1, 1000])
+def test_what_is_not_observed_remains_so(observed, block, monkeypatch):
+    """A total of 0 beside others of its ATSE says nothing; one of an ATSE without reads does."""
+    monkeypatch.setattr("leafletfa_scvi.data._blocks.BLOCK", block)
+    adata = data_set([[3, 0, 2, 0], [3, 0, 2, 0], [0, 0, 1, 4]], "AABB", ["a1", "a2", "b1", "b2"])
+    total = adata.layers[CLUSTER].toarray()
+    total[0, 1] = 0
+    adata.layers[CLUSTER] = sp.csr_matrix(total)
+    observed = None if observed is None else np.array(observed)
+    joined = np.zeros(4, int)  # the ATSEs of the data set are one in the reference
+    out = align_junctions(adata, adata.var_names, joined, observed=observed)
+    second = 5 if observed is None else 0
+    wanted = [[5, 0, 5, 5], [5, second, 5, 5], [5, second, 5, 5]]
+    assert out.layers[CLUSTER].toarray().tolist() == wanted

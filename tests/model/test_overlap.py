@@ -203,6 +203,22 @@ class TestSharedTotals:
         query = LeafletFAModel.load_query_data(found, reference)
         query.train(max_epochs=2, accelerator="cpu", enable_progress_bar=False)
 
+    @pytest.mark.parametrize(
+        ("first", "second"), [("query", "query"), ("shared", "query"), ("shared", "shared")]
+    )
+    def test_a_second_preparation_changes_nothing(self, reference, new, first, second):
+        """As when a cell of a notebook is run again: what was not observed does not become 0."""
+        some = new[:, np.arange(new.n_vars) % 4 > 0].copy()  # totals have reads of the others
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            once = prepare(some, reference, inplace=False, atse_totals=first)
+            twice = prepare(once, reference, inplace=False, atse_totals=second)
+        y, n = (once.to_df(name) for name in LAYERS)
+        siblings = n.T.groupby(once.var["atse_id"].to_numpy()).transform("max").T
+        assert ((n == 0) & (siblings > 0)).any(axis=None)
+        np.testing.assert_array_equal(twice.to_df(LAYERS[0]), y)
+        np.testing.assert_array_equal(twice.to_df(LAYERS[1]), n)
+
     def test_without_missing_junctions_both_are_the_same(self, reference, new):
         found = [
             prepare(new, reference, inplace=False, atse_totals=x) for x in ("query", "shared")

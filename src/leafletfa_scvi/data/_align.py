@@ -17,7 +17,7 @@ from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data._atse_labels import own_atses
 from leafletfa_scvi.data._checks import check_counts_and_totals
 from leafletfa_scvi.data._layers import check_sparse, named_layers
-from leafletfa_scvi.data._realign_totals import realign_totals, sum_totals
+from leafletfa_scvi.data._realign_totals import keep_unobserved, realign_totals, sum_totals
 from leafletfa_scvi.ops import ObservedEntries
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def align_junctions(
 
     Missing junctions are added without reads; junctions not in ``names`` are dropped. Sparse
     layers stay sparse. With ``atse``, totals are summed again: :func:`realign_totals`, or over
-    the junctions of ``observed`` only. Without, they are moved along, so that missing junctions
-    are not observed, and totals contain the reads of junctions that were dropped.
+    the junctions of ``observed`` only; entries that the data set does not observe, although it
+    observes others of its ATSE, remain so. Without, they are moved along, so that missing
+    junctions are not observed, and totals contain the reads of junctions that were dropped.
 
     Parameters
     ----------
@@ -93,8 +94,8 @@ def align_junctions(
     if atse is not None and {junction_layer, cluster_layer} <= layers.keys():
         check_counts_and_totals(adata, junction_layer, cluster_layer)
         count, total = (_canonical(adata.layers[name]) for name in (junction_layer, cluster_layer))
+        own = own_atses(adata.var, atse_key)
         if observed is None:
-            own = own_atses(adata.var, atse_key)
             sums = realign_totals(count, total, target_column, own, atse)
         else:
             column = np.where(np.append(observed, False)[target_column], target_column, -1)
@@ -102,6 +103,8 @@ def align_junctions(
                 adata.layers[junction_layer], column, len(target)
             )
             sums = sum_totals(count, column, atse)
+        if own is not None:
+            sums = keep_unobserved(sums, total, target_column, own)
         layers[cluster_layer] = _like(sums, adata.layers[cluster_layer])
     return AnnData(
         None if adata.X is None else _scatter_columns(adata.X, target_column, len(target)),

@@ -121,6 +121,39 @@ def sum_totals(count: sp.csr_matrix, column: np.ndarray, atse: np.ndarray) -> sp
     return sp.csr_matrix(sp.vstack(parts, format="csr"))
 
 
+def keep_unobserved(
+    sums: sp.csr_matrix, total: sp.csr_matrix, column: np.ndarray, own_atse: np.ndarray
+) -> sp.csr_matrix:
+    """Leave out entries that a data set does not observe while it observes others of the ATSE.
+
+    Junctions that an earlier alignment has added are such entries: their count is unknown, not 0.
+
+    Parameters
+    ----------
+    sums
+        ``(C, P)`` totals of the ATSEs of a reference.
+    total, column, own_atse
+        As in :func:`realign_totals`.
+    """
+    n_own = int(own_atse.max(initial=-1)) + 1
+    to_junction = _ones(own_atse, np.arange(len(own_atse)), (n_own, len(own_atse)))
+    known = np.flatnonzero(column >= 0)
+    to_column = _ones(known, column[known], (len(column), sums.shape[1]))
+    parts = []
+    for start, stop in row_blocks(total.indptr):
+        part = sums[start:stop]
+        observed = total[start:stop] > 0
+        hidden = sp.csr_matrix(_maxima(total[start:stop], own_atse, n_own) > 0) @ to_junction
+        hidden = sp.csr_matrix((hidden - observed) @ to_column)
+        hidden.eliminate_zeros()
+        if hidden.nnz:
+            part = sp.csr_matrix(part - part.multiply(hidden > 0))
+            part.eliminate_zeros()
+            part.sort_indices()
+        parts.append(part)
+    return sp.csr_matrix(sp.vstack(parts, format="csr")) if parts else sums
+
+
 def _ones(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
     return sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
 

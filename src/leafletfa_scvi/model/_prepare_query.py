@@ -82,6 +82,9 @@ class PrepareQueryMixin(SplicingModelBase):
         junctions do not count against the programs that use them. Exact is only a data set made
         from the files with ``lfa.pp.make_splicing_dataset(..., reference=model)``.
 
+        Entries with a total of 0 in an ATSE with reads, such as those of an earlier preparation,
+        remain not observed: a second preparation changes nothing.
+
         If the reference was built without ATSE labels, totals are not changed, and missing
         junctions are not observed.
 
