@@ -250,7 +250,8 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
             others = theirs.difference(ours, sort=False)
             raise ValueError(
                 f"adata holds {len(others)} junctions that the model lacks, the first of them "
-                f"{others[0]!r}: pass adata[:, model.junction_names]."
+                f"{others[0]!r}: LeafletFAModel.prepare_query_anndata(adata, model) drops them "
+                "and sums the totals again."
             )
         raise ValueError(
             f"adata lacks {len(missing)} of the model's {len(ours)} junctions, the first of them "
