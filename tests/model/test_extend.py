@@ -343,6 +343,23 @@ class TestExtraPrograms:
         activity = model.get_cell_activities()["SP_3"].to_numpy()
         assert activity[main].mean() > 0.6
         assert activity[~main].mean() < 0.25
+
+    def test_beside_programs_without_their_uncertainty(self, new_type, tmp_path):
+        """Such as a published atlas: programs that do not change need none."""
+        reference, adata, main = new_type
+        psi = reference.get_splicing_programs()
+        atlas = LeafletFAModel.from_programs(psi, atse_id=adata.var["atse_id"])
+        assert not atlas.has_program_posterior_
+        model = extended(adata.copy(), atlas, {"method": "em"}, n_extra_programs=1)
+        found = model.get_splicing_programs().iloc[:, :2]
+        np.testing.assert_array_equal(found, atlas.get_splicing_programs())
+        activity = model.get_cell_activities()["SP_3"].to_numpy()
+        assert activity[main].mean() > 0.6
+        assert activity[~main].mean() < 0.25
+        model.save(tmp_path / "model")
+        loaded = LeafletFAModel.load(tmp_path / "model", adata=False)
+        with pytest.raises(ValueError, match="uncertainty of the programs is unknown"):
+            loaded.program_markers()
         psi = model.get_splicing_programs()["SP_3"].to_numpy()
         want = adata.varm["psi_true"][:, 2]
         assert np.corrcoef(psi, want)[0, 1] > 0.9

@@ -16,7 +16,7 @@ from leafletfa_scvi import inference
 from leafletfa_scvi._arguments import check_at_least, check_whole
 from leafletfa_scvi.data import cell_fingerprints
 from leafletfa_scvi.likelihoods import Factors
-from leafletfa_scvi.model._intervals import widened_programs
+from leafletfa_scvi.model._intervals import program_posterior
 from leafletfa_scvi.model._variances import initial_prior, set_activity_weight
 from leafletfa_scvi.module._generative import activity_prior
 from leafletfa_scvi.train import fits_on_device
@@ -201,7 +201,7 @@ def reference_reads(
     ``(P', K)`` float64 on the CPU each; 0 for junctions that the model has not observed.
     """
     generative, guide = model.module.model, model.module.guide
-    inclusion, exclusion = widened_programs(model)
+    inclusion, exclusion = program_posterior(model)
     shares_reads = generative.likelihood.shares_reads
     mean = inclusion / (inclusion + exclusion)
     if shares_reads:

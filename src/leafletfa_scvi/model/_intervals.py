@@ -65,12 +65,18 @@ def credible_intervals(
 
 @torch.no_grad()
 def widened_programs(model: SplicingModelBase) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return :func:`program_posterior`, if the uncertainty of the programs is known."""
+    model._require_program_posterior()
+    return program_posterior(model)
+
+
+def program_posterior(model: SplicingModelBase) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the Beta posterior of each entry of the programs, ``(P', K)`` float64 each.
 
     Its variance is the larger of that of the guide and that from the curvature. Implicit
-    junctions come last; the second parameter is 0 where PSI is known to be 1.
+    junctions come last; the second parameter is 0 where PSI is known to be 1. Programs that were
+    given without their uncertainty are as good as certain.
     """
-    model._require_program_posterior()
     guide = model.module.guide
     given = *guide.psi_marginal(), guide.psi_variance
     inclusion, exclusion, variance = (x.cpu() for x in given)

@@ -99,8 +99,8 @@ class QueryMixin(SplicingModelBase):
             The junctions differ, the mapping does not fit, or the data are invalid. Within a cell
             and an ATSE of the reference, all junctions with a total above 0 must have the same
             total and share its reads; those with total 0 count as not observed. Or an argument is
-            out of range, or the reference cannot be extended: it has one program, or programs
-            without their uncertainty.
+            out of range, or the reference cannot be extended: it has one program, or, with
+            ``freeze_programs=False``, programs without their uncertainty.
         RuntimeError
             The reference is not trained.
         """
