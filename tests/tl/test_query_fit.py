@@ -34,6 +34,15 @@ class TestExpectedLogLikelihood:
             value = law.logpmf(np.arange(total + 1))
             assert mean[i] == pytest.approx(np.exp(value) @ value, abs=0.01)
 
+    def test_values_do_not_depend_on_the_largest_total(self):
+        rng = np.random.default_rng(0)
+        n, p = rng.integers(1, 21, 500).astype(float), rng.uniform(0.001, 0.999, 500)
+        kappa = np.exp(rng.uniform(-1, 8, 500))
+        alone = ExpectedLogLikelihood(20).mean(n, p, kappa)
+        for others in (25, 60, 400):
+            among = ExpectedLogLikelihood(others).mean(n, p, kappa)
+            np.testing.assert_allclose(among, alone, atol=2e-5)
+
     def test_binomial_and_more_reads_than_the_grid(self):
         n = np.array([50.0, 6_000.0, 6_000.0])
         mean = ExpectedLogLikelihood(6_000).mean(

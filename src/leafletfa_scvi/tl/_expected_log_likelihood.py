@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
 from scipy.special import expit
@@ -12,6 +14,9 @@ from leafletfa_scvi.tl._scores import beta_binomial_log_likelihood
 _FIRST_LOGIT, _LOGIT_STEP = -14.0, 0.5
 _FIRST_LOG_KAPPA, _LOG_KAPPA_STEP, _N_KAPPA = -4.5, 0.75, 26
 _EXACT, _RATIO, _MAX_TOTAL = 8, 1.3, 4096
+_BEYOND = 6
+"""Number of totals of the grid above the largest that is needed: the spline is flat at its end,
+which would make the values of a cell depend on the totals of others."""
 _BLOCK = 1 << 20
 
 
@@ -29,15 +34,12 @@ class ExpectedLogLikelihood:
 
     def __init__(self, max_total: int) -> None:
         totals = list(range(1, _EXACT + 1))
-        while totals[-1] < max_total and totals[-1] < _MAX_TOTAL:
+        beyond = 0
+        while beyond < _BEYOND and totals[-1] < _MAX_TOTAL:
+            beyond += totals[-1] >= max_total
             totals.append(int(np.ceil(totals[-1] * _RATIO)))
         self._totals = np.array(totals)
-        logit = np.arange(_FIRST_LOGIT, 1.01, _LOGIT_STEP)
-        kappa = np.exp(_FIRST_LOG_KAPPA + _LOG_KAPPA_STEP * np.arange(_N_KAPPA))
-        p, k = (x.ravel() for x in np.meshgrid(expit(logit), kappa, indexing="ij"))
-        mean = np.stack([_exact_mean(total, p, k) for total in totals])
-        grid = mean.reshape(len(totals), len(logit), len(kappa))
-        self._spline = spline_filter(grid, order=3, mode="nearest")
+        self._spline = _spline(tuple(totals))
 
     def mean(self, total: np.ndarray, p: np.ndarray, kappa: np.ndarray) -> np.ndarray:
         """Return the mean of each entry, ``(n,)`` float64.
@@ -69,6 +71,18 @@ class ExpectedLogLikelihood:
         # Beta-binomial counts spread with n, those of a binomial with its root.
         mean -= beyond * np.where(kappa < total, 1.0, 0.5)
         return mean
+
+
+@lru_cache(maxsize=4)
+def _spline(totals: tuple[int, ...]) -> np.ndarray:
+    """Return the coefficients of the spline, (totals, logits of p, kappas)."""
+    logit = np.arange(_FIRST_LOGIT, 1.01, _LOGIT_STEP)
+    kappa = np.exp(_FIRST_LOG_KAPPA + _LOG_KAPPA_STEP * np.arange(_N_KAPPA))
+    p, k = (x.ravel() for x in np.meshgrid(expit(logit), kappa, indexing="ij"))
+    mean = np.stack([_exact_mean(total, p, k) for total in totals])
+    grid = mean.reshape(len(totals), len(logit), len(kappa))
+    coefficients: np.ndarray = spline_filter(grid, order=3, mode="nearest")
+    return coefficients
 
 
 def _exact_mean(total: int, p: np.ndarray, kappa: np.ndarray) -> np.ndarray:
