@@ -181,6 +181,19 @@ class TestQueryFit:
         assert found.attrs["n_reference_cells"] == 50
         assert found["p_value"].min() >= 1 / 51
 
+    def test_a_reference_made_from_programs_has_no_cells(self, planted):
+        reference, query = planted
+        model = lfa.LeafletFAModel.from_programs(
+            reference.get_splicing_programs(),
+            prevalence=reference.get_program_prevalence(),
+            concentration=5.0,
+            activity_concentration=1.0,
+        )
+        found = lfa.tl.query_fit(model, query.adata)
+        assert found.attrs["calibration"] == "posterior predictive"
+        with pytest.raises(ValueError, match="made from programs and has none. Leave reference"):
+            lfa.tl.query_fit(query, reference=model)
+
     def test_saved_reference_without_data(self, planted, tmp_path):
         reference, query = planted
         reference.save(str(tmp_path / "model"))

@@ -8,6 +8,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import leafletfa_scvi as lfa
 
@@ -44,6 +45,19 @@ class TestLabels:
             for label in NAMES:
                 want = (nearest == label).mean()
                 assert found.loc[name, f"probability_{label}"] == pytest.approx(want)
+
+    @pytest.mark.parametrize("layout", ["table", "sparse"])
+    def test_activities_in_other_layouts(self, reference, query, layout):
+        """A table has names, which count, not its order."""
+        wanted = lfa.tl.transfer_labels(reference, query, "kind")
+        phi = reference.obsm["X_PHI"]
+        if layout == "sparse":
+            reference.obsm["X_PHI"] = sp.csr_matrix(phi)
+        else:
+            table = pd.DataFrame(phi, reference.obs_names, ["SP_1", "SP_2", "SP_3"])
+            reference.obsm["X_PHI"] = table[["SP_3", "SP_1", "SP_2"]]
+        found = lfa.tl.transfer_labels(reference, query, "kind")
+        pd.testing.assert_frame_equal(found, wanted)
 
     @pytest.mark.parametrize("method", ["knn", "logistic"])
     def test_labels_are_those_of_the_corner(self, reference, query, method):
@@ -219,6 +233,39 @@ class TestErrors:
         reference.obs["none"] = np.nan
         with pytest.raises(error, match=message):
             lfa.tl.transfer_labels(reference, query, **{"labels": "kind", **options})
+
+    @pytest.mark.parametrize("unknown", [None, 0, np.nan])
+    def test_unknown_is_a_text(self, reference, query, unknown):
+        with pytest.raises(ValueError, match="Expected unknown to be a text"):
+            lfa.tl.transfer_labels(reference, query, "kind", unknown=unknown)
+
+    def test_labels_that_are_the_same_as_text(self, reference, query):
+        reference.obs["mixed"] = [1, "1"] * 60
+        with pytest.raises(ValueError, match=r"reference.obs\['mixed'\], found two that are '1'"):
+            lfa.tl.transfer_labels(reference, query, "mixed")
+
+    def test_one_program_says_nothing(self, reference, query):
+        for data in (reference, query):
+            data.obsm["X_PHI"] = np.ones((data.n_obs, 1))
+        with pytest.raises(ValueError, match="at least two programs, found one"):
+            lfa.tl.transfer_labels(reference, query, "kind")
+
+    def test_activities_that_are_scaled(self, reference, query):
+        reference.obsm["X_PHI"] *= 100
+        with pytest.raises(ValueError, match="found a sum of 100 for cell 'r0', in total 120"):
+            lfa.tl.transfer_labels(reference, query, "kind")
+
+    def test_the_argument_is_named(self, reference, query):
+        with pytest.raises(TypeError, match="Expected reference to be an AnnData"):
+            lfa.tl.transfer_labels("reference.h5ad", query, "kind")
+
+    def test_a_reference_without_cells(self, query):
+        psi = pd.DataFrame(np.full((4, 3), 0.3), [f"chr1:{i}-{i + 9}:+" for i in range(1, 5)])
+        model = lfa.LeafletFAModel.from_programs(
+            psi, prevalence=[0.2, 0.3, 0.5], concentration=5.0, activity_concentration=1.0
+        )
+        with pytest.raises(ValueError, match="made from programs and has none. Pass the AnnData"):
+            lfa.tl.transfer_labels(model, query, "kind")
 
     def test_no_activities(self, reference, query):
         del query.obsm["X_PHI"]

@@ -139,6 +139,12 @@ def _reference_cells(
         reference = query_model
     else:
         _check_model("reference", reference)
+        if reference.module.model.n_obs == 0:
+            raise ValueError(
+                "Expected reference with cells, found a model that was made from programs and has "
+                "none. Leave reference out: p values are then those of the posterior predictive "
+                "distribution."
+            )
         if reference.adata is None:
             raise ValueError(
                 "Expected reference with its AnnData, found a model that was loaded without. Load "

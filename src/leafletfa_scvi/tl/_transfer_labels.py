@@ -92,8 +92,8 @@ def transfer_labels(
         A model is not trained.
     ValueError
         There are no activities, programs of reference and query differ, the reference has fewer
-        than two labels or fewer cells than ``n_neighbors``, a query cell is not in ``query_fit``,
-        or an argument is out of range.
+        than two programs or labels, or fewer cells than ``n_neighbors``, a query cell is not in
+        ``query_fit``, or an argument is out of range.
 
     Examples
     --------
@@ -105,11 +105,18 @@ def transfer_labels(
     n_neighbors = check_whole("n_neighbors", n_neighbors, 1)
     alpha = check_inside("alpha", alpha, "[0, 1]")
     min_probability = check_inside("min_probability", min_probability, "[0, 1]")
+    if not isinstance(unknown, str):
+        raise ValueError(f"Expected unknown to be a text, found {unknown!r}.")
     known = _reference_activities(reference, query)
     obs = known.adata.obs
     check_columns(obs, [labels], "labels")
     has_label = labeled_cells(obs, [labels])
     given = _categories(obs[labels][has_label], labels, unknown)
+    if known.mean.shape[1] < 2:
+        raise ValueError(
+            "Expected a reference with at least two programs, found one: all cells have the same "
+            "activities, which say nothing of labels."
+        )
     if not n_further_programs(reference, query):
         check_same_programs(reference, query)
     names, activities = _query_activities(reference, query)
@@ -145,8 +152,14 @@ def transfer_labels(
 def _categories(values: pd.Series, labels: str, unknown: str) -> pd.Categorical:
     """Labels as text categories, in their order; those without cells are dropped."""
     given = values.astype("category").cat.remove_unused_categories()
-    given = given.cat.rename_categories([str(name) for name in given.cat.categories])
-    names = list(given.cat.categories)
+    names = [str(name) for name in given.cat.categories]
+    repeated = pd.Index(names)[pd.Index(names).duplicated()]
+    if len(repeated):
+        raise ValueError(
+            f"Expected labels of different text in reference.obs[{labels!r}], found two that are "
+            f"{repeated[0]!r}, such as a number and its text. Convert them, .astype(str)."
+        )
+    given = given.cat.rename_categories(names)
     if len(names) < 2:
         raise ValueError(
             f"Expected labels of at least two kinds in reference.obs[{labels!r}], found "
@@ -166,7 +179,7 @@ def _reference_activities(reference: Any, query: Any) -> CellActivities:
         table = query.get_cell_activities(reference.adata)
         mean = table.to_numpy(np.float64)
         return CellActivities(list(table.columns), mean, None, reference.adata)
-    return cell_activities(reference)
+    return cell_activities(reference, "reference")
 
 
 def _query_activities(reference: Any, query: Any) -> tuple[pd.Index, np.ndarray]:
@@ -177,7 +190,7 @@ def _query_activities(reference: Any, query: Any) -> tuple[pd.Index, np.ndarray]
         if ACTIVITY_SLOT not in query.obsm and hasattr(reference, "get_cell_activities"):
             table = reference.get_cell_activities(query)
             return query.obs_names, table.to_numpy(np.float64)
-    found = cell_activities(query)
+    found = cell_activities(query, "query")
     return found.adata.obs_names, found.mean
 
 
