@@ -221,6 +221,15 @@ class TestEstimates:
         )
         assert got.module.site_mean("delta") == pytest.approx(want.module.site_mean("delta"))
 
+    def test_sparse_slots(self, published):
+        want = from_programs(published).get_program_prevalence()
+        psi = np.asarray(published.varm["psi_learned"])
+        for slots, name in ((published.varm, "psi_learned"), (published.obsm, "X_PHI")):
+            slots[name] = sp.csr_matrix(np.asarray(slots[name]))
+        model = from_programs(published)
+        np.testing.assert_allclose(model.get_splicing_programs(), psi, atol=1e-6)
+        pd.testing.assert_series_equal(model.get_program_prevalence(), want)
+
     @pytest.mark.parametrize("named", [False, True])
     def test_activities_follow_the_order_of_the_programs(self, published, psi, named):
         want = from_programs(published).get_program_prevalence()
@@ -450,6 +459,12 @@ WRONG = {
     "one program": (lambda x: x[["SP_1"]], {}, "at least two programs, found 1"),
     "no junction": (lambda x: x.iloc[:0], {}, "found none"),
     "numbered": (lambda x: x.reset_index(drop=True), {}, "named by junctions.*'0' first"),
+    "transposed": (lambda x: x.T, {}, "programs in its rows, 'SP_1' first. Transpose it"),
+    "levels": (
+        lambda x: x.set_axis(pd.MultiIndex.from_product([["a"], x.index])),
+        {},
+        "several levels",
+    ),
     "text": (lambda x: put(x.astype(object), 0, 0, "much"), {}, "hold numbers"),
     "prevalence": (None, {"prevalence": [0.5, 0.3, 0.3]}, "sum to 1, found 1.1"),
     "negative": (None, {"prevalence": [0.5, 0.7, -0.2]}, "from 0, found -0.2 for .*'SP_3'"),
@@ -460,6 +475,8 @@ WRONG = {
         "found none for 'SP_3'",
     ),
     "kappa": (None, {"concentration": -1.0}, "concentration to be a number above 0, found -1"),
+    "text for pi": (None, {"prevalence": ["a", "b", "c"]}, "to be a number for each of the prog"),
+    "text for kappa": (None, {"concentration": list("abcdef")}, "for each of the junctions"),
     "short kappa": (None, {"concentration": [1.0, 2.0]}, r"6 junctions, found shape \(2,\)"),
     "zero kappa": (None, {"concentration": [1.0, 0, 1, 1, 1, 1]}, "found 0 for .*'chr1:101"),
     "delta": (None, {"activity_concentration": np.inf}, "finite number above 0"),

@@ -73,18 +73,19 @@ def _read_file(path: str, name: str) -> Any:
     check_file(path, f"file of {name}")
     stem = Path(path).name.lower().removesuffix(".gz")
     separators = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-    if stem.endswith(".parquet"):
-        return pd.read_parquet(path)
+    is_parquet = stem.endswith(".parquet")
     separator = separators.get(Path(stem).suffix)
-    if separator is None:
+    if separator is None and not is_parquet:
         raise ValueError(
             f"Expected the file of {name} to end with .csv, .tsv, .txt (also with .gz) or "
             f".parquet, found {path!r}."
         )
     try:
+        if is_parquet:
+            return pd.read_parquet(path)
         return pd.read_csv(path, sep=separator, dtype=str)
     except (EOFError, OSError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(
-            f"{path} cannot be read as a table: {error}. Expected text with the columns source "
-            "and target in its first line."
+            f"{path} cannot be read as a table: {error}. Expected a table with the columns source "
+            f"and target{'' if is_parquet else ' in its first line'}."
         ) from error

@@ -60,7 +60,7 @@ def prevalence_of(
     names, exported = source.program_names, source.results.get("pi")
     if given is not None:
         as_given = [names[k] for k in np.argsort(source.order)]
-        pi = aligned("prevalence", given, as_given, "programs").astype(np.float64)[source.order]
+        pi = _numbers("prevalence", given, as_given, "programs")[source.order]
         wrong = ~(pi >= 0.0)
         if wrong.any():
             raise ValueError(
@@ -181,7 +181,7 @@ def concentration_of(
     if np.shape(value) == ():
         return check_positive("concentration", value), None
     names = list(source.psi.index)
-    kappa = aligned("concentration", value, names, "junctions").astype(np.float64)
+    kappa = _numbers("concentration", value, names, "junctions")
     wrong = ~((kappa > 0.0) & np.isfinite(kappa))
     if wrong.any():
         raise ValueError(
@@ -252,3 +252,15 @@ def _sampled_cells(adata: AnnData, totals: Any) -> np.ndarray:
         return np.arange(adata.n_obs)
     sampled: np.ndarray = np.random.default_rng(0).choice(adata.n_obs, n_cells, replace=False)
     return np.sort(sampled)
+
+
+def _numbers(name: str, given: Any, labels: list[str], each: str) -> np.ndarray:
+    """Return one number for each label; see :func:`aligned`."""
+    values = aligned(name, given, labels, each)
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected {name} to be a number for each of the {each}, found {values[0]!r} first: "
+            f"{error}."
+        ) from error

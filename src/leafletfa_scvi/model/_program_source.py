@@ -20,6 +20,7 @@ from leafletfa_scvi._constants import (
     RESULTS_SLOT,
     program_names,
 )
+from leafletfa_scvi._narrow_stubs import is_sparse
 from leafletfa_scvi.data import atse_codes
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class ProgramSource:
             slot, values, in_order = f"obs[{names[0]!r}] ..", obs[names], True
         else:
             return None
-        phi = np.asarray(values, dtype=np.float32)
+        phi = np.asarray(values.toarray() if is_sparse(values) else values, dtype=np.float32)
         if phi.shape[1:] != (n_programs,):
             raise ValueError(
                 f"Expected programs.{slot} to have the {n_programs} programs of {self.slot}, "
@@ -290,7 +291,7 @@ def _of_varm(adata: AnnData) -> pd.DataFrame:
             "DataFrame, junctions x programs."
         )
     values = adata.varm[PROGRAM_SLOT]
-    array = np.asarray(values)
+    array = np.asarray(values.toarray() if is_sparse(values) else values)
     if array.ndim != 2:
         raise ValueError(
             f"Expected programs.varm[{PROGRAM_SLOT!r}] to be junctions x programs, found shape "
@@ -310,6 +311,16 @@ def _named(table: pd.DataFrame, slot: str) -> pd.DataFrame:
         raise ValueError(
             f"Expected {slot} to hold at least two programs, found {n_programs}: with one, all "
             "cells have the same activities."
+        )
+    if isinstance(table.index, pd.MultiIndex):
+        raise ValueError(
+            f"Expected one name for each row of {slot}, found an index of several levels. Join "
+            "them to chrom:start-end:strand."
+        )
+    if table.index.astype(str).str.fullmatch(_PROGRAM_COLUMN).all():
+        raise ValueError(
+            f"Expected {slot} to be junctions x programs, found programs in its rows, "
+            f"{table.index[0]!r} first. Transpose it, programs.T."
         )
     junctions = pd.Index(table.index.astype(str), dtype=object)
     names = pd.Index(table.columns.astype(str), dtype=object)
