@@ -96,6 +96,11 @@ def test_a_missing_file(tmp_path):
         Chain(tmp_path / "none.chain", "chain")
 
 
+def test_what_is_no_path():
+    with pytest.raises(TypeError, match="chain to be the path of a chain file, found a No"):
+        Chain(None, "chain")
+
+
 def test_without_liftover(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "liftover", None)
     with pytest.raises(ImportError, match=r"leafletfa-scvi\[liftover\]"):

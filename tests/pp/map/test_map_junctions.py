@@ -328,6 +328,7 @@ class TestInputs:
             (["chr1:101-200:+"] * 2, ValueError, "once in source_var.*'chr1:101-200:\\+'"),
             (["Gene_1", "chr1:101-200:+"], ValueError, "source to be named.*'Gene_1'"),
             ("chr1:101-200:+", TypeError, "found a text"),
+            (object(), TypeError, "source_var to be an AnnData.*model.junction_names"),
             (["chr1:200-101:+"], ValueError, "200-101"),
         ],
     )

@@ -63,6 +63,10 @@ class Chain:
     """
 
     def __init__(self, path: str | os.PathLike[str], name: str) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(
+                f"Expected {name} to be the path of a chain file, found a {type(path).__name__}."
+            )
         self.path, self.name = os.fspath(path), name
         liftover = import_liftover()
         self.from_sizes, self.to_sizes = _read_sizes(self.path, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from leafletfa_scvi.pp.map._sites import lift_sites
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from leafletfa_scvi.data import Pairs
 
@@ -192,6 +193,12 @@ def _table(junctions: Any, name: str) -> pd.DataFrame:
         junctions = junctions.var
     if isinstance(junctions, str):
         raise TypeError(f"Expected {name} to be an AnnData, a DataFrame or names, found a text.")
+    if not isinstance(junctions, Iterable):
+        raise TypeError(
+            f"Expected {name} to be an AnnData, a DataFrame or names, found a "
+            f"{type(junctions).__name__}. Junctions of a model are model.adata.var, or "
+            "model.junction_names if genes are not compared."
+        )
     if not isinstance(junctions, pd.DataFrame):
         junctions = pd.DataFrame(index=pd.Index(list(junctions)))
     if junctions.empty and not len(junctions.index):
