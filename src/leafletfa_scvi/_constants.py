@@ -43,6 +43,9 @@ JUNCTION_METRICS: Final = (
 )
 """Columns of ``var`` that :func:`~leafletfa_scvi.pp.qc_metrics` writes."""
 
+EM_ITERATIONS: Final = 300
+"""Default maximum number of EM iterations of training."""
+
 CELLS_AS_REPLICATES: Final = (
     "Cells are the replicates: the result holds for the cells of these samples only. Pass "
     "sample_key for the populations of samples."

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from scvi.train import TrainRunner
 
+from leafletfa_scvi._constants import EM_ITERATIONS
 from leafletfa_scvi._warnings import ConvergenceWarning
 from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._base import SplicingModelBase
@@ -18,7 +19,7 @@ from leafletfa_scvi.model._extend import fixed_state
 from leafletfa_scvi.model._fit_state import rollback_on_error, select_programs
 from leafletfa_scvi.model._initialize import initialize
 from leafletfa_scvi.model._placement import place_cells
-from leafletfa_scvi.model._training_options import EM_ITERATIONS, Init, TrainingOptions
+from leafletfa_scvi.model._training_options import Init, TrainingOptions
 from leafletfa_scvi.model._variances import set_variances
 from leafletfa_scvi.module import pyro_alone
 from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan, has_plateaued

@@ -17,6 +17,7 @@ from scvi.train import Trainer
 
 from leafletfa_scvi._arguments import check_inside, check_one_of, check_positive, check_whole
 from leafletfa_scvi._choices import Initialization, TrainingMethod
+from leafletfa_scvi._constants import EM_ITERATIONS
 from leafletfa_scvi._scvi import SimpleLogger, parse_device_args
 from leafletfa_scvi.train import ElboPlateau
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 Init: TypeAlias = Initialization | tuple[Any, Any]
 
-EM_ITERATIONS = 300
 _INITIAL_LR, _FURTHER_LR = 0.05, 0.01
 _VALIDATION_SIZE = 0.05
 _MONITOR = "reconstruction_loss_validation"
