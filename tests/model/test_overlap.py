@@ -178,6 +178,18 @@ class TestMinimum:
         self.refused(new, fit(clear, 2, max_epochs=1), "with ATSEs for", atse_totals="shared")
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_without_a_layer_totals_would_stay_as_they_are(reference, new, name):
+    some = new[:, ::2].copy()
+    some.layers["other"] = some.layers[name]
+    del some.layers[name]
+    before = some.copy()
+    for mapping in (None, {name: name for name in some.var_names}):
+        with pytest.raises(KeyError, match=f"Layer '{name}' is missing: .*'other'"):
+            prepare(some, reference, mapping=mapping)
+    assert_same(some, before)
+
+
 class TestSharedTotals:
     def test_sums_over_the_junctions_that_both_have(self, reference, new, caplog):
         some = filtered(new, np.arange(new.n_vars) % 4 > 0)

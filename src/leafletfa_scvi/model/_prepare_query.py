@@ -130,7 +130,7 @@ class PrepareQueryMixin(SplicingModelBase):
         Raises
         ------
         FileNotFoundError, KeyError
-            The file of the mapping is missing, or a column of it.
+            A layer with counts or totals is missing, the file of the mapping, or a column of it.
         ValueError
             ``adata`` has too few junctions of the reference (the message says why, as far as can
             be told: names without strand, 0-based coordinates, another genome build or species);
@@ -158,11 +158,11 @@ class PrepareQueryMixin(SplicingModelBase):
                 "Expected a reference with ATSEs for atse_totals='shared', found one without ATSE "
                 "labels. Leave it out."
             )
+        _check_layers(adata, reference)
         given, unmapped = adata, names[:0]
         if mapping is not None:
             mapped = read_mapping(mapping, adata.var_names.astype(str), names)
-            if {junction_layer, cluster_layer} <= named_layers(adata).keys():
-                check_counts_and_totals(adata, junction_layer, cluster_layer)  # by its own names
+            check_counts_and_totals(adata, junction_layer, cluster_layer)  # by its own names
             adata = rename_junctions(adata, mapped)
             unmapped = names[~names.isin(mapped)]
         overlap = cls.compare_junctions(adata, reference)
@@ -194,7 +194,7 @@ class PrepareQueryMixin(SplicingModelBase):
                 _log_unobserved(present, observed[: len(names)], codes[: len(names)])
             if labels is not None:
                 aligned.var[key] = pd.Categorical(labels)
-        if len(unmapped) and cluster_layer in aligned.layers:
+        if len(unmapped):
             hide_junctions(aligned, unmapped, cluster_layer)
         if overlap.renamed_contigs and "chrom" in aligned.var:
             aligned.var["chrom"] = rename_contigs(aligned.var["chrom"], overlap.renamed_contigs)
@@ -252,6 +252,18 @@ class PrepareQueryMixin(SplicingModelBase):
             programs=None if programs is None else programs.to_numpy(),
             junction_layer=reference._layers[0],
             atse_key=reference._atse_key,
+        )
+
+
+def _check_layers(adata: AnnData, reference: LeafletFAModel) -> None:
+    """Raise an error if counts or totals are missing, which would leave totals as they are."""
+    found = named_layers(adata)
+    missing = [name for name in reference._layers if name not in found]
+    if missing:
+        raise KeyError(
+            f"Layer {missing[0]!r} is missing: adata.layers holds {sorted(found)}. Store the "
+            f"{'counts' if missing[0] == reference._layers[0] else 'totals'} in it, as in the "
+            "data of the reference."
         )
 
 
