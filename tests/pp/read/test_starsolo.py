@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._text import read_blocks
+from leafletfa_scvi.pp.read import _matrix_market
 from leafletfa_scvi.pp.read._starsolo import read_solo
 
 if TYPE_CHECKING:
@@ -318,7 +319,8 @@ def test_any_order_of_entries(
     raw = make(tmp_path_factory.mktemp("solo"), matrix=mtx_text(lines), features=plenty)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "leafletfa_scvi.pp.read._starsolo.read_blocks", lambda path: read_blocks(path, size)
+            "leafletfa_scvi.pp.read._matrix_market.read_blocks",
+            lambda path: read_blocks(path, size),
         )
         part = read_solo(raw)
     assert counts(part) == {

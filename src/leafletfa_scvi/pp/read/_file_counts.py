@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import scipy.sparse as sp
 
 from leafletfa_scvi._files import writing_whole
 from leafletfa_scvi.pp._codes import STRANDS
@@ -173,13 +175,8 @@ def file_counts(
     if len(total) and total.max() > np.iinfo(np.int32).max:
         largest = entries[total.argmax()]
         i = first[largest % len(first)]
-        chrom = sorted(contigs)[contig[i]]
-        name = junction_name(chrom, start[i], end[i], STRANDS[strand[i]])
-        raise ValueError(
-            f"Expected at most {np.iinfo(np.int32).max:,} reads of a junction in a cell, found "
-            f"{total.max():,} of {name} in cell {cells[largest // len(first)]!r}. Check the "
-            "counts of the file."
-        )
+        name = junction_name(sorted(contigs)[contig[i]], start[i], end[i], STRANDS[strand[i]])
+        raise _too_many(total.max(), name, cells[largest // len(first)])
 
     used, contig = np.unique(contig[first], return_inverse=True)
     by_name = sorted(contigs)
@@ -195,4 +192,88 @@ def file_counts(
         junction=(entries % max(len(first), 1)).astype(np.int32),
         count=total.astype(np.int32),
         report=Counter() if report is None else report,
+    )
+
+
+def counts_of_rows(
+    contigs: Sequence[str],
+    contig: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    strand: np.ndarray,
+    cells: Sequence[str],
+    row: np.ndarray,
+    cell: np.ndarray,
+    count: np.ndarray,
+    *,
+    motif: np.ndarray | None = None,
+    report: Counter[str] | None = None,
+) -> FileCounts:
+    """Bring counts that refer to the rows of a table of junctions into canonical order.
+
+    As :func:`file_counts`, but without a copy of the coordinates for each count. Rows of the same
+    junction are summed, and so are counts of the same row and cell.
+
+    Parameters
+    ----------
+    contigs, contig, start, end, strand, motif
+        R rows, as in :func:`file_counts`.
+    cells
+        Names of cells, distinct.
+    row, cell, count
+        ``(N,)`` 0-based row and cell of each count, and its non-negative whole number.
+    report
+        Numbers of what was read and left out.
+
+    Raises
+    ------
+    ValueError
+        If the counts of a junction in a cell sum to more than an int32 holds.
+    """
+    if len(count) and count.min() == 0:
+        row, cell, count = (values[count > 0] for values in (row, cell, count))
+    used = np.flatnonzero(np.bincount(row, minlength=len(start)))
+    # Counts of one read for each row, each as a cell of its own, tell which junction it is.
+    table = file_counts(
+        contigs,
+        contig[used],
+        start[used],
+        end[used],
+        strand[used],
+        [""] * len(used),
+        np.arange(len(used)),
+        np.ones(len(used), np.int8),
+        motif=None if motif is None else motif[used],
+    )
+    junction = np.zeros(len(start), np.int32)
+    junction[used] = table.junction
+    highest = np.iinfo(np.int32).max
+    fits = count.sum(dtype=np.int64) <= highest
+    csr = sp.csr_array(
+        (count.astype(np.int32 if fits else np.int64), (cell, junction[row])),
+        shape=(len(cells), table.n_junctions),
+    )
+    csr.sum_duplicates()
+    of_cell = np.repeat(np.arange(len(cells), dtype=np.int32), np.diff(csr.indptr))
+    if not fits and csr.data.max() > highest:
+        i = int(csr.data.argmax())
+        j = csr.indices[i]
+        name = junction_name(
+            table.contigs[table.contig[j]], table.start[j], table.end[j], STRANDS[table.strand[j]]
+        )
+        raise _too_many(csr.data[i], name, cells[of_cell[i]])
+    return dataclasses.replace(
+        table,
+        cells=tuple(cells),
+        cell=of_cell,
+        junction=csr.indices.astype(np.int32),
+        count=csr.data.astype(np.int32),
+        report=Counter() if report is None else report,
+    )
+
+
+def _too_many(count: int, junction: str, cell: str) -> ValueError:
+    return ValueError(
+        f"Expected at most {np.iinfo(np.int32).max:,} reads of a junction in a cell, found "
+        f"{count:,} of {junction} in cell {cell!r}. Check the counts of the file."
     )

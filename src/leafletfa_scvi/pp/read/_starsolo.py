@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
-from leafletfa_scvi.pp._text import (
-    line_error,
-    read_blocks,
-    require_line_end,
-    shown,
-    whole_number,
-)
+from leafletfa_scvi.pp._text import line_error
 from leafletfa_scvi.pp.read._barcodes import (
     barcode,
     barcode_rows,
@@ -26,12 +17,12 @@ from leafletfa_scvi.pp.read._barcodes import (
     check_cut,
     no_barcode_message,
 )
-from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
+from leafletfa_scvi.pp.read._file_counts import FileCounts, counts_of_rows
+from leafletfa_scvi.pp.read._matrix_market import Matrix, read_matrix
 from leafletfa_scvi.pp.read._options import read_options
 from leafletfa_scvi.pp.read._read_inputs import read_inputs
 from leafletfa_scvi.pp.read._solo_folder import existing_file, find_features, find_solo
 from leafletfa_scvi.pp.read._star import read_sj_table
-from leafletfa_scvi.pp.read._tables import Column, parse_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,7 +31,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi._choices import OnError
-    from leafletfa_scvi.pp._text import Block
     from leafletfa_scvi.pp.read._sources import Inputs
     from leafletfa_scvi.pp.read._tables import CountTable
 
@@ -151,7 +141,7 @@ def read_solo(
         )
     names = _read_barcodes(existing_file(folder, "barcodes.tsv"))
     matrix_path = existing_file(folder, "matrix.mtx")
-    matrix = _read_matrix(str(matrix_path), len(names))
+    matrix = read_matrix(str(matrix_path), len(names), "barcodes.tsv", _MATRIX)
     features_path = find_features(folder)
     features = read_sj_table(str(features_path))
     features.refuse_repeats(str(features_path))
@@ -180,88 +170,8 @@ def _read_barcodes(path: Path) -> list[str]:
     return list(line_of)
 
 
-@dataclass
-class _Matrix:
-    """Entries of a Matrix Market file, 0-based, and its number of rows."""
-
-    n_rows: int
-    row: np.ndarray
-    column: np.ndarray
-    count: np.ndarray
-
-
-def _read_matrix(path: str, n_barcodes: int) -> _Matrix:
-    """Read the entries of ``matrix.mtx``; check its size line and the number of barcodes."""
-    blocks = read_blocks(path)
-    size: tuple[int, int, int] | None = None
-    columns: Sequence[Column] = ()
-    sep, n_read = " ", 0
-    found: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int32),) * 3]
-    for block in blocks:
-        rest = block
-        if size is None:
-            size, sep, rest = _read_size(block)
-            if size is None:
-                continue
-            if size[1] != n_barcodes:
-                raise ValueError(
-                    f"{path} has {size[1]:,} columns, and barcodes.tsv beside it {n_barcodes:,} "
-                    "lines: the files are of different runs, or one is truncated."
-                )
-            columns = (Column("row", low=1, high=size[0]), Column("column", low=1, high=size[1]))
-            columns = (*columns, Column("count"))
-        if rest.data:
-            rows = parse_block(rest, columns, _MATRIX, sep=sep, comment="%")
-            entry = (rows["row"] - 1, rows["column"] - 1, rows["count"])
-            found.append(tuple(values.astype(np.int32) for values in entry))
-            n_read += rows.n
-            require_line_end(rest)
-    if size is None:
-        raise ValueError(f"{path} has no line of rows, columns and entries: expected {_MATRIX}.")
-    if n_read != size[2]:
-        raise ValueError(
-            f"{path} has {n_read:,} entries: expected {size[2]:,}, as its size line says. The "
-            "file is truncated or damaged."
-        )
-    row, column, count = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return _Matrix(size[0], row, column, count)
-
-
-def _read_size(block: Block) -> tuple[tuple[int, int, int] | None, str, Block]:
-    """Read the size line: rows, columns and entries, the separator, and the rest of the block."""
-    position = 0
-    for number, line in block.lines():
-        position += len(line) + 1
-        text = line.strip().decode(errors="replace")
-        if text.startswith("%%MatrixMarket"):
-            words = text.lower().split()
-            if words[1:] not in (["matrix", "coordinate", kind, "general"] for kind in _KINDS):
-                raise line_error(
-                    block.path,
-                    number,
-                    f"is {shown(text)}: expected a matrix in coordinates, of integers, general.",
-                )
-        if not text or text.startswith("%"):
-            continue
-        words = text.split()
-        numbers = [n for word in words if (n := whole_number(word)) is not None]
-        if len(words) != 3 or len(numbers) != 3:
-            raise line_error(
-                block.path,
-                number,
-                f"is {shown(text)}: expected the number of rows, of columns and of entries.",
-            )
-        n_rows, n_columns, n_entries = numbers
-        rest = dataclasses.replace(block, first=number + 1, data=block.data[position:])
-        return (n_rows, n_columns, n_entries), "\t" if "\t" in text else " ", rest
-    return None, " ", dataclasses.replace(block, data=b"")
-
-
-_KINDS: Final = ("integer", "real")
-
-
 def _check_rows(
-    matrix: _Matrix, path: Path, features: CountTable, features_path: Path, report: Counter[str]
+    matrix: Matrix, path: Path, features: CountTable, features_path: Path, report: Counter[str]
 ) -> None:
     """Check that the rows of the matrix are the lines of the features."""
     n, last = report["rows"], int(matrix.row.max(initial=-1))
@@ -285,7 +195,7 @@ def _check_rows(
 
 
 def _solo_counts(
-    matrix: _Matrix,
+    matrix: Matrix,
     features: CountTable,
     names: list[str],
     barcodes: Iterable[str] | None,
@@ -312,45 +222,27 @@ def _solo_counts(
     is_kept = kept[column] & (count > 0)
     cell = (np.cumsum(kept) - 1).astype(np.int32)
     row, column, count = row[is_kept], cell[column[is_kept]], count[is_kept]
-
     n = features.report["rows"]
-    used = np.flatnonzero(np.bincount(row, minlength=n))
-    report["rows_kept"], report["rows_without_reads"] = len(used), n - len(used)
-    # Build counts of one read per junction, only to learn the canonical order of the junctions.
-    table = file_counts(
+    used = int(np.count_nonzero(np.bincount(row, minlength=n)))
+    report["rows_kept"], report["rows_without_reads"] = used, n - used
+    counts = counts_of_rows(
         list(features.contigs),
-        features.column("contig")[used],
-        features.column("start")[used],
-        features.column("end")[used],
-        features.column("strand")[used],
-        [""] * len(used),
-        np.arange(len(used)),
-        np.ones(len(used), np.int8),
-        motif=features.column("motif")[used],
+        features.column("contig"),
+        features.column("start"),
+        features.column("end"),
+        features.column("strand"),
+        [name for name, keep in zip(names, kept, strict=True) if keep],
+        row,
+        column,
+        count,
+        motif=features.column("motif"),
+        report=report,
     )
-    junction = np.zeros(n + 1, np.int32)
-    junction[used] = table.junction
-    csr = sp.csr_array(
-        (count, (column, junction[row])), shape=(int(kept.sum()), table.n_junctions)
-    )
-    csr.sum_duplicates()
-    if csr.nnz < len(count):
+    if len(counts.count) < len(count):
         pairs = pd.Series(row.astype(np.int64) * len(names) + column)
         i, k = divmod(int(pairs[pairs.duplicated()].iloc[0]), len(names))
         raise ValueError(
             f"{folder}: matrix.mtx has an entry twice, of row {i + 1} and the cell "
-            f"{np.array(names)[kept][k]}: the file is damaged."
+            f"{counts.cells[k]}: the file is damaged."
         )
-    return FileCounts(
-        contigs=table.contigs,
-        contig=table.contig,
-        start=table.start,
-        end=table.end,
-        strand=table.strand,
-        motif=table.motif,
-        cells=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
-        cell=np.repeat(np.arange(csr.shape[0], dtype=np.int32), np.diff(csr.indptr)),
-        junction=csr.indices.astype(np.int32),
-        count=csr.data.astype(np.int32),
-        report=report,
-    )
+    return counts
