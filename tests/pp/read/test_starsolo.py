@@ -318,10 +318,7 @@ def test_any_order_of_entries(
     plenty = sj_text([(*junction[:4], 100) for junction in SJ])
     raw = make(tmp_path_factory.mktemp("solo"), matrix=mtx_text(lines), features=plenty)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "leafletfa_scvi.pp.read._matrix_market.read_blocks",
-            lambda path: read_blocks(path, size),
-        )
+        patch.setattr(_matrix_market, "read_blocks", lambda path: read_blocks(path, size))
         part = read_solo(raw)
     assert counts(part) == {
         (BARCODES[j - 1], *SJ[i - 1][:3], STRANDS[SJ[i - 1][3]]): n

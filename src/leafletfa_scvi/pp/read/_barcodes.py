@@ -9,6 +9,8 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from leafletfa_scvi.pp._text import line_error, read_blocks, shown, whole_number
 
 if TYPE_CHECKING:
@@ -234,3 +236,43 @@ def no_barcode_message(path: str, listed: Iterable[str], example: Any) -> str:
         f"{path} holds none of the barcodes listed, such as {min(listed, default='')!r}; it has "
         f"{example!r}. Check for a suffix as in '-1', and that the list is of this sample."
     )
+
+
+def kept_cells(
+    path: str,
+    names: Sequence[str],
+    barcodes: Iterable[str] | None,
+    reads: np.ndarray,
+    report: Counter[str],
+) -> np.ndarray:
+    """Return which cells of a file are kept, and write into the report what is left out.
+
+    Parameters
+    ----------
+    path
+        The file, for the message.
+    names
+        Names of the B cells of the file.
+    barcodes
+        Cells to keep. If None, all.
+    reads
+        ``(B,)`` reads of each cell.
+    report
+        Gets ``barcodes_left_out``, ``barcodes_not_found`` and ``reads_of_other_barcodes`` if
+        ``barcodes`` are given.
+
+    Raises
+    ------
+    ValueError
+        If none of ``barcodes`` occurs in a file with cells.
+    """
+    if barcodes is None:
+        return np.ones(len(names), bool)
+    listed = set(barcodes)
+    kept = np.array([name in listed for name in names], bool)
+    report["barcodes_left_out"] = int((~kept).sum())
+    report["barcodes_not_found"] = len(listed) - int(kept.sum())
+    report["reads_of_other_barcodes"] = int(reads[~kept].sum())
+    if len(names) and not kept.any():
+        raise ValueError(no_barcode_message(path, listed, names[0]))
+    return kept

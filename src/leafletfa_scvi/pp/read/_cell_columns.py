@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
@@ -43,8 +43,9 @@ class Layout:
         as expected.
     example
         What the first field of a row should be, for messages.
-    has_ratios
-        If True, fields may be ``reads/total`` in all rows.
+    pair
+        What fields may be in all rows in place of one number, the first of which is the count:
+        ``"reads/total"``, ``"include,exclude"`` or None.
     missing
         Fields that are 0.
     """
@@ -54,8 +55,13 @@ class Layout:
     corners: tuple[str, ...]
     junction: Callable[[str], tuple[str, int, int, int] | None]
     example: str
-    has_ratios: bool = False
+    pair: Literal["reads/total", "include,exclude"] | None = None
     missing: tuple[bytes, ...] = ()
+
+    @property
+    def mark(self) -> bytes:
+        """Character between the two numbers of a pair."""
+        return b"," if self.pair == "include,exclude" else b"/"
 
 
 @dataclass
@@ -63,7 +69,7 @@ class _Rows:
     """What has been read so far: junctions by row, and counts above 0."""
 
     cells: list[str] = field(default_factory=list)
-    is_ratio: bool | None = None
+    is_pair: bool | None = None
     contigs: dict[str, int] = field(default_factory=dict)
     line_of: dict[tuple[str, int, int, int], int] = field(default_factory=dict)
     row: list[np.ndarray] = field(default_factory=list)
@@ -188,13 +194,14 @@ def _add_row(path: str, number: int, line: bytes, layout: Layout, rows: _Rows) -
     if (earlier := rows.line_of.setdefault(junction, number)) != number:
         raise line_error(path, number, f"repeats the junction {shown(text)} of line {earlier}.")
     rows.contigs.setdefault(junction[0], len(rows.contigs))
-    if rows.is_ratio is None:
-        rows.is_ratio = layout.has_ratios and b"/" in rest
-    counts = _counts(rest, layout, len(rows.cells), rows.is_ratio)
+    if rows.is_pair is None:
+        rows.is_pair = layout.pair is not None and layout.mark in rest
+    counts = _counts(rest, layout, len(rows.cells), rows.is_pair)
     if counts is None:
         raise _row_error(path, number, rest, layout, rows)
     reads = counts[0]
-    if rows.is_ratio and (above := reads > counts[1]).any():
+    is_ratio = rows.is_pair and layout.pair == "reads/total"
+    if is_ratio and (above := reads > counts[1]).any():
         i = int(above.argmax())
         raise line_error(
             path,
@@ -208,20 +215,20 @@ def _add_row(path: str, number: int, line: bytes, layout: Layout, rows: _Rows) -
     rows.row.append(np.full(len(used), n_rows))
 
 
-def _counts(rest: bytes, layout: Layout, n: int, is_ratio: bool) -> np.ndarray | None:
-    """Return counts, ``(1, n)``, or counts and totals, ``(2, n)``; None if they are malformed."""
-    sep = layout.separator
+def _counts(rest: bytes, layout: Layout, n: int, is_pair: bool) -> np.ndarray | None:
+    """Return counts, ``(1, n)``, or pairs, ``(2, n)``; None if they are malformed."""
+    sep, mark = layout.separator, layout.mark
     has_empty = sep + sep in sep + rest + sep
     if layout.missing and (has_empty or rest.strip(_DIGITS + sep)):
         rest = sep.join(b"0" if one in layout.missing else one for one in rest.split(sep))
-    marks = (b"/" + sep) * (n - 1) + b"/" if is_ratio else sep * (n - 1)
+    marks = (mark + sep) * (n - 1) + mark if is_pair else sep * (n - 1)
     if not rest or rest.translate(None, _DIGITS) != marks:
         return None
     # Digits and separators alone, in the right order: too few numbers mean that one is empty.
-    values = np.fromstring(rest.replace(b"/", b" "), np.int64, sep=" ")
-    if len(values) != n * (1 + is_ratio) or values.max() > MAX_INTEGER:
+    values = np.fromstring(rest.replace(mark, b" "), np.int64, sep=" ")
+    if len(values) != n * (1 + is_pair) or values.max() > MAX_INTEGER:
         return None
-    return values.reshape(n, 1 + is_ratio).T
+    return values.reshape(n, 1 + is_pair).T
 
 
 def _row_error(path: str, number: int, rest: bytes, layout: Layout, rows: _Rows) -> ValueError:
@@ -234,10 +241,10 @@ def _row_error(path: str, number: int, rest: bytes, layout: Layout, rows: _Rows)
             f"has {len(fields) + 1} columns: expected {len(rows.cells) + 1}, as the first row, of "
             f"{layout.expected}.",
         )
-    wanted = "reads/total" if rows.is_ratio else "a whole number"
-    size = 2 if rows.is_ratio else 1
+    wanted = layout.pair if rows.is_pair else "a whole number"
+    size = 2 if rows.is_pair else 1
     for i, value in enumerate(fields):
-        parts = [whole_number(part) for part in value.split(b"/")]
+        parts = [whole_number(part) for part in value.split(layout.mark)]
         good = len(parts) == size and all(x is not None and x <= MAX_INTEGER for x in parts)
         if not good and value not in layout.missing:
             return line_error(

@@ -24,6 +24,7 @@ _OF_ALIGNERS: Final = (
     r"[._]?Aligned\.out",
     r"[._]?Processed\.out",
     r"\.(?:b?gz|sam|txt|sorted)",
+    r"[._](?:splice_junction|intron)_grouped_[^/]*_counts",
 )
 _OF_FORMATS: Final = tuple(
     re.escape(ending) if ending.startswith(".") else rf"[._]?{re.escape(ending)}"

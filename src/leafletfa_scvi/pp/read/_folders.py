@@ -1,4 +1,4 @@
-"""Input files of folders and patterns, without what STAR writes beside its results."""
+"""Input files of folders and patterns, without what STAR and IsoQuant write beside results."""
 
 from __future__ import annotations
 
@@ -31,21 +31,35 @@ _NAMES: Final = (
     (re.compile(r"Signal\.[^/]*\.out\.(bg|wig)$"), "coverage"),
     (re.compile(r"Unmapped\.out\.mate\d"), "unaligned reads"),
     (re.compile(r"Log(\.\w+)?\.out$"), "a log"),
+    (
+        re.compile(r"\.exclude\.matrix\.mtx(\.gz)?$"),
+        "IsoQuant's reads that span introns without splicing them; include.matrix.mtx beside it "
+        "has those that do",
+    ),
+    (re.compile(r"exon\w*\.include\.matrix\.mtx(\.gz)?$"), "IsoQuant's counts of exons"),
+    (
+        re.compile(r"intron_retention\w*\.include\.matrix\.mtx(\.gz)?$"),
+        "IsoQuant's counts of retained introns",
+    ),
+    (re.compile(r"\.corrected_reads\.bed(\.gz)?$"), "reads that IsoQuant corrected"),
 )
 _BESIDE: Final = tuple(
     ".bai .csi .crai .tbi .fai .gzi .md5 .md5sum .sha256 .log .md .out .mate1 .mate2".split()
 )
 """Endings of files that are expected beside inputs: indexes, checksums, logs, notes."""
+_OF_MATRIX: Final = re.compile(r"_grouped_[^/]*\.(features|barcodes)\.tsv(\.gz)?$")
+"""Files beside the matrices of IsoQuant, which are read with them."""
 _RATIOS: Final = ("perind.counts", "perind.counts.gz")
 _SORTED, _UNSORTED = "Aligned.sortedByCoord.out", "Aligned.out"
 
 
 def by_product(path: str | os.PathLike[str]) -> str | None:
-    """Describe a path that STAR writes beside its results; None for anything else.
+    """Describe a path that STAR or IsoQuant writes beside its results; None for anything else.
 
-    Alignments to transcripts, chimeric reads, counts of genes, coverage, unaligned reads, logs,
-    all in folders that end with ``_STARpass1``, ``_STARgenome`` or ``_STARtmp``, and parts of
-    ``Solo.out`` other than its folder ``SJ``.
+    Of STAR, alignments to transcripts, chimeric reads, counts of genes, coverage, unaligned
+    reads, logs, all in folders that end with ``_STARpass1``, ``_STARgenome`` or ``_STARtmp``, and
+    parts of ``Solo.out`` other than its folder ``SJ``; of IsoQuant, matrices of what is no
+    junction, and corrected reads.
     """
     parts = Path(os.path.abspath(path)).parts
     for part in parts:
@@ -65,13 +79,16 @@ def by_product(path: str | os.PathLike[str]) -> str | None:
 
 
 def refuse_by_product(path: str | os.PathLike[str]) -> None:
-    """Refuse a path that the user named, if STAR writes it beside its results."""
+    """Refuse a path that the user named, if STAR or IsoQuant writes it beside its results."""
     what = by_product(path)
-    if what is not None:
-        raise ValueError(
-            f"{os.fspath(path)} is not an input ({what}). Leave it out: expected STAR's "
-            "SJ.out.tab, its alignments to the genome, or Solo.out/SJ/raw."
-        )
+    if what is None:
+        return
+    expected = "STAR's SJ.out.tab, its alignments to the genome, or Solo.out/SJ/raw"
+    if "IsoQuant" in what:
+        expected = "IsoQuant's splice_junction_grouped_*_counts.include.matrix.mtx"
+    raise ValueError(
+        f"{os.fspath(path)} is not an input ({what}). Leave it out: expected {expected}."
+    )
 
 
 def expand_folder(folder: Path, format: str) -> list[str]:
@@ -144,6 +161,7 @@ def _unknown_in(folder: Path) -> list[str]:
         for name in entries
         if os.path.splitext(name)[1]
         and not name.lower().endswith(_BESIDE)
+        and not _OF_MATRIX.search(name)
         and not name.endswith(endings_of("auto"))
         and os.path.isfile(name)
         and by_product(name) is None
@@ -194,7 +212,7 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
     ------
     ValueError
         If both alignments and junction files are present, or leafcutter's counts and others, and
-        no format is given.
+        no format is given; or IsoQuant's counts of the same reads in several groups.
     """
     skipped = [(name, what) for name in files if (what := by_product(name)) is not None]
     left_out = {name for name, _ in skipped}
@@ -210,6 +228,7 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
             skipped.append((name, "the same counts as its numerators"))
             left_out.add(name)
     found = [name for name in files if name not in left_out]
+    _refuse_other_groups(found, where)
     if format == "auto":
         tables = [name for name in found if name.endswith(FORMATS["leafcutter"].endings)]
         if tables and len(tables) < len(found):
@@ -231,6 +250,21 @@ def choose(files: list[str], format: str, where: str) -> list[str]:
             )
     _warn_of_skipped(skipped)
     return found
+
+
+def _refuse_other_groups(files: list[str], where: str) -> None:
+    """Refuse matrices of IsoQuant that have the same reads in other groups."""
+    run: dict[str, str] = {}
+    for name in files:
+        start, mark, _ = name.rpartition("_grouped_")
+        if not mark or not name.endswith(FORMATS["isoquant"].endings):
+            continue
+        earlier = run.setdefault(start, name)
+        if earlier is not name:
+            raise ValueError(
+                f"{where} has IsoQuant's counts of the same reads in other groups, {earlier} and "
+                f"{name}: reads would be counted twice. Name one of them."
+            )
 
 
 def _numers_of(name: str) -> str:

@@ -171,9 +171,13 @@ FORMATS: Final[dict[InputFormat, FileFormat]] = {
         holds_many_cells=lambda options: True,
     ),
     "isoquant": FileFormat(
-        "IsoQuant's intron counts",
+        "IsoQuant's splice junction counts",
         _read_isoquant,
-        sniff=lambda fields: len(fields) == 9 and fields[3] in _ISOQUANT_STRANDS,
+        endings=(".include.matrix.mtx", ".include.matrix.mtx.gz"),
+        is_known_by_name=True,
+        sniff=lambda fields: (
+            fields[0] == "intron_id" or (len(fields) == 9 and fields[3] in _ISOQUANT_STRANDS)
+        ),
         holds_many_cells=lambda options: True,
     ),
 }

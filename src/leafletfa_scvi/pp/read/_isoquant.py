@@ -1,4 +1,4 @@
-"""Intron counts of read groups that IsoQuant writes: ``intron_grouped_counts.tsv``."""
+"""Splice junction counts of read groups that IsoQuant writes, in any of its formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import numpy as np
 
 from leafletfa_scvi.pp._codes import FORWARD, REVERSE, UNSTRANDED
 from leafletfa_scvi.pp._text import read_blocks, require_line_end
-from leafletfa_scvi.pp.read._barcodes import no_barcode_message
+from leafletfa_scvi.pp.read._barcodes import kept_cells
+from leafletfa_scvi.pp.read._isoquant_matrix import (
+    INCLUDE,
+    has_group_columns,
+    read_group_columns,
+    read_include_matrix,
+    refuse_other_counts,
+)
 from leafletfa_scvi.pp.read._options import read_options
 from leafletfa_scvi.pp.read._read_inputs import read_inputs
 from leafletfa_scvi.pp.read._tables import Column, CountTable, parse_block
@@ -52,20 +59,31 @@ def read_isoquant(
     on_error: OnError = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> AnnData:
-    """Read the intron counts of long reads that IsoQuant writes with ``--count_exons``.
+    """Read the splice junctions of long reads that IsoQuant counts for each read group.
 
-    The table has a line for each intron and read group, such as the barcodes of
-    ``--read_group tag:CB``, with the columns ``chr``, ``start``, ``end``, ``strand``, ``flags``,
-    ``gene_ids``, ``group_id``, ``include_counts`` and ``exclude_counts``. Groups are cells, and
-    ``include_counts`` are their reads. IsoQuant counts introns of its annotation only: run it a
-    second time with its extended annotation for novel ones.
+    IsoQuant (4, and 3 with ``--count_exons``) counts them with ``--analysis exon_quantification``;
+    groups are barcodes in its single-cell mode, or those of ``--read_group``. Groups are cells,
+    and their counts are ``include``: reads, without copies of a UMI in its single-cell mode, that
+    splice the intron out.
+
+    What is lost: IsoQuant counts introns of the annotation only, in reads assigned to one gene
+    and on its strand, and takes a splice site within a few bases for the annotated one. So novel
+    junctions are in neither layer of a data set; a second run with the extended annotation that
+    IsoQuant writes counts them. Its ``exclude``, reads that span an intron but do not contain it,
+    is not used: such a read has another intron in its place, which is counted itself or novel, or
+    retains it; and as it differs between the junctions of an ATSE, it cannot be part of the ATSE
+    total. As always, that is the sum of the counts, to which a long read adds one for each of its
+    introns.
 
     Parameters
     ----------
     inputs
-        Files, as in :func:`read_junctions`: ``*intron_grouped_counts.tsv``, or
-        ``*intron_counts.tsv`` of one cell, without groups. Other versions of IsoQuant add to these
-        names; matrices of its grouped counts are not read.
+        Files, as in :func:`read_junctions`. Of a run with more than 100 groups
+        ``*.splice_junction_grouped_*_counts.include.matrix.mtx``, with ``features.tsv`` and
+        ``barcodes.tsv`` beside it, or the folder with it; else ``*_counts.tsv`` with a column
+        for each group. Or, of any run, ``*_counts.linear.tsv`` (version 3:
+        ``*intron_grouped_counts.tsv``) with a line for each intron and group, or
+        ``*splice_junction_counts.tsv`` of one cell, without groups.
     barcodes
         Cells to keep: names, or a file of names.
     n_jobs, client, work_dir, on_error, progress
@@ -74,12 +92,14 @@ def read_isoquant(
     Returns
     -------
     AnnData
-        As :func:`read_junctions`; coordinates are 1-based and inclusive, as in the files.
+        As :func:`read_junctions`; coordinates are 1-based and inclusive, as in the files. The
+        strand of an intron of genes on both strands is ``?``.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As :func:`read_junctions`.
+        As :func:`read_junctions`; also if a file has, by its name, counts of exons, of retained
+        introns, or ``exclude``.
     """
     return read_inputs(
         inputs,
@@ -96,10 +116,12 @@ def read_isoquant(
 def read_intron_counts(
     path: str | os.PathLike[str], cell: str, *, barcodes: Iterable[str] | None = None
 ) -> FileCounts:
-    """Read the intron counts of one file of IsoQuant.
+    """Read the splice junction counts of one file of IsoQuant.
 
-    Lines of one intron that differ in their flags or genes are summed: IsoQuant splits an intron
-    where its regions of genes do.
+    A matrix ``include`` is known by its name, a table with a column for each group by its first
+    word. Otherwise there is a line for each intron and group; lines of one intron that differ in
+    their flags or genes are summed, as IsoQuant before 3.13.1 splits an intron where its regions
+    of genes do.
 
     Parameters
     ----------
@@ -120,15 +142,15 @@ def read_intron_counts(
     Raises
     ------
     ValueError
-        If the file is damaged, of another format or, by its name, of exons, repeats a line, or
-        none of ``barcodes`` occurs; names the line.
+        If the file is damaged, of another format or, by its name, of other counts, repeats a
+        line, or none of ``barcodes`` occurs; names the line.
     """
     path = os.fspath(path)
-    if "exon" in os.path.basename(path).lower():
-        raise ValueError(
-            f"{path} has counts of exons, by its name: expected IsoQuant's intron counts, the "
-            "file intron_grouped_counts.tsv beside it. Rename it if it has introns."
-        )
+    refuse_other_counts(path)
+    if path.endswith(INCLUDE):
+        return read_include_matrix(path, barcodes)
+    if has_group_columns(path):
+        return read_group_columns(path, barcodes)
     table, groups = CountTable(), dict[str, int]()
     texts: dict[str, dict[str, int]] = {"flags": {}, "gene_ids": {}}
     for block in read_blocks(path):
@@ -161,7 +183,7 @@ def read_intron_counts(
     table.report["rows_kept"] = int(np.count_nonzero(count))
     table.report["rows_without_reads"] = table.report["rows"] - table.report["rows_kept"]
     if set(groups) <= {_NO_GROUP}:
-        groups = {cell: 0}
+        groups = {cell: 0} if count.size or barcodes is None else {}
     return _of_groups(path, table, list(groups), barcodes)
 
 
@@ -176,15 +198,8 @@ def _of_groups(
 ) -> FileCounts:
     """Return the counts of the groups that are kept, in order of their names."""
     report, cell, count = table.report, table.column("cell"), table.column("count")
-    kept = np.ones(len(names), bool)
-    if barcodes is not None:
-        listed = set(barcodes)
-        kept = np.array([name in listed for name in names], bool)
-        report["barcodes_left_out"] = int((~kept).sum())
-        report["barcodes_not_found"] = len(listed) - int(kept.sum())
-        report["reads_of_other_barcodes"] = int(count[~kept[cell]].sum())
-        if len(cell) and not kept.any():
-            raise ValueError(no_barcode_message(path, listed, names[0]))
+    reads = np.bincount(cell, count, len(names)).astype(np.int64)
+    kept = kept_cells(path, names, barcodes, reads, report)
     order = [int(i) for i in np.flatnonzero(kept)]
     order.sort(key=lambda i: names[i])
     rank = np.full(len(names), -1)

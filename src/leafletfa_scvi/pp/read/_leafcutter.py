@@ -36,7 +36,7 @@ LAYOUT: Final = Layout(
     corners=("chrom",),
     junction=_junction,
     example="chrom:start:end:clu_number_strand",
-    has_ratios=True,
+    pair="reads/total",
 )
 
 

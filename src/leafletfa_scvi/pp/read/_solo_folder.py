@@ -17,12 +17,13 @@ def find_solo(path: str | os.PathLike[str]) -> Path | None:
     return None
 
 
-def existing_file(folder: Path, name: str) -> Path:
+def existing_file(path: str | os.PathLike[str]) -> Path:
     """Return the path of a file, plain or gzip."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"There is no file {folder / name}, nor {name}.gz.")
+    plain = Path(path)
+    for found in (plain, plain.with_name(f"{plain.name}.gz")):
+        if found.is_file():
+            return found
+    raise FileNotFoundError(f"There is no file {plain}, nor {plain.name}.gz.")
 
 
 def find_features(folder: Path) -> Path:

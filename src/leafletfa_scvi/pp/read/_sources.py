@@ -321,7 +321,8 @@ def list_files(inputs: Inputs, format: InputFormat | Literal["auto"] = "auto") -
     Warns
     -----
     UserWarning
-        If files that STAR writes beside its results are skipped in a folder or pattern.
+        If files that STAR or IsoQuant writes beside its results are skipped in a folder or
+        pattern.
     """
     listed = find_sources(inputs, format)
     names = ["path", "format", "cell"]

@@ -139,8 +139,8 @@ def read_solo(
             f"{os.fspath(path)} is no folder of STARsolo's junctions: expected matrix.mtx, "
             "barcodes.tsv and features.tsv in it or in Solo.out/SJ/raw."
         )
-    names = _read_barcodes(existing_file(folder, "barcodes.tsv"))
-    matrix_path = existing_file(folder, "matrix.mtx")
+    names = _read_barcodes(existing_file(folder / "barcodes.tsv"))
+    matrix_path = existing_file(folder / "matrix.mtx")
     matrix = read_matrix(str(matrix_path), len(names), "barcodes.tsv", _MATRIX)
     features_path = find_features(folder)
     features = read_sj_table(str(features_path))
