@@ -15,6 +15,7 @@ from leafletfa_scvi._choices import (
     ReadsWithoutUmi,
     StarReads,
 )
+from leafletfa_scvi.cli._console import UserError
 from leafletfa_scvi.cli._defaults import defaults_of
 from leafletfa_scvi.cli._option_groups import OptionGroup
 from leafletfa_scvi.pp.read import InputFormat
@@ -75,6 +76,21 @@ class ReadingOptions(OptionGroup):
             help="Keep junctions in this region only, such as chr10:1-1000000.", metavar="REGION"
         ),
     ] = _READ["region"]
+    table_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column of long tables, such as cell=CB; once for each of cell, chrom, start, "
+            "end, strand and count whose name differs.",
+            metavar="FIELD=NAME",
+        ),
+    ] = None
+    table_zero_based: Annotated[
+        bool,
+        typer.Option(
+            "--table-zero-based",
+            help="Intervals of long tables are 0-based and half-open, as in BED.",
+        ),
+    ] = _READ["table_zero_based"]
 
     def arguments(self) -> dict[str, Any]:
         """Return what every reader takes; the command itself handles the rest."""
@@ -86,7 +102,20 @@ class ReadingOptions(OptionGroup):
             "cell_table": self.cell_table,
             "cell_column": self.cell_column,
             "region": self.region,
+            "table_columns": _pairs(self.table_column, "--table-column"),
+            "table_zero_based": self.table_zero_based,
         }
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str] | None:
+    """Return the pairs of an option that is given as FIELD=NAME, once for each field."""
+    pairs: dict[str, str] = {}
+    for text in given or ():
+        field, mark, name = text.partition("=")
+        if not (field and mark and name) or field in pairs:
+            raise UserError(f"{option} {text}: expected FIELD=NAME, each field once.")
+        pairs[field] = name
+    return pairs or None
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ def make_dataset(
         list[str],
         typer.Argument(
             help="BAM, CRAM, regtools BED, .junc and SJ.out.tab files, STARsolo folders, counts "
-            "of leafcutter or IsoQuant, tables of coordinates x cells, folders of these, or a "
-            "table of files (.tsv, .csv) with the columns path, cell, sample.",
+            "of leafcutter or IsoQuant, tables of coordinates x cells, long tables, folders of "
+            "these, or a table of files (.tsv, .csv) with the columns path, cell, sample.",
             metavar="INPUT...",
             show_default=False,
         ),

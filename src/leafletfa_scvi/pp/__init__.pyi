@@ -29,6 +29,7 @@ from .read._cell_table import annotate_cells as annotate_cells
 from .read._counts_table import read_counts_table as read_counts_table
 from .read._isoquant import read_isoquant as read_isoquant
 from .read._leafcutter import read_leafcutter as read_leafcutter
+from .read._long_table import read_long_table as read_long_table
 from .read._read_junctions import read_junctions as read_junctions
 from .read._sources import list_files as list_files
 from .read._star import read_star as read_star

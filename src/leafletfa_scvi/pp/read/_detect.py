@@ -43,7 +43,7 @@ def detect_format(path: str | os.PathLike[str]) -> InputFormat:
 
     Names that end with ``.bam``, ``.cram``, ``SJ.out.tab`` or leafcutter's ``perind.counts`` are
     trusted. Otherwise the content decides: the first bytes of BAM and CRAM, or the first line,
-    by its number of columns (6, 9, 12 or 14) or the name of its first column, so that a ``.junc``
+    by its number of columns (6, 9, 12 or 14) or the names of columns, so that a ``.junc``
     file of regtools, which is BED12, is recognized. If a file is empty or damaged, ``.bed`` is
     taken for regtools' and ``.junc`` for a BED of introns, so that reading it reports the error.
 
@@ -91,6 +91,12 @@ def _from_content(path: str) -> InputFormat | None:
         if start.startswith(row.magic):
             return format
     for block in read_blocks(path, _BLOCK):
+        if block.first == 1:
+            header = next((line for _, line in block.lines() if line.strip()), b"")
+            fields = header.decode(errors="replace").split("\t")
+            for format, row in FORMATS.items():
+                if row.sniff_header(fields):
+                    return format
         for _, line in content_lines(block):
             fields = line.decode(errors="replace").split("\t")
             return next((format for format, row in FORMATS.items() if row.sniff(fields)), None)

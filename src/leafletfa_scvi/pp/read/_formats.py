@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from leafletfa_scvi.pp.read._sources import Source
 
 InputFormat: TypeAlias = Literal[
-    "bam", "regtools", "junc", "star", "starsolo", "leafcutter", "counts_table", "isoquant"
+    "bam",
+    "regtools",
+    "junc",
+    "star",
+    "starsolo",
+    "leafcutter",
+    "counts_table",
+    "isoquant",
+    "long_table",
 ]
 
 
@@ -39,7 +47,9 @@ class FileFormat:
     magic
         First bytes of a file, any of these.
     sniff
-        Function that recognizes a text file by the fields of its first line.
+        Function that recognizes a text file by the fields of its first line that is no header.
+    sniff_header
+        The same by those of its header.
     fallback_ending
         Ending by which a file is recognized if it is empty or damaged; reading it then tells what
         is wrong. Case and ``.gz`` are ignored.
@@ -55,6 +65,7 @@ class FileFormat:
     is_known_by_name: bool = False
     magic: tuple[bytes, ...] = ()
     sniff: Callable[[list[str]], bool] = lambda fields: False
+    sniff_header: Callable[[list[str]], bool] = lambda fields: False
     fallback_ending: str | None = None
     is_alignment: bool = False
     holds_many_cells: Callable[[ReadOptions], bool] = lambda options: False
@@ -112,6 +123,18 @@ def _read_isoquant(source: Source, options: ReadOptions) -> FileCounts:
     from leafletfa_scvi.pp.read._isoquant import read_intron_counts
 
     return read_intron_counts(source.path, source.cell, barcodes=options.barcodes)
+
+
+def _read_long_table(source: Source, options: ReadOptions) -> FileCounts:
+    from leafletfa_scvi.pp.read._long_table import read_rows
+
+    return read_rows(source.path, options.table, barcodes=options.barcodes)
+
+
+def _is_long_header(fields: list[str]) -> bool:
+    from leafletfa_scvi.pp.read._long_columns import is_header
+
+    return is_header(fields)
 
 
 _BED: Final = (".bed", ".bed.gz", ".junc", ".junc.gz")
@@ -178,6 +201,13 @@ FORMATS: Final[dict[InputFormat, FileFormat]] = {
         sniff=lambda fields: (
             fields[0] == "intron_id" or (len(fields) == 9 and fields[3] in _ISOQUANT_STRANDS)
         ),
+        holds_many_cells=lambda options: True,
+    ),
+    "long_table": FileFormat(
+        "a long table with the columns cell, chrom, start, end and count",
+        _read_long_table,
+        magic=(b"PAR1",),
+        sniff_header=_is_long_header,
         holds_many_cells=lambda options: True,
     ),
 }

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._choices import StarReads
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
+from leafletfa_scvi.pp.read._long_columns import TableColumns, table_columns_of
 from leafletfa_scvi.pp.read._region import Region, parse_region
 from leafletfa_scvi.pp.read.bam._microexons import Microexons
 from leafletfa_scvi.pp.read.bam._options import BamOptions
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -29,6 +30,7 @@ class ReadOptions:
     star_reads: StarReads = "unique"
     barcodes: tuple[str, ...] | None = None
     region: Region | None = None
+    table: TableColumns = dataclasses.field(default_factory=TableColumns)
     positions: Positions | None = None
     """Positions to count the reads across instead of junctions, for alignments only."""
 
@@ -56,6 +58,8 @@ def read_options(
     umi_tag: str | None = "UB",
     reference: str | os.PathLike[str] | None = None,
     region: str | None = None,
+    table_columns: Mapping[str, str] | None = None,
+    table_zero_based: bool = False,
     annotated_introns: pd.DataFrame | None = None,
     min_anchor: int = 8,
     regtools: bool = False,
@@ -67,8 +71,8 @@ def read_options(
 
     Parameters
     ----------
-    star_reads, barcodes, cell_tag, umi_tag, reference, region, annotated_introns, min_anchor,
-    regtools
+    star_reads, barcodes, cell_tag, umi_tag, reference, region, table_columns, table_zero_based,
+    annotated_introns, min_anchor, regtools
         As in :func:`read_junctions`.
     counting
         Further options of :class:`BamOptions`.
@@ -95,7 +99,8 @@ def read_options(
         region=place,
         **counting,
     )
-    return ReadOptions(bam, star_reads, names, place)
+    table = table_columns_of(table_columns, table_zero_based)
+    return ReadOptions(bam, star_reads, names, place, table)
 
 
 def _barcode_names(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from leafletfa_scvi.pp.read._formats import FORMATS
+from leafletfa_scvi.pp.read._long_columns import TableColumns
 from leafletfa_scvi.pp.read._merge import merge_files
 from leafletfa_scvi.pp.read._parallel import Failure, count_files
 from leafletfa_scvi.pp.read._region import within
@@ -58,6 +59,7 @@ def read_inputs(
     check_cells(listed.sources)
     _check_barcodes(listed.sources, options)
     _check_cell_tag(listed.sources, options)
+    _check_table(listed.sources, options)
     if not any(FORMATS[source.format].is_alignment for source in listed.sources):
         options = options.without_annotation()
     n_files = len(listed.sources)
@@ -107,6 +109,16 @@ def _check_cell_tag(sources: Sequence[Source], options: ReadOptions) -> None:
             f"cell_tag={tag!r} is a tag of alignments, but no input is a BAM or CRAM file: "
             f"{sources[0].path} is read as {sources[0].format!r}. Leave cell_tag out, or name "
             "the alignments."
+        )
+
+
+def _check_table(sources: Sequence[Source], options: ReadOptions) -> None:
+    """Refuse options of long tables if no input is one."""
+    if options.table != TableColumns() and not any(one.format == "long_table" for one in sources):
+        raise ValueError(
+            "table_columns and table_zero_based concern long tables, but no input is one: "
+            f"{sources[0].path} is read as {sources[0].format!r}. Leave them out, or pass "
+            "format='long_table' (--format long_table)."
         )
 
 

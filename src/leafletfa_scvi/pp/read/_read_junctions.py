@@ -11,7 +11,7 @@ from leafletfa_scvi.pp.read._read_inputs import read_inputs
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -47,6 +47,8 @@ class ReadArguments(TypedDict, total=False):
     cell_table: pd.DataFrame | str | os.PathLike[str] | None
     cell_column: str | None
     region: str | None
+    table_columns: Mapping[str, str] | None
+    table_zero_based: bool
     n_jobs: int
     client: Any
     work_dir: str | os.PathLike[str] | None
@@ -78,6 +80,8 @@ def read_junctions(
     cell_table: pd.DataFrame | str | os.PathLike[str] | None = None,
     cell_column: str | None = None,
     region: str | None = None,
+    table_columns: Mapping[str, str] | None = None,
+    table_zero_based: bool = False,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -97,8 +101,8 @@ def read_junctions(
         ``"bam"`` (also CRAM), ``"regtools"`` (BED12, or with barcodes in two more columns),
         ``"junc"`` (six columns whose interval is the intron), ``"star"`` (``SJ.out.tab``),
         ``"starsolo"`` (a folder ``Solo.out/SJ/raw``), ``"leafcutter"`` (``perind.counts.gz``),
-        ``"counts_table"`` (coordinates x cells), ``"isoquant"`` (intron counts) or ``"auto"``, by
-        name and content.
+        ``"counts_table"`` (coordinates x cells), ``"isoquant"`` (splice junction counts),
+        ``"long_table"`` (a row for each cell and junction) or ``"auto"``, by name and content.
     star_reads
         For ``SJ.out.tab``: ``"unique"`` reads, or ``"all"``, including multi-mapped reads; of
         alignments, ``multimapped`` decides.
@@ -116,6 +120,9 @@ def read_junctions(
     region
         Contig, or part of one, such as ``"chr10:1-1000000"`` (1-based, inclusive): only junctions
         that lie in it are kept. Alignments with an index are read there only. If None, all.
+    table_columns, table_zero_based
+        For long tables: names of columns, and whether intervals are 0-based and half-open, as
+        ``columns`` and ``zero_based`` of :func:`read_long_table`.
     n_jobs
         Number of processes that read files; -1 for one per core.
     client
@@ -168,6 +175,8 @@ def read_junctions(
         annotated_introns=annotated_introns,
         reference=cram_reference,
         region=region,
+        table_columns=table_columns,
+        table_zero_based=table_zero_based,
     )
     adata = read_inputs(
         inputs,
