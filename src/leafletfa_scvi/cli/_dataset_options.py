@@ -62,6 +62,13 @@ class ReadingOptions(OptionGroup):
     barcodes: Annotated[
         Path | None, typer.Option(help="File of the cells to keep, one barcode per line.")
     ] = _READ["barcodes"]
+    barcode_map: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the cell of each barcode, whose counts are summed by cell: columns "
+            "barcode and cell. --barcodes then lists cells.",
+        ),
+    ] = _READ["barcode_map"]
     cell_table: Annotated[
         Path | None,
         typer.Option(help="Table of cells (.csv, or with tabs) with columns for obs."),
@@ -99,6 +106,7 @@ class ReadingOptions(OptionGroup):
             "on_error": "skip" if self.skip_bad_files else "raise",
             "star_reads": self.star_reads,
             "barcodes": self.barcodes,
+            "barcode_map": self.barcode_map,
             "cell_table": self.cell_table,
             "cell_column": self.cell_column,
             "region": self.region,

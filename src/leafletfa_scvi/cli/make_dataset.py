@@ -85,6 +85,7 @@ def make_dataset(
         "--gtf": gtf,
         "--genome": genome,
         "--barcodes": reading.barcodes,
+        "--barcode-map": reading.barcode_map,
         "--cell-table": reading.cell_table,
         "--cram-reference": counting.cram_reference,
         "--like": like,

@@ -127,8 +127,9 @@ def make_splicing_dataset(
         reason for which reads or junctions were dropped.
     reading
         Arguments of the readers: ``format``, ``n_jobs``, ``client``, ``work_dir``, ``on_error``,
-        ``progress``, ``star_reads``, ``barcodes``, ``cell_table``, ``cell_column``, ``region``,
-        ``table_columns``, ``table_zero_based`` (see :func:`read_junctions`); ``cell_tag``,
+        ``progress``, ``star_reads``, ``barcodes``, ``barcode_map``, ``cell_table``,
+        ``cell_column``, ``region``, ``table_columns``, ``table_zero_based`` (see
+        :func:`read_junctions`); ``cell_tag``,
         ``umi_tag``, ``reads_without_umi``, ``strand``, ``strand_tag``, ``min_anchor``,
         ``min_mapq``, ``multimapped``, ``skip_duplicates``, ``regtools``, ``cram_reference`` (see
         :func:`read_bam`).

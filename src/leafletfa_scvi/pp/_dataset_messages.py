@@ -43,6 +43,7 @@ _READING_ADVICE: Final = {
     "reads_without_barcode": "Is cell_tag (--cell-tag) the tag of cell barcodes in these files?",
     "reads_other_barcode": _BARCODES,
     "reads_of_other_barcodes": _BARCODES,
+    "reads_of_other_cells": _BARCODES,
     "reads_without_umi": "Is umi_tag (--umi-tag) the tag of the UMIs in these files? "
     "umi_tag=None (--no-umi) counts fragments.",
     "introns_too_short": "Lower min_intron (--min-intron).",

@@ -68,10 +68,15 @@ _READING: Final = {
         "reads", "spliced", "no cell barcode", "cell_tag (--cell-tag)",
     ),
     "reads_other_barcode": (
-        "reads", "spliced", "barcodes not in the list", "barcodes (--barcodes)",
+        "reads", "spliced", "barcodes not in the list or map",
+        "barcodes (--barcodes), barcode_map (--barcode-map)",
     ),
     "reads_of_other_barcodes": (
-        "reads", "reads", "barcodes not in the list", "barcodes (--barcodes)",
+        "reads", "reads", "barcodes not in the list or map",
+        "barcodes (--barcodes), barcode_map (--barcode-map)",
+    ),
+    "reads_of_other_cells": (
+        "reads", "reads", "cells not in the list", "barcodes (--barcodes)",
     ),
     "reads_without_umi": (
         "reads", "spliced", "no UMI",

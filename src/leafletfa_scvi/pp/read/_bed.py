@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi._choices import OnError
     from leafletfa_scvi.pp._text import Block
+    from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read._file_counts import FileCounts
     from leafletfa_scvi.pp.read._sources import Inputs
     from leafletfa_scvi.pp.read._tables import Rows
@@ -66,6 +67,7 @@ def read_regtools(
     inputs: Inputs,
     *,
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    barcode_map: CellsOfBarcodes | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -83,6 +85,8 @@ def read_regtools(
         Files, as in :func:`read_junctions`.
     barcodes
         Cells to keep from files with counts by barcode: names, or a file of names.
+    barcode_map
+        Cells of several barcodes, as in :func:`read_junctions`.
     n_jobs, client, work_dir, on_error, progress
         As in :func:`read_junctions`.
 
@@ -98,7 +102,7 @@ def read_regtools(
     """
     return read_inputs(
         inputs,
-        read_options(barcodes=barcodes),
+        read_options(barcodes=barcodes, barcode_map=barcode_map),
         "regtools",
         n_jobs=n_jobs,
         client=client,

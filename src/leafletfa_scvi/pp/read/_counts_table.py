@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi._choices import OnError
+    from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read._file_counts import FileCounts
     from leafletfa_scvi.pp.read._sources import Inputs
 
@@ -39,6 +40,7 @@ def read_counts_table(
     inputs: Inputs,
     *,
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    barcode_map: CellsOfBarcodes | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -59,6 +61,8 @@ def read_counts_table(
         Files, as in :func:`read_junctions`.
     barcodes
         Cells to keep: names, or a file of names.
+    barcode_map
+        Cells of several barcodes, as in :func:`read_junctions`.
     n_jobs, client, work_dir, on_error, progress
         As in :func:`read_junctions`.
 
@@ -75,7 +79,7 @@ def read_counts_table(
     """
     return read_inputs(
         inputs,
-        read_options(barcodes=barcodes),
+        read_options(barcodes=barcodes, barcode_map=barcode_map),
         "counts_table",
         n_jobs=n_jobs,
         client=client,

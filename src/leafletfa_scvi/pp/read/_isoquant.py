@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi._choices import OnError
+    from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read._file_counts import FileCounts
     from leafletfa_scvi.pp.read._sources import Inputs
 
@@ -53,6 +54,7 @@ def read_isoquant(
     inputs: Inputs,
     *,
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    barcode_map: CellsOfBarcodes | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -86,6 +88,8 @@ def read_isoquant(
         ``*splice_junction_counts.tsv`` of one cell, without groups.
     barcodes
         Cells to keep: names, or a file of names.
+    barcode_map
+        Cells of several barcodes, as in :func:`read_junctions`.
     n_jobs, client, work_dir, on_error, progress
         As in :func:`read_junctions`.
 
@@ -103,7 +107,7 @@ def read_isoquant(
     """
     return read_inputs(
         inputs,
-        read_options(barcodes=barcodes),
+        read_options(barcodes=barcodes, barcode_map=barcode_map),
         "isoquant",
         n_jobs=n_jobs,
         client=client,

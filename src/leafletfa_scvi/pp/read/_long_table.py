@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi._choices import OnError
+    from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read._long_columns import Part
     from leafletfa_scvi.pp.read._sources import Inputs
 
@@ -35,6 +36,7 @@ def read_long_table(
     columns: Mapping[str, str] | None = None,
     zero_based: bool = False,
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    barcode_map: CellsOfBarcodes | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -63,6 +65,8 @@ def read_long_table(
         inclusive. If True, the interval is 0-based and half-open, as in BED.
     barcodes
         Cells to keep: names, or a file of names.
+    barcode_map
+        Cells of several barcodes, as in :func:`read_junctions`.
     n_jobs, client, work_dir, on_error, progress
         As in :func:`read_junctions`.
 
@@ -79,7 +83,12 @@ def read_long_table(
     """
     return read_inputs(
         inputs,
-        read_options(barcodes=barcodes, table_columns=columns, table_zero_based=zero_based),
+        read_options(
+            barcodes=barcodes,
+            barcode_map=barcode_map,
+            table_columns=columns,
+            table_zero_based=zero_based,
+        ),
         "long_table",
         n_jobs=n_jobs,
         client=client,

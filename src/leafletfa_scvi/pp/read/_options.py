@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._choices import StarReads
+from leafletfa_scvi.pp.read._barcode_map import BarcodeMap, barcode_map_of
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._long_columns import TableColumns, table_columns_of
 from leafletfa_scvi.pp.read._region import Region, parse_region
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read.bam._crossings import Positions
 
 
@@ -29,6 +31,8 @@ class ReadOptions:
     bam: BamOptions = dataclasses.field(default_factory=BamOptions)
     star_reads: StarReads = "unique"
     barcodes: tuple[str, ...] | None = None
+    """Barcodes to keep: with a map, all of the map."""
+    barcode_map: BarcodeMap | None = None
     region: Region | None = None
     table: TableColumns = dataclasses.field(default_factory=TableColumns)
     positions: Positions | None = None
@@ -40,9 +44,14 @@ class ReadOptions:
 
     def signature(self) -> dict[str, Any]:
         """Return what distinguishes counts made with these options, serializable as JSON."""
-        plain = dataclasses.replace(self.without_annotation(), positions=None)
+        plain = dataclasses.replace(self.without_annotation(), positions=None, barcode_map=None)
+        if self.barcode_map is not None:  # its digest stands for its barcodes, which may be many
+            bam = dataclasses.replace(plain.bam, barcodes=None)
+            plain = dataclasses.replace(plain, bam=bam, barcodes=None)
         named = dataclasses.asdict(plain)
-        del named["bam"]["microexons"], named["positions"]
+        del named["bam"]["microexons"], named["positions"], named["barcode_map"]
+        if self.barcode_map is not None:
+            named["barcode_map"] = self.barcode_map.digest
         if self.positions is not None:
             named["positions"] = self.positions.digest
         if self.bam.microexons is not None:
@@ -54,6 +63,7 @@ def read_options(
     *,
     star_reads: StarReads = "unique",
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    barcode_map: CellsOfBarcodes | None = None,
     cell_tag: str | None = None,
     umi_tag: str | None = "UB",
     reference: str | os.PathLike[str] | None = None,
@@ -71,8 +81,8 @@ def read_options(
 
     Parameters
     ----------
-    star_reads, barcodes, cell_tag, umi_tag, reference, region, table_columns, table_zero_based,
-    annotated_introns, min_anchor, regtools
+    star_reads, barcodes, barcode_map, cell_tag, umi_tag, reference, region, table_columns,
+    table_zero_based, annotated_introns, min_anchor, regtools
         As in :func:`read_junctions`.
     counting
         Further options of :class:`BamOptions`.
@@ -84,6 +94,9 @@ def read_options(
     """
     check_one_of("star_reads", star_reads, StarReads)
     names = _barcode_names(barcodes)
+    mapped = None if barcode_map is None else barcode_map_of(barcode_map, names)
+    if mapped is not None:
+        names = tuple(mapped.cells)
     place = None if region is None else parse_region(region)
     microexons = None
     if annotated_introns is not None and not regtools:
@@ -100,7 +113,7 @@ def read_options(
         **counting,
     )
     table = table_columns_of(table_columns, table_zero_based)
-    return ReadOptions(bam, star_reads, names, place, table)
+    return ReadOptions(bam, star_reads, names, mapped, place, table)
 
 
 def _barcode_names(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from leafletfa_scvi.pp.read._barcode_map import merge_barcodes
 from leafletfa_scvi.pp.read._formats import FORMATS
 from leafletfa_scvi.pp.read._long_columns import TableColumns
 from leafletfa_scvi.pp.read._merge import merge_files
@@ -36,11 +37,17 @@ def read_source(source: Source, options: ReadOptions) -> FileCounts:
     """Read one file."""
     row = FORMATS[source.format]
     counts = row.read(source, options)
+    # Their cells are those that have reads, of a list of barcodes that is not the user's.
+    by_reads = source.format == "starsolo" or bool(row.is_alignment and options.bam.cell_tag)
+    mapped = options.barcode_map
+    if mapped is not None and counts.cells != (source.cell,):
+        counts = merge_barcodes(
+            source.path, counts, mapped, of_alignments=row.is_alignment, drop_empty=by_reads
+        )
     if options.region is None or options.positions is not None:
         return counts
-    # Their cells are those that have reads, of a list of barcodes that is not the user's.
-    by_reads = source.format == "starsolo" or (row.is_alignment and options.bam.cell_tag)
-    return within(counts, options.region, drop_empty=bool(by_reads) and options.barcodes is None)
+    is_listed = options.barcodes is not None if mapped is None else mapped.kept is not None
+    return within(counts, options.region, drop_empty=by_reads and not is_listed)
 
 
 def read_inputs(
@@ -95,6 +102,8 @@ def read_inputs(
     ]
     record["files"], record["files_failed"] = n_files, len(failed_files)
     _report(failures, record)
+    if options.barcode_map is not None:
+        _report_unknown(record)
     if options.bam.umi_tag is not None and "reads_without_umi" in record:
         _report_umis(record, options.bam.umi_tag)
     adata.uns["splicing"]["failed_files"] = failed_files
@@ -127,10 +136,11 @@ def _check_barcodes(sources: Sequence[Source], options: ReadOptions) -> None:
     if options.barcodes is not None and not any(
         FORMATS[source.format].holds_many_cells(options) for source in sources
     ):
+        given = "barcodes are" if options.barcode_map is None else "barcode_map is"
         raise ValueError(
-            f"barcodes are given, but each input, such as {sources[0].path}, is counted as one "
-            "cell. Pass cell_tag='CB' to count cells of alignments by their barcodes, or no "
-            "barcodes."
+            f"{given} given, but each input, such as {sources[0].path}, is counted as one cell. "
+            "Pass cell_tag='CB' to count cells of alignments by their barcodes, or no "
+            f"{given.split()[0]}."
         )
 
 
@@ -151,6 +161,20 @@ def _report(failures: list[Failure], record: dict[str, int]) -> None:
         warnings.warn(
             "Reads carry cell barcodes (tag CB), but each file is counted as one cell. Pass "
             "cell_tag='CB' to count cells by their barcodes.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _report_unknown(record: Mapping[str, int]) -> None:
+    """Warn of reads whose barcodes are not in the map."""
+    unknown = sum(record.get(key, 0) for key in ("reads_other_barcode", "reads_of_other_barcodes"))
+    if unknown:
+        barcodes = record.get("barcodes_left_out")
+        of = f"{barcodes:,} barcodes" if barcodes else "barcodes"
+        warnings.warn(
+            f"{unknown:,} reads are of {of} that barcode_map (--barcode-map) lacks, and are left "
+            "out.",
             UserWarning,
             stacklevel=4,
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ReadsWithoutUmi,
         StarReads,
     )
+    from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read._formats import InputFormat
     from leafletfa_scvi.pp.read._sources import Inputs
 
@@ -33,6 +34,7 @@ class ReadArguments(TypedDict, total=False):
     format: InputFormat | Literal["auto"]
     star_reads: StarReads
     barcodes: Sequence[str] | str | os.PathLike[str] | None
+    barcode_map: CellsOfBarcodes | None
     cell_tag: str | None
     umi_tag: str | None
     reads_without_umi: ReadsWithoutUmi
@@ -63,6 +65,7 @@ def read_junctions(
     format: InputFormat | Literal["auto"] = "auto",
     star_reads: StarReads = "unique",
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    barcode_map: CellsOfBarcodes | None = None,
     cell_tag: str | None = None,
     umi_tag: str | None = "UB",
     reads_without_umi: ReadsWithoutUmi = "auto",
@@ -108,6 +111,15 @@ def read_junctions(
         alignments, ``multimapped`` decides.
     barcodes
         Cells to keep from files of many cells: names, or a file of names.
+    barcode_map
+        Cell of each barcode of files of many cells, such as those of Parse Biosciences, where a
+        cell has one barcode for oligo-dT and one for random hexamer primers. The counts of the
+        barcodes of a cell are summed (UMIs are copies only within a barcode: each primer made
+        molecules of its own), and cells are named by the map. A dict or Series from barcode to
+        cell; a DataFrame with the columns ``barcode`` (or barcodes in its index) and ``cell``; or
+        a file with these columns or, without a header, with barcode and cell. Barcodes that it
+        lacks are left out, with a warning that counts their reads; ``barcodes`` then lists cells
+        of the map. If None, each barcode is a cell.
     cell_tag, umi_tag, reads_without_umi, strand, strand_tag
         For alignments: tags of reads and the strand of introns, as in :func:`read_bam`.
     min_anchor, min_intron, max_intron, min_mapq, multimapped, skip_duplicates
@@ -160,6 +172,7 @@ def read_junctions(
     options = read_options(
         star_reads=star_reads,
         barcodes=barcodes,
+        barcode_map=barcode_map,
         cell_tag=cell_tag,
         umi_tag=umi_tag,
         reads_without_umi=reads_without_umi,

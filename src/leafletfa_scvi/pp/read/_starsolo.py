@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi._choices import OnError
+    from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read._sources import Inputs
     from leafletfa_scvi.pp.read._tables import CountTable
 
@@ -43,6 +44,7 @@ def read_starsolo(
     inputs: Inputs,
     *,
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    barcode_map: CellsOfBarcodes | None = None,
     n_jobs: int = 1,
     client: Any = None,
     work_dir: str | os.PathLike[str] | None = None,
@@ -60,6 +62,8 @@ def read_starsolo(
     barcodes
         Cells to keep: names, or a file of names. STARsolo writes no filtered matrix of junctions,
         so ``Solo.out/Gene/filtered/barcodes.tsv`` is a good choice.
+    barcode_map
+        Cells of several barcodes, as in :func:`read_junctions`.
     n_jobs, client, work_dir, on_error, progress
         As in :func:`read_junctions`.
 
@@ -75,7 +79,7 @@ def read_starsolo(
     """
     return read_inputs(
         inputs,
-        read_options(barcodes=barcodes),
+        read_options(barcodes=barcodes, barcode_map=barcode_map),
         "starsolo",
         n_jobs=n_jobs,
         client=client,

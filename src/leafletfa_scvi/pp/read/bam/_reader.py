@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi._choices import KeepOrDrop, LibraryStrand, OnError, ReadsWithoutUmi
+    from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read._sources import Inputs
 
 
@@ -27,6 +28,7 @@ def read_bam(
     umi_tag: str | None = "UB",
     reads_without_umi: ReadsWithoutUmi = "auto",
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
+    barcode_map: CellsOfBarcodes | None = None,
     strand: LibraryStrand = "auto",
     strand_tag: str | None = None,
     min_anchor: int = 8,
@@ -68,6 +70,8 @@ def read_bam(
         ``reads_without_umi`` (left out).
     barcodes
         With ``cell_tag``: cells to keep, names or a file of names.
+    barcode_map
+        Cells of several barcodes, as in :func:`read_junctions`.
     strand
         Strand of an intron: ``"auto"`` and ``"tag"`` from the tags ``XS`` or ``ts``; ``"RF"`` and
         ``"FR"`` from the reads of a stranded library; ``"none"`` leaves all unknown. Unknown
@@ -112,6 +116,7 @@ def read_bam(
     """
     options = read_options(
         barcodes=barcodes,
+        barcode_map=barcode_map,
         cell_tag=cell_tag,
         umi_tag=umi_tag,
         reads_without_umi=reads_without_umi,
