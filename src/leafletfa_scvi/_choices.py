@@ -25,7 +25,8 @@ AtseTotals: TypeAlias = Literal["query", "shared"]
 OnError: TypeAlias = Literal["raise", "skip"]
 StarReads: TypeAlias = Literal["unique", "all"]
 LibraryStrand: TypeAlias = Literal["auto", "tag", "RF", "FR", "none"]
-ReadsWithoutUmi: TypeAlias = Literal["auto", "skip", "fragments"]
+UmiMissing: TypeAlias = Literal["auto", "keep", "drop"]
+"""Treatment of reads without a UMI where UMIs are counted."""
 
 AnnotationStatus: TypeAlias = Literal["any", "either", "both"]
 KeepOrDrop: TypeAlias = Literal["drop", "keep"]

@@ -52,6 +52,49 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
     return decorate
 
 
+def renamed_choice(
+    old: str, new: str, **values: str
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Accept the old name of a keyword argument whose values had other names too.
+
+    Parameters
+    ----------
+    old, new
+        Names of the argument.
+    values
+        New name of each old value that has one; others stay.
+
+    Examples
+    --------
+    >>> @renamed_choice("reads", "multimapped", unique="drop")
+    ... def count(multimapped="drop"):
+    ...     return multimapped
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def accept_old(*args: P.args, **kwargs: P.kwargs) -> R:
+            if old in kwargs:
+                if new in kwargs:
+                    raise TypeError(
+                        f"{function.__name__}() got both {new!r} and its deprecated name {old!r}. "
+                        f"Pass {new!r} only."
+                    )
+                given: Any = kwargs.pop(old)
+                value = values.get(given, given) if isinstance(given, str) else given
+                warnings.warn(
+                    f"{old}={given!r} of {function.__name__} is deprecated; use {new}={value!r}.",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+                kwargs[new] = value
+            return function(*args, **kwargs)
+
+        return accept_old
+
+    return decorate
+
+
 def removed_arguments(reason: str, *names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Ignore keyword arguments that have no effect any more, with a FutureWarning.
 

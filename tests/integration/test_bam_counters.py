@@ -59,7 +59,12 @@ def slow_strand(read, options: BamOptions) -> str:
 
 
 def slow_count(path, options: BamOptions, name: str = "cell"):
-    """Sets of names or UMIs of each cell, intron and strand."""
+    """Counts of each cell, intron and strand."""
+    return dict(sum(slow_kinds(path, options, name).values(), Counter()))
+
+
+def slow_kinds(path, options: BamOptions, name: str = "cell"):
+    """Counts of UMIs and of fragments, from sets of names or UMIs of each cell and intron."""
     seen = defaultdict(set)
     with pysam.AlignmentFile(path) as file:
         for i, read in enumerate(file.fetch(until_eof=True)):
@@ -80,21 +85,22 @@ def slow_count(path, options: BamOptions, name: str = "cell"):
             molecule = read.query_name if read.is_paired else i
             if options.umi_tag:
                 umi = tags.get(options.umi_tag, "-")
-                counted = {"auto": [""], "skip": [], "fragments": ["", "-"]}
+                counted = {"auto": [""], "drop": [], "keep": ["", "-"]}
                 if umi not in ("", "-"):
                     molecule = ("umi", umi)
-                elif umi not in counted[options.reads_without_umi]:
+                elif umi not in counted[options.umi_missing]:
                     continue
             strand = slow_strand(read, options)
             for start, end, left, right in slow_introns(read.cigarstring, read.reference_start):
                 long_enough = options.min_intron <= end - start + 1 <= options.max_intron
                 if long_enough and min(left, right) >= options.min_anchor:
                     seen[cell, read.reference_name, start, end, molecule].add(strand)
-    total = Counter()
-    for (cell, contig, start, end, _), strands in seen.items():
+    total = {"umi": Counter(), "fragment": Counter()}
+    for (cell, contig, start, end, molecule), strands in seen.items():
+        kind = "umi" if isinstance(molecule, tuple) else "fragment"
         for strand in strands - {"?"} or {"?"}:
-            total[cell, contig, start, end, strand] += 1
-    return dict(total)
+            total[kind][cell, contig, start, end, strand] += 1
+    return total
 
 
 @pytest.mark.parametrize(
@@ -230,9 +236,7 @@ def all_options(draw):
         skip_duplicates=draw(st.booleans()),
         cell_tag=cell_tag,
         umi_tag=umi_tag,
-        reads_without_umi=draw(st.sampled_from(["auto", "skip", "fragments"]))
-        if umi_tag
-        else "auto",
+        umi_missing=draw(st.sampled_from(["auto", "keep", "drop"])) if umi_tag else "auto",
         barcodes=barcodes,
     )
 
@@ -254,6 +258,9 @@ def test_any_reads_in_any_order_equal_slow_count(tmp_path, made, options, random
         part = count_bam(path, "cell", options)
         assert counts(part) == expected
         assert part.report["reads"] == len(made)
+        if options.umi_tag:
+            for kind, counted in slow_kinds(path, options).items():
+                assert part.report[f"introns_counted_by_{kind}"] == counted.total()
         if options.barcodes:
             assert part.cells == options.barcodes
         random.shuffle(made)

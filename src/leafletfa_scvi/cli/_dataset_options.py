@@ -12,8 +12,8 @@ from leafletfa_scvi._choices import (
     AnnotationStatus,
     KeepOrDrop,
     LibraryStrand,
-    ReadsWithoutUmi,
     StarReads,
+    UmiMissing,
 )
 from leafletfa_scvi.cli._console import UserError
 from leafletfa_scvi.cli._defaults import defaults_of
@@ -138,18 +138,24 @@ class CountingOptions(OptionGroup):
             help="Tag of cell barcodes, such as CB, for files with many cells.", metavar="TAG"
         ),
     ] = _READ["cell_tag"]
-    umi_tag: Annotated[str, typer.Option(help="Tag of UMIs, with --cell-tag.", metavar="TAG")] = (
-        _READ["umi_tag"]
-    )
-    no_umi: Annotated[bool, typer.Option("--no-umi", help="Count fragments, not UMIs.")] = False
-    reads_without_umi: Annotated[
-        ReadsWithoutUmi,
+    umi_tag: Annotated[
+        str,
         typer.Option(
-            help="Reads of a cell without UMI: counted as fragments if the tag is empty, as for "
-            "the internal reads of Smart-seq3, else skipped (auto); all skipped; or all counted "
-            "as fragments.",
+            help="Tag of UMIs; auto is UB with --cell-tag, and none without.", metavar="TAG"
         ),
-    ] = _READ["reads_without_umi"]
+    ] = _READ["umi_tag"]
+    no_umi: Annotated[bool, typer.Option("--no-umi", help="Count fragments, not UMIs.")] = False
+    umi_missing: Annotated[
+        UmiMissing,
+        typer.Option(
+            help="Reads without UMI where UMIs are counted: kept, by fragment, if the tag is "
+            "empty, as of internal reads of Smart-seq3, else dropped (auto); all kept; or all "
+            "dropped.",
+        ),
+    ] = _READ["umi_missing"]
+    reads_without_umi: Annotated[
+        Literal["auto", "skip", "fragments"] | None, typer.Option(hidden=True)
+    ] = None
     strand: Annotated[
         LibraryStrand,
         typer.Option(
@@ -187,6 +193,10 @@ class CountingOptions(OptionGroup):
         """Return arguments of :func:`leafletfa_scvi.pp.read_bam`."""
         given = super().arguments()
         given["umi_tag"] = None if given.pop("no_umi") else self.umi_tag
+        if self.reads_without_umi is not None:  # the old name, of which the library warns
+            if self.umi_missing != _READ["umi_missing"]:
+                raise UserError("--reads-without-umi is the old name of --umi-missing: give one.")
+            del given["umi_missing"]
         return given
 
 

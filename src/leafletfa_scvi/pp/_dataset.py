@@ -14,6 +14,7 @@ from anndata import AnnData
 from leafletfa_scvi._arguments import check_at_least, check_inside, check_one_of
 from leafletfa_scvi._choices import AnnotationStatus, KeepOrDrop
 from leafletfa_scvi._constants import ATSE_KEY, CELL_METRICS, DATASET_SLOT
+from leafletfa_scvi._deprecated import renamed_choice
 from leafletfa_scvi.data import expand_counts, splicing_anndata
 from leafletfa_scvi.pp._count_on_reference import count_on_reference
 from leafletfa_scvi.pp._counts import atse_junctions
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _INTRONS: Final = "Counting reads in introns"
 
 
+@renamed_choice("reads_without_umi", "umi_missing", skip="drop", fragments="keep")
 def make_splicing_dataset(
     inputs: Inputs | AnnData,
     *,
@@ -130,7 +132,7 @@ def make_splicing_dataset(
         ``progress``, ``star_reads``, ``barcodes``, ``barcode_map``, ``cell_table``,
         ``cell_column``, ``region``, ``table_columns``, ``table_zero_based`` (see
         :func:`read_junctions`); ``cell_tag``,
-        ``umi_tag``, ``reads_without_umi``, ``strand``, ``strand_tag``, ``min_anchor``,
+        ``umi_tag``, ``umi_missing``, ``strand``, ``strand_tag``, ``min_anchor``,
         ``min_mapq``, ``multimapped``, ``skip_duplicates``, ``regtools``, ``cram_reference`` (see
         :func:`read_bam`).
 

@@ -80,7 +80,7 @@ _READING: Final = {
     ),
     "reads_without_umi": (
         "reads", "spliced", "no UMI",
-        "reads_without_umi='fragments' (--reads-without-umi fragments), umi_tag=None (--no-umi)",
+        "umi_missing='keep' (--umi-missing keep), umi_tag=None (--no-umi)",
     ),
     "introns_too_short": (
         "introns of reads", "introns", "too short", "min_intron (--min-intron)",

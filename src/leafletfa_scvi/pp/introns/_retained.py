@@ -14,6 +14,7 @@ from scipy.stats import false_discovery_control, poisson
 
 from leafletfa_scvi._arguments import check_at_least, check_inside
 from leafletfa_scvi._constants import DATASET_SLOT
+from leafletfa_scvi._deprecated import renamed_choice
 from leafletfa_scvi.pp.introns._probes import probe_introns
 from leafletfa_scvi.pp.qc._matrices import junction_counts
 from leafletfa_scvi.pp.read._formats import FORMATS
@@ -40,6 +41,7 @@ _OF_RESULT: Final = ("cell_table", "cell_column", "region")
 """Arguments that have had their effect on the data set."""
 
 
+@renamed_choice("reads_without_umi", "umi_missing", skip="drop", fragments="keep")
 def count_retained_introns(
     adata: AnnData,
     inputs: Inputs | AnnData,

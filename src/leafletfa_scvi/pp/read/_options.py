@@ -65,7 +65,7 @@ def read_options(
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
     barcode_map: CellsOfBarcodes | None = None,
     cell_tag: str | None = None,
-    umi_tag: str | None = "UB",
+    umi_tag: str | None = "auto",
     reference: str | os.PathLike[str] | None = None,
     region: str | None = None,
     table_columns: Mapping[str, str] | None = None,
@@ -77,7 +77,7 @@ def read_options(
 ) -> ReadOptions:
     """Check and collect the options of readers.
 
-    UMIs and barcodes concern alignments only if a tag for cells is given.
+    Barcodes concern alignments only if a tag for cells is given.
 
     Parameters
     ----------
@@ -98,12 +98,14 @@ def read_options(
     if mapped is not None:
         names = tuple(mapped.cells)
     place = None if region is None else parse_region(region)
+    if umi_tag == "auto":
+        umi_tag = None if cell_tag is None else "UB"
     microexons = None
     if annotated_introns is not None and not regtools:
         microexons = Microexons(annotated_introns, min_anchor)
     bam = BamOptions(
         cell_tag=cell_tag,
-        umi_tag=None if cell_tag is None else umi_tag,
+        umi_tag=umi_tag,
         barcodes=None if cell_tag is None else names,
         reference=None if reference is None else str(reference),
         min_anchor=min_anchor,

@@ -70,8 +70,8 @@ def read_inputs(
     if not any(FORMATS[source.format].is_alignment for source in listed.sources):
         options = options.without_annotation()
     n_files = len(listed.sources)
-    if options.bam.umi_tag is not None and options.bam.cell_tag is not None:
-        listed = join_lanes(listed)
+    if options.bam.umi_tag is not None:
+        listed = join_lanes(listed, by_cell=options.bam.cell_tag is None)
     with _folder(work_dir) as folder:
         paths, failures = count_files(
             listed.sources,
@@ -187,7 +187,7 @@ def _report_umis(record: Mapping[str, int], tag: str) -> None:
         warnings.warn(
             f"{counted:,} spliced reads have no UMI and count as fragments beside the UMIs, as "
             f"the internal reads of Smart-seq3 do ({left_out:,} others are left out). "
-            "reads_without_umi='skip' (--reads-without-umi skip) leaves them out too.",
+            "umi_missing='drop' (--umi-missing drop) leaves them out too.",
             UserWarning,
             stacklevel=4,
         )
@@ -197,8 +197,8 @@ def _report_umis(record: Mapping[str, int], tag: str) -> None:
         warnings.warn(
             f"{left_out:,} of {of_cells:,} spliced reads of cells have no UMI (tag {tag} missing "
             "or '-') and are left out, as they should be if every molecule has one (10x). "
-            "For Smart-seq3, reads_without_umi='fragments' (--reads-without-umi fragments) "
-            "counts them as fragments beside the UMIs.",
+            "For Smart-seq3 and FLASH-seq, umi_missing='keep' (--umi-missing keep) counts them as "
+            "fragments beside the UMIs.",
             UserWarning,
             stacklevel=4,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from leafletfa_scvi._deprecated import renamed_arguments
+from leafletfa_scvi._deprecated import renamed_arguments, renamed_choice
 from leafletfa_scvi.pp.read._cell_table import add_cell_columns, read_cell_table
 from leafletfa_scvi.pp.read._options import read_options
 from leafletfa_scvi.pp.read._read_inputs import read_inputs
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         KeepOrDrop,
         LibraryStrand,
         OnError,
-        ReadsWithoutUmi,
         StarReads,
+        UmiMissing,
     )
     from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read._formats import InputFormat
@@ -37,7 +37,7 @@ class ReadArguments(TypedDict, total=False):
     barcode_map: CellsOfBarcodes | None
     cell_tag: str | None
     umi_tag: str | None
-    reads_without_umi: ReadsWithoutUmi
+    umi_missing: UmiMissing
     strand: LibraryStrand
     strand_tag: str | None
     min_anchor: int
@@ -58,6 +58,7 @@ class ReadArguments(TypedDict, total=False):
     progress: Callable[[int, int], None] | None
 
 
+@renamed_choice("reads_without_umi", "umi_missing", skip="drop", fragments="keep")
 @renamed_arguments(reference="cram_reference")
 def read_junctions(
     inputs: Inputs,
@@ -67,8 +68,8 @@ def read_junctions(
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
     barcode_map: CellsOfBarcodes | None = None,
     cell_tag: str | None = None,
-    umi_tag: str | None = "UB",
-    reads_without_umi: ReadsWithoutUmi = "auto",
+    umi_tag: str | None = "auto",
+    umi_missing: UmiMissing = "auto",
     strand: LibraryStrand = "auto",
     strand_tag: str | None = None,
     min_anchor: int = 8,
@@ -120,7 +121,7 @@ def read_junctions(
         a file with these columns or, without a header, with barcode and cell. Barcodes that it
         lacks are left out, with a warning that counts their reads; ``barcodes`` then lists cells
         of the map. If None, each barcode is a cell.
-    cell_tag, umi_tag, reads_without_umi, strand, strand_tag
+    cell_tag, umi_tag, umi_missing, strand, strand_tag
         For alignments: tags of reads and the strand of introns, as in :func:`read_bam`.
     min_anchor, min_intron, max_intron, min_mapq, multimapped, skip_duplicates
         For alignments: reads and introns that count, as in :func:`read_bam`.
@@ -175,7 +176,7 @@ def read_junctions(
         barcode_map=barcode_map,
         cell_tag=cell_tag,
         umi_tag=umi_tag,
-        reads_without_umi=reads_without_umi,
+        umi_missing=umi_missing,
         strand=strand,
         strand_tag=strand_tag,
         min_anchor=min_anchor,

@@ -334,17 +334,18 @@ def list_files(inputs: Inputs, format: InputFormat | Literal["auto"] = "auto") -
     return pd.concat([table, listed.annotation], axis=1)
 
 
-def join_lanes(listed: SourceList) -> SourceList:
+def join_lanes(listed: SourceList, *, by_cell: bool = False) -> SourceList:
     """Join the BAM files of each sample into one input, so that a UMI in several counts once.
 
-    For files of many cells whose UMIs are counted. Columns of a table of files are taken from the
-    first file of a sample.
+    For files whose UMIs are counted, of many cells, or of one cell each (``by_cell``). Columns
+    of a table of files are taken from the first file of a sample.
     """
-    first: dict[str, int] = {}
+    first: dict[tuple[str, str], int] = {}
     lanes: dict[int, list[str]] = {}
     for i, source in enumerate(listed.sources):
         if FORMATS[source.format].is_alignment:
-            of_sample = first.setdefault(source.sample or source.cell, i)
+            sample = source.sample or source.cell
+            of_sample = first.setdefault((sample, source.cell if by_cell else ""), i)
             lanes.setdefault(of_sample, []).append(source.path)
         else:
             lanes[i] = [source.path]

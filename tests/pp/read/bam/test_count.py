@@ -66,6 +66,7 @@ def test_report_accounts_for_all_reads_and_introns(tmp_path):
         "introns_short_anchor": 2,
         "umi_copies": 1,
         "introns_counted": 1,
+        "introns_counted_by_umi": 1,
         "introns_without_strand": 1,
     }
     assert part.cells == ("two", "one")

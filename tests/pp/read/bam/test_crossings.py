@@ -87,13 +87,13 @@ def test_mates_count_once_in_any_order(tmp_path, monkeypatch, n_reads):
         assert count(tmp_path, order, [50 * i + 20 for i in range(20)]) == expected
 
 
-@pytest.mark.parametrize(("how", "n"), [("auto", (2, 1)), ("skip", (1, 1)), ("fragments", (3, 1))])
+@pytest.mark.parametrize(("how", "n"), [("auto", (2, 1)), ("drop", (1, 1)), ("keep", (3, 1))])
 def test_umis_count_once_and_reads_without_one_as_for_junctions(tmp_path, how, n):
     def read(cell, umi):
         return make_read(cigar="40M", tags=[("CB", cell), *([("UB", umi)] if umi != "no" else [])])
 
     reads = [read("A", "T"), read("A", "T"), read("B", "T"), read("A", ""), read("A", "no")]
-    found = count(tmp_path, reads, [120], cell_tag="CB", umi_tag="UB", reads_without_umi=how)
+    found = count(tmp_path, reads, [120], cell_tag="CB", umi_tag="UB", umi_missing=how)
     assert found == {("A", 120, "?"): n[0], ("B", 120, "?"): n[1]}
 
 

@@ -43,13 +43,15 @@ def test_internal_reads_count_as_fragments_beside_umis(smart_seq3):
     count, reading, said = read(smart_seq3)
     assert count == 2 + 8
     assert reading["reads_without_umi_counted"] == 8
+    assert reading["introns_counted_by_umi"] == 2
+    assert reading["introns_counted_by_fragment"] == 8
     assert reading["reads_without_umi"] == 0
     assert len(said) == 1
     assert said[0].startswith("8 spliced reads have no UMI and count as fragments beside")
 
 
 def test_reads_without_umi_are_skipped_on_request(smart_seq3):
-    count, reading, said = read(smart_seq3, reads_without_umi="skip")
+    count, reading, said = read(smart_seq3, umi_missing="drop")
     assert count == 2
     assert reading["reads_without_umi"] == 8
     assert "8 of 12 spliced reads of cells have no UMI" in said[0]
@@ -63,8 +65,11 @@ def test_reads_with_an_undetermined_umi_are_no_molecules(tmp_path, missing):
     count, _, said = read(many)
     assert count == 1
     assert "4 of 6 spliced reads of cells have no UMI" in said[0]
-    assert "reads_without_umi='fragments'" in said[0]
-    assert read(many, reads_without_umi="fragments")[0] == 1 + 4
+    assert "umi_missing='keep'" in said[0]
+    count, reading, _ = read(many, umi_missing="keep")
+    assert count == 1 + 4
+    assert reading["introns_counted_by_umi"] == 1
+    assert reading["introns_counted_by_fragment"] == 4
 
 
 def test_mates_of_an_internal_fragment_count_once(tmp_path):
@@ -78,11 +83,11 @@ def test_mates_of_an_internal_fragment_count_once(tmp_path):
 def test_the_option_concerns_umis_only(smart_seq3):
     for options in ({"cell_tag": "CB", "umi_tag": None}, {}):
         with pytest.raises(ValueError, match="concerns counts of UMIs"):
-            lfa.pp.read_bam(smart_seq3, reads_without_umi="skip", **options)
+            lfa.pp.read_bam(smart_seq3, umi_missing="drop", **options)
     with pytest.raises(
-        ValueError, match="reads_without_umi to be 'auto', 'skip' or 'fragments', found 'drop'"
+        ValueError, match="umi_missing to be 'auto', 'keep' or 'drop', found 'skip'"
     ):
-        lfa.pp.read_bam(smart_seq3, cell_tag="CB", reads_without_umi="drop")
+        lfa.pp.read_bam(smart_seq3, cell_tag="CB", umi_missing="skip")
 
 
 @pytest.fixture
@@ -121,14 +126,14 @@ def test_a_umi_on_two_lanes_of_a_cell_counts_once(lanes, n_jobs):
 
 
 def test_names_of_cells_do_not_depend_on_the_number_of_lanes(lanes):
-    alone = lfa.pp.read_bam(lanes.iloc[[0, 2]], cell_tag="CB", reads_without_umi="skip")
+    alone = lfa.pp.read_bam(lanes.iloc[[0, 2]], cell_tag="CB", umi_missing="drop")
     assert alone.obs_names.tolist() == ["one_A", "one_B"]
 
 
 def test_counts_of_lanes_are_made_again_if_any_lane_changed(lanes, tmp_path):
     def total():
         adata = lfa.pp.read_bam(
-            lanes, cell_tag="CB", reads_without_umi="skip", work_dir=tmp_path / "parts"
+            lanes, cell_tag="CB", umi_missing="drop", work_dir=tmp_path / "parts"
         )
         return adata.X.sum()
 
@@ -151,3 +156,49 @@ def test_fragments_of_two_files_of_a_cell_are_summed(lanes):
         warnings.simplefilter("ignore")
         adata = lfa.pp.read_bam(lanes, cell_tag="CB", umi_tag=None)
     assert adata[["one_A"]].X.sum() == 5
+
+
+def test_the_old_name_and_values_warn(smart_seq3):
+    for old, new, n in (("skip", "drop", 2), ("fragments", "keep", 10), ("auto", "auto", 10)):
+        with pytest.warns(FutureWarning, match=f"{old}.* is deprecated; use umi_missing='{new}'"):
+            count, *_ = read_old(smart_seq3, old)
+        assert count == n
+    with pytest.raises(TypeError, match="got both 'umi_missing' and its deprecated name"):
+        lfa.pp.read_bam(smart_seq3, cell_tag="CB", umi_missing="keep", reads_without_umi="skip")
+
+
+def read_old(path, value):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        adata = lfa.pp.read_junctions(path, cell_tag="CB", reads_without_umi=value)
+    return int(adata.X.sum()), adata
+
+
+def test_a_file_of_one_cell_may_have_umis(tmp_path):
+    """As of FLASH-seq with a file for each well: UMIs of 5' reads beside internal pairs."""
+    tags = [("UB", "AC")]
+    molecule = [make_read(f"m{i}", flag, tags=tags) for i in range(3) for flag in (99, 147)]
+    internal = [make_read(f"i{i}", flag) for i in range(2) for flag in (99, 147)]
+    for name in ("lane1", "lane2", "other"):
+        write(tmp_path / f"{name}.bam", molecule + internal)
+    path = tmp_path / "lane1.bam"
+    assert lfa.pp.read_bam(path).X.sum() == 5  # fragments, unless a tag is named
+    with pytest.warns(UserWarning, match="4 spliced reads have no UMI and count as fragments"):
+        adata = lfa.pp.read_bam(path, umi_tag="UB", umi_missing="keep")
+    assert adata.obs_names.tolist() == ["lane1"]
+    assert adata.X.sum() == 1 + 2
+    reading = adata.uns["splicing"]["reading"]
+    assert (reading["introns_counted_by_umi"], reading["introns_counted_by_fragment"]) == (1, 2)
+    with pytest.warns(UserWarning, match="4 of 10 spliced reads of cells have no UMI"):
+        assert lfa.pp.read_bam(path, umi_tag="UB", umi_missing="drop").X.sum() == 1
+    files = pd.DataFrame(
+        {
+            "path": [str(tmp_path / f"{name}.bam") for name in ("lane1", "lane2", "other")],
+            "cell": ["A", "A", "B"],
+            "sample": ["s", "s", "s"],
+        }
+    )
+    with pytest.warns(UserWarning, match="count as fragments"):
+        adata = lfa.pp.read_bam(files, umi_tag="UB", umi_missing="keep")
+    assert adata.obs_names.tolist() == ["A", "B"]  # the UMI and the names of A are on two lanes
+    assert adata.X.toarray().tolist() == [[3], [3]]

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Final
 from leafletfa_scvi.pp._codes import UNSTRANDED
 from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
-from leafletfa_scvi.pp.read.bam._distinct import CONTIG_BITS, ITSELF, STRAND_BITS, Distinct
+from leafletfa_scvi.pp.read.bam._distinct import (
+    CONTIG_BITS,
+    ITSELF,
+    STRAND_BITS,
+    Distinct,
+    identity_of_umi,
+    identity_without_umi,
+)
 from leafletfa_scvi.pp.read.bam._microexons import reach_over_microexons
 from leafletfa_scvi.pp.read.bam._open import open_alignments, reads_of
 from leafletfa_scvi.pp.read.bam._options import LOCI
@@ -88,13 +95,14 @@ def count_bam(
           those left out: the first that applies of ``reads_low_mapq``, ``reads_multimapped``
           (``options.multimapped``), ``reads_without_barcode``,
           ``reads_other_barcode`` and ``reads_without_umi``; and of those that are not,
-          ``reads_without_umi_counted``, counted as fragments (``options.reads_without_umi``);
+          ``reads_without_umi_counted``, counted as fragments (``options.umi_missing``);
         - of the introns of the others, those left out: the first that applies of
           ``introns_too_short``, ``introns_too_long`` and ``introns_short_anchor``; and then
           ``mates_of_one_fragment`` or, if UMIs are counted, ``umi_copies``;
         - ``introns_beside_microexons``, those that have an anchor only because it reaches over a
           microexon, before mates or copies are left out;
-        - what remains, ``introns_counted``, and of it ``introns_without_strand``;
+        - what remains, ``introns_counted``, and of it ``introns_without_strand`` and, if UMIs are
+          counted, ``introns_counted_by_umi`` and ``introns_counted_by_fragment`` (without UMI);
         - ``reads_with_unused_barcode``, the reads with a ``CB`` tag among the first 10,000, if
           ``options.cell_tag`` is None and several barcodes occur.
 
@@ -171,9 +179,7 @@ class _Counting:
         add_start, add_length = distinct.start.append, distinct.length.append
         add_identity, add_cell_key = distinct.identity.append, distinct.cell_key.append
         flags = self.flags
-        counted_without_umi = {"auto": ("",), "skip": (), "fragments": MISSING}[
-            options.reads_without_umi
-        ]
+        kept_without_umi = {"auto": ("",), "drop": (), "keep": MISSING}[options.umi_missing]
         drop_multimapped = options.multimapped == "drop"
         spliced = low_mapq = multimapped = without_contig = without_umi = n_without_umi_counted = 0
         left_out = [0, 0, 0]
@@ -218,10 +224,11 @@ class _Counting:
                     except KeyError:
                         umi = _NO_TAG
                     if umi not in MISSING:
-                        identity = hash(str(umi))
-                    elif umi in counted_without_umi:
+                        identity = identity_of_umi(umi)
+                    elif umi in kept_without_umi:
                         n_without_umi_counted += 1
-                        identity = hash(f"\0{read.query_name}") if flag & PAIRED else ITSELF
+                        name = read.query_name
+                        identity = identity_without_umi(name) if flag & PAIRED else ITSELF
                     else:
                         without_umi += 1
                         continue
@@ -287,6 +294,9 @@ class _Counting:
         repeats = "mates_of_one_fragment" if self.options.umi_tag is None else "umi_copies"
         report[repeats] = distinct.repeats
         report["introns_counted"] = int(counts.count.sum())
+        if self.options.umi_tag is not None:
+            report["introns_counted_by_fragment"] = distinct.n_without_umi
+            report["introns_counted_by_umi"] = report["introns_counted"] - distinct.n_without_umi
         report["introns_without_strand"] = int(counts.count[counts.strand == UNSTRANDED].sum())
         names: tuple[str, ...] = (cell,)
         cells = counts.cell

@@ -11,7 +11,14 @@ import numpy as np
 
 from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read.bam._cells import MISSING, Cells
-from leafletfa_scvi.pp.read.bam._distinct import CONTIG_BITS, ITSELF, STRAND_BITS, Distinct
+from leafletfa_scvi.pp.read.bam._distinct import (
+    CONTIG_BITS,
+    ITSELF,
+    STRAND_BITS,
+    Distinct,
+    identity_of_umi,
+    identity_without_umi,
+)
 from leafletfa_scvi.pp.read.bam._open import open_alignments
 from leafletfa_scvi.pp.read.bam._options import LOCI
 from leafletfa_scvi.pp.read.bam._strand import PAIRED, strand_of_reads
@@ -216,8 +223,7 @@ def _identity(read: AlignedSegment, options: BamOptions) -> int | None:
         return hash(read.query_name) if paired else ITSELF
     umi = read.get_tag(options.umi_tag) if read.has_tag(options.umi_tag) else MISSING[1]
     if umi not in MISSING:
-        return hash(str(umi))
-    fragments = {"auto": ("",), "skip": (), "fragments": MISSING}[options.reads_without_umi]
-    if umi not in fragments:
+        return identity_of_umi(umi)
+    if umi not in {"auto": ("",), "drop": (), "keep": MISSING}[options.umi_missing]:
         return None
-    return hash(f"\0{read.query_name}") if paired else ITSELF
+    return identity_without_umi(read.query_name) if paired else ITSELF

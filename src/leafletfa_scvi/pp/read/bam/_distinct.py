@@ -13,10 +13,23 @@ from leafletfa_scvi.pp._codes import UNSTRANDED
 ITSELF: Final = -1
 """Identity of a read without mate or UMI; Python's hash of a text is never -1."""
 
+_HASH: Final = (1 << 62) - 1
+_FRAGMENT: Final = 1 << 62
+
 START_BITS, CONTIG_BITS, STRAND_BITS = 32, 32, 2
 _LENGTH: Final = (1 << 30) - 1
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_CELL: Final = np.uint64(0xC2B2AE3D27D4EB4F)
+
+
+def identity_of_umi(umi: object) -> int:
+    """Return the identity of reads with a UMI."""
+    return hash(str(umi)) & _HASH
+
+
+def identity_without_umi(name: str | None) -> int:
+    """Return the identity of the reads of a fragment beside those of UMIs."""
+    return hash(name) & _HASH | _FRAGMENT
 
 
 class Distinct:
@@ -40,6 +53,9 @@ class Distinct:
         ``cell << 32 | contig``, by their numbers.
     repeats
         Number of crossings that were left out.
+    n_without_umi
+        Number of crossings that were counted and are those of single reads or of
+        :func:`identity_without_umi`.
     has_counted
         True once crossings have been counted and dropped from memory.
     """
@@ -47,7 +63,7 @@ class Distinct:
     def __init__(self) -> None:
         self.start, self.length, self.identity = array("i"), array("i"), array("q")
         self.cell_key = array("q")
-        self.repeats = 0
+        self.repeats = self.n_without_umi = 0
         self.has_counted = False
         self._in_memory = (np.empty(0, np.int64),) * 3
         self._counted: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -69,7 +85,7 @@ class Distinct:
         if position is not None:
             is_open = (cell_key & ((1 << CONTIG_BITS) - 1)) == position[0]
             is_open &= (intron >> START_BITS) >= position[1]
-            self._count(intron[~is_open], cell_key[~is_open])
+            self._count(intron[~is_open], cell_key[~is_open], identity[~is_open])
             intron, cell_key, identity = intron[is_open], cell_key[is_open], identity[is_open]
             self.has_counted = True
         self._in_memory = intron, cell_key, identity
@@ -77,8 +93,7 @@ class Distinct:
 
     def finish(self) -> Counts:
         """Return all counts, after the last read."""
-        intron, cell_key, _ = self._unique()
-        self._count(intron, cell_key)
+        self._count(*self._unique())
         intron, cell_key, count = (np.concatenate(x) for x in zip(*self._counted, strict=True))
         start = intron >> START_BITS
         length = intron >> STRAND_BITS & _LENGTH
@@ -93,7 +108,7 @@ class Distinct:
         del self.start[:], self.length[:], self.identity[:], self.cell_key[:]
         single = new[2] == ITSELF
         if single.any():
-            self._count(new[0][single], new[1][single])
+            self._count(*(values[single] for values in new))
             new = [values[~single] for values in new]
         intron, cell_key, identity = (
             np.concatenate(pair) for pair in zip(self._in_memory, new, strict=True)
@@ -115,8 +130,9 @@ class Distinct:
         self.repeats += len(keep) - int(keep.sum())
         return intron[keep], cell_key[keep], identity[keep]
 
-    def _count(self, intron: np.ndarray, cell_key: np.ndarray) -> None:
+    def _count(self, intron: np.ndarray, cell_key: np.ndarray, identity: np.ndarray) -> None:
         """Add crossings to the counts."""
+        self.n_without_umi += int(((identity >= _FRAGMENT) | (identity == ITSELF)).sum())
         order = np.lexsort((intron, cell_key)) if cell_key.any() else np.argsort(intron)
         intron, cell_key = intron[order], cell_key[order]
         first = np.ones(len(intron), bool)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from leafletfa_scvi._arguments import check_at_least, check_one_of
-from leafletfa_scvi._choices import KeepOrDrop, LibraryStrand, ReadsWithoutUmi
+from leafletfa_scvi._choices import KeepOrDrop, LibraryStrand, UmiMissing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,11 +48,11 @@ class BamOptions:
     umi_tag
         Tag with the UMI, such as ``"UB"``: reads of one cell, intron and UMI count once. None
         counts fragments.
-    reads_without_umi
+    umi_missing
         Treatment of reads without a UMI, if UMIs are counted. ``"auto"``: reads with an empty tag,
         as zUMIs writes the internal reads of Smart-seq3, count as fragments; reads without the
-        tag, or with ``-``, have an invalid UMI and are left out. ``"fragments"``: all count as
-        fragments. ``"skip"``: none counts.
+        tag, or with ``-``, have an invalid UMI and are left out. ``"keep"``: all count as
+        fragments. ``"drop"``: none counts.
     barcodes
         Barcodes to count; None counts all that occur. See ``read_barcodes``.
     regtools
@@ -86,7 +86,7 @@ class BamOptions:
     skip_duplicates: bool = False
     cell_tag: str | None = None
     umi_tag: str | None = None
-    reads_without_umi: ReadsWithoutUmi = "auto"
+    umi_missing: UmiMissing = "auto"
     barcodes: tuple[str, ...] | None = None
     regtools: bool = False
     microexons: Microexons | None = None
@@ -97,11 +97,11 @@ class BamOptions:
     def __post_init__(self) -> None:
         check_one_of("strand", self.strand, LibraryStrand)
         check_one_of("multimapped", self.multimapped, KeepOrDrop)
-        check_one_of("reads_without_umi", self.reads_without_umi, ReadsWithoutUmi)
-        if self.reads_without_umi != "auto" and self.umi_tag is None:
+        check_one_of("umi_missing", self.umi_missing, UmiMissing)
+        if self.umi_missing != "auto" and self.umi_tag is None:
             raise ValueError(
-                f"reads_without_umi={self.reads_without_umi!r} concerns counts of UMIs: pass "
-                "cell_tag='CB' and a umi_tag."
+                f"umi_missing={self.umi_missing!r} concerns counts of UMIs: pass a umi_tag, or "
+                "cell_tag='CB' if a file holds many cells."
             )
         for name in ("strand_tag", "cell_tag", "umi_tag"):
             tag = getattr(self, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from leafletfa_scvi._deprecated import renamed_arguments
+from leafletfa_scvi._deprecated import renamed_arguments, renamed_choice
 from leafletfa_scvi.pp.read._options import read_options
 from leafletfa_scvi.pp.read._read_inputs import read_inputs
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from leafletfa_scvi._choices import KeepOrDrop, LibraryStrand, OnError, ReadsWithoutUmi
+    from leafletfa_scvi._choices import KeepOrDrop, LibraryStrand, OnError, UmiMissing
     from leafletfa_scvi.pp.read._barcode_map import CellsOfBarcodes
     from leafletfa_scvi.pp.read._sources import Inputs
 
 
+@renamed_choice("reads_without_umi", "umi_missing", skip="drop", fragments="keep")
 @renamed_arguments(reference="cram_reference")
 def read_bam(
     inputs: Inputs,
     *,
     cell_tag: str | None = None,
-    umi_tag: str | None = "UB",
-    reads_without_umi: ReadsWithoutUmi = "auto",
+    umi_tag: str | None = "auto",
+    umi_missing: UmiMissing = "auto",
     barcodes: Sequence[str] | str | os.PathLike[str] | None = None,
     barcode_map: CellsOfBarcodes | None = None,
     strand: LibraryStrand = "auto",
@@ -59,15 +60,18 @@ def read_bam(
         Tag with the cell barcode, usually ``"CB"``, if a file holds many cells. If None, each
         file is one cell.
     umi_tag
-        With ``cell_tag``: reads of one cell, junction and value of this tag count once, over all
-        files of the sample. None counts fragments.
-    reads_without_umi
-        Treatment of reads of a cell without a UMI. ``"auto"``: reads whose tag is empty, as zUMIs
-        writes internal reads of Smart-seq3, count as fragments beside the UMIs; reads whose tag is
-        missing or ``"-"``, as Cell Ranger and STARsolo write a UMI that is not valid, are left
-        out. ``"fragments"`` counts all of them as fragments, ``"skip"`` leaves all out.
-        ``uns["splicing"]["reading"]`` has the numbers, ``reads_without_umi_counted`` and
-        ``reads_without_umi`` (left out).
+        Tag with the UMI: reads of one cell, junction and UMI count once, over all files of the
+        sample (or, of files of one cell, of the cell and sample). ``"auto"`` is ``"UB"`` with
+        ``cell_tag``, and none without. None counts fragments.
+    umi_missing
+        Treatment of reads without a UMI, as the internal reads of Smart-seq3 and FLASH-seq, where
+        UMIs are counted. ``"keep"`` counts them by fragment beside the UMIs: both mates of a pair
+        that cross a junction count once. ``"drop"`` leaves them out. ``"auto"`` keeps reads whose
+        tag is empty, as zUMIs writes internal reads, and drops those whose tag is missing or
+        ``"-"``, as Cell Ranger and STARsolo write a UMI that is not valid. Mates are expected to
+        have the UMI both or neither. ``uns["splicing"]["reading"]`` has the numbers of reads,
+        ``reads_without_umi_counted`` and ``reads_without_umi`` (left out), and of counts,
+        ``introns_counted_by_umi`` and ``introns_counted_by_fragment``.
     barcodes
         With ``cell_tag``: cells to keep, names or a file of names.
     barcode_map
@@ -119,7 +123,7 @@ def read_bam(
         barcode_map=barcode_map,
         cell_tag=cell_tag,
         umi_tag=umi_tag,
-        reads_without_umi=reads_without_umi,
+        umi_missing=umi_missing,
         strand=strand,
         strand_tag=strand_tag,
         min_anchor=min_anchor,
