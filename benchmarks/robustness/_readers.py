@@ -11,6 +11,7 @@ import pysam
 import scipy.sparse as sp
 from benchmarks.robustness._damage import BYTES, LINES
 from benchmarks.robustness._valid import (
+    is_barcode_map,
     is_barcodes,
     is_bed,
     is_cell_columns,
@@ -20,6 +21,11 @@ from benchmarks.robustness._valid import (
     is_gff3,
     is_gtf,
     is_isoquant,
+    is_isoquant_columns,
+    is_isoquant_features,
+    is_isoquant_groups,
+    is_isoquant_matrix,
+    is_long_table,
     is_matrix,
     is_sam,
     is_sj,
@@ -29,13 +35,16 @@ from benchmarks.robustness._whole import (
     BASES,
     N_LINES,
     barcode_lines,
+    barcode_map_lines,
     bed_lines,
     cell_column_lines,
     cell_lines,
     genome_junctions,
     gff3_lines,
     gtf_lines,
+    isoquant_files,
     isoquant_lines,
+    long_table_lines,
     sj_lines,
     solo_files,
 )
@@ -43,12 +52,14 @@ from benchmarks.robustness._whole import (
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._h5ad import read_data
 from leafletfa_scvi.pp.annotate._genome import motifs_and_strands
+from leafletfa_scvi.pp.read._barcode_map import read_barcode_map
 from leafletfa_scvi.pp.read._barcodes import read_barcodes
 from leafletfa_scvi.pp.read._bed import read_bed
 from leafletfa_scvi.pp.read._cell_table import read_cell_table
 from leafletfa_scvi.pp.read._counts_table import read_coordinates
 from leafletfa_scvi.pp.read._isoquant import read_intron_counts
 from leafletfa_scvi.pp.read._leafcutter import read_perind
+from leafletfa_scvi.pp.read._long_table import read_rows
 from leafletfa_scvi.pp.read._sources import find_sources
 from leafletfa_scvi.pp.read._star import read_sj
 from leafletfa_scvi.pp.read._starsolo import read_solo
@@ -118,6 +129,20 @@ def solo(damaged: str) -> Callable[[Path], Path]:
         return raw / damaged
 
     return write
+
+
+def isoquant(damaged: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        for name, lines in isoquant_files().items():
+            write_lines(folder / name, lines)
+        return folder / damaged
+
+    return write
+
+
+def beside(path: Path) -> Path:
+    """The matrix that a file of IsoQuant is beside."""
+    return path.with_name("x.include.matrix.mtx")
 
 
 def write_lines(path: Path, lines: list[str]) -> Path:
@@ -251,6 +276,34 @@ READERS: tuple[Reader, ...] = (
         lines_in("c.tsv", isoquant_lines),
         lambda path: counts(read_intron_counts(path, "c")),
         is_isoquant,
+    ),
+    *(
+        Reader(
+            f"IsoQuant {name}",
+            isoquant(file),
+            lambda path: counts(
+                read_intron_counts(path if path.stem == "x_counts" else beside(path), "c")
+            ),
+            is_valid,
+        )
+        for name, file, is_valid in (
+            ("include.matrix.mtx", "x.include.matrix.mtx", is_isoquant_matrix),
+            ("features.tsv", "x.features.tsv", is_isoquant_features),
+            ("barcodes.tsv", "x.barcodes.tsv", is_isoquant_groups),
+            ("columns of groups", "x_counts.tsv", is_isoquant_columns),
+        )
+    ),
+    Reader(
+        "long table",
+        lines_in("c.tsv", long_table_lines),
+        lambda path: counts(read_rows(path)),
+        is_long_table,
+    ),
+    Reader(
+        "map of barcodes",
+        lines_in("map.tsv", barcode_map_lines),
+        read_barcode_map,
+        is_barcode_map,
     ),
     Reader("GTF", lines_in("a.gtf", gtf_lines), annotation, is_gtf),
     Reader("GFF3", lines_in("a.gff3", gff3_lines), annotation, is_gff3),

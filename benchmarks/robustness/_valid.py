@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-from benchmarks.robustness._whole import N_LINES, genome_junctions, sj_lines
+from benchmarks.robustness._whole import N_LINES, genome_junctions, isoquant_files, sj_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +107,8 @@ def is_cell_columns(kind: str) -> Callable[[bytes], bool]:
             corners = ("coord.intron", "junction", "intron", "")
             if first not in (corners if kind == "coordinates" else ("chrom",)):
                 return False
+        elif header[0] in ("coord.intron", "junction", "intron", "chrom"):
+            return False
         if not all(x.strip() for x in header) or len({*header}) != len(header):
             return False
         is_ratio = kind != "coordinates" and any("/" in field for field in rows[0]) if rows else 0
@@ -296,3 +298,104 @@ def is_table(data: bytes) -> bool:
     paths = [row[rows[0].index("path")] for row in rows[1:] if len(row) == len(rows[0])]
     known = all(re.fullmatch(r"(\./)?cell[0-4]\.SJ\.out\.tab", path) for path in paths)
     return known and len(set(paths)) == len(paths) == len(rows) - 1 > 0
+
+
+_JUNCTION = re.compile(r"(\S+):([0-9]{1,15})-([0-9]{1,15}):([-+.]|\+-|-\+)")
+
+
+def _junction(text: str) -> tuple[str, int, int, str] | None:
+    found = _JUNCTION.fullmatch(text)
+    if found is None or not 1 <= int(found[2]) <= int(found[3]) <= LARGEST:
+        return None
+    return found[1], int(found[2]), int(found[3]), found[4] if found[4] in "+-" else "?"
+
+
+def is_isoquant_matrix(data: bytes) -> bool:
+    lines = text_lines(data)
+    kind = "%%matrixmarket matrix coordinate (integer|real) general"
+    if not lines or not data.endswith(b"\n") or not re.fullmatch(kind, lines[0].lower()):
+        return False
+    rows = [numbers(line.split()) for line in lines if not line.startswith("%")]
+    if not rows or any(row is None or len(row) != 3 for row in rows):
+        return False
+    size, *entries = [row for row in rows if row is not None]
+    n_rows, n_columns = len(isoquant_files()["x.features.tsv"]), 3
+    inside = all(1 <= row <= n_rows and 1 <= column <= n_columns for row, column, _ in entries)
+    return size == [n_rows, n_columns, len(entries)] and inside
+
+
+def is_isoquant_features(data: bytes) -> bool:
+    lines = text_lines(data)
+    if lines is None or not data.endswith(b"\n"):
+        return False
+    found = [_junction(line.split("\t")[0]) for line in lines]
+    n = len(isoquant_files()["x.features.tsv"])
+    return None not in found and len({*found}) == len(found) == n == data.count(b"\n")
+
+
+def is_isoquant_groups(data: bytes) -> bool:
+    lines = text_lines(data)
+    whole = lines is not None and data.endswith(b"\n") and data.count(b"\n") == 3
+    return whole and len({*(lines or ())}) == 3
+
+
+def is_isoquant_columns(data: bytes) -> bool:
+    if not data:  # of one cell, without groups
+        return True
+    lines = text_lines(data)
+    if not lines or not data.endswith(b"\n"):
+        return False
+    header, *rows = [line.split("\t") for line in lines]
+    if header[0] != "intron_id" or not all(x.strip() for x in header):
+        return False
+    junctions = [_junction(row[0]) for row in rows]
+    for row in rows:
+        pairs = [numbers(field.split(",")) for field in row[1:]]
+        if len(row) != len(header) or any(pair is None or len(pair) != 2 for pair in pairs):
+            return False
+    unique = len({*junctions}) == len(junctions) and len({*header}) == len(header)
+    return None not in junctions and unique
+
+
+def is_long_table(data: bytes) -> bool:
+    lines = text_lines(data)
+    if not lines or not data.endswith(b"\n"):
+        return False
+    header, *rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    needed = ("cell", "chrom", "start", "end", "count")
+    if any(header.count(name) != 1 for name in needed) or header.count("strand") > 1:
+        return False
+    named = [name for name in header if name]
+    if len({*named}) != len(named):
+        return False
+    seen = set()
+    for row in rows:
+        if len(row) != len(header):
+            return False
+        of = dict(zip(header, row, strict=True))
+        place, count = numbers([of["start"], of["end"]], 1), number(of["count"])
+        if not (of["cell"] and of["chrom"]) or place is None or count is None:
+            return False
+        strand = of.get("strand", "?")
+        if place[0] > place[1] or strand not in ("+", "-", "?", ".", "*", "NA"):
+            return False
+        if count:
+            key = (of["cell"], of["chrom"], *place, strand if strand in "+-" else "?")
+            if key in seen:
+                return False
+            seen.add(key)
+    return True
+
+
+def is_barcode_map(data: bytes) -> bool:
+    lines = text_lines(data)
+    if not lines or not data.endswith(b"\n"):
+        return False
+    rows = [[x.strip() for x in re.split("\t", line.rstrip())] for line in lines]
+    names = [row[0] for row in rows]
+    whole = all(len(row) == 2 and row[1] not in ("", "NA") for row in rows)
+    return (
+        whole
+        and len({*names}) == len(names)
+        and all(re.fullmatch("[!-~]+", name) and name != "NA" for name in names)
+    )

@@ -111,6 +111,41 @@ def isoquant_lines() -> list[str]:
     return [line.replace(" ", "\t") for line in lines]
 
 
+def isoquant_files() -> dict[str, list[str]]:
+    """Lines of the matrix include, its junctions and its groups, and of a table of groups."""
+    rows = [line.split("\t") for line in isoquant_lines()[1:]]
+    names = [f"{row[0]}:{row[1]}-{row[2]}:{row[3]}" for row in rows]
+    junctions = list(dict.fromkeys(names))
+    groups = sorted({row[6] for row in rows})
+    entries = [
+        f"{junctions.index(name) + 1} {groups.index(row[6]) + 1} {row[7]}"
+        for name, row in zip(names, rows, strict=True)
+    ]
+    size = f"{len(junctions)} {len(groups)} {len(entries)}"
+    pair_of = {(name, row[6]): f"{row[7]},{row[8]}" for name, row in zip(names, rows, strict=True)}
+    table = ["\t".join([name, *(pair_of[name, group] for group in groups)]) for name in junctions]
+    return {
+        "x.include.matrix.mtx": ["%%MatrixMarket matrix coordinate real general", size, *entries],
+        "x.features.tsv": [f"{name}\tG" for name in junctions],
+        "x.barcodes.tsv": groups,
+        "x_counts.tsv": ["\t".join(["intron_id", *groups]), *table],
+    }
+
+
+def long_table_lines() -> list[str]:
+    rng = random.Random(8)
+    lines = ["cell\tchrom\tstart\tend\tgene\tstrand\tcount\tnote"]
+    for i in range(N_LINES):
+        start = 1000 + 500 * (i // 3)
+        place = ["chr1", start, start + 100, f"G{i // 9}", "+-"[i // 3 % 2]]
+        lines.append("\t".join(map(str, ["ACG"[i % 3] * 8, *place, rng.randint(1, 30), "x"])))
+    return lines
+
+
+def barcode_map_lines() -> list[str]:
+    return [f"{name[:-2]}\tcell_{i // 2}" for i, name in enumerate(barcode_lines())]
+
+
 def genome_junctions() -> pd.DataFrame:
     starts = np.arange(100, 1900, 60)
     return pd.DataFrame(

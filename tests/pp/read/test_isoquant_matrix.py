@@ -275,3 +275,10 @@ def test_a_data_set_is_that_of_the_same_counts(tmp_path: Path) -> None:
     assert adata.var_names.tolist() == ["chr1:101-250:+", "chr1:101-350:+"]
     assert adata.layers["cell_by_junction_matrix"].toarray().tolist() == [[5, 3], [0, 2]]
     assert adata.layers["cell_by_cluster_matrix"].toarray().tolist() == [[8, 8], [2, 2]]
+
+
+def test_a_lost_group_is_no_name_of_a_group(tmp_path: Path) -> None:
+    path = write_columns(tmp_path, ROWS)
+    path.write_text(path.read_text().replace("intron_id\tAA\t", "intron_id\t"))
+    with pytest.raises(ValueError, match="line 1: names 3 columns, and the first row has 4"):
+        lfa.pp.read_isoquant(path)

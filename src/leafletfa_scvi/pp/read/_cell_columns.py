@@ -152,7 +152,8 @@ def _header(path: str, number: int, line: bytes, layout: Layout) -> list[str]:
 def _cells(path: str, number: int, header: list[str], row: bytes, layout: Layout) -> list[str]:
     """Return the names of the cells: the header, without the name of the first column."""
     n = row.count(layout.separator)  # fields after the first
-    if len(header) == n:
+    names_junctions = bool(header[0]) and header[0] in layout.corners
+    if len(header) == n and not names_junctions:
         return header
     if len(header) == n + 1 and header[0] in layout.corners:
         return header[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -34,6 +35,10 @@ _STRANDS: Final = {
     **{"+": FORWARD, "-": REVERSE},
     **dict.fromkeys(("?", ".", "*", "NA"), UNSTRANDED),
 }
+_QUOTED: Final = {
+    sep: re.compile(rf'(?<![^{sep}\n])"([^"{sep}\n]*)"(?![^{sep}\n])'.encode()) for sep in "\t,"
+}
+"""Whole fields in quotes, by separator."""
 _EXPECTED: Final = "a long table of junction counts"
 _BATCH: Final = 1 << 18
 
@@ -225,7 +230,7 @@ def _text_part(
 ) -> Part:
     """Return the rows of a block."""
     if b'"' in block.data:  # of R's write.table; a name with a separator has a wrong width then
-        block = dataclasses.replace(block, data=block.data.replace(b'"', b""))
+        block = dataclasses.replace(block, data=_QUOTED[sep].sub(rb"\1", block.data))
     _check_width(block, len(layout), sep)
     rows = parse_block(block, layout, _EXPECTED, sep=sep)
     name = {field: layout[position].name for field, position in positions.items()}
