@@ -11,6 +11,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
+from helpers.bam import make_read, write
 from helpers.equality import assert_same
 
 import leafletfa_scvi as lfa
@@ -342,3 +343,53 @@ def test_inputs_are_looked_at_once(simulated, run, tmp_path, monkeypatch):
     code, _, err = run("make-dataset", simulated.bams[0].parent, *options)
     assert code == 0, err
     assert sorted(seen) == sorted(str(path) for path in simulated.bams)
+
+
+def test_long_tables_with_a_map_of_barcodes(run, refused, tmp_path):
+    rows = (
+        "AACG,1,100,250,5\nCATT,1,100,250,2\nCATT,1,100,350,3\nGGTA,1,100,350,9\nTTTT,1,7,90,4\n"
+    )
+    table = tmp_path / "counts.csv"
+    table.write_text("bc,seq,start,end,n\n" + rows)
+    (tmp_path / "map.tsv").write_text("AACG\tA1\nCATT\tA1\nGGTA\tA2\n")
+    options = ("--format", "long_table", "--unstranded", "keep", "--min-reads", 1)
+    columns = ("--table-column", "cell=bc", "--table-column", "chrom=seq", "--table-column")
+    options = (*options, "--min-cells", 1, "--no-report", "--table-zero-based", *columns)
+    barcode_map = ("--barcode-map", tmp_path / "map.tsv")
+    out = tmp_path / "out.h5ad"
+    code, _, err = run("make-dataset", table, *options, "count=n", *barcode_map, "--output", out)
+    assert code == 0, err
+    assert "4 reads are of 1 barcodes that barcode_map (--barcode-map) lacks" in err
+    adata = ad.read_h5ad(out)
+    assert adata.obs_names.tolist() == ["A1", "A2"]
+    assert adata.var_names.tolist() == ["1:101-250:?", "1:101-350:?"]
+    assert adata.layers["cell_by_junction_matrix"].toarray().tolist() == [[7, 3], [0, 9]]
+    assert adata.layers["cell_by_cluster_matrix"].toarray().tolist() == [[10, 10], [9, 9]]
+    out.unlink()
+    line = refused(table, *options, "count", "--output", out)
+    assert "--table-column count: expected FIELD=NAME" in line
+    line = refused(table, *options, "count=n", "--barcode-map", tmp_path / "no", "--output", out)
+    assert "There is no file" in line
+
+
+def test_reads_without_umi_are_kept_or_dropped(run, refused, tmp_path):
+    tags = [("CB", "A"), ("UB", "AC")]
+    reads = [make_read(f"u{i}", tags=tags, cigar=c) for i, c in enumerate(("20M100N20M",) * 3)]
+    reads += [make_read(f"i{i}", tags=[("CB", "A")], cigar="20M90N20M") for i in range(4)]
+    bam = write(tmp_path / "cells.bam", reads)
+    options = ("--cell-tag", "CB", "--unstranded", "keep", "--min-reads", 1, "--min-cells", 1)
+    out = tmp_path / "out.h5ad"
+    more = ("--no-report", "--min-usage", 0, "--overwrite", "--output", out)
+    for choice in (("--umi-missing", "keep"), ("--reads-without-umi", "fragments")):
+        code, _, err = run("make-dataset", bam, *options, *more, *choice)
+        assert code == 0, err
+        adata = ad.read_h5ad(out)
+        assert adata.layers["cell_by_junction_matrix"].toarray().tolist() == [[4, 1]]
+        reading = adata.uns["splicing"]["reading"]
+        assert reading["introns_counted_by_umi"] == 1
+        assert reading["introns_counted_by_fragment"] == 4
+    out.unlink()
+    line = refused(bam, *options, *more, "--umi-missing", "drop")
+    assert "No ATSE is left" in line
+    line = refused(bam, *options, *more, "--umi-missing", "drop", "--reads-without-umi", "skip")
+    assert "the old name of --umi-missing" in line
