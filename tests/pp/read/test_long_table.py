@@ -68,6 +68,7 @@ def test_rows_become_counts(tmp_path: Path, name: str) -> None:
     assert detect_format(path) == "long_table"
     for adata in (lfa.pp.read_long_table(path), lfa.pp.read_junctions(path)):
         assert adata.obs_names.tolist() == ["AA", "CC"]
+        assert adata.obs["sample"].tolist() == ["t", "t"]
         assert adata.var_names.tolist() == ["chr1:101-250:+", "chr1:101-350:+", "chr2:7-90:?"]
         assert adata.X.toarray().tolist() == [[0, 3, 4], [5, 0, 0]]
 

@@ -103,13 +103,20 @@ def _from_content(path: str) -> InputFormat | None:
     return None
 
 
-def cell_name(path: str | os.PathLike[str]) -> str:
+def cell_name(path: str | os.PathLike[str], more: tuple[str, ...] = ()) -> str:
     """Name of the cell or sample of an input, from its path.
 
     This is the name of the file without endings of formats and aligners (``.bam``, ``.sorted``,
     ``.Aligned.sortedByCoord.out``, ``.SJ.out.tab``, ``.bed.gz``, ...). If nothing else is in the
     name, as in a bare ``SJ.out.tab``, it is the name of the folder. For a STARsolo folder it is
     the prefix of ``*Solo.out``, or the name of the folder above.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    more
+        Further endings that are no part of the name.
     """
     absolute = Path(os.path.abspath(path))
     if absolute.is_dir():
@@ -122,8 +129,9 @@ def cell_name(path: str | os.PathLike[str]) -> str:
         return prefix or inside.parent.name or absolute.name
     name = absolute.name
     while True:
-        ends = [match for match in _ENDING.finditer(name) if match.end() == len(name)]
+        ends = [match.start() for match in _ENDING.finditer(name) if match.end() == len(name)]
+        ends += [len(name) - len(ending) for ending in more if name.endswith(ending)]
         if not ends:
             break
-        name = name[: ends[0].start()]
+        name = name[: ends[0]]
     return name or absolute.parent.name or absolute.name

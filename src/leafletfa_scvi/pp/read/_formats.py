@@ -42,6 +42,8 @@ class FileFormat:
     endings
         Endings of the names of files that a folder is searched for. Empty if inputs are folders,
         or files of any name.
+    name_endings
+        Further endings of names of files that are no part of the name of their cell or sample.
     is_known_by_name
         If True, files with one of these endings are not examined further.
     magic
@@ -62,6 +64,7 @@ class FileFormat:
     description: str
     read: Callable[[Source, ReadOptions], FileCounts]
     endings: tuple[str, ...] = ()
+    name_endings: tuple[str, ...] = ()
     is_known_by_name: bool = False
     magic: tuple[bytes, ...] = ()
     sniff: Callable[[list[str]], bool] = lambda fields: False
@@ -206,6 +209,7 @@ FORMATS: Final[dict[InputFormat, FileFormat]] = {
     "long_table": FileFormat(
         "a long table with the columns cell, chrom, start, end and count",
         _read_long_table,
+        name_endings=(".tsv", ".csv", ".parquet"),
         magic=(b"PAR1",),
         sniff_header=_is_long_header,
         holds_many_cells=lambda options: True,

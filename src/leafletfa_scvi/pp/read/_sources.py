@@ -139,7 +139,7 @@ class SourceList:
                     f"one of {tuple(FORMATS)}. A column for obs needs another name than 'format'."
                 )
             kind: InputFormat = detect_format(path) if said == "auto" else said
-            cell = given.get("cell", cell_name(path))
+            cell = given.get("cell", cell_name(path, FORMATS[kind].name_endings))
             sources.append(Source(path, kind, cell, given.get("sample")))
         more = table.drop(columns=["path", "cell", "sample", "format"], errors="ignore")
         return cls(tuple(sources), more.reset_index(drop=True))
