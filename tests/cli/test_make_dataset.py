@@ -359,7 +359,7 @@ def test_long_tables_with_a_map_of_barcodes(run, refused, tmp_path):
     out = tmp_path / "out.h5ad"
     code, _, err = run("make-dataset", table, *options, "count=n", *barcode_map, "--output", out)
     assert code == 0, err
-    assert "4 reads are of 1 barcodes that barcode_map (--barcode-map) lacks" in err
+    assert "barcode_map (--barcode-map) lacks the barcodes of 4 reads (1 barcodes)" in err
     adata = ad.read_h5ad(out)
     assert adata.obs_names.tolist() == ["A1", "A2"]
     assert adata.var_names.tolist() == ["1:101-250:?", "1:101-350:?"]

@@ -282,3 +282,18 @@ def test_a_lost_group_is_no_name_of_a_group(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("intron_id\tAA\t", "intron_id\t"))
     with pytest.raises(ValueError, match="line 1: names 3 columns, and the first row has 4"):
         lfa.pp.read_isoquant(path)
+
+
+def test_reads_without_a_barcode_are_no_cell(tmp_path: Path) -> None:
+    rows = [*ROWS, ("chr1", 101, 250, "+", "NA", 8, 0)]
+    for path in (write_lines(tmp_path, rows), write_matrices(tmp_path, rows)):
+        part = read_intron_counts(path, "c")
+        assert (part.cells, counts(part)) == (("AA", "CC", "g 1"), COUNTS)
+        assert part.report["reads_without_barcode"] == 8
+        assert part.report["reads"] == 12
+        some = read_intron_counts(path, "c", barcodes=["AA"])
+        assert some.report["barcodes_left_out"] == 2
+        assert some.report["reads_of_other_barcodes"] == 5
+    part = read_intron_counts(write_columns(tmp_path, rows), "c")
+    assert (part.cells, counts(part)) == (("AA", "CC", "g 1"), COUNTS)
+    assert part.report["reads_without_barcode"] == 8

@@ -244,6 +244,7 @@ def kept_cells(
     barcodes: Iterable[str] | None,
     reads: np.ndarray,
     report: Counter[str],
+    no_cell: str | None = None,
 ) -> np.ndarray:
     """Return which cells of a file are kept, and write into the report what is left out.
 
@@ -259,20 +260,28 @@ def kept_cells(
         ``(B,)`` reads of each cell.
     report
         Gets ``barcodes_left_out``, ``barcodes_not_found`` and ``reads_of_other_barcodes`` if
-        ``barcodes`` are given.
+        ``barcodes`` are given, and ``reads_without_barcode`` if there is ``no_cell``.
+    no_cell
+        Name that stands for reads without a cell, unless it is the only one.
 
     Raises
     ------
     ValueError
         If none of ``barcodes`` occurs in a file with cells.
     """
+    kept = np.array([name != no_cell for name in names], bool)
+    if len(names) < 2:
+        kept[:] = True
+    if not kept.all():
+        report["reads_without_barcode"] = int(reads[~kept].sum())
     if barcodes is None:
-        return np.ones(len(names), bool)
+        return kept
     listed = set(barcodes)
-    kept = np.array([name in listed for name in names], bool)
-    report["barcodes_left_out"] = int((~kept).sum())
+    is_listed = np.array([name in listed for name in names], bool)
+    report["barcodes_left_out"] = int((kept & ~is_listed).sum())
+    report["reads_of_other_barcodes"] = int(reads[kept & ~is_listed].sum())
+    kept &= is_listed
     report["barcodes_not_found"] = len(listed) - int(kept.sum())
-    report["reads_of_other_barcodes"] = int(reads[~kept].sum())
     if len(names) and not kept.any():
         raise ValueError(no_barcode_message(path, listed, names[0]))
     return kept

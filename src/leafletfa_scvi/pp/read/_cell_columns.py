@@ -10,7 +10,7 @@ import numpy as np
 
 from leafletfa_scvi.pp._codes import FORWARD, REVERSE, UNSTRANDED
 from leafletfa_scvi.pp._text import line_error, read_blocks, require_line_end, shown, whole_number
-from leafletfa_scvi.pp.read._barcodes import no_barcode_message
+from leafletfa_scvi.pp.read._barcodes import kept_cells
 from leafletfa_scvi.pp.read._file_counts import FileCounts, file_counts
 from leafletfa_scvi.pp.read._tables import MAX_INTEGER
 
@@ -48,6 +48,8 @@ class Layout:
         ``"reads/total"``, ``"include,exclude"`` or None.
     missing
         Fields that are 0.
+    no_cell
+        Name of a column for reads without a cell.
     """
 
     expected: str
@@ -57,6 +59,7 @@ class Layout:
     example: str
     pair: Literal["reads/total", "include,exclude"] | None = None
     missing: tuple[bytes, ...] = ()
+    no_cell: str | None = None
 
     @property
     def mark(self) -> bytes:
@@ -98,7 +101,7 @@ def read_cell_columns(
     FileCounts
         Cells in the order of the columns. ``report`` counts ``rows``, ``rows_kept``,
         ``rows_without_reads``, ``reads`` and, of cells, ``barcodes``, ``barcodes_left_out``,
-        ``barcodes_not_found`` and ``reads_of_other_barcodes``.
+        ``barcodes_not_found``, ``reads_of_other_barcodes`` and ``reads_without_barcode``.
 
     Raises
     ------
@@ -124,7 +127,7 @@ def read_cell_columns(
         raise ValueError(f"{path} is empty: expected {layout.expected}.")
     if not rows.line_of:
         rows.cells = header[1:] if header[0] in layout.corners else header
-    return _kept(path, rows, barcodes)
+    return _kept(path, rows, layout, barcodes)
 
 
 def _header(path: str, number: int, line: bytes, layout: Layout) -> list[str]:
@@ -257,22 +260,15 @@ def _row_error(path: str, number: int, rest: bytes, layout: Layout, rows: _Rows)
     raise AssertionError(f"{path}, line {number} is as expected.")
 
 
-def _kept(path: str, rows: _Rows, barcodes: Iterable[str] | None) -> FileCounts:
+def _kept(path: str, rows: _Rows, layout: Layout, barcodes: Iterable[str] | None) -> FileCounts:
     """Return the counts of the cells that are kept, in canonical order."""
     junctions: Sequence[tuple[str, int, int, int]] = list(rows.line_of)
     none = [np.empty(0, np.int64)]
     row, cell, count = (np.concatenate(x or none) for x in (rows.row, rows.cell, rows.count))
     report = Counter({"rows": len(junctions), "barcodes": len(rows.cells)})
-    kept = np.ones(len(rows.cells), bool)
-    if barcodes is not None:
-        listed = set(barcodes)
-        kept = np.array([name in listed for name in rows.cells], bool)
-        report["barcodes_not_found"] = len(listed) - int(kept.sum())
-        report["barcodes_left_out"] = int((~kept).sum())
-        if rows.cells and not kept.any():
-            raise ValueError(no_barcode_message(path, listed, rows.cells[0]))
-        report["reads_of_other_barcodes"] = int(count[~kept[cell]].sum())
-        row, cell, count = (values[kept[cell]] for values in (row, cell, count))
+    reads = np.bincount(cell, count, len(rows.cells)).astype(np.int64)
+    kept = kept_cells(path, rows.cells, barcodes, reads, report, layout.no_cell)
+    row, cell, count = (values[kept[cell]] for values in (row, cell, count))
     report["rows_kept"] = len(np.unique(row))
     report["rows_without_reads"] = len(junctions) - report["rows_kept"]
     report["reads"] = int(count.sum())

@@ -12,6 +12,7 @@ from leafletfa_scvi.pp._text import read_blocks, require_line_end
 from leafletfa_scvi.pp.read._barcodes import kept_cells
 from leafletfa_scvi.pp.read._isoquant_matrix import (
     INCLUDE,
+    NO_GROUP,
     has_group_columns,
     read_group_columns,
     read_include_matrix,
@@ -47,7 +48,6 @@ _COLUMNS: Final = (
     Column("exclude_counts"),
 )
 _WHAT: Final = "IsoQuant's intron counts (9 columns separated by tabs)"
-_NO_GROUP: Final = "NA"
 
 
 def read_isoquant(
@@ -65,8 +65,8 @@ def read_isoquant(
 
     IsoQuant (4, and 3 with ``--count_exons``) counts them with ``--analysis exon_quantification``;
     groups are barcodes in its single-cell mode, or those of ``--read_group``. Groups are cells,
-    and their counts are ``include``: reads, without copies of a UMI in its single-cell mode, that
-    splice the intron out.
+    except for ``NA``, that of reads without a barcode. Their counts are ``include``: reads,
+    without copies of a UMI in its single-cell mode, that splice the intron out.
 
     What is lost: IsoQuant counts introns of the annotation only, in reads assigned to one gene
     and on its strand, and takes a splice site within a few bases for the annotated one. So novel
@@ -141,7 +141,8 @@ def read_intron_counts(
     FileCounts
         Cells in order of their names. Strands of introns of genes on both strands are ``?``.
         ``report`` counts ``rows``, ``rows_kept``, ``rows_without_reads``, ``reads`` and, of
-        groups, ``barcodes_left_out``, ``barcodes_not_found`` and ``reads_of_other_barcodes``.
+        groups, ``barcodes_left_out``, ``barcodes_not_found``, ``reads_of_other_barcodes`` and
+        ``reads_without_barcode`` (group ``NA`` beside others).
 
     Raises
     ------
@@ -186,7 +187,7 @@ def read_intron_counts(
     count = table.column("count")
     table.report["rows_kept"] = int(np.count_nonzero(count))
     table.report["rows_without_reads"] = table.report["rows"] - table.report["rows_kept"]
-    if set(groups) <= {_NO_GROUP}:
+    if set(groups) <= {NO_GROUP}:
         groups = {cell: 0} if count.size or barcodes is None else {}
     return _of_groups(path, table, list(groups), barcodes)
 
@@ -203,7 +204,7 @@ def _of_groups(
     """Return the counts of the groups that are kept, in order of their names."""
     report, cell, count = table.report, table.column("cell"), table.column("count")
     reads = np.bincount(cell, count, len(names)).astype(np.int64)
-    kept = kept_cells(path, names, barcodes, reads, report)
+    kept = kept_cells(path, names, barcodes, reads, report, NO_GROUP)
     order = [int(i) for i in np.flatnonzero(kept)]
     order.sort(key=lambda i: names[i])
     rank = np.full(len(names), -1)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 INCLUDE: Final = (".include.matrix.mtx", ".include.matrix.mtx.gz")
 """Endings of the names of the matrices that are read."""
+NO_GROUP: Final = "NA"
+"""Name of the group of reads without one, such as without a barcode."""
 CORNER: Final = "intron_id"
 """Name of the first column of tables with a column for each read group."""
 _BLOCK: Final = 1 << 16
@@ -45,6 +47,7 @@ LAYOUT: Final = Layout(
     junction=_junction,
     example=_EXAMPLE,
     pair="include,exclude",
+    no_cell=NO_GROUP,
 )
 
 
@@ -119,8 +122,8 @@ def read_include_matrix(path: str, barcodes: Iterable[str] | None = None) -> Fil
     FileCounts
         Cells in order of their names. Strands of introns of genes on both strands are ``?``.
         ``report`` counts ``rows`` (junctions), ``rows_kept``, ``rows_without_reads``, ``reads``,
-        ``barcodes`` and, if ``barcodes`` are given, ``barcodes_left_out``,
-        ``barcodes_not_found`` and ``reads_of_other_barcodes``.
+        ``barcodes``, ``reads_without_barcode`` (group ``NA``) and, if ``barcodes`` are given,
+        ``barcodes_left_out``, ``barcodes_not_found`` and ``reads_of_other_barcodes``.
 
     Raises
     ------
@@ -144,7 +147,7 @@ def read_include_matrix(path: str, barcodes: Iterable[str] | None = None) -> Fil
         )
     report = Counter({"rows": n, "barcodes": len(names)})
     reads = np.bincount(matrix.column, matrix.count, len(names)).astype(np.int64)
-    kept = kept_cells(path, names, barcodes, reads, report)
+    kept = kept_cells(path, names, barcodes, reads, report, NO_GROUP)
     order = np.array(sorted(np.flatnonzero(kept), key=lambda i: names[i]), np.int64)
     rank = np.full(len(names), -1)
     rank[order] = np.arange(len(order))

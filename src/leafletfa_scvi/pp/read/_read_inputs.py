@@ -171,10 +171,10 @@ def _report_unknown(record: Mapping[str, int]) -> None:
     unknown = sum(record.get(key, 0) for key in ("reads_other_barcode", "reads_of_other_barcodes"))
     if unknown:
         barcodes = record.get("barcodes_left_out")
-        of = f"{barcodes:,} barcodes" if barcodes else "barcodes"
+        number = f" ({barcodes:,} barcodes)" if barcodes else ""
         warnings.warn(
-            f"{unknown:,} reads are of {of} that barcode_map (--barcode-map) lacks, and are left "
-            "out.",
+            f"barcode_map (--barcode-map) lacks the barcodes of {unknown:,} reads{number}, which "
+            "are left out.",
             UserWarning,
             stacklevel=4,
         )
