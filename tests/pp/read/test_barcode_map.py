@@ -14,7 +14,7 @@ import pytest
 from helpers.bam import make_read
 from helpers.bam import write as write_bam
 from helpers.junction_files import BED12, quick
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leafletfa_scvi as lfa
@@ -203,7 +203,7 @@ def write_files(folder: Path, data) -> dict[str, Path]:
     }
 
 
-@quick
+@settings(quick, max_examples=10)
 @given(data=counts)
 def test_every_format_has_the_sums_of_barcodes(tmp_path_factory, data) -> None:
     expected: dict[tuple[str, str], int] = {}
@@ -304,3 +304,21 @@ def test_errors_name_file_and_line(text, message, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=rf"{re.escape(str(path))}.*{message}"):
         read_barcode_map(path)
+
+
+def test_real_cells_of_pairs_of_barcodes(data_dir) -> None:
+    folder = data_dir / "brie_ss2" / "10xData"
+    (path,) = folder.glob("*.bam")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one = lfa.pp.read_bam(path, cell_tag="CB")
+        barcodes = one.obs_names.tolist()
+        cells = [f"cell_{i // 2:05}" for i in range(len(barcodes))]
+        both = lfa.pp.read_bam(
+            path, cell_tag="CB", barcode_map=dict(zip(barcodes, cells, strict=True))
+        )
+    assert len(barcodes) > 100
+    assert both.obs_names.tolist() == sorted(set(cells))
+    assert both.var_names.tolist() == one.var_names.tolist()
+    expected = pd.DataFrame(one.X.toarray()).groupby(cells).sum()
+    assert (both.X.toarray() == expected.to_numpy()).all()

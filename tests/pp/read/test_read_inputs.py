@@ -87,6 +87,13 @@ def test_defaults_are_those_of_the_counter(reader):
             assert parameter.default == getattr(BamOptions(), name), name
 
 
+OF_ONE_FORMAT = {
+    "reads": "star_reads",
+    "columns": "table_columns",
+    "zero_based": "table_zero_based",
+}
+
+
 @pytest.mark.parametrize(
     "reader", [getattr(lfa.pp, name) for name in lfa.pp.__all__ if is_reader(name)]
 )
@@ -96,7 +103,7 @@ def test_every_argument_of_a_reader_has_a_name_and_the_same_default(reader):
     assert {"n_jobs", "client", "work_dir", "on_error", "progress"} <= set(parameters)
     for name, parameter in parameters.items():
         assert parameter.kind is not parameter.VAR_KEYWORD
-        same = reference["star_reads" if name == "reads" else name]
+        same = reference[OF_ONE_FORMAT.get(name, name)]
         assert (parameter.default, parameter.annotation) == (same.default, same.annotation), name
 
 
@@ -107,9 +114,11 @@ def test_making_a_data_set_passes_on_all_arguments_of_reading():
 
 
 @pytest.mark.parametrize("reader", [read_bam, read_junctions])
-def test_molecules_and_barcodes_count_with_a_cell_tag_only(options, reader, tmp_path):
-    assert options(reader).bam.umi_tag is None
-    assert options(reader, umi_tag="UB", barcodes=["A"]).bam == BamOptions()
+def test_barcodes_count_with_a_cell_tag_only_and_umis_where_a_tag_is_named(
+    options, reader, tmp_path
+):
+    assert options(reader, barcodes=["A"]).bam == BamOptions()
+    assert options(reader, umi_tag="UB", barcodes=["A"]).bam == BamOptions(umi_tag="UB")
     bam = options(reader, cell_tag="CB", barcodes=["B", "A"]).bam
     assert (bam.cell_tag, bam.umi_tag, bam.barcodes) == ("CB", "UB", ("B", "A"))
     assert options(reader, cell_tag="CB", umi_tag=None).bam.umi_tag is None
