@@ -12,6 +12,7 @@ from leafletfa_scvi._constants import ATSE_KEY, program_names
 from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.data import splicing_anndata
+from leafletfa_scvi.datasets._batches import draw_batches
 from leafletfa_scvi.datasets._coordinates import draw_coordinates
 from leafletfa_scvi.datasets._draws import (
     draw_pairs,
@@ -40,6 +41,9 @@ def simulate_splicing(
     activity_concentration: float | None = None,
     junctions_per_atse: tuple[int, int] = (2, 5),
     likelihood: _Likelihood = "dirichlet-multinomial",
+    n_batches: int = 1,
+    frac_batch: float = 0.0,
+    batch_scale: float = 1.5,
     seed: int = 0,
 ) -> AnnData:
     """Simulate a data set similar to Smart-seq2 data from known splicing programs.
@@ -71,6 +75,13 @@ def simulate_splicing(
         the total and are marginally beta-binomial. ``"betabinomial"``: each junction is drawn
         independently, as the model assumes. Counts of an ATSE then need not sum to its total, so
         labels are stored in ``var["atse"]``, which is not checked, instead of ``var["atse_id"]``.
+    n_batches
+        Number of batches, to which cells are assigned at random.
+    frac_batch
+        Share of ATSEs whose PSI differs between batches.
+    batch_scale
+        Standard deviation, over batches, of the shift of the logarithm of PSI of each junction of
+        these ATSEs, after which PSI is scaled to sum to 1. Shifts are the same for all programs.
     seed
         Non-negative integer; the same seed gives the same data.
 
@@ -81,7 +92,9 @@ def simulate_splicing(
         as float32. Truth: ``obsm["phi_true"]`` (C x K), ``varm["psi_true"]`` (P x K),
         ``var["differs"]``, ``obs["program_true"]`` (the largest activity) and ``uns["truth"]``
         (prevalence, concentration, activity_concentration). Programs are ordered by prevalence.
-        ``var`` also has coordinates (1-based, inclusive introns) and genes.
+        ``var`` also has coordinates (1-based, inclusive introns) and genes. With several batches,
+        ``obs["batch"]``, ``varm["batch_shift_true"]`` (P x batches) and ``var["shifts"]``; without
+        their effects, the data are otherwise those of the same seed.
 
     Raises
     ------
@@ -95,6 +108,9 @@ def simulate_splicing(
     (100, 3)
     """
     check_at_least(1, n_cells=n_cells, n_atses=n_atses, n_programs=n_programs)
+    check_at_least(1, n_batches=n_batches)
+    check_inside("frac_batch", frac_batch, "[0, 1]")
+    check_at_least(0.0, batch_scale=batch_scale)
     fewest, most = junctions_per_atse
     delta = 0.2 * n_programs if activity_concentration is None else activity_concentration
     check_inside("frac_differential", frac_differential, "[0, 1]")
@@ -121,9 +137,11 @@ def simulate_splicing(
     cell, pair_atse, expression = draw_pairs(rng, n_cells, n_atses, coverage)
     pairs = draw_reads(rng, cell, pair_atse, expression, size, mean_depth)
     row, column, total = pairs.row, pairs.column, pairs.total
+    batches = draw_batches(n_cells, atse, n_batches, frac_batch, batch_scale, seed)
     p = np.zeros(len(row))
     for k in range(n_programs):
-        p += phi[row, k] * psi[column, k]
+        shifted = batches.programs(psi[:, k])
+        p += phi[row, k] * shifted[column, batches.batch[row]]
     if likelihood == "betabinomial":
         count = rng.binomial(total, draw_share(rng, p, 1 - p, concentration))
     else:
@@ -153,6 +171,11 @@ def simulate_splicing(
         seed=seed,
     )
     adata.obsm["phi_true"], adata.varm["psi_true"] = phi, psi
+    if n_batches > 1:
+        names = [f"batch_{b}" for b in range(n_batches)]
+        adata.obs["batch"] = categorical(batches.batch, names)
+        adata.varm["batch_shift_true"] = batches.shift
+        adata.var["shifts"] = batches.shifts[atse]
     adata.uns["truth"] = {
         "prevalence": prevalence,
         "concentration": float(concentration),

@@ -1,6 +1,12 @@
 """Inference without Pyro: initialization, expected-table EM, curvature, query cells."""
 
 from leafletfa_scvi._deprecated import renamed_attributes
+from leafletfa_scvi.inference._batch_effects import (
+    BatchEffects,
+    first_batch_effects,
+    fit_batch_effects,
+    without_batch_effects,
+)
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
 from leafletfa_scvi.inference._dispersion import fit_concentration
 from leafletfa_scvi.inference._em import EMResult, fit_em, sweep
@@ -32,6 +38,7 @@ from leafletfa_scvi.likelihoods._mean_psi import (
 from leafletfa_scvi.priors import program_prior
 
 __all__ = [
+    "BatchEffects",
     "EMResult",
     "Initialization",
     "Waypoints",
@@ -40,7 +47,9 @@ __all__ = [
     "beta_of_moments",
     "composite_weight",
     "dirichlet_from_curvature",
+    "first_batch_effects",
     "fit_activities",
+    "fit_batch_effects",
     "fit_concentration",
     "fit_dispersion_of_programs",
     "fit_em",
@@ -57,6 +66,7 @@ __all__ = [
     "normalized_mean_psi",
     "sweep",
     "waypoints",
+    "without_batch_effects",
 ]
 
 __getattr__ = renamed_attributes(

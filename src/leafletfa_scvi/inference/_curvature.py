@@ -11,6 +11,7 @@ sum_c w phi_c phi_c'; both are converted to Dirichlet and Beta concentrations of
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -51,13 +52,14 @@ class Information(NamedTuple):
 def information(entries: Entries, factors: Factors) -> Information:
     """Compute the information of the data about phi and psi; see :class:`Information`."""
     entries, factors = entries.to("cpu"), factors.to("cpu")
-    likelihood, phi, psi = likelihood_of(entries), factors.phi, factors.psi
+    each = factors.by_column()
+    likelihood, phi, psi = likelihood_of(entries), each.phi, each.psi
     activity = np.empty(phi.shape, dtype=np.float64)
     program = np.zeros(psi.shape, dtype=np.float64)
     psi_np, phi_np = psi.double().numpy(), phi.double().numpy()
     # Rows of psi are gathered. Smaller blocks would spend more time on adding to ``program``.
     block_size = max(_GATHERED // psi.shape[1], 4 * psi.shape[0])
-    for cells, weighted in weighted_entries(entries, factors, block_size):
+    for cells, weighted in weighted_entries(entries, each, block_size):
         w, p = weighted.weights, weighted.probability
         # sum_j w (psi_jk - p)^2, expanded so that each term is a product of sparse matrices.
         cross = sp.csr_matrix((w.data * p, w.indices, w.indptr), shape=w.shape)
@@ -66,7 +68,10 @@ def information(entries: Entries, factors: Factors) -> Information:
         activity[cells] = np.maximum(spread, 0.0)
         w.data = likelihood.program_information(w.data, p)
         program += w.T @ phi_np[cells] ** 2
-    return Information(torch.from_numpy(activity).float(), torch.from_numpy(program).float())
+    about_programs = torch.from_numpy(program)
+    if factors.shift is not None:
+        about_programs = factors.shift.base_information(factors.psi, about_programs)
+    return Information(torch.from_numpy(activity).float(), about_programs.float())
 
 
 class WeightedEntries(NamedTuple):
@@ -88,7 +93,7 @@ def weighted_entries(
     entries: Entries, factors: Factors, block_size: int
 ) -> Iterator[tuple[slice, WeightedEntries]]:
     """Iterate over blocks of cells with the information of their scored entries, on the CPU."""
-    likelihood = likelihood_of(entries)
+    likelihood, factors = likelihood_of(entries), factors.by_column()
     kappa = factors.kappa
     if kappa is not None:
         kappa = column_concentration(entries, kappa.double())
@@ -150,5 +155,5 @@ def draw_from_curvature(
     with ops.drawing(seed):
         for _ in range(n_draws):
             psi = prior.likelihood.draw_programs(concentrations, prior.atse)
-            draws.append(Factors(ops.draw_dirichlet(cell_concentration), psi, factors.kappa))
+            draws.append(replace(factors, phi=ops.draw_dirichlet(cell_concentration), psi=psi))
     return draws

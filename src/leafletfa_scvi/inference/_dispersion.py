@@ -15,6 +15,7 @@ from scipy.special import softmax
 from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
+    from leafletfa_scvi.likelihoods import BatchShift
     from leafletfa_scvi.ops import Entries
 
 _MAX_ENTRIES = 100_000
@@ -47,16 +48,19 @@ def fit_concentration(
     phi: torch.Tensor,
     psi: torch.Tensor,
     seed: int = 0,
+    shift: BatchShift | None = None,
 ) -> float:
     """Fit kappa by maximum likelihood at given phi and psi, to cells with 100,000 entries."""
+    factors, device = Factors(phi, psi, None, shift), phi.device
     sampled = sample_cells(entries, _MAX_ENTRIES, seed)
     if sampled is not None:
-        entries, phi = entries.select(sampled.to(entries.device)), phi[sampled.to(phi.device)]
-    entries = entries.to(phi.device)
+        entries = entries.select(sampled.to(entries.device))
+        factors = factors.select(sampled.to(device))
+    entries = entries.to(device)
 
     def loss(log_kappa: float) -> float:
-        kappa = torch.tensor(np.exp(log_kappa), dtype=torch.float64, device=phi.device)
-        return -float(Factors(phi, psi, kappa).log_likelihood(entries).sum())
+        kappa = torch.tensor(np.exp(log_kappa), dtype=torch.float64, device=device)
+        return -float(replace(factors, kappa=kappa).log_likelihood(entries).sum())
 
     bounds = tuple(np.log(_BOUNDS))
     fit = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.02})
@@ -105,6 +109,9 @@ def fit_junction_dispersion(
         Backend of :mod:`leafletfa_scvi.ops`.
     """
     size = entries.observed.n_junctions
+    shift = draws[0].shift
+    if shift is not None and shift.atse is None:
+        size //= shift.n_batches
 
     def slope(kappa: float) -> torch.Tensor:
         every = torch.full((size,), kappa, dtype=torch.float32, device=entries.device)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from leafletfa_scvi import ops
+from leafletfa_scvi.inference._batch_effects import BatchEffects, fit_batch_effects
 from leafletfa_scvi.inference._curvature import draw_from_curvature
 from leafletfa_scvi.inference._dispersion import (
     JunctionDispersion,
@@ -48,6 +49,8 @@ _MIN_REFITS = 5
 """Minimum number of fits of the hyperparameters before convergence."""
 _JUNCTION_REFITS = {3 * 2**i for i in range(20)}
 """Fits of the hyperparameters that include a kappa for each junction: they take longest."""
+_BATCH_REFITS = {1, 2, 3, 4, 5, *(7 + 4 * i for i in range(100))}
+"""Fits of the hyperparameters that include the shifts of batches."""
 _N_DRAWS = 4
 _DRAWN_ENTRIES, _DRAWN_PER_JUNCTION = 1 << 22, 100
 """Number of entries that kappa is fitted to at draws, and how many more for each junction."""
@@ -79,6 +82,8 @@ class EMResult:
         the hyperparameters at that iteration.
     converged
         Whether a step gained less than the tolerance.
+    effects
+        Shifts of batches; None without batches.
     """
 
     phi: torch.Tensor
@@ -90,11 +95,13 @@ class EMResult:
     activity_concentration: float
     objective: list[float] = field(default_factory=list)
     converged: bool = False
+    effects: BatchEffects | None = None
 
     @property
     def factors(self) -> Factors:
-        """Activities, programs and kappa."""
-        return Factors(self.phi, self.psi, self.concentration)
+        """Activities, programs, kappa and the shifts of batches."""
+        shift = None if self.effects is None else self.effects.shift.to(self.psi.device)
+        return Factors(self.phi, self.psi, self.concentration, shift)
 
 
 def sweep(entries: Entries, factors: Factors, backend: str | None = None) -> ops.ExpectedCounts:
@@ -207,7 +214,9 @@ class _Hyperparameters:
         kappa: bool,
         dispersion: Dispersion,
         seed: int,
+        effects: BatchEffects | None,
     ) -> None:
+        self.effects = effects
         self.problem, self.prevalence, self.prior, self.kappa = problem, prevalence, prior, kappa
         self.by_junction, self.seed, self.n_refits = dispersion == "junction", seed, 0
         self.any = prevalence or prior or kappa
@@ -229,6 +238,9 @@ class _Hyperparameters:
             problem.prevalence = factors.phi.mean(0)
         if self.prior:
             problem.prior = problem.prior.refit(counts.inclusion, counts.exclusion)
+        if self.effects is not None and (last or self.n_refits in _BATCH_REFITS):
+            self.effects = fit_batch_effects(problem.entries, factors, problem.backend)
+            factors = replace(factors, shift=self.effects.shift)
         if not self.kappa:
             return factors
         if last or (self.by_junction and self.n_refits in _JUNCTION_REFITS):
@@ -236,9 +248,12 @@ class _Hyperparameters:
         # Between the fits of a kappa for each junction, those of the last one are kept.
         if self.by_junction and self.junctions is not None:
             return factors
-        value = fit_concentration(problem.entries, factors.phi, factors.psi, self.seed)
+        value = self._single_kappa(problem.entries, factors)
         kappa = torch.tensor(value, dtype=torch.float32, device=factors.phi.device)
         return replace(factors, kappa=kappa)
+
+    def _single_kappa(self, entries: Entries, factors: Factors) -> float:
+        return fit_concentration(entries, factors.phi, factors.psi, self.seed, factors.shift)
 
     def _fitted_to_draws(self, factors: Factors) -> torch.Tensor:
         """Fit kappa at draws of activities and programs, which are as uncertain as the data imply.
@@ -261,7 +276,7 @@ class _Hyperparameters:
             first = self.junctions.median if self.junctions else float(factors.kappa.median())
             self.junctions = fit_junction_dispersion(entries, draws, first, problem.backend)
             return self.junctions.kappa.to(device)
-        fits = [fit_concentration(entries, draw.phi, draw.psi, self.seed) for draw in draws]
+        fits = [self._single_kappa(entries, draw) for draw in draws]
         kappas = torch.tensor(fits, dtype=torch.float32, device=device)
         return kappas.log().mean().exp()
 
@@ -286,6 +301,7 @@ def fit_em(
     seed: int = 0,
     backend: str | None = None,
     callback: Callable[[int, float], None] | None = None,
+    effects: BatchEffects | None = None,
 ) -> EMResult:
     """Fit activities and programs by EM.
 
@@ -327,6 +343,9 @@ def fit_em(
         Backend of :mod:`leafletfa_scvi.ops`.
     callback
         Called after each cycle with the number of iterations and the objective.
+    effects
+        Initial shifts of batches, which are fitted between cycles; entries then have columns for
+        each batch. None without batches.
     """
     device = entries.device if device is None else device
     state = Factors(
@@ -335,6 +354,7 @@ def fit_em(
         None
         if concentration is None
         else torch.as_tensor(concentration, dtype=torch.float32, device=device),
+        None if effects is None else effects.shift.to(device),
     )
     problem = _Problem(
         entries,
@@ -351,6 +371,7 @@ def fit_em(
         kappa=learn_concentration and concentration is not None,
         dispersion=dispersion,
         seed=seed,
+        effects=effects,
     )
     objective: list[float] = []
     converged, cycle = False, 0
@@ -391,4 +412,5 @@ def fit_em(
         activity_concentration,
         objective,
         converged,
+        hyper.effects,
     )

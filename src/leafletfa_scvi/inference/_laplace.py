@@ -68,7 +68,7 @@ def activity_variance(
         ``(P,)`` weight of the information of each junction: (m - 1) / m if the m junctions of an
         ATSE are scored as independent (composite likelihood). None if they share its reads.
     """
-    factors = factors.to("cpu")
+    factors = factors.to("cpu").by_column()
     phi, psi = factors.phi, factors.psi
     n_programs = phi.shape[1]
     variance = torch.zeros(phi.shape, dtype=torch.float32, device="cpu")
@@ -78,7 +78,8 @@ def activity_variance(
     phi_np = np.maximum(phi.double().numpy(), _FLOOR)
     products = _pairs(psi_np)
     if composite_weight is not None:
-        products *= composite_weight.double().cpu().numpy()[:, None]
+        weight = composite_weight.double().cpu().numpy()
+        products *= np.tile(weight, len(products) // len(weight))[:, None]  # of each batch
     basis = np.linalg.qr(np.eye(n_programs) - 1.0 / n_programs)[0][:, : n_programs - 1]
     size = max(min(_BLOCK, _GATHERED // n_programs**2), 1)
     blocks = weighted_entries(entries.to("cpu"), factors, size)
@@ -110,13 +111,16 @@ def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> tor
     factors = factors.to("cpu")
     phi, psi, likelihood = factors.phi, factors.psi, likelihood_of(entries)
     n_programs = phi.shape[1]
-    total = np.zeros((psi.shape[0], n_programs * (n_programs + 1) // 2))
+    n_columns = entries.scored.n_junctions
+    total = np.zeros((n_columns, n_programs * (n_programs + 1) // 2))
     phi_np = phi.double().numpy()
     blocks = weighted_entries(entries.to("cpu"), factors, _BLOCK)
     for cells, weighted in blocks:
         weights = weighted.weights
         weights.data = likelihood.program_information(weights.data, weighted.probability)
         total += weights.T @ _pairs(phi_np[cells])
+    if factors.shift is not None:
+        total = factors.shift.base_information(psi.double(), torch.from_numpy(total)).numpy()
     prior = prior.to(torch.device("cpu"))
     reads = prior.reads.double().expand(psi.shape).numpy()
     psi_np = psi.double().clamp(_FLOOR, 1.0 - _FLOOR).numpy()

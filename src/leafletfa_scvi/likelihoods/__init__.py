@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leafletfa_scvi.likelihoods._base import Likelihood
+from leafletfa_scvi.likelihoods._batch_shift import BatchShift
 from leafletfa_scvi.likelihoods._beta_binomial import BetaBinomial
 from leafletfa_scvi.likelihoods._binomial import Binomial
 from leafletfa_scvi.likelihoods._dirichlet_multinomial import DirichletMultinomial
@@ -37,6 +38,7 @@ def likelihood_of(entries: Entries) -> Likelihood:
 
 __all__ = [
     "LIKELIHOODS",
+    "BatchShift",
     "BetaBinomial",
     "Binomial",
     "DirichletMultinomial",

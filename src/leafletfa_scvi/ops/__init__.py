@@ -6,6 +6,7 @@ Needs torch and numpy; numba makes it fast on the CPU, triton on CUDA devices.
 from leafletfa_scvi._deprecated import renamed_attributes
 from leafletfa_scvi.ops import _fork  # noqa: F401 - heeds forks from the import on
 from leafletfa_scvi.ops._autograd import choose_backend, expected_counts, log_likelihood
+from leafletfa_scvi.ops._batch_columns import split_by_batch
 from leafletfa_scvi.ops._beta_dirichlet import (
     beta_divergence,
     dirichlet_divergence,
@@ -55,6 +56,7 @@ __all__ = [
     "log_likelihood",
     "multinomial_entries",
     "smallest_int_dtype",
+    "split_by_batch",
     "random_alone",
     "sum_within_groups",
 ]

@@ -53,6 +53,8 @@ class ObservedEntries:
         ``(nnz,)`` same dtype as ``count``, ATSE totals n > 0, below 2**24.
     n_junctions
         Number of junctions P, the columns of the data set.
+    batch
+        ``(B,)`` int64, 0-based batch of each cell; None without batches.
     apart
         Whether the kernel on the CPU adds up each cell apart: see :meth:`cell_by_cell`.
     """
@@ -62,6 +64,7 @@ class ObservedEntries:
     count: torch.Tensor
     total: torch.Tensor
     n_junctions: int
+    batch: torch.Tensor | None = field(default=None, kw_only=True)
     apart: bool = field(default=False, kw_only=True)
     _cache: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
     _derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -138,9 +141,7 @@ class ObservedEntries:
         if self.count.dtype == self.total.dtype == dtype:
             return self
         count, total = self.count.to(dtype), self.total.to(dtype)
-        return ObservedEntries(
-            self.indptr, self.column, count, total, self.n_junctions, dict(self._cache)
-        )
+        return replace(self, count=count, total=total, _cache=dict(self._cache), _derived={})
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ObservedEntries:
         """Return the entries on ``device``; the same object if they are already on it."""
@@ -153,6 +154,7 @@ class ObservedEntries:
             self.total.to(device, non_blocking=non_blocking),
             self.n_junctions,
             {k: v.to(device, non_blocking=non_blocking) for k, v in self._cache.items()},
+            batch=None if self.batch is None else self.batch.to(device),
         )
 
     def log_coefficient(self) -> torch.Tensor:
@@ -204,10 +206,16 @@ class ObservedEntries:
             take = shift + torch.arange(len(shift), device=self.device)
             column, count, total = (x[take] for x in arrays)
         cache = self._cache_of(cells)
-        return ObservedEntries(indptr, column, count, total, self.n_junctions, cache)
+        batch = self._batch_of(cells)
+        return ObservedEntries(
+            indptr, column, count, total, self.n_junctions, cache, batch=batch
+        )
 
     def _cache_of(self, cells: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         return {k: v[cells] for k, v in self._cache.items() if v.ndim}
+
+    def _batch_of(self, cells: torch.Tensor | slice) -> torch.Tensor | None:
+        return None if self.batch is None else self.batch[cells]
 
     def keep(self, mask: torch.Tensor) -> ObservedEntries:
         """Select entries by ``mask``, ``(nnz,)`` bool; all cells are kept, even if empty."""
@@ -225,7 +233,9 @@ class ObservedEntries:
             into = slice(begin, begin + int(running[-1]))
             column[into], count[into] = block.column[block_mask], block.count[block_mask]
             total[into] = block.total[block_mask]
-        return ObservedEntries(indptr, column, count, total, self.n_junctions)
+        return ObservedEntries(
+            indptr, column, count, total, self.n_junctions, batch=self.batch
+        )
 
     def seen_junctions(self) -> torch.Tensor:
         """Return whether each junction is observed in any cell, ``(P,)`` bool."""
@@ -249,6 +259,7 @@ class ObservedEntries:
             self.total[first:last],
             self.n_junctions,
             self._cache_of(cells),
+            batch=self._batch_of(cells),
         )
 
     def blocks(self, max_entries: int = _BLOCK) -> Iterator[tuple[slice, ObservedEntries]]:

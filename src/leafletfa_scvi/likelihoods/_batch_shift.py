@@ -1,0 +1,132 @@
+"""Programs of each batch: those of the model, shifted on the logit scale.
+
+In batch b, logit psi_kj is logit psi_kj + d_bj, with one shift for all programs. If junctions share
+the reads of their ATSE, it is the logarithm that is shifted, and PSI is scaled to sum to one.
+
+The kernels take the programs of all batches as the rows of one table: row b P' + j is that of
+junction j in batch b, and entries of cells of that batch point to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from leafletfa_scvi.ops import sum_within_groups
+
+_EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class BatchShift:
+    """Shifts of B batches.
+
+    Attributes
+    ----------
+    values
+        ``(B, P')`` shift of each row of the programs.
+    atse
+        ``(P',)`` 0-based ATSE of each row if junctions share the reads of their ATSE; None
+        otherwise.
+    """
+
+    values: torch.Tensor
+    atse: torch.Tensor | None = None
+
+    @property
+    def n_batches(self) -> int:
+        """Number of batches B."""
+        return len(self.values)
+
+    def to(self, device: torch.device | str) -> BatchShift:
+        """Move to ``device``."""
+        atse = None if self.atse is None else self.atse.to(device)
+        return BatchShift(self.values.to(device), atse)
+
+    def programs(self, psi: torch.Tensor) -> torch.Tensor:
+        """Return the programs of all batches, ``(B P', K)``, with gradients for ``(P', K)``."""
+        shift = self.values.to(psi)[:, :, None]
+        psi = psi.clamp(_EPS, 1.0 - _EPS)
+        if self.atse is None:
+            return (psi.logit() + shift).sigmoid().flatten(0, 1)
+        raised = psi * shift.exp()
+        return torch.cat([each / sum_within_groups(each, self.atse) for each in raised])
+
+    def concentration(self, kappa: torch.Tensor | None) -> torch.Tensor | None:
+        """Return kappa as the kernels take it: that of a junction is the same in all batches."""
+        is_by_junction = kappa is not None and kappa.ndim and self.atse is None
+        return kappa.repeat(self.n_batches) if is_by_junction and kappa is not None else kappa
+
+    def by_batch(self, table: torch.Tensor) -> torch.Tensor:
+        """Split a table over all batches, ``(B P', ...)`` to ``(B, P', ...)``."""
+        return table.unflatten(0, self.values.shape)
+
+    def base_counts(
+        self,
+        psi: torch.Tensor,
+        table: torch.Tensor,
+        inclusion: torch.Tensor,
+        exclusion: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Convert expected counts of all batches to those of programs without a shift.
+
+        As many counts as in all batches together, with the derivative for the logit of psi that
+        those have: updates of psi and its prior then have the fixed points of the shifted model.
+
+        Parameters
+        ----------
+        psi
+            ``(P', K)`` programs.
+        table
+            :meth:`programs` of them.
+        inclusion, exclusion
+            ``(B P', K)`` expected counts for and against; the latter are 0 if junctions share
+            reads.
+
+        Returns
+        -------
+        ``(P', K)`` each.
+        """
+        excess = self.by_batch(self.excess(table, inclusion, exclusion)).sum(0)
+        total = self.by_batch(self._total(inclusion, exclusion)).sum(0)
+        base = (total * psi + excess).clamp(min=0.0)
+        if self.atse is None:
+            base = torch.minimum(base, total)
+            return base, total - base
+        return base, torch.zeros_like(base)
+
+    def excess(
+        self, table: torch.Tensor, inclusion: torch.Tensor, exclusion: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute expected counts minus those that the programs predict, ``(B P', K)``.
+
+        It is the derivative of the log-likelihood for the logits of the table.
+        """
+        return inclusion - self._total(inclusion, exclusion) * table
+
+    def _total(self, inclusion: torch.Tensor, exclusion: torch.Tensor) -> torch.Tensor:
+        if self.atse is None:
+            return inclusion + exclusion
+        each = self.by_batch(inclusion)
+        return torch.cat([sum_within_groups(x, self.atse) for x in each])
+
+    def base_information(self, psi: torch.Tensor, information: torch.Tensor) -> torch.Tensor:
+        """Sum the information about the programs of all batches, as one about ``(P', K)``.
+
+        Parameters
+        ----------
+        psi
+            ``(P', K)`` programs.
+        information
+            ``(B P', ...)`` information about the table, of K or K (K + 1) / 2 columns: of pairs of
+            programs in the order of ``numpy.triu_indices``.
+        """
+        table = self.programs(psi)
+        slope = self.by_batch(table * (1.0 - table)) / (psi * (1.0 - psi)).clamp(min=_EPS)
+        if information.shape[1] != psi.shape[1]:
+            first, second = torch.triu_indices(psi.shape[1], psi.shape[1])
+            factor = slope[..., first] * slope[..., second]
+        else:
+            factor = slope.square()
+        return (self.by_batch(information) * factor.to(information)).sum(0)
