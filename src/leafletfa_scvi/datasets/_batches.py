@@ -50,4 +50,5 @@ def draw_batches(
     batch = rng.permutation(n_cells) % n_batches
     shifts = rng.permutation(n_atses) < round(share * n_atses) * (n_batches > 1)
     shift = rng.normal(0.0, scale, (len(atse), n_batches)) * shifts[atse][:, None]
+    shift -= shift.mean(1, keepdims=True)
     return Batches(batch, shift, shifts, atse)

@@ -80,8 +80,9 @@ def simulate_splicing(
     frac_batch
         Share of ATSEs whose PSI differs between batches.
     batch_scale
-        Standard deviation, over batches, of the shift of the logarithm of PSI of each junction of
-        these ATSEs, after which PSI is scaled to sum to 1. Shifts are the same for all programs.
+        Standard deviation of the shift of the logarithm of PSI of each junction of these ATSEs in
+        each batch, before its mean over batches is subtracted; PSI is then scaled to sum to 1.
+        Shifts are the same for all programs.
     seed
         Non-negative integer; the same seed gives the same data.
 

@@ -2,6 +2,7 @@
 
 from leafletfa_scvi._deprecated import renamed_attributes
 from leafletfa_scvi.inference._batch_effects import (
+    SHIFT_SCALES,
     BatchEffects,
     first_batch_effects,
     fit_batch_effects,
@@ -38,6 +39,7 @@ from leafletfa_scvi.likelihoods._mean_psi import (
 from leafletfa_scvi.priors import program_prior
 
 __all__ = [
+    "SHIFT_SCALES",
     "BatchEffects",
     "EMResult",
     "Initialization",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
@@ -19,6 +20,7 @@ from leafletfa_scvi.data import (
     same_layers,
     splicing_data,
 )
+from leafletfa_scvi.model._batches import batches_of
 from leafletfa_scvi.model._fit_state import (
     SavedAttribute,
     is_codes,
@@ -27,6 +29,7 @@ from leafletfa_scvi.model._fit_state import (
     is_text,
     is_whole,
 )
+from leafletfa_scvi.ops import split_by_batch
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -199,7 +202,10 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         )
         if indexer is not None:
             entries = reorder_junctions(entries, indexer)
-        return entries, cell_fingerprints(entries)
+        prints = cell_fingerprints(entries)
+        if self.module.model.n_batches > 1:
+            entries = replace(entries, batch=batches_of(adata, self.registry_))
+        return entries, prints
 
     def _holds_training_data(self, adata: AnnData) -> bool:
         """Compare the layers of ``adata``, byte for byte, with those the model was built on."""
@@ -277,13 +283,22 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
             )
         return self._entries
 
-    def _likelihood_entries(self, entries: Entries) -> Entries:
+    def _pooled_entries(self, entries: Entries) -> Entries:
         """Convert entries to those that the likelihood takes; see :meth:`.Likelihood.entries`."""
+        model = self.module.model
+        return model.likelihood.entries(entries, model.program_atse)
+
+    def _likelihood_entries(self, entries: ObservedEntries) -> Entries:
+        """Convert entries to those that the likelihood takes, with columns for each batch."""
         model = self.module.model
         cached = self._likelihood_cache  # read once: another thread may replace it
         if cached is not None and cached[0] is entries:
             return cached[1]
-        converted = model.likelihood.entries(entries, model.program_atse)
+        converted = self._pooled_entries(entries)
+        if model.n_batches > 1:
+            if entries.batch is None:
+                raise RuntimeError("Expected entries with the batch of each cell, found none.")
+            converted = split_by_batch(converted, entries.batch, model.n_batches)
         # Those of the training cells are needed several times.
         if converted is not entries and entries.n_cells == model.n_obs:
             self._likelihood_cache = entries, converted

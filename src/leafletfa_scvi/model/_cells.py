@@ -126,7 +126,7 @@ def fit_new_cells(
     """
     module = model.module
     alpha = module.activity_prior()
-    factors = module.predictive_factors(alpha[None] / alpha.sum())
+    factors = module.predictive_factors(alpha[None] / alpha.sum()).by_column()
     return inference.fit_activities(
         model._likelihood_entries(entries),
         factors.psi,

@@ -73,19 +73,27 @@ def fit_em(
     device: torch.device,
 ) -> tuple[inference.EMResult, inference.Waypoints | None]:
     """Run EM from one initialization, and return its waypoints, if any."""
-    options, seed, groups = model.module.model, model._seed(), None
+    options, seed, groups, grouped = model.module.model, model._seed(), None, entries
+    pooled, effects = model._pooled_entries(entries), None
+    if options.n_batches > 1:
+        assert entries.batch is not None
+        effects = inference.first_batch_effects(
+            pooled, entries.batch, options.n_batches, options.likelihood, options.program_atse
+        )
+        mean_psi = options.likelihood.mean_psi(pooled.to("cpu"))
+        grouped = inference.without_batch_effects(entries, mean_psi, effects.shift)
     atse = None if model.atse_codes_ is None else torch.from_numpy(model.atse_codes_)
     if not isinstance(init, str):
         start = given_initialization(model, init, entries)
     elif init == "waypoints":
-        groups = inference.waypoints(entries, model.n_programs, seed, atse)
+        groups = inference.waypoints(grouped, model.n_programs, seed, atse)
         start = groups.start
     elif init == "random":
         start = inference.random_initialization(entries, model.n_programs, seed)
     else:
         raise ValueError(_EXPECTED_INIT.format(found=repr(init)))
     fitted = model._likelihood_entries(entries)
-    psi = options.likelihood.complete_programs(start.psi, fitted)
+    psi = options.likelihood.complete_programs(start.psi, pooled)
     if psi is not start.psi:
         start = start._replace(psi=psi)
     kappa = _INITIAL_CONCENTRATION if options.learns_concentration else options.fixed("kappa")
@@ -100,6 +108,7 @@ def fit_em(
         n_iterations=n_iterations,
         device=device,
         seed=seed,
+        effects=effects,
     )
     return fit, groups
 

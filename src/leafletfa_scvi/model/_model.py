@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -24,6 +24,13 @@ from leafletfa_scvi._constants import (
 )
 from leafletfa_scvi.data import CheckedContent
 from leafletfa_scvi.likelihoods import LIKELIHOODS
+from leafletfa_scvi.model._batches import (
+    batch_fields,
+    batch_names,
+    batches_of,
+    check_batches,
+    check_shared_junctions,
+)
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
 from leafletfa_scvi.model._from_programs import FromProgramsMixin
 from leafletfa_scvi.model._inherited import InheritedMixin
@@ -46,11 +53,9 @@ if TYPE_CHECKING:
     )
 
 _COVARIATES = {
-    "batch_key",
     "labels_key",
     "sample_key",
     "size_factor_key",
-    "categorical_covariate_keys",
     "continuous_covariate_keys",
 }
 """Arguments of other models of scvi-tools for batches and covariates."""
@@ -171,10 +176,14 @@ class LeafletFAModel(
             default_dispersion="global" if registry is not None and columns is None else None,
         )
         self.n_programs = options.n_programs
+        batches = batch_names(self.registry_)
         if adata is not None:
             checked = _CHECKED[self._adata_manager]
             self._entries = checked.take(adata)
             self._entries.log_coefficient()
+            if batches:
+                self._entries = replace(self._entries, batch=batches_of(adata, self.registry_))
+                check_shared_junctions(self._entries, batches)
             self.cell_names_ = adata.obs_names.astype(str).to_numpy()
             self.cell_fingerprints_ = checked.fingerprints
             self.atse_codes_, self._layer_digests = checked.atse_codes, checked.digests
@@ -187,6 +196,7 @@ class LeafletFAModel(
             n_cells,
             n_junctions,
             program_atse=torch.as_tensor(columns, device="cpu"),
+            n_batches=max(len(batches), 1),
             has_reference=has_reference,
             **asdict(options),
         )
@@ -204,12 +214,14 @@ class LeafletFAModel(
         junction_layer: str = JUNCTION_LAYER,
         cluster_layer: str = CLUSTER_LAYER,
         atse_key: str | None = ATSE_KEY,
+        batch_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         """Check a data set and register it.
 
         Everything is checked before anything is written; only scvi's bookkeeping in ``adata.uns``
-        is written. The layers are never changed.
+        (with batches, also in ``obs`` or ``obsm``) is written. The layers are never changed.
 
         If layers, names or ATSE labels change afterwards, call it again before creating a model:
         the constructor only accepts data that were checked.
@@ -225,6 +237,13 @@ class LeafletFAModel(
         atse_key
             Column of ``adata.var`` with ATSE labels. The default column may be missing, any other
             must exist; None for no labels.
+        batch_key
+            Column of ``adata.obs`` with batches, such as plates, laboratories or technologies.
+            PSI of a junction may be shifted in a batch, on the logit scale (of the logarithm, if
+            junctions share the reads of their ATSE), by as much in all programs. Most shifts are
+            0: see the user guide. None for no batches.
+        categorical_covariate_keys
+            Further such columns; each combination of values with those of ``batch_key`` is a batch.
         **kwargs
             For :meth:`load` and :meth:`load_query_data`.
 
@@ -246,6 +265,7 @@ class LeafletFAModel(
             atse_key,
             fixed_junctions=kwargs.get("source_registry") is not None,
         )
+        check_batches(adata, batch_key, categorical_covariate_keys)
         cls._register(adata, checked, setup_method_args, **kwargs)
 
     @classmethod
@@ -257,20 +277,27 @@ class LeafletFAModel(
         **kwargs: Any,
     ) -> None:
         """Register checked data with scvi."""
-        manager = cls._manager(*checked.layers, setup_method_args)
+        given = setup_method_args["setup_args"]
+        batches = given.get("batch_key"), given.get("categorical_covariate_keys")
+        manager = cls._manager(*checked.layers, setup_method_args, *batches)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
         _CHECKED[manager] = checked
 
     @staticmethod
     def _manager(
-        junction_layer: str, cluster_layer: str, setup_method_args: dict[str, Any]
+        junction_layer: str,
+        cluster_layer: str,
+        setup_method_args: dict[str, Any],
+        batch_key: str | None = None,
+        covariate_keys: list[str] | None = None,
     ) -> AnnDataManager:
-        """Make a manager of the two layers."""
+        """Make a manager of the two layers and the batches, if there are some."""
         options = {"is_count_data": False, "correct_data_format": False}
         fields = [
             LayerField(REGISTRY_KEYS.X_KEY, junction_layer, **options),
             LayerField(TOTALS_KEY, cluster_layer, **options),
+            *batch_fields(batch_key, covariate_keys),
         ]
         return AnnDataManager(fields=fields, setup_method_args=setup_method_args)
 
@@ -305,5 +332,8 @@ def _unknown_argument(name: str) -> str:
             "ATSE totals."
         )
     if name in _COVARIATES:
-        return message + "Batches and covariates are not modeled yet."
-    return message + "Its arguments are junction_layer, cluster_layer and atse_key."
+        return message + "Batches are batch_key and categorical_covariate_keys; others are not modeled."
+    return message + (
+        "Its arguments are junction_layer, cluster_layer, atse_key, batch_key and "
+        "categorical_covariate_keys."
+    )

@@ -89,7 +89,7 @@ def learn_prevalence(model: SplicingModelBase, entries: ObservedEntries) -> torc
     assert delta is not None
     assert alpha_pi is not None
     even = alpha_pi.new_full((model.n_programs,), 1.0 / model.n_programs)
-    factors = module.predictive_factors(even[None], even * delta)
+    factors = module.predictive_factors(even[None], even * delta).by_column()
     return inference.fit_prevalence(
         model._likelihood_entries(entries.select(observed[torch.from_numpy(first)])),
         factors.psi,

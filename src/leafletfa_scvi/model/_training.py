@@ -295,7 +295,7 @@ class TrainingMixin(SplicingModelBase):
             guide.order(order)
             select_programs(self, order.cpu().numpy())
         if not self.fits_activities_only:
-            module.restore_prior(self._likelihood_entries(entries))
+            module.restore_prior(self._pooled_entries(entries))
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
         set_variances(self, entries)

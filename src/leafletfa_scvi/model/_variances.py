@@ -86,7 +86,7 @@ def initial_prior(model: SplicingModelBase, entries: ObservedEntries) -> PriorFi
     reads are those of the entries.
     """
     module, generative = model.module, model.module.model
-    mean_psi = generative.likelihood.mean_psi(model._likelihood_entries(entries))
+    mean_psi = generative.likelihood.mean_psi(model._pooled_entries(entries))
     fit = generative.prior.first_fit(mean_psi, generative.program_atse)
     if not generative.has_reference:
         return fit

@@ -30,6 +30,10 @@ _AXES: dict[str, tuple[str | None, ...]] = {
     "kappa.loc": ("dispersions",),
     "kappa.log_scale": ("dispersions",),
     "activity_weight": (),
+    "batch_shift": (None, "rows"),
+    "batch_shift_variance": (None, "rows"),
+    "batch_probability_zero": (None, "rows"),
+    "batch_weights": (None,),
 }
 
 

@@ -11,12 +11,14 @@ from torch import nn
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.distributions import Dirichlet
-from leafletfa_scvi.likelihoods import LIKELIHOODS, Factors
+from leafletfa_scvi.inference import SHIFT_SCALES
+from leafletfa_scvi.likelihoods import LIKELIHOODS, BatchShift, Factors
 from leafletfa_scvi.module._gradient_scale import scale_gradient
 from leafletfa_scvi.priors import EPS, PRIORS
 
 if TYPE_CHECKING:
     from leafletfa_scvi import _choices
+    from leafletfa_scvi.inference import BatchEffects
     from leafletfa_scvi.ops import Entries
     from leafletfa_scvi.priors import ScalarPriors
 
@@ -50,6 +52,8 @@ class SplicingGenerativeModel(nn.Module):
         ``(P',)`` int64, 0-based ATSE of each row of the programs: the P junctions and then, if
         they share the reads of their ATSE, the implicit ones. If None, each junction is its own
         ATSE.
+    n_batches
+        Number of batches, each of which shifts the programs; see :class:`.BatchShift`.
     has_reference
         Whether programs have pseudo-reads of a reference, the buffers ``reference_inclusion`` and
         ``reference_exclusion``, in addition to their prior.
@@ -65,6 +69,10 @@ class SplicingGenerativeModel(nn.Module):
     reference_inclusion: torch.Tensor
     reference_exclusion: torch.Tensor
     activity_weight: torch.Tensor
+    batch_shift: torch.Tensor
+    batch_shift_variance: torch.Tensor
+    batch_probability_zero: torch.Tensor
+    batch_weights: torch.Tensor
 
     def __init__(
         self,
@@ -78,6 +86,7 @@ class SplicingGenerativeModel(nn.Module):
         activity_concentration: float | None = None,
         concentration_prior: _choices.ConcentrationPrior = "weak",
         program_atse: torch.Tensor | None = None,
+        n_batches: int = 1,
         has_reference: bool = False,
     ) -> None:
         super().__init__()
@@ -99,10 +108,37 @@ class SplicingGenerativeModel(nn.Module):
         self.register_buffer("activity_weight", one.clone())
         self._groups: ops.Groups | None = None
         self.prior.add_to_model(self)
+        self.n_batches = n_batches
+        if n_batches > 1:
+            self._add_batches()
         self.has_reference = has_reference
         if has_reference:
             for name in ("reference_inclusion", "reference_exclusion"):
                 self.register_buffer(name, one.new_zeros(self.n_rows, n_programs))
+
+    def _add_batches(self) -> None:
+        """Register the shifts of batches, which EM fits and training keeps."""
+        zero = self.one.new_zeros(self.n_batches, self.n_rows)
+        self.register_buffer("batch_shift", zero)
+        self.register_buffer("batch_shift_variance", zero.clone())
+        self.register_buffer("batch_probability_zero", torch.ones_like(zero))
+        self.register_buffer("batch_weights", self.one.new_zeros(len(SHIFT_SCALES)))
+
+    @property
+    def shift(self) -> BatchShift | None:
+        """Shifts of the programs in each batch; None with one batch."""
+        if self.n_batches == 1:
+            return None
+        atse = self.program_atse if self.likelihood.shares_reads else None
+        return BatchShift(self.batch_shift, atse)
+
+    @torch.no_grad()
+    def set_batch_effects(self, effects: BatchEffects) -> None:
+        """Set the shifts of batches and what is known of them."""
+        self.batch_shift.copy_(effects.shift.values)
+        self.batch_shift_variance.copy_(effects.variance)
+        self.batch_probability_zero.copy_(effects.probability_zero)
+        self.batch_weights.copy_(effects.weights)
 
     @property
     def learns_concentration(self) -> bool:
@@ -191,7 +227,7 @@ class SplicingGenerativeModel(nn.Module):
             phi = pyro.sample("phi", Dirichlet(activity_prior(pi, delta)))
             scaled = scale_gradient(phi, self.activity_weight)
             # As pyro.factor, but unchecked: the training plan reports a loss that is not finite.
-            value = Factors(scaled, psi, kappa).log_likelihood(entries)
+            value = Factors(scaled, psi, kappa, self.shift).log_likelihood(entries)
             reads = dist.Unit(value, validate_args=False)
             pyro.sample("reads", reads, obs=reads.sample(), infer={"is_auxiliary": True})
 

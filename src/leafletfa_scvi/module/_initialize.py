@@ -39,6 +39,8 @@ def initialize(
     pi_precision = min(float(entries.n_cells), _PI_CELLS) * delta
     guide.pi_log.copy_((fit.prevalence.to(device) * pi_precision + 0.1).log())
     model.prior.initialize(model, guide, prior)
+    if fit.effects is not None:
+        model.set_batch_effects(fit.effects)
     if "delta" in guide.scalars:
         guide.set_scalar("delta", delta)
     if model.learns_concentration and fit.concentration is not None:

@@ -93,7 +93,8 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         phi
             ``(B, K)`` activities of any cells.
         """
-        return Factors(phi, self.guide.psi().mean, self.site_mean("kappa"))
+        psi, kappa = self.guide.psi().mean, self.site_mean("kappa")
+        return Factors(phi, psi, kappa, self.model.shift)
 
     def junction_concentration(self) -> torch.Tensor | None:
         """Return the posterior mean of kappa, ``(P,)`` or a scalar; None for the binomial."""
@@ -126,7 +127,7 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
             model.likelihood,
             model.program_atse,
         )
-        return Factors(phi, psi, kappa)
+        return Factors(phi, psi, kappa, model.shift)
 
     def programs(self) -> torch.Tensor:
         """Return the posterior mean of the programs of the P junctions, ``(P, K)``."""
@@ -139,7 +140,7 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         Parameters
         ----------
         entries
-            Entries that the model was trained on.
+            Entries that the model was trained on, without columns for each batch.
         """
         model, guide = self.model, self.guide
         entries = model.likelihood.entries(entries, model.program_atse)

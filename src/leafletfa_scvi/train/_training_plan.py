@@ -105,8 +105,7 @@ class SplicingTrainingPlan(LowLevelPyroTrainingPlan):  # type: ignore[misc] # sc
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Score hidden entries at the guide's means."""
         guide, entries = self.module.guide, batch["entries"]
-        phi, psi = guide.phi(batch["cells"]).mean, guide.psi().mean
-        value = Factors(phi, psi, self.module.site_mean("kappa")).log_likelihood(entries)
+        value = self.module.factors(guide.phi(batch["cells"]).mean).log_likelihood(entries)
         self._hidden_value += float(value.sum())
         self._hidden_entries += entries.n_entries
 
