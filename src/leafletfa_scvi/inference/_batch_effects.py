@@ -65,7 +65,7 @@ class BatchEffects:
 
 @torch.no_grad()
 def fit_batch_effects(
-    entries: Entries, factors: Factors, backend: str | None = None
+    entries: Entries, factors: Factors, backend: str | None = None, *, center: bool = True
 ) -> BatchEffects:
     """Fit the shifts of all batches, given activities and programs.
 
@@ -77,6 +77,9 @@ def fit_batch_effects(
         Factors, with the present shifts.
     backend
         Backend of :mod:`leafletfa_scvi.ops`.
+    center
+        Shifts of a junction sum to zero over batches. False for batches that are compared with
+        those of a reference.
     """
     shift = factors.shift
     assert shift is not None
@@ -86,7 +89,8 @@ def fit_batch_effects(
     step = np.divide(slope, information, out=np.zeros_like(slope), where=information > 0)
     estimate = np.clip(values + np.clip(step, -2.0, 2.0), -_MAX_SHIFT, _MAX_SHIFT)
     mean, variance, zero, weights = shrink(estimate, information)
-    mean -= mean.mean(0)
+    if center:
+        mean -= mean.mean(0)
     like = shift.values
     return BatchEffects(
         replace(shift, values=torch.from_numpy(mean).to(like)),

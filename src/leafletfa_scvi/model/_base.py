@@ -20,7 +20,7 @@ from leafletfa_scvi.data import (
     same_layers,
     splicing_data,
 )
-from leafletfa_scvi.model._batches import batches_of
+from leafletfa_scvi.model._batches import batch_names, batches_of
 from leafletfa_scvi.model._fit_state import (
     SavedAttribute,
     is_codes,
@@ -57,6 +57,8 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     atse_labels_
         ``(P,)`` label of the ATSE of each junction, as text; None without labels, and for models
         that were saved before these were.
+    reference_batches_
+        ``(B,)`` names of the batches of the reference of a query; None for other models.
     reference_atse_key_
         Column of ``var`` with the ATSE labels in the data of the reference of a query; None for
         other models.
@@ -87,6 +89,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     junction_names_: np.ndarray
     atse_codes_: np.ndarray | None = None
     atse_labels_: np.ndarray | None = None
+    reference_batches_: np.ndarray | None = None
     reference_atse_key_: str | None = None
     junction_annotation_: pd.DataFrame | None = None
     has_program_posterior_: bool = True
@@ -112,6 +115,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         "atse_labels_": SavedAttribute(
             lambda x, _, n_junctions: x is None or is_text(x, n_junctions)
         ),
+        "reference_batches_": SavedAttribute(lambda x, *_: x is None or is_text(x, len(x))),
         "reference_atse_key_": SavedAttribute(lambda x, *_: x is None or isinstance(x, str)),
         "junction_annotation_": SavedAttribute(
             lambda x, _, n_junctions: (
@@ -172,6 +176,11 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     @property
     def _layers(self) -> tuple[str, str]:
         return self._setup_args["junction_layer"], self._setup_args["cluster_layer"]
+
+    @property
+    def batch_names(self) -> list[str]:
+        """Names of the batches; none without batches."""
+        return batch_names(self.registry_)
 
     @property
     def _atse_key(self) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.data._model_file import ModelContent
     from leafletfa_scvi.model._base import SplicingModelBase
 
-_SETUP_ARGS = {"junction_layer", "cluster_layer", "atse_key"}
+_SETUP_ARGS = {"junction_layer", "cluster_layer", "atse_key", "batch_key"}
 
 
 def check_registry(file: Path, registry: dict[str, Any], name: str) -> tuple[int, int]:
@@ -49,7 +49,12 @@ def check_registry(file: Path, registry: dict[str, Any], name: str) -> tuple[int
     if not isinstance(setup, dict) or not isinstance(registry.get("setup_method_name"), str):
         raise ValueError(f"{no_model}found no arguments of its setup.")
     for key, value in setup.items():
-        if key not in _SETUP_ARGS or not isinstance(value, str | None):
+        is_valid = key in _SETUP_ARGS and isinstance(value, str | None)
+        if key == "categorical_covariate_keys":
+            is_valid = value is None or (
+                isinstance(value, list) and all(isinstance(x, str) for x in value)
+            )
+        if not is_valid:
             raise ValueError(f"{no_model}found {key!r} among the arguments of its setup.")
     fields = registry.get("field_registries")
     try:

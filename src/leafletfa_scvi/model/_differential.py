@@ -180,7 +180,9 @@ class DifferentialSplicingMixin(SplicingModelBase):
             log.info(CELLS_AS_REPLICATES)
         programs = self._programs(cells)
         psi = torch.from_numpy(programs.mean.astype(np.float32))
-        sums = sample_sums(self, cells, psi, programs.kappa, samples, compared.codes)
+        by_batch = self.module.programs_by_batch()
+        by_batch = None if by_batch is None else by_batch.cpu()
+        sums = sample_sums(self, cells, psi, programs.kappa, samples, compared.codes, by_batch)
         frames = []
         hidden = silent or len(compared.comparisons) == 1
         for comparison in track(

@@ -10,11 +10,13 @@ import scipy.sparse as sp
 import torch
 
 from leafletfa_scvi.likelihoods import Factors
+from leafletfa_scvi.ops import split_by_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from leafletfa_scvi.model._cells import CellPosterior
+    from leafletfa_scvi.ops import ObservedEntries
 
 _BLOCK_ENTRIES = 1 << 20
 
@@ -73,6 +75,25 @@ def expected_observed(
         values[first : first + block.n_entries] = p.numpy()
     layout = (values, entries.column.numpy(), entries.indptr.numpy())
     return sp.csr_matrix(layout, shape=(entries.n_cells, entries.n_junctions))
+
+
+def own_expected_psi(
+    block: ObservedEntries, phi: torch.Tensor, by_batch: torch.Tensor
+) -> torch.Tensor:
+    """Expected PSI of observed entries in the batch of their cell, ``(nnz,)``.
+
+    Parameters
+    ----------
+    block
+        Entries of B cells, with their batches.
+    phi
+        ``(B, K)`` activities.
+    by_batch
+        ``(batches, P, K)`` programs in each batch.
+    """
+    assert block.batch is not None
+    own = split_by_batch(block, block.batch, len(by_batch))
+    return Factors(phi, by_batch.flatten(0, 1)).expected_psi(own)
 
 
 def expected_blocks(

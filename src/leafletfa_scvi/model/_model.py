@@ -183,7 +183,8 @@ class LeafletFAModel(
             self._entries.log_coefficient()
             if batches:
                 self._entries = replace(self._entries, batch=batches_of(adata, self.registry_))
-                check_shared_junctions(self._entries, batches)
+                if registry is None:
+                    check_shared_junctions(self._entries, batches)
             self.cell_names_ = adata.obs_names.astype(str).to_numpy()
             self.cell_fingerprints_ = checked.fingerprints
             self.atse_codes_, self._layer_digests = checked.atse_codes, checked.digests

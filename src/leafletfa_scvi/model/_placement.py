@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from leafletfa_scvi.model._base import SplicingModelBase
     from leafletfa_scvi.ops import ObservedEntries
 
+_FIRST_STEPS, _LAST_STEPS = 3, 4
+_FIRST_KAPPA = 10.0
 _PREVALENCE_CELLS = 2000
 """Maximum number of cells that the prevalence of a query is learned from."""
 
@@ -45,6 +48,7 @@ def place_cells(
         in a block of entries.
     """
     guide = model.module.guide
+    fit_new_batches(model, training)
     if model.query_prevalence_ == "query":
         learned = learn_prevalence(model, training)
         guide.pi_log.copy_(learned.log().to(guide.pi_log))
@@ -68,6 +72,45 @@ def place_cells(
     }
     model.module.eval()
     model.is_trained_, model.train_indices = True, np.arange(training.n_cells)
+
+
+@torch.no_grad()
+def fit_new_batches(model: SplicingModelBase, entries: ObservedEntries) -> None:
+    """Fit the shifts of batches that the reference lacks, to all their cells.
+
+    Parameters
+    ----------
+    model
+        Query, whose shifts of these batches are set.
+    entries
+        Observed entries of its cells.
+    """
+    names = model.batch_names
+    known = names if model.reference_batches_ is None else list(model.reference_batches_)
+    new = [i for i, name in enumerate(names) if name not in known]
+    if not new:
+        return
+    assert entries.batch is not None
+    cells = torch.isin(entries.batch, torch.tensor(new)).nonzero()[:, 0]
+    part, generative = entries.select(cells), model.module.model
+    rows = torch.tensor(new, device=model.module.device)
+    for name in ("batch_shift", "batch_shift_variance"):
+        getattr(generative, name)[rows] = 0.0
+    fitted = model._likelihood_entries(part)
+    # Before there are activities, all cells have those of the prior, about which they vary more.
+    phi = model.module.activity_prior().cpu()
+    phi = (phi / phi.sum()).expand(len(cells), -1)
+    for step in range(_FIRST_STEPS + _LAST_STEPS):
+        factors = model.module.factors(phi.to(model.module.device)).to("cpu")
+        if step < _FIRST_STEPS and factors.kappa is not None:
+            factors = replace(factors, kappa=factors.kappa.clamp(max=_FIRST_KAPPA))
+        effects = inference.fit_batch_effects(fitted, factors, center=False)
+        generative.batch_shift[rows] = effects.shift.values[new].to(rows.device)
+        generative.batch_shift_variance[rows] = effects.variance[new].to(rows.device)
+        generative.batch_probability_zero[rows] = effects.probability_zero[new].to(rows.device)
+        if step >= _FIRST_STEPS - 1:
+            concentration = fit_new_cells(model, part, n_steps=0)
+            phi = concentration / concentration.sum(1, keepdim=True)
 
 
 def learn_prevalence(model: SplicingModelBase, entries: ObservedEntries) -> torch.Tensor:

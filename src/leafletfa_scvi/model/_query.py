@@ -5,6 +5,9 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._choices import QueryPrevalence
 from leafletfa_scvi.data import CheckedContent, check_axes
@@ -112,6 +115,12 @@ class QueryMixin(SplicingModelBase):
         )
         reference._require_trained()
         extension.check_reference(reference)
+        if not extension.is_query and reference.module.model.n_batches > 1:
+            raise ValueError(
+                "Expected a reference without batches to extend, found one with "
+                f"{reference.module.model.n_batches}. Train a model of both data sets, or place "
+                "the new cells with freeze_programs=True and without extra programs."
+            )
         check_axes(adata)
         if mapping is not None:
             adata = cls.prepare_query_anndata(adata, reference, inplace=False, mapping=mapping)
@@ -123,14 +132,18 @@ class QueryMixin(SplicingModelBase):
         registry = deepcopy(reference.registry_)
         # Junctions filled in as not observed have no label, and not the total of their ATSE.
         setup_args = {**registry["setup_args"], "atse_key": None}
+        layers = (setup_args["junction_layer"], setup_args["cluster_layer"])
         checked = CheckedContent(
             adata,
-            **setup_args,
+            *layers,
+            None,
             fixed_junctions=True,
             fixed_atses=reference.atse_codes_ if joined is None else joined.codes,
         )
         setup_method_args = cls._get_setup_method_args(cls=cls, adata=adata, **setup_args)
         source = {"source_registry": registry} if joined is None else {}
+        if source and reference.module.model.n_batches > 1:
+            source["extend_categories"] = True  # batches that the reference has not seen
         cls._register(adata, checked, setup_method_args, **source)
         init = dict(reference.init_params_["non_kwargs"])
         if not extension.is_query:
@@ -150,18 +163,38 @@ class QueryMixin(SplicingModelBase):
             return model
         state = reference.module.state_dict()
         own = model.module.state_dict()
-        model.module.load_state_dict(
-            {
-                key: own[key] if reference.module.has_axis(key, "cells") else value
-                for key, value in state.items()
-            }
-        )
+        batches = [model.batch_names.index(name) for name in reference.batch_names]
+        for key, value in state.items():
+            if not reference.module.has_axis(key, "cells"):
+                own[key] = _with_new_batches(value, own[key], batches)
+        model.module.load_state_dict(own)
         model.module.to(reference.module.device)
         model._freeze_programs()
         model.query_prevalence_ = query_prevalence
+        if reference.batch_names:
+            model.reference_batches_ = np.asarray(reference.batch_names, dtype=object)
         return model
 
     def _freeze_programs(self) -> None:
         """Train nothing but activities from now on."""
         self.frozen_programs_ = True
         freeze(self)
+
+
+def _with_new_batches(
+    value: torch.Tensor, own: torch.Tensor, batches: list[int]
+) -> torch.Tensor:
+    """Return a parameter of the reference, with the rows of batches that it lacks as they are.
+
+    Parameters
+    ----------
+    value, own
+        The parameter in the reference and in the query.
+    batches
+        Position in the query of each batch of the reference.
+    """
+    if value.shape == own.shape:
+        return value
+    out = own.clone()
+    out[batches] = value.to(own)
+    return out

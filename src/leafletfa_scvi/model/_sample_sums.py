@@ -11,6 +11,7 @@ import torch
 
 from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.model._cells import cell_variance
+from leafletfa_scvi.model._expected import own_expected_psi
 
 if TYPE_CHECKING:
     from leafletfa_scvi.model._base import SplicingModelBase
@@ -75,6 +76,7 @@ def sample_sums(
     kappa: np.ndarray,
     samples: np.ndarray,
     groups: np.ndarray,
+    by_batch: torch.Tensor | None = None,
 ) -> SampleSums:
     """Sum over the cells of each sample and group.
 
@@ -88,6 +90,9 @@ def sample_sums(
         ``(P,)`` concentrations, finite.
     samples, groups
         ``(n,)`` sample and group of each cell, from 0; cells with -1 in either are left out.
+    by_batch
+        ``(batches, P, K)`` programs in each batch, from which reads then deviate: expected PSI is
+        without the shifts of batches. None without batches.
     """
     n_samples, n_groups = int(samples.max()) + 1, int(groups.max()) + 1
     n_junctions, n_programs = psi.shape
@@ -121,11 +126,14 @@ def sample_sums(
         for part, block in entries.select(chosen).blocks(_BLOCK_ENTRIES):
             activities = phi[chosen[part]]
             p = Factors(activities, psi).expected_psi(block)
+            own = p if by_batch is None else own_expected_psi(block, activities, by_batch)
             column = block.column.numpy()
             y, n = (x.numpy().astype(np.float64) for x in (block.count, block.total))
-            expected = np.clip(p.numpy().astype(np.float64), _CLIP, 1.0 - _CLIP)
+            expected, own_expected = (
+                np.clip(x.numpy().astype(np.float64), _CLIP, 1.0 - _CLIP) for x in (p, own)
+            )
             weight = n * (kappa[column] + 1.0) / (kappa[column] + n)
-            deviation = y / n - expected
+            deviation = y / n - own_expected
 
             def by_junction(values: np.ndarray, column: np.ndarray = column) -> np.ndarray:
                 return np.bincount(column, values, minlength=n_junctions)
@@ -143,7 +151,7 @@ def sample_sums(
             sums.total[g] += by_junction(n)
             sums.n_observed[g] += np.bincount(column, minlength=n_junctions)
             sums.dispersion[:] += by_junction(
-                weight * deviation**2 / (expected * (1.0 - expected))
+                weight * deviation**2 / (own_expected * (1.0 - own_expected))
             )
     observed = sums.n_observed.sum(0)
     sums.dispersion[:] = (sums.dispersion + _DISPERSION_PSEUDOCOUNT) / (

@@ -133,6 +133,17 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         """Return the posterior mean of the programs of the P junctions, ``(P, K)``."""
         return self.guide.psi().mean[: self.model.n_junctions]
 
+    def programs_by_batch(self) -> torch.Tensor | None:
+        """Return the programs of the P junctions in each batch, ``(batches, P, K)``.
+
+        None with one batch.
+        """
+        shift = self.model.shift
+        if shift is None:
+            return None
+        table = shift.by_batch(shift.programs(self.guide.psi().mean))
+        return table[:, : self.model.n_junctions]
+
     @torch.no_grad()
     def restore_prior(self, entries: Entries) -> None:
         """Set the programs and concentrations of what was never observed exactly to their prior.
