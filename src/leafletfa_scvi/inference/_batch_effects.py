@@ -143,7 +143,11 @@ def shrink(
 
 
 def first_batch_effects(
-    pooled: Entries, batch: torch.Tensor, n_batches: int, likelihood: Likelihood, atse: torch.Tensor
+    pooled: Entries,
+    batch: torch.Tensor,
+    n_batches: int,
+    likelihood: Likelihood,
+    atse: torch.Tensor,
 ) -> BatchEffects:
     """Fit the shifts of batches to the mean PSI of all cells, before there are programs.
 

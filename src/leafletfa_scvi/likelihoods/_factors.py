@@ -85,9 +85,7 @@ class Factors:
         grad = counts.concentration_grad
         if self.kappa is not None and grad.shape != self.kappa.shape:
             grad = self.shift.by_batch(grad).sum(0)
-        return counts._replace(
-            inclusion=inclusion, exclusion=exclusion, concentration_grad=grad
-        )
+        return counts._replace(inclusion=inclusion, exclusion=exclusion, concentration_grad=grad)
 
     def probability(self, entries: ops.Entries) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the probability p of each scored entry and its complement, ``(nnz,)``.

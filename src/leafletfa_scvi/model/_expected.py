@@ -15,6 +15,7 @@ from leafletfa_scvi.ops import split_by_batch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from leafletfa_scvi.model._base import SplicingModelBase
     from leafletfa_scvi.model._cells import CellPosterior
     from leafletfa_scvi.ops import ObservedEntries
 
@@ -75,6 +76,27 @@ def expected_observed(
         values[first : first + block.n_entries] = p.numpy()
     layout = (values, entries.column.numpy(), entries.indptr.numpy())
     return sp.csr_matrix(layout, shape=(entries.n_cells, entries.n_junctions))
+
+
+def in_own_batch(
+    model: SplicingModelBase, cells: CellPosterior
+) -> tuple[CellPosterior, torch.Tensor]:
+    """Return cells and programs whose product is expected PSI in the batch of each cell.
+
+    With B batches there are B K programs, those of each batch, and the activities of a cell are 0
+    for programs of other batches. Without batches, both are those of the model.
+    """
+    by_batch = model.module.programs_by_batch()
+    if by_batch is None:
+        return cells, model.module.programs().cpu()
+    by_batch = by_batch.cpu()
+    batch = cells.observed().batch
+    assert batch is not None
+    n_batches, n_junctions, n_programs = by_batch.shape
+    activities = cells.concentration.new_zeros(len(batch), n_batches, n_programs)
+    activities[torch.arange(len(batch)), batch.cpu()] = cells.concentration
+    programs = by_batch.permute(1, 0, 2).reshape(n_junctions, -1)
+    return replace(cells, concentration=activities.flatten(1)), programs
 
 
 def own_expected_psi(

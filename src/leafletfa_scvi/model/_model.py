@@ -24,6 +24,7 @@ from leafletfa_scvi._constants import (
 )
 from leafletfa_scvi.data import CheckedContent
 from leafletfa_scvi.likelihoods import LIKELIHOODS
+from leafletfa_scvi.model._batch_effects import BatchEffectsMixin
 from leafletfa_scvi.model._batches import (
     batch_fields,
     batch_names,
@@ -69,6 +70,7 @@ class LeafletFAModel(
     PosteriorMixin,
     DifferentialSplicingMixin,
     MarkersMixin,
+    BatchEffectsMixin,
     PruneMixin,
     PrepareQueryMixin,
     QueryMixin,
@@ -333,7 +335,10 @@ def _unknown_argument(name: str) -> str:
             "ATSE totals."
         )
     if name in _COVARIATES:
-        return message + "Batches are batch_key and categorical_covariate_keys; others are not modeled."
+        return (
+            message
+            + "Batches are batch_key and categorical_covariate_keys; others are not modeled."
+        )
     return message + (
         "Its arguments are junction_layer, cluster_layer, atse_key, batch_key and "
         "categorical_covariate_keys."

@@ -13,7 +13,7 @@ from leafletfa_scvi._name_index import name_index
 from leafletfa_scvi.data import cell_loader
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._cells import Indices, cell_posterior
-from leafletfa_scvi.model._expected import expected_observed, expected_splicing
+from leafletfa_scvi.model._expected import expected_observed, expected_splicing, in_own_batch
 from leafletfa_scvi.model._export import export_posterior
 from leafletfa_scvi.model._intervals import (
     CredibleInterval,
@@ -150,6 +150,7 @@ class PosteriorMixin(SplicingModelBase):
         indices: Indices = None,
         junction_list: Sequence[str] | None = None,
         *,
+        transform_batch: str | Sequence[str] | None = None,
         shrink: bool = False,
         observed_only: bool = False,
         return_numpy: bool = False,
@@ -163,6 +164,9 @@ class PosteriorMixin(SplicingModelBase):
         junction_list
             Names of junctions; None for all. The result is dense: select cells or junctions if it
             would not fit in memory.
+        transform_batch
+            Batch whose shifts apply to all cells, or several, over which expected PSI is averaged.
+            If None, those of the batch of each cell apply.
         shrink
             Combine the expectation p with the cell's own reads, (kappa p + y) / (kappa + n), where
             kappa is that of the junction or ATSE if there are several. The binomial, whose kappa
@@ -181,6 +185,9 @@ class PosteriorMixin(SplicingModelBase):
         ------
         KeyError
             A name in ``junction_list`` is not a junction of the model.
+        ValueError
+            ``transform_batch`` is not a batch of the model, or is combined with ``shrink``: the
+            reads of a cell are those of its own batch.
         """
         data = self.adata if adata is None else adata
         cells = cell_posterior(self, data, indices)
@@ -190,7 +197,11 @@ class PosteriorMixin(SplicingModelBase):
             columns = indexer
         else:
             columns = self._junction_positions(junction_list)
-        psi, kappa = self.module.programs().cpu(), None
+        if transform_batch is None:
+            cells, psi = in_own_batch(self, cells)
+        else:
+            psi = self._programs_in_batches(transform_batch, shrink)
+        kappa = None
         if shrink and self.module.site_mean("kappa") is not None:
             kappa = self.get_concentrations().to_numpy(np.float32)
         if observed_only:
@@ -305,6 +316,22 @@ class PosteriorMixin(SplicingModelBase):
             by an earlier export.
         """
         export_posterior(self, adata, overwrite)
+
+    def _programs_in_batches(self, batches: str | Sequence[str], shrink: bool) -> torch.Tensor:
+        """Average the programs ``(P, K)`` over batches, on the CPU."""
+        names = [batches] if isinstance(batches, str) else list(batches)
+        rows = [self._batch_position(name) for name in names]
+        by_batch = self.module.programs_by_batch()
+        if shrink or by_batch is None or not rows:
+            raise ValueError(
+                "Expected batches and shrink=False for transform_batch, found "
+                + (
+                    "shrink=True: the reads of a cell are those of its batch."
+                    if shrink
+                    else "none."
+                )
+            )
+        return by_batch[rows].mean(0).cpu()
 
     def _junction_positions(self, junction_list: Sequence[str] | None) -> np.ndarray:
         """Find the positions of junctions in the model by name; None for all."""

@@ -181,9 +181,7 @@ class QueryMixin(SplicingModelBase):
         freeze(self)
 
 
-def _with_new_batches(
-    value: torch.Tensor, own: torch.Tensor, batches: list[int]
-) -> torch.Tensor:
+def _with_new_batches(value: torch.Tensor, own: torch.Tensor, batches: list[int]) -> torch.Tensor:
     """Return a parameter of the reference, with the rows of batches that it lacks as they are.
 
     Parameters

@@ -207,9 +207,7 @@ class ObservedEntries:
             column, count, total = (x[take] for x in arrays)
         cache = self._cache_of(cells)
         batch = self._batch_of(cells)
-        return ObservedEntries(
-            indptr, column, count, total, self.n_junctions, cache, batch=batch
-        )
+        return ObservedEntries(indptr, column, count, total, self.n_junctions, cache, batch=batch)
 
     def _cache_of(self, cells: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         return {k: v[cells] for k, v in self._cache.items() if v.ndim}
@@ -233,9 +231,7 @@ class ObservedEntries:
             into = slice(begin, begin + int(running[-1]))
             column[into], count[into] = block.column[block_mask], block.count[block_mask]
             total[into] = block.total[block_mask]
-        return ObservedEntries(
-            indptr, column, count, total, self.n_junctions, batch=self.batch
-        )
+        return ObservedEntries(indptr, column, count, total, self.n_junctions, batch=self.batch)
 
     def seen_junctions(self) -> torch.Tensor:
         """Return whether each junction is observed in any cell, ``(P,)`` bool."""

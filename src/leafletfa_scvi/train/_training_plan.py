@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scvi.train import LowLevelPyroTrainingPlan
 
-from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.module import ClosedFormELBO
 
 if TYPE_CHECKING:
