@@ -101,6 +101,15 @@ class LayerOptions(OptionGroup):
     atse_key: Annotated[str, typer.Option(help="Column of var with ATSE labels.")] = SETUP[
         "atse_key"
     ]
+    batch_key: Annotated[
+        str | None,
+        typer.Option(
+            "--batch",
+            help="Column of obs with batches (plates, laboratories, technologies), whose shifts "
+            "of PSI are modeled.",
+            metavar="COLUMN",
+        ),
+    ] = SETUP["batch_key"]
 
 
 def check_method(method: TrainingMethod, **svi_only: Any) -> None:

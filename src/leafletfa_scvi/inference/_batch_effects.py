@@ -1,10 +1,11 @@
 """Shifts of PSI in each batch, by empirical Bayes.
 
 The derivative g and the information I of the likelihood about a shift d_bj give an estimate
-d_bj + g / I with variance 1 / I (a step of Fisher scoring), for given activities and programs. Most
-junctions do not shift: the prior is a mixture of normal distributions around 0, one of them a point
-mass, whose weights are fitted to all estimates, and shifts are posterior means (adaptive shrinkage,
-Stephens 2017). Shifts of a junction sum to zero over batches, as their mean belongs to the programs.
+d_bj + g / I with variance 1 / I (a step of Fisher scoring), for given activities and programs.
+Most junctions do not shift: the prior is a mixture of normal distributions around 0, one of them a
+point mass, whose weights are fitted to all estimates, and shifts are posterior means (adaptive
+shrinkage, Stephens 2017). Shifts of a junction sum to zero over batches, as their mean belongs to
+the programs.
 """
 
 from __future__ import annotations

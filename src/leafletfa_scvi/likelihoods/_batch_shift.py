@@ -1,7 +1,8 @@
 """Programs of each batch: those of the model, shifted on the logit scale.
 
-In batch b, logit psi_kj is logit psi_kj + d_bj, with one shift for all programs. If junctions share
-the reads of their ATSE, it is the logarithm that is shifted, and PSI is scaled to sum to one.
+In batch b, logit psi_kj is logit psi_kj + d_bj, with one shift for all programs. If junctions
+share the reads of their ATSE, it is the logarithm that is shifted, and PSI is scaled to sum to
+one.
 
 The kernels take the programs of all batches as the rows of one table: row b P' + j is that of
 junction j in batch b, and entries of cells of that batch point to it.
@@ -60,7 +61,8 @@ class BatchShift:
 
     def by_batch(self, table: torch.Tensor) -> torch.Tensor:
         """Split a table over all batches, ``(B P', ...)`` to ``(B, P', ...)``."""
-        return table.unflatten(0, self.values.shape)
+        split: torch.Tensor = table.unflatten(0, self.values.shape)
+        return split
 
     def base_counts(
         self,

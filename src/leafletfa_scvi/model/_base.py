@@ -29,14 +29,14 @@ from leafletfa_scvi.model._fit_state import (
     is_text,
     is_whole,
 )
-from leafletfa_scvi.ops import split_by_batch
+from leafletfa_scvi.ops import ObservedEntries, split_by_batch
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi.data import LayerDigests
     from leafletfa_scvi.module import LeafletFAModule
-    from leafletfa_scvi.ops import Entries, ObservedEntries
+    from leafletfa_scvi.ops import Entries
 
 
 class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no types
@@ -297,15 +297,18 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         model = self.module.model
         return model.likelihood.entries(entries, model.program_atse)
 
-    def _likelihood_entries(self, entries: ObservedEntries) -> Entries:
-        """Convert entries to those that the likelihood takes, with columns for each batch."""
+    def _likelihood_entries(self, entries: Entries) -> Entries:
+        """Convert entries to those that the likelihood takes, with columns for each batch.
+
+        ``entries`` are observed entries, or those already converted if there are no batches.
+        """
         model = self.module.model
         cached = self._likelihood_cache  # read once: another thread may replace it
         if cached is not None and cached[0] is entries:
             return cached[1]
         converted = self._pooled_entries(entries)
         if model.n_batches > 1:
-            if entries.batch is None:
+            if not isinstance(entries, ObservedEntries) or entries.batch is None:
                 raise RuntimeError("Expected entries with the batch of each cell, found none.")
             converted = split_by_batch(converted, entries.batch, model.n_batches)
         # Those of the training cells are needed several times.

@@ -38,8 +38,8 @@ class BatchEffectsMixin(SplicingModelBase):
         pandas.DataFrame
             One row per junction and batch, by junction. Columns: ``batch``; ``shift``, the
             posterior mean of d, ``sd``, ``lower`` and ``upper``; ``proba_zero``, the posterior
-            probability that there is no shift (local false discovery rate); ``is_shifted_fdr_0.05``
-            (or of another target); and annotation of the AnnData.
+            probability that there is no shift (local false discovery rate);
+            ``is_shifted_fdr_0.05`` (or of another target); and annotation of the AnnData.
 
         Raises
         ------

@@ -194,7 +194,7 @@ def batch_names(registry: Mapping[str, Any]) -> list[str]:
             f"{', '.join(f'{len(each)} of {key!r}' for key, each in levels.items())}. Leave some "
             "of these columns out."
         )
-    index = pd.MultiIndex.from_product([each.astype(str) for each in levels.values()])
+    index = pd.MultiIndex.from_product([list(map(str, each)) for each in levels.values()])
     return [", ".join(each) for each in index]
 
 

@@ -246,7 +246,8 @@ class LeafletFAModel(
             junctions share the reads of their ATSE), by as much in all programs. Most shifts are
             0: see the user guide. None for no batches.
         categorical_covariate_keys
-            Further such columns; each combination of values with those of ``batch_key`` is a batch.
+            Further such columns; each combination of values with those of ``batch_key`` is a
+            batch.
         **kwargs
             For :meth:`load` and :meth:`load_query_data`.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._choices import QueryPrevalence
@@ -17,6 +16,7 @@ from leafletfa_scvi.model._new_junctions import check_new_atses
 from leafletfa_scvi.model._training_options import training_device
 
 if TYPE_CHECKING:
+    import torch
     from anndata import AnnData
 
     from leafletfa_scvi.data import Pairs
@@ -141,7 +141,7 @@ class QueryMixin(SplicingModelBase):
             fixed_atses=reference.atse_codes_ if joined is None else joined.codes,
         )
         setup_method_args = cls._get_setup_method_args(cls=cls, adata=adata, **setup_args)
-        source = {"source_registry": registry} if joined is None else {}
+        source: dict[str, Any] = {"source_registry": registry} if joined is None else {}
         if source and reference.module.model.n_batches > 1:
             source["extend_categories"] = True  # batches that the reference has not seen
         cls._register(adata, checked, setup_method_args, **source)

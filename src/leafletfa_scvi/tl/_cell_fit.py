@@ -53,10 +53,16 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
     """
     entries = cells.observed()
     n_junctions = entries.n_junctions
-    psi = model.get_splicing_programs().to_numpy(np.float64)
+    by_batch = model.module.programs_by_batch()
+    programs = model.module.programs() if by_batch is None else by_batch.flatten(0, 1)
+    psi = programs.cpu().double().numpy()
     a, b = (x.cpu().double()[:n_junctions].numpy() for x in model.module.guide.psi_marginal())
     laplace = model.module.guide.psi_variance.cpu().double()[:n_junctions].numpy()
     variance = np.maximum(a * b / ((a + b) ** 2 * (a + b + 1.0)), laplace)
+    if by_batch is not None:  # by the slope of the shifted programs
+        own = model.get_splicing_programs().to_numpy(np.float64)
+        slope = psi * (1.0 - psi) / np.tile(own * (1.0 - own), (len(by_batch), 1)).clip(1e-6)
+        variance = np.tile(variance, (len(by_batch), 1)) * np.square(slope)
     kappa = model.get_concentrations().to_numpy()
     mean_psi = psi @ model.get_program_prevalence().to_numpy(np.float64)
     composite = composite_weight(model)
@@ -69,10 +75,12 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
     for rows, block in entries.blocks(_BLOCK):
         row, column = block.rows().numpy(), block.column.numpy()
         y, n = (x.numpy().astype(np.float64) for x in (block.count, block.total))
-        activity = phi[rows][row]
-        p = np.einsum("ek,ek->e", activity, psi[column])
+        activity, program = phi[rows][row], column
+        if block.batch is not None:
+            program = block.batch.numpy()[row] * n_junctions + column
+        p = np.einsum("ek,ek->e", activity, psi[program])
         p = np.clip(p, MISASSIGNMENT_RATE, 1.0 - MISASSIGNMENT_RATE)
-        spread = np.einsum("ek,ek->e", np.square(activity), variance[column])
+        spread = np.einsum("ek,ek->e", np.square(activity), variance[program])
         k = kappa[column]
         trained = is_trained[rows][row]
         left_out = _leave_out(y[trained], n[trained], p[trained], spread[trained], k[trained])
@@ -82,7 +90,7 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
         var = squared_residual_variance(n, p, k)
         share = 1.0 / (1.0 + var / _VARIANCE_OF_RESIDUAL)
         w = weight[column]
-        null = np.clip(mean_psi[column], MISASSIGNMENT_RATE, 1.0 - MISASSIGNMENT_RATE)
+        null = np.clip(mean_psi[program], MISASSIGNMENT_RATE, 1.0 - MISASSIGNMENT_RATE)
         terms = (
             np.ones(len(row)),
             y,

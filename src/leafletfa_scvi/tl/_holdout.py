@@ -18,6 +18,7 @@ from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, DATASET_SLOT, JUN
 from leafletfa_scvi.data import atse_codes, holdout_mask, resolve_atse_key, splicing_data
 from leafletfa_scvi.inference import junction_mean_psi
 from leafletfa_scvi.likelihoods import Factors
+from leafletfa_scvi.ops import split_by_batch
 from leafletfa_scvi.tl._scores import BINS, fit_kappa, sample_entries, score_predictions
 
 if TYPE_CHECKING:
@@ -282,10 +283,14 @@ def _check_hidden(
 def _predicted(model: LeafletFAModel, entries: ObservedEntries, cells: torch.Tensor) -> np.ndarray:
     """Return the expected PSI of each entry, ``(nnz,)`` float64, given the training activities."""
     phi = torch.from_numpy(model._trained_activities().to_numpy()).double()[cells]
-    psi = torch.from_numpy(model.get_splicing_programs().to_numpy()).double()
+    by_batch = model.module.programs_by_batch()
+    programs = model.module.programs() if by_batch is None else by_batch.flatten(0, 1)
+    psi = programs.detach().cpu().double()
     out = np.empty(entries.n_entries)
     for rows, block in entries.blocks(_BLOCK):
         first = int(entries.indptr[rows.start])
+        if by_batch is not None and block.batch is not None:
+            block = split_by_batch(block, block.batch, len(by_batch))
         p, _ = Factors(phi[rows], psi).probability(block)
         out[first : first + block.n_entries] = p.numpy()
     return out

@@ -74,6 +74,8 @@ def select_n_programs(
     junction_layer: str = JUNCTION_LAYER,
     cluster_layer: str = CLUSTER_LAYER,
     atse_key: str | None = ATSE_KEY,
+    batch_key: str | None = None,
+    categorical_covariate_keys: list[str] | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     train_kwargs: Mapping[str, Any] | None = None,
     threshold: float = 0.7,
@@ -102,7 +104,7 @@ def select_n_programs(
     method
         ``"em"`` for a point estimate in seconds, or ``"svi"`` for the posterior, as in
         :meth:`LeafletFAModel.train <leafletfa_scvi.LeafletFAModel.train>`.
-    junction_layer, cluster_layer, atse_key
+    junction_layer, cluster_layer, atse_key, batch_key, categorical_covariate_keys
         As in :meth:`LeafletFAModel.setup_anndata <leafletfa_scvi.LeafletFAModel.setup_anndata>`.
     model_kwargs, train_kwargs
         Additional keyword arguments for the model and its ``train``, the same for every fit.
@@ -155,6 +157,10 @@ def select_n_programs(
         "cluster_layer": cluster_layer,
         "atse_key": atse_key,
     }
+    batches = {
+        "batch_key": batch_key,
+        "categorical_covariate_keys": categorical_covariate_keys,
+    }
     _check_cells(adata, numbers)
     training = {"method": method, "enable_progress_bar": False, **training}
 
@@ -167,7 +173,7 @@ def select_n_programs(
             split = None  # free the previous split first
             split, split_seed = holdout_splicing(adata, fraction, seed=s, **layers), s
         with _seeded(s):
-            score, fits[k][s] = _fit(split, k, layers, options, training)
+            score, fits[k][s] = _fit(split, k, {**layers, **batches}, options, training)
         rows.append(pd.concat([pd.Series({"n_programs": k, "seed": s}), score]))
     scores = pd.DataFrame(rows).astype(_DTYPES)
     scores = scores.sort_values(["n_programs", "seed"], ignore_index=True)

@@ -100,12 +100,12 @@ def variance_explained(model: LeafletFAModel) -> VarianceExplained:
     True
     """
     from leafletfa_scvi.model._cells import cell_posterior
-    from leafletfa_scvi.model._expected import expected_observed
+    from leafletfa_scvi.model._expected import expected_observed, in_own_batch
 
     cells = cell_posterior(model, None, None)
     entries = cells.observed()
     psi = model.module.programs().detach().cpu()
-    expected = expected_observed(cells, psi, None).data
+    expected = expected_observed(*in_own_batch(model, cells), None).data
     layout = (entries.count.numpy(), entries.column.numpy(), entries.indptr.numpy())
     sums = sums_of_squares(
         sp.csr_matrix(layout, shape=(entries.n_cells, entries.n_junctions)),
