@@ -28,7 +28,9 @@ SHIFT_SCALES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Standard deviations of the components of the prior of shifts, on the logit scale."""
 _NULL_COUNT = 10.0
 """Pseudo-count of the point mass at 0, so that it is not given up for want of evidence."""
-_WEIGHT_STEPS = 50
+_WEIGHT_STEPS, _WEIGHT_TOLERANCE = 1000, 1e-5
+_WEIGHT_SAMPLE = 100_000
+"""Number of estimates that the weights are fitted to, if there are more."""
 _MAX_SHIFT = 6.0
 _BLOCK = 1 << 22
 _FIRST_STEPS = 4
@@ -66,7 +68,12 @@ class BatchEffects:
 
 @torch.no_grad()
 def fit_batch_effects(
-    entries: Entries, factors: Factors, backend: str | None = None, *, center: bool = True
+    entries: Entries,
+    factors: Factors,
+    backend: str | None = None,
+    *,
+    center: bool = True,
+    program_variance: torch.Tensor | None = None,
 ) -> BatchEffects:
     """Fit the shifts of all batches, given activities and programs.
 
@@ -81,6 +88,8 @@ def fit_batch_effects(
     center
         Shifts of a junction sum to zero over batches. False for batches that are compared with
         those of a reference.
+    program_variance
+        ``(P',)`` variance of the logits of the programs, if they were fitted to other cells.
     """
     shift = factors.shift
     assert shift is not None
@@ -89,6 +98,9 @@ def fit_batch_effects(
     # A step is limited: far from the optimum, derivative and information say little.
     step = np.divide(slope, information, out=np.zeros_like(slope), where=information > 0)
     estimate = np.clip(values + np.clip(step, -2.0, 2.0), -_MAX_SHIFT, _MAX_SHIFT)
+    if program_variance is not None:
+        known = program_variance.double().cpu().numpy()
+        information = information / (1.0 + information * known)
     mean, variance, zero, weights = shrink(estimate, information)
     if center:
         mean -= mean.mean(0)
@@ -124,12 +136,15 @@ def shrink(
     density = -0.5 * (x**2 / total + np.log(total))
     density = np.exp(density - density.max(0, initial=-np.inf))
     weights = np.full(len(scale), 1.0 / len(scale))
+    sample = density[:, :: max(density.shape[1] // _WEIGHT_SAMPLE, 1)]
     for _ in range(_WEIGHT_STEPS):
-        chance = weights[:, None] * density
+        chance = weights[:, None] * sample
         chance /= chance.sum(0)
         count = chance.sum(1)
         count[0] += _NULL_COUNT
-        weights = count / count.sum()
+        before, weights = weights, count / count.sum()
+        if np.abs(weights - before).max() < _WEIGHT_TOLERANCE:
+            break
     chance = weights[:, None] * density
     chance /= chance.sum(0)
     part = scale / total

@@ -202,7 +202,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         check_axes(adata)
         indexer = self._junction_indexer(adata)
         if indexer is None and self._holds_training_data(adata):
-            return self._training_entries(), self.cell_fingerprints_
+            return self._in_batches_of(adata), self.cell_fingerprints_
         codes = self.atse_codes_
         if codes is not None and indexer is not None:
             codes = codes[indexer]
@@ -215,6 +215,14 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         if self.module.model.n_batches > 1:
             entries = replace(entries, batch=batches_of(adata, self.registry_))
         return entries, prints
+
+    def _in_batches_of(self, adata: AnnData) -> ObservedEntries:
+        """Return the training entries, with the batches that their cells have in ``adata``."""
+        entries = self._training_entries()
+        if entries.batch is None:
+            return entries
+        batch = batches_of(adata, self.registry_)
+        return entries if torch.equal(batch, entries.batch) else replace(entries, batch=batch)
 
     def _holds_training_data(self, adata: AnnData) -> bool:
         """Compare the layers of ``adata``, byte for byte, with those the model was built on."""

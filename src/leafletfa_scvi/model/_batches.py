@@ -33,8 +33,18 @@ def batch_fields(batch_key: str | None, covariate_keys: Sequence[str] | None) ->
     return fields
 
 
-def check_batches(adata: AnnData, batch_key: Any, covariate_keys: Any) -> None:
+def check_batches(
+    adata: AnnData, batch_key: Any, covariate_keys: Any, *, is_new: bool = True
+) -> None:
     """Check the columns that define batches.
+
+    Parameters
+    ----------
+    adata, batch_key, covariate_keys
+        As in ``setup_anndata``.
+    is_new
+        If True, effects of batches are to be learned from these cells; otherwise, those of a model
+        apply to them.
 
     Raises
     ------
@@ -64,6 +74,8 @@ def check_batches(adata: AnnData, batch_key: Any, covariate_keys: Any) -> None:
                 f"{adata.obs_names[missing[0]]!r}, in total for {len(missing):,} cells. Label or "
                 "drop them."
             )
+    if not is_new:
+        return
     codes = adata.obs.groupby(keys, observed=True).ngroup()
     size = np.bincount(codes) if len(codes) else np.zeros(1, int)
     described = " and ".join(map(repr, keys))

@@ -88,7 +88,7 @@ def in_own_batch(
     """
     by_batch = model.module.programs_by_batch()
     if by_batch is None:
-        return cells, model.module.programs().cpu()
+        return cells, model.module.programs().detach().cpu()
     by_batch = by_batch.cpu()
     batch = cells.observed().batch
     assert batch is not None

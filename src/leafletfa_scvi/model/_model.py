@@ -269,7 +269,8 @@ class LeafletFAModel(
             atse_key,
             fixed_junctions=kwargs.get("source_registry") is not None,
         )
-        check_batches(adata, batch_key, categorical_covariate_keys)
+        is_new = kwargs.get("source_registry") is None
+        check_batches(adata, batch_key, categorical_covariate_keys, is_new=is_new)
         cls._register(adata, checked, setup_method_args, **kwargs)
 
     @classmethod

@@ -104,13 +104,27 @@ def fit_new_batches(model: SplicingModelBase, entries: ObservedEntries) -> None:
         factors = model.module.factors(phi.to(model.module.device)).to("cpu")
         if step < _FIRST_STEPS and factors.kappa is not None:
             factors = replace(factors, kappa=factors.kappa.clamp(max=_FIRST_KAPPA))
-        effects = inference.fit_batch_effects(fitted, factors, center=False)
+        effects = inference.fit_batch_effects(
+            fitted, factors, center=False, program_variance=_logit_variance(model)
+        )
         generative.batch_shift[rows] = effects.shift.values[new].to(rows.device)
         generative.batch_shift_variance[rows] = effects.variance[new].to(rows.device)
         generative.batch_probability_zero[rows] = effects.probability_zero[new].to(rows.device)
         if step >= _FIRST_STEPS - 1:
             concentration = fit_new_cells(model, part, n_steps=0)
             phi = concentration / concentration.sum(1, keepdim=True)
+
+
+def _logit_variance(model: SplicingModelBase) -> torch.Tensor:
+    """Variance ``(P',)`` of the logits of programs, averaged by their prevalence, on the CPU."""
+    psi, (inclusion, exclusion) = model.module.guide.psi().mean, model.module.guide.psi_marginal()
+    spread = psi * (1.0 - psi)
+    variance = torch.maximum(
+        spread / (inclusion + exclusion + 1.0), model.module.guide.psi_variance
+    )
+    prevalence = model.module.guide.pi().mean
+    by_program = variance / spread.clamp(min=1e-4).square()
+    return (by_program * prevalence.square()).sum(1).cpu()
 
 
 def learn_prevalence(model: SplicingModelBase, entries: ObservedEntries) -> torch.Tensor:

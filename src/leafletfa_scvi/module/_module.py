@@ -133,6 +133,7 @@ class LeafletFAModule(PyroBaseModuleClass):  # type: ignore[misc] # scvi has no 
         """Return the posterior mean of the programs of the P junctions, ``(P, K)``."""
         return self.guide.psi().mean[: self.model.n_junctions]
 
+    @torch.no_grad()
     def programs_by_batch(self) -> torch.Tensor | None:
         """Return the programs of the P junctions in each batch, ``(batches, P, K)``.
 

@@ -55,7 +55,7 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
     n_junctions = entries.n_junctions
     by_batch = model.module.programs_by_batch()
     programs = model.module.programs() if by_batch is None else by_batch.flatten(0, 1)
-    psi = programs.cpu().double().numpy()
+    psi = programs.detach().cpu().double().numpy()
     a, b = (x.cpu().double()[:n_junctions].numpy() for x in model.module.guide.psi_marginal())
     laplace = model.module.guide.psi_variance.cpu().double()[:n_junctions].numpy()
     variance = np.maximum(a * b / ((a + b) ** 2 * (a + b + 1.0)), laplace)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leafletfa_scvi import LeafletFAModel
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import Entries, ObservedEntries
 
 _BLOCK = 1 << 17
 """Number of entries whose K terms are held in memory at a time."""
@@ -289,8 +289,9 @@ def _predicted(model: LeafletFAModel, entries: ObservedEntries, cells: torch.Ten
     out = np.empty(entries.n_entries)
     for rows, block in entries.blocks(_BLOCK):
         first = int(entries.indptr[rows.start])
+        own: Entries = block
         if by_batch is not None and block.batch is not None:
-            block = split_by_batch(block, block.batch, len(by_batch))
-        p, _ = Factors(phi[rows], psi).probability(block)
+            own = split_by_batch(block, block.batch, len(by_batch))
+        p, _ = Factors(phi[rows], psi).probability(own)
         out[first : first + block.n_entries] = p.numpy()
     return out

@@ -1,0 +1,138 @@
+"""Programs shifted in batches, against plain loops and finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.likelihood import random_atses, random_entries
+
+from leafletfa_scvi import ops
+from leafletfa_scvi.likelihoods import LIKELIHOODS, BatchShift, Factors
+
+F64 = torch.float64
+ATSE = torch.tensor([0, 0, 1, 1, 1, 2])
+KINDS = pytest.mark.parametrize("atse", [None, ATSE], ids=["logit", "within ATSEs"])
+
+
+def example(atse, n_batches=3, n_programs=2, seed=0):
+    """Shifts and programs in float64; programs sum to one in ATSEs."""
+    generator = torch.Generator().manual_seed(seed)
+    shift = torch.randn(n_batches, len(ATSE), generator=generator, dtype=F64)
+    psi = torch.rand(len(ATSE), n_programs, generator=generator, dtype=F64) * 0.8 + 0.1
+    if atse is not None:
+        psi = psi / ops.sum_within_groups(psi, atse)
+    return BatchShift(shift, atse), psi
+
+
+@KINDS
+def test_programs_of_each_batch(atse):
+    shift, psi = example(atse)
+    table = shift.programs(psi).reshape(3, 6, 2)
+    for b in range(3):
+        for k in range(2):
+            for j in range(6):
+                odds = psi[j, k] * torch.exp(shift.values[b, j])
+                if atse is None:
+                    want = odds / (odds + 1 - psi[j, k])
+                else:
+                    same = [i for i in range(6) if ATSE[i] == ATSE[j]]
+                    want = odds / sum(psi[i, k] * torch.exp(shift.values[b, i]) for i in same)
+                assert table[b, j, k] == pytest.approx(float(want), rel=1e-9)
+
+
+@KINDS
+def test_base_counts_have_the_derivative_of_all_batches(atse):
+    """For the logit of psi, or its logarithm within an ATSE."""
+    shift, psi = example(atse)
+    generator = torch.Generator().manual_seed(1)
+    inclusion = 9.0 * torch.rand(18, 2, generator=generator, dtype=F64)
+    exclusion = 9.0 * torch.rand(18, 2, generator=generator, dtype=F64)
+    logit = (psi.logit() if atse is None else psi.log()).requires_grad_()
+    if atse is None:
+        table = shift.programs(torch.sigmoid(logit))
+        value = (inclusion * table.log() + exclusion * torch.log1p(-table)).sum()
+    else:
+        exclusion = torch.zeros_like(inclusion)
+        raised = logit.exp()
+        table = shift.programs(raised / ops.sum_within_groups(raised, atse))
+        value = (inclusion * table.log()).sum()
+    value.backward()
+    found = shift.base_counts(psi, table.detach(), inclusion, exclusion)
+    size = sum(found) if atse is None else ops.sum_within_groups(found[0], atse)
+    assert (found[0] > 0).all()  # not limited, so that the derivative is exact
+    torch.testing.assert_close(found[0] - size * psi, logit.grad, rtol=1e-4, atol=1e-4)
+    reads = inclusion + exclusion
+    total = reads.reshape(3, 6, 2).sum(0)
+    if atse is not None:
+        total = ops.sum_within_groups(total, atse)
+    torch.testing.assert_close(size, total)
+
+
+def test_base_information_is_that_of_the_logits():
+    shift, psi = example(None)
+    information = torch.rand(18, 2, generator=torch.Generator().manual_seed(2), dtype=F64)
+    found = shift.base_information(psi, information)
+    eps = 1e-6
+    slope = (shift.programs(psi + eps) - shift.programs(psi - eps)) / (2 * eps)
+    want = (information * slope**2).reshape(3, 6, 2).sum(0)
+    torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-8)
+    first, second = torch.triu_indices(2, 2)
+    pairs = torch.rand(18, 3, generator=torch.Generator().manual_seed(3), dtype=F64)
+    want = (pairs * slope[:, first] * slope[:, second]).reshape(3, 6, 3).sum(0)
+    torch.testing.assert_close(shift.base_information(psi, pairs), want, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", list(LIKELIHOODS))
+def test_a_cell_is_scored_with_the_programs_of_its_batch(name):
+    likelihood, n_cells = LIKELIHOODS[name], 12
+    if likelihood.shares_reads:
+        entries, atse, *_ = random_atses(n_cells, 8, 0.8, 30, 0)
+        rows = torch.as_tensor(likelihood.program_atse(entries, atse.numpy(), 8))
+    else:
+        entries, rows = random_entries(n_cells, 8, 0.8, 30, 0), torch.arange(8)
+    pooled = likelihood.entries(entries, rows)
+    generator = torch.Generator().manual_seed(4)
+    batch = torch.randint(3, (n_cells,), generator=generator)
+    values = torch.randn(3, len(rows), generator=generator)
+    shift = BatchShift(values, rows if likelihood.shares_reads else None)
+    psi = torch.rand(len(rows), 2, generator=generator) * 0.8 + 0.1
+    if likelihood.shares_reads:
+        psi = psi / ops.sum_within_groups(psi, rows)
+    phi = torch.distributions.Dirichlet(torch.ones(2)).sample((n_cells,))
+    n = likelihood.n_dispersions(len(rows), int(rows.max()) + 1)
+    kappa = torch.linspace(5, 40, n) if likelihood.has_concentration else None
+    together = ops.split_by_batch(pooled, batch, 3)
+    factors = Factors(phi, psi, kappa, shift)
+    found = factors.log_likelihood(together)
+    counts = factors.expected_counts(together)
+    table = shift.programs(psi).reshape(3, len(rows), 2)
+    inclusion = torch.zeros(3, len(rows), 2)
+    for c in range(n_cells):
+        own = Factors(phi[c : c + 1], table[batch[c]], kappa)
+        one = pooled.select(torch.tensor([c]))
+        assert float(found[c]) == pytest.approx(float(own.log_likelihood(one)), rel=1e-5)
+        alone = own.expected_counts(one)
+        torch.testing.assert_close(counts.activity[c], alone.activity[0], rtol=1e-4, atol=1e-4)
+        inclusion[batch[c]] += alone.inclusion
+    assert counts.inclusion.shape == psi.shape
+    if kappa is not None:
+        assert counts.concentration_grad.shape == kappa.shape
+        kappa = kappa.clone().requires_grad_()
+        Factors(phi, psi, kappa, shift).log_likelihood(together).sum().backward()
+        grad = counts.concentration_grad.float()
+        torch.testing.assert_close(grad, kappa.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_columns_of_each_batch():
+    entries = random_entries(20, 7, 0.5, 9, 1)
+    batch = torch.from_numpy(np.random.default_rng(0).integers(4, size=20))
+    found = ops.split_by_batch(entries, batch, 4)
+    assert found.n_junctions == 28
+    assert torch.equal(found.column % 7, entries.column)
+    assert torch.equal(found.column // 7, batch[entries.rows()].int())
+    assert torch.equal(found.log_coefficient(), entries.log_coefficient())
+    order = found.select(torch.tensor([3, 1]))
+    assert torch.equal(order.column // 7, batch[[3, 1]][order.rows()].int())
+    with pytest.raises(OverflowError, match="junctions times batches"):
+        ops.split_by_batch(entries, batch, 1 << 30)
