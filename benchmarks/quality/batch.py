@@ -2,10 +2,10 @@
 
 Simulated cells in three batches of the same mix; a share of the ATSEs is shifted. Fits with and
 without ``batch_key`` are compared with a fit of the same cells without batch effects: correlation
-with true activities (phi) and programs (psi), and the accuracy of batches predicted from activities
-(logistic regression, five folds; chance is a third). A tenth of the (cell, ATSE) pairs is hidden;
-gain is their log-likelihood above that of junction means. Shifts are called at an FDR of 5 %: a
-junction if it is in any batch. Times are those of training.
+with true activities (phi) and programs (psi), and the accuracy of batches predicted from
+activities (logistic regression, five folds; chance is a third). A tenth of the (cell, ATSE) pairs
+is hidden; gain is their log-likelihood above that of junction means. Shifts are called at an FDR
+of 5 %: a junction if it is in any batch. Times are those of training.
 """
 
 from __future__ import annotations
