@@ -206,3 +206,35 @@ def test_the_old_argument_warns():
         old = simulate_splicing(5, 20, 2, differing=0.5)
     new = simulate_splicing(5, 20, 2, frac_differential=0.5)
     assert (old.varm["psi_true"] == new.varm["psi_true"]).all()
+
+
+def test_batches_shift_psi_and_nothing_else():
+    """The same cells, programs and totals with and without batch effects."""
+    options = {"coverage": 0.5, "mean_depth": 200.0, "concentration": np.inf, "seed": 4}
+    plain = simulate_splicing(300, 40, 3, **options)
+    adata = simulate_splicing(300, 40, 3, n_batches=3, frac_batch=0.25, **options)
+    for name in ("psi_true",):
+        np.testing.assert_array_equal(adata.varm[name], plain.varm[name])
+    np.testing.assert_array_equal(adata.obsm["phi_true"], plain.obsm["phi_true"])
+    n = adata.layers["cell_by_cluster_matrix"]
+    assert (n != plain.layers["cell_by_cluster_matrix"]).nnz == 0
+    shift, shifts = adata.varm["batch_shift_true"], adata.var["shifts"].to_numpy()
+    assert adata.var["atse_id"][shifts].nunique() == 10
+    np.testing.assert_allclose(shift.sum(1), 0, atol=1e-12)
+    assert (shift[~shifts] == 0).all()
+    assert shift[shifts].std() == pytest.approx(1.5 * np.sqrt(2 / 3), rel=0.2)
+    assert np.bincount(adata.obs["batch"].cat.codes).tolist() == [100, 100, 100]
+    # Means of many reads are those of the shifted programs.
+    psi, phi = adata.varm["psi_true"], adata.obsm["phi_true"]
+    raised = psi[:, :, None] * np.exp(shift)[:, None, :]
+    sums = pd.DataFrame(raised.reshape(len(psi), -1)).groupby(
+        adata.var["atse_id"].to_numpy(), observed=True
+    )
+    own = raised / sums.transform("sum").to_numpy().reshape(raised.shape)
+    y = adata.layers["cell_by_junction_matrix"]
+    for b in range(3):
+        cells = (adata.obs["batch"].cat.codes == b).to_numpy()
+        total = n[cells].toarray().astype(float)
+        want = (total * (phi[cells] @ own[:, :, b].T)).sum(0) / np.maximum(total.sum(0), 1)
+        found = np.asarray(y[cells].sum(0)).ravel() / np.maximum(total.sum(0), 1)
+        assert np.abs(found - want)[total.sum(0) > 1000].max() < 0.05
