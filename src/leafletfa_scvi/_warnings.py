@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class ConvergenceWarning(UserWarning):
     """Training ended before it had converged."""
+
+
+class IdentifiabilityWarning(UserWarning):
+    """The data do not determine the programs or activities of a fit."""

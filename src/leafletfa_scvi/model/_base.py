@@ -146,6 +146,8 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     _likelihood_cache: tuple[Entries, Entries] | None = None
     _has_converged: bool = True
     """If True, the last training ended without a ConvergenceWarning."""
+    _is_identified: bool = True
+    """If True, the last training ended without an IdentifiabilityWarning."""
 
     @property
     def _setup_args(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from leafletfa_scvi.model._batches import (
 )
 from leafletfa_scvi.model._differential import DifferentialSplicingMixin
 from leafletfa_scvi.model._from_programs import FromProgramsMixin
+from leafletfa_scvi.model._identifiability import IdentifiabilityMixin
 from leafletfa_scvi.model._inherited import InheritedMixin
 from leafletfa_scvi.model._markers import MarkersMixin
 from leafletfa_scvi.model._model_options import ModelOptions
@@ -68,6 +69,7 @@ _CHECKED: WeakKeyDictionary[AnnDataManager, CheckedContent] = WeakKeyDictionary(
 class LeafletFAModel(
     TrainingMixin,
     PosteriorMixin,
+    IdentifiabilityMixin,
     DifferentialSplicingMixin,
     MarkersMixin,
     BatchEffectsMixin,

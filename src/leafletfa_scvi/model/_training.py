@@ -17,6 +17,7 @@ from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._extend import fixed_state
 from leafletfa_scvi.model._fit_state import rollback_on_error, select_programs
+from leafletfa_scvi.model._identifiability import report_identifiability
 from leafletfa_scvi.model._initialize import initialize
 from leafletfa_scvi.model._placement import place_cells
 from leafletfa_scvi.model._training_options import Init, TrainingOptions
@@ -139,6 +140,9 @@ class TrainingMixin(SplicingModelBase):
         -----
         UserWarning
             The loss, or the objective with ``method="em"``, had not converged at the end.
+        IdentifiabilityWarning
+            The data do not determine the fit: programs rest on single cells or cannot be told
+            apart, or activities are mostly prior; see :meth:`identifiability`.
         """
         options = TrainingOptions.checked(
             self,
@@ -164,6 +168,7 @@ class TrainingMixin(SplicingModelBase):
             if self.fits_activities_only:
                 self._place(training, hidden, options)
                 self._finish(training)
+                report_identifiability(self)
                 return
             fit = None if self.is_trained_ else initialize(self, training, options)
             if options.method == "svi":
@@ -173,6 +178,7 @@ class TrainingMixin(SplicingModelBase):
             if fit is not None:
                 self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
             self._finish(training)
+            report_identifiability(self)
 
     def _check_gradients(self) -> None:
         """Raise an error if torch does not track gradients."""

@@ -17,7 +17,7 @@ from scvi.utils import track
 from leafletfa_scvi._arguments import check_anndata, check_inside, check_one_of, check_whole
 from leafletfa_scvi._choices import TrainingMethod
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi._warnings import ConvergenceWarning
+from leafletfa_scvi._warnings import ConvergenceWarning, IdentifiabilityWarning
 from leafletfa_scvi.model import LeafletFAModel
 from leafletfa_scvi.ops import drawing
 from leafletfa_scvi.tl._holdout import evaluate_holdout, holdout_splicing
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.tl._holdout import SplicingHoldout
 
-_DTYPES = {"n_programs": int, "seed": int, "n_entries": int, "converged": bool}
+_DTYPES = {
+    "n_programs": int,
+    "seed": int,
+    "n_entries": int,
+    "converged": bool,
+    "identified": bool,
+}
+_MIN_REPRODUCIBLE = 0.5
+"""Share of the programs of the recommended K that must be reproducible."""
 _RESERVED_MODEL_ARGUMENTS = {"adata", "n_programs", "registry"}
 
 
@@ -51,10 +59,13 @@ class ProgramSelection:
         seed), ``n_reproducible`` (programs reproduced in most seeds) and ``recommended``.
     scores
         One row for each K and seed: scores of all held-out entries by :func:`evaluate_holdout`,
-        ``stability`` (of this fit with those of other seeds), ``converged`` (False if ``train``
-        would warn), ``seconds``, and ``settled``, the deprecated name of ``converged``.
+        ``stability`` (of this fit with those of other seeds), ``converged`` and ``identified``
+        (False if ``train`` would warn that it is not), ``seconds``, and ``settled``, the
+        deprecated name of ``converged``.
     threshold
         Minimum matched correlation of a reproduced program.
+    problems
+        Why no number of programs can be trusted, one sentence each; empty if one can.
     """
 
     n_programs: int
@@ -62,6 +73,7 @@ class ProgramSelection:
     summary: pd.DataFrame = field(repr=False)
     scores: pd.DataFrame = field(repr=False)
     threshold: float
+    problems: tuple[str, ...] = ()
 
 
 def select_n_programs(
@@ -132,6 +144,12 @@ def select_n_programs(
         The data violate the contract, see :meth:`setup_anndata
         <leafletfa_scvi.LeafletFAModel.setup_anndata>`.
 
+    Warns
+    -----
+    IdentifiabilityWarning
+        No K predicts held-out reads better than junction means, fewer than half of the programs of
+        the recommended K are reproducible, or ``train`` would warn of most of its fits.
+
     Notes
     -----
     The one-standard-error rule is from Breiman et al. (1984), Classification and Regression Trees.
@@ -177,7 +195,16 @@ def select_n_programs(
         rows.append(pd.concat([pd.Series({"n_programs": k, "seed": s}), score]))
     scores = pd.DataFrame(rows).astype(_DTYPES)
     scores = scores.sort_values(["n_programs", "seed"], ignore_index=True)
-    return _result(scores, fits, threshold)
+    result = _result(scores, fits, threshold)
+    if result.problems:
+        warnings.warn(
+            f"The recommended K = {result.n_programs} cannot be trusted: "
+            f"{' '.join(result.problems)} More cells or reads are needed, or pooled cells "
+            "(lfa.pp.metacells).",
+            IdentifiabilityWarning,
+            stacklevel=2,
+        )
+    return result
 
 
 def _fit(
@@ -195,7 +222,7 @@ def _fit(
     started = time.perf_counter()
     model = LeafletFAModel(split.training, n_programs, **options)
     try:
-        converged = _train(model, training)
+        converged, identified = _train(model, training)
         seconds = time.perf_counter() - started
         score = evaluate_holdout(model, split.hidden, bins=None).loc["all"]
         assert isinstance(score, pd.Series)
@@ -203,19 +230,22 @@ def _fit(
     finally:
         # scvi-tools keeps a reference to every registered AnnData until it is deregistered.
         model.deregister_manager(split.training)
-    return pd.concat([score, pd.Series({"converged": converged, "seconds": seconds})]), fit
+    own = {"converged": converged, "identified": identified, "seconds": seconds}
+    return pd.concat([score, pd.Series(own)]), fit
 
 
-def _train(model: LeafletFAModel, training: Mapping[str, Any]) -> bool:
-    """Train, and return whether training converged instead of warning for each fit."""
+def _train(model: LeafletFAModel, training: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Train, and return if the fit converged and is identified instead of warning for each."""
+    counted = ConvergenceWarning, IdentifiabilityWarning
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
+        for category in counted:
+            warnings.simplefilter("always", category)
         model.train(**training)
     for w in caught:
-        if not issubclass(w.category, ConvergenceWarning):
+        if not issubclass(w.category, counted):
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
     # Not from `caught`, which warnings of other threads may enter or miss.
-    return model._has_converged
+    return model._has_converged, model._is_identified
 
 
 def _result(
@@ -224,7 +254,7 @@ def _result(
     by_number = scores.groupby("n_programs")["log_likelihood_gain"]
     summary = pd.DataFrame({"log_likelihood_gain": by_number.mean(), "se": by_number.sem()})
     stability, reproducible = {}, {}
-    scores.insert(len(scores.columns) - 2, "stability", np.nan)
+    scores.insert(list(scores.columns).index("converged"), "stability", np.nan)
     for k, by_seed in fits.items():
         if len(by_seed) < 2:
             continue
@@ -244,8 +274,26 @@ def _result(
             f" {n_unconverged} of {len(scores)} fits had not converged: increase em_iterations or "
             "max_epochs in train_kwargs."
         )
+    problems = _problems(summary, scores, chosen)
     scores["settled"] = scores["converged"]  # the old name of the column, for one version
-    return ProgramSelection(chosen, note, summary, scores, threshold)
+    return ProgramSelection(chosen, note, summary, scores, threshold, problems)
+
+
+def _problems(summary: pd.DataFrame, scores: pd.DataFrame, chosen: int) -> tuple[str, ...]:
+    """Say why the recommended K cannot be trusted."""
+    problems = []
+    if summary["log_likelihood_gain"].max() <= 0:
+        problems.append("No K predicts held-out reads better than junction means.")
+    number = summary["n_reproducible"].loc[chosen]
+    if chosen > 1 and not pd.isna(number) and number < chosen * _MIN_REPRODUCIBLE:
+        problems.append(f"Only {number} of its {chosen} programs are reproducible over seeds.")
+    identified = scores.loc[scores["n_programs"] == chosen, "identified"]
+    if identified.mean() < 0.5:
+        problems.append(
+            f"In {int((~identified).sum())} of its {len(identified)} fits the data did not "
+            "determine the programs or the activities (model.identifiability())."
+        )
+    return tuple(problems)
 
 
 def recommended(summary: pd.DataFrame) -> int:

@@ -1,0 +1,344 @@
+"""How far the data of a fit determine its activities and programs."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from leafletfa_scvi import inference
+from leafletfa_scvi._name_index import name_index
+from leafletfa_scvi._warnings import IdentifiabilityWarning
+from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._cells import Indices, cell_posterior, cell_variance
+from leafletfa_scvi.model._intervals import widened_programs
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from leafletfa_scvi.ops import ObservedEntries
+
+log = logging.getLogger(__name__)
+
+MIN_CELLS = 2.0
+"""Effective number of cells below which a program is the PSI of one cell."""
+MIN_DIFFERENCE = 2.0
+"""Largest difference of two programs, in its standard deviations, below which they are equal."""
+MIN_RELIABILITY = 0.25
+"""Reliability below which activities are said to be mostly prior; the square of 0.5."""
+_NAMED = 5
+"""Number of programs that a message names."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Identifiability:
+    """How far the data determine the activities of cells and the programs of a fit.
+
+    Printing it shows the main numbers.
+
+    Attributes
+    ----------
+    cells
+        One row for each cell: ``n_entries`` (observed entries), ``n_reads`` (sum of its junction
+        counts), ``information`` (of its reads about its activities, in pseudo-counts, of which
+        the prior has ``prior_concentration``), ``prior_share`` (posterior variance of its
+        activities as a share of that of the prior, from 0, all data, to 1, all prior),
+        ``main_program`` and ``main_activity`` (the program with the highest activity).
+    programs
+        One row for each program: ``prevalence``, ``n_cells`` (cells of which it is the main
+        program), ``effective_cells`` (number of equally active cells that would say as much about
+        its PSI), ``reliability`` (expected squared correlation of its activities with the true
+        ones, if the programs are right), ``nearest`` (the program with the smallest mean
+        difference in PSI), ``mean_difference`` and ``max_difference`` (mean and largest absolute
+        difference from it over junctions), ``mean_z`` and ``max_z`` (the same in standard
+        deviations of the difference; NaN if programs were given without their uncertainty).
+    prior_concentration
+        Sum of the Dirichlet prior of activities, delta.
+    problems
+        What makes the fit unreliable, one sentence each; ``train`` warns of these.
+    """
+
+    cells: pd.DataFrame
+    programs: pd.DataFrame
+    prior_concentration: float
+    problems: tuple[str, ...]
+
+    @property
+    def reliability(self) -> float:
+        """Expected squared correlation of activities with the true ones, over all programs.
+
+        It is 1 minus the mean of ``prior_share``, given that the programs and the prior are right.
+        """
+        return 1.0 - float(self.cells["prior_share"].mean())
+
+    def describe(self) -> str:
+        """Return the main numbers as one line."""
+        return _description(self.cells["prior_share"].to_numpy(), self.programs)
+
+    def __repr__(self) -> str:
+        cells = self.cells
+        low, middle, high = cells["prior_share"].quantile([0.05, 0.5, 0.95])
+        lines = [
+            f"Identifiability: {self.describe()}.",
+            f"  Median of cells: {cells['n_entries'].median():,.0f} observed entries and "
+            f"{cells['n_reads'].median():,.0f} reads",
+        ]
+        if len(self.programs) > 1:
+            lines += [
+                f"  Reads of a cell are worth {cells['information'].median():.3g} pseudo-counts "
+                f"(median), the prior {self.prior_concentration:.3g}",
+                f"  Share of the prior: median {middle:.0%}, 90 % of cells {low:.0%} to "
+                f"{high:.0%}",
+            ]
+        return "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
+
+
+class IdentifiabilityMixin(SplicingModelBase):
+    """``identifiability`` of :class:`~leafletfa_scvi.LeafletFAModel`."""
+
+    @torch.no_grad()
+    def identifiability(
+        self, adata: AnnData | None = None, indices: Indices = None
+    ) -> Identifiability:
+        """Measure how much of the activities is data, and how distinct the programs are.
+
+        ``train`` logs the main numbers and warns of the ``problems``.
+
+        Parameters
+        ----------
+        adata, indices
+            Cells, as in :meth:`get_cell_activities`. ``n_cells``, ``effective_cells`` and
+            ``reliability`` of programs are those of these cells.
+
+        Returns
+        -------
+        :class:`~leafletfa_scvi.model.Identifiability` with a table of cells and one of programs.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        ValueError
+            The model was loaded without data, or the junctions of ``adata`` are not those of the
+            model.
+
+        Notes
+        -----
+        The mean posterior variance and the variance of posterior means add up to the variance of
+        the prior (law of total variance). The share of the latter that is left, ``prior_share``,
+        is therefore 1 minus the reliability, the squared correlation of estimates with what they
+        estimate, of classical test theory. Posterior variances take the programs as known: where
+        these are wrong, activities are less reliable than stated.
+
+        ``effective_cells`` is (sum of phi^2)^2 / (sum of phi^4), the effective sample size (Kish)
+        of the weights phi^2 that cells have in the information about a program.
+
+        Examples
+        --------
+        >>> import leafletfa_scvi as lfa
+        >>> adata = lfa.datasets.simulate_splicing(n_cells=300, n_programs=3)
+        >>> lfa.LeafletFAModel.setup_anndata(adata)
+        >>> model = lfa.LeafletFAModel(adata, n_programs=3)
+        >>> model.train(method="em")
+        >>> result = model.identifiability()
+        >>> result.cells["prior_share"].median(), result.programs["max_z"].min()
+        """
+        cells = cell_posterior(self, adata, indices)
+        entries, phi = cells.observed(), cells.mean.numpy().astype(np.float64)
+        variance = _variance(cells.concentration, cell_variance(self, cells))
+        share = _prior_share(self, variance)
+        table = {
+            "n_entries": entries.indptr.diff().numpy(),
+            "n_reads": _reads(entries),
+            "information": _information(self, entries, cells.mean, cells.position),
+            "prior_share": share,
+            "main_program": pd.Categorical.from_codes(phi.argmax(1), pd.Index(self.program_names)),
+            "main_activity": phi.max(1),
+        }
+        programs = _program_table(self, phi, variance)
+        return Identifiability(
+            pd.DataFrame(table, name_index(cells.names)),
+            programs,
+            float(self.module.activity_prior().sum()),
+            _problems(self, share, programs),
+        )
+
+
+def report_identifiability(model: SplicingModelBase) -> None:
+    """Log the main numbers of a trained model, and warn the caller of ``train`` of problems."""
+    with torch.no_grad():
+        concentration = model._trained_concentration()
+        phi = (concentration / concentration.sum(1, keepdim=True)).numpy().astype(np.float64)
+        variance = _variance(concentration, model.module.guide.phi_variance.cpu())
+        share, programs = _prior_share(model, variance), _program_table(model, phi, variance)
+    log.info("Fit of %d cells: %s.", len(phi), _description(share, programs))
+    problems = _problems(model, share, programs)
+    model._is_identified = not problems
+    if problems:
+        warnings.warn(
+            f"This fit cannot be trusted: {' '.join(problems)} model.identifiability() has the "
+            "numbers.",
+            IdentifiabilityWarning,
+            stacklevel=3,
+        )
+
+
+def _variance(concentration: torch.Tensor, laplace: torch.Tensor) -> np.ndarray:
+    """Posterior variances ``(n, K)``: the larger of those of the guide and of the curvature."""
+    total = concentration.sum(1, keepdim=True)
+    mean = concentration / total
+    own = mean * (1.0 - mean) / (total + 1.0)
+    variance: np.ndarray = torch.maximum(own, laplace).numpy().astype(np.float64)
+    return variance
+
+
+def _prior_share(model: SplicingModelBase, variance: np.ndarray) -> np.ndarray:
+    """Posterior variance of each cell as a share of that of the prior; NaN for one program."""
+    alpha = model.module.activity_prior().detach().cpu().double().numpy()
+    pi = alpha / alpha.sum()
+    prior = float((pi * (1.0 - pi)).sum() / (alpha.sum() + 1.0))
+    if model.n_programs == 1:
+        return np.full(len(variance), np.nan)
+    share: np.ndarray = np.clip(variance.sum(1) / prior, 0.0, 1.0)
+    return share
+
+
+def _reads(entries: ObservedEntries) -> np.ndarray:
+    """Sum the junction counts of each cell, ``(n,)``."""
+    running = np.concatenate([[0], np.cumsum(entries.count.numpy().astype(np.int64))])
+    reads: np.ndarray = np.diff(running[entries.indptr.numpy()])
+    return reads
+
+
+def _information(
+    model: SplicingModelBase, entries: ObservedEntries, phi: torch.Tensor, position: np.ndarray
+) -> np.ndarray:
+    """Pseudo-counts ``(n,)`` that the reads of each cell are worth for its activities.
+
+    The trace of their information in softmax coordinates over that of one pseudo-count, as for
+    the first guide (:mod:`leafletfa_scvi.inference._curvature`).
+    """
+    value = np.empty(len(phi))
+    is_query = model.fits_activities_only
+    for is_new in (False, True):
+        rows = torch.from_numpy(np.flatnonzero(((position < 0) | is_query) == is_new))
+        if not len(rows):
+            continue
+        chosen, module = phi[rows], model.module
+        factors = module.predictive_factors(chosen) if is_new else module.factors(chosen)
+        fitted = model._likelihood_entries(entries.select(rows))
+        info = inference.information(fitted, factors.to("cpu")).activity
+        spread = (chosen * (1.0 - chosen)).sum(1).clamp(min=1e-3)
+        value[rows.numpy()] = ((chosen.square() * info).sum(1) / spread).numpy()
+    return value * float(model.module.model.activity_weight)
+
+
+def _program_table(
+    model: SplicingModelBase, phi: np.ndarray, variance: np.ndarray
+) -> pd.DataFrame:
+    """Table of programs; see :class:`Identifiability`."""
+    n_programs = model.n_programs
+    square = phi**2
+    spread = phi.var(0) if len(phi) else np.zeros(n_programs)
+    noise = variance.mean(0) if len(phi) else np.zeros(n_programs)
+    table = pd.DataFrame(
+        {
+            "prevalence": model.module.guide.pi().mean.cpu().double().numpy(),
+            "n_cells": np.bincount(phi.argmax(1), minlength=n_programs),
+            "effective_cells": square.sum(0) ** 2 / np.maximum((square**2).sum(0), 1e-300),
+            "reliability": spread / np.maximum(spread + noise, 1e-300),
+        },
+        index=pd.Index(model.program_names, name="program"),
+    )
+    return pd.concat([table, _differences(model)], axis=1)
+
+
+def _differences(model: SplicingModelBase) -> pd.DataFrame:
+    """Difference of each program from the nearest other one, which has the smallest mean."""
+    psi = model.module.programs().cpu().double().numpy()
+    n_programs, names = psi.shape[1], model.program_names
+    variance = np.full_like(psi, np.nan)
+    if model.has_program_posterior_:
+        a, b = (x[: len(psi)].numpy() for x in widened_programs(model))
+        total = a + b
+        variance = np.maximum(a * b / (total**2 * (total + 1.0)), 1e-300)
+    rows: list[tuple[str | float | None, ...]] = []
+    for k in range(n_programs):
+        difference = np.abs(psi - psi[:, [k]])
+        mean = difference.mean(0)
+        mean[k] = np.inf
+        nearest = int(mean.argmin())
+        if n_programs == 1:
+            rows.append((None, *[np.nan] * 4))
+            continue
+        difference = difference[:, nearest]
+        z = difference / np.sqrt(variance[:, k] + variance[:, nearest])
+        rows.append((names[nearest], difference.mean(), difference.max(), z.mean(), z.max()))
+    columns = ["nearest", "mean_difference", "max_difference", "mean_z", "max_z"]
+    return pd.DataFrame(rows, index=pd.Index(names, name="program"), columns=columns)
+
+
+def _description(share: np.ndarray, programs: pd.DataFrame) -> str:
+    """Return the main numbers as one line."""
+    if len(programs) == 1:
+        return "one program, whose activity is 1 in every cell"
+    reliability = float(np.mean(1.0 - share)) if len(share) else float("nan")
+    smallest = programs["effective_cells"].idxmin()
+    nearest = programs["mean_difference"].idxmin()
+    pair = programs.loc[nearest]
+    return (
+        f"activities are {reliability:.0%} data and {1.0 - reliability:.0%} prior (expected "
+        f"correlation with the true ones {np.sqrt(reliability):.2f}, if the programs are right); "
+        f"{smallest} rests on {programs.loc[smallest, 'effective_cells']:,.3g} cells, the fewest; "
+        f"the PSI of {nearest} and {pair['nearest']}, the most similar, differs by up to "
+        f"{pair['max_difference']:.2g}"
+    )
+
+
+def _problems(
+    model: SplicingModelBase, share: np.ndarray, programs: pd.DataFrame
+) -> tuple[str, ...]:
+    """Say what makes a fit unreliable; programs of a reference are not judged by other cells."""
+    if model.n_programs == 1 or not len(share):
+        return ()
+    problems = []
+    n_known = model.n_reference_programs_
+    if model.frozen_programs_ and n_known is None:
+        n_known = model.n_programs
+    own = programs.iloc[n_known or 0 :]
+    single = own.index[own["effective_cells"] < MIN_CELLS]
+    if len(single):
+        problems.append(
+            f"{len(single)} of {len(programs)} programs ({_named(single)}) rest on fewer than "
+            f"{MIN_CELLS:.0f} cells each, so that they are the PSI of single cells, noise "
+            "included: fit fewer programs, or more cells."
+        )
+    equal = own.index[own["max_z"] < MIN_DIFFERENCE]
+    if len(equal):
+        largest = own.loc[equal, "max_difference"].max()
+        problems.append(
+            f"{len(equal)} of {len(programs)} programs ({_named(equal)}) differ from another one "
+            f"by less than {MIN_DIFFERENCE:.0f} standard deviations at every junction (by "
+            f"{largest:.2g} in PSI at most), so that the data do not tell them apart: fit fewer "
+            "programs, or more cells or ATSEs."
+        )
+    reliability = float(np.mean(1.0 - share))
+    if reliability < MIN_RELIABILITY:
+        problems.append(
+            f"Activities are {1.0 - reliability:.0%} prior and {reliability:.0%} data, so that "
+            f"they correlate with the true ones by about {np.sqrt(reliability):.2f} at best: "
+            "cells have too few reads, or no programs. Pool similar cells (lfa.pp.metacells), "
+            "fit these, and place the cells with load_query_data."
+        )
+    return tuple(problems)
+
+
+def _named(names: pd.Index) -> str:
+    """Join the first names of programs."""
+    more = ", ..." if len(names) > _NAMED else ""
+    return ", ".join(map(str, names[:_NAMED])) + more
