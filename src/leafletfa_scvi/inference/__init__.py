@@ -26,6 +26,7 @@ from leafletfa_scvi.inference._laplace import (
     beta_of_moments,
     program_variance,
 )
+from leafletfa_scvi.inference._left_out import Calibration, left_out_calibration
 from leafletfa_scvi.inference._prevalence import fit_prevalence
 from leafletfa_scvi.inference._project import fit_activities, predictive_concentration
 from leafletfa_scvi.inference._residual_programs import residual_programs
@@ -41,6 +42,7 @@ from leafletfa_scvi.priors import program_prior
 __all__ = [
     "SHIFT_SCALES",
     "BatchEffects",
+    "Calibration",
     "EMResult",
     "Initialization",
     "Waypoints",
@@ -58,6 +60,7 @@ __all__ = [
     "fit_prevalence",
     "information",
     "junction_mean_psi",
+    "left_out_calibration",
     "moment_activity_concentration",
     "predictive_concentration",
     "program_prior",

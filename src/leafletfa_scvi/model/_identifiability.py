@@ -59,6 +59,10 @@ class Identifiability:
         deviations of the difference; NaN if programs were given without their uncertainty).
     prior_concentration
         Sum of the Dirichlet prior of activities, delta.
+    calibration, calibration_se
+        Slope of observed on predicted deviations from junction means, where each (cell, ATSE) pair
+        is predicted without its own reads, and its standard error: 1 if they are as large as
+        predicted, 0 if the fit has followed noise; NaN for one program.
     problems
         What makes the fit unreliable, one sentence each; ``train`` warns of these.
     """
@@ -66,19 +70,24 @@ class Identifiability:
     cells: pd.DataFrame
     programs: pd.DataFrame
     prior_concentration: float
+    calibration: float
+    calibration_se: float
     problems: tuple[str, ...]
 
     @property
     def reliability(self) -> float:
-        """Expected squared correlation of activities with the true ones, over all programs.
+        """Estimate of the squared correlation of activities with the true ones.
 
-        It is 1 minus the mean of ``prior_share``, given that the programs and the prior are right.
+        It is 1 minus the mean of ``prior_share``, which takes the programs as known, times the
+        calibration (between 0 and 1), which tells how much of the programs is noise.
         """
-        return 1.0 - float(self.cells["prior_share"].mean())
+        share = self.cells["prior_share"].to_numpy()
+        return _reliability(share, inference.Calibration(self.calibration, self.calibration_se))
 
     def describe(self) -> str:
         """Return the main numbers as one line."""
-        return _description(self.cells["prior_share"].to_numpy(), self.programs)
+        calibration = inference.Calibration(self.calibration, self.calibration_se)
+        return _description(self.cells["prior_share"].to_numpy(), self.programs, calibration)
 
     def __repr__(self) -> str:
         cells = self.cells
@@ -132,8 +141,9 @@ class IdentifiabilityMixin(SplicingModelBase):
         The mean posterior variance and the variance of posterior means add up to the variance of
         the prior (law of total variance). The share of the latter that is left, ``prior_share``,
         is therefore 1 minus the reliability, the squared correlation of estimates with what they
-        estimate, of classical test theory. Posterior variances take the programs as known: where
-        these are wrong, activities are less reliable than stated.
+        estimate, of classical test theory. Posterior variances take the programs as known. How
+        much of these is noise is told by reads that are left out, see
+        :func:`~leafletfa_scvi.inference.left_out_calibration`.
 
         ``effective_cells`` is (sum of phi^2)^2 / (sum of phi^4), the effective sample size (Kish)
         of the weights phi^2 that cells have in the information about a program.
@@ -161,23 +171,34 @@ class IdentifiabilityMixin(SplicingModelBase):
             "main_activity": phi.max(1),
         }
         programs = _program_table(self, phi, variance)
+        calibration = _calibration(self, entries, phi, cells.position)
         return Identifiability(
             pd.DataFrame(table, name_index(cells.names)),
             programs,
             float(self.module.activity_prior().sum()),
-            _problems(self, share, programs),
+            *calibration,
+            _problems(self, share, programs, calibration),
         )
 
 
-def report_identifiability(model: SplicingModelBase) -> None:
-    """Log the main numbers of a trained model, and warn the caller of ``train`` of problems."""
+def report_identifiability(model: SplicingModelBase, entries: ObservedEntries) -> None:
+    """Log the main numbers of a trained model, and warn the caller of ``train`` of problems.
+
+    Parameters
+    ----------
+    model
+        Trained model.
+    entries
+        Observed entries that it was trained on.
+    """
     with torch.no_grad():
         concentration = model._trained_concentration()
         phi = (concentration / concentration.sum(1, keepdim=True)).numpy().astype(np.float64)
         variance = _variance(concentration, model.module.guide.phi_variance.cpu())
         share, programs = _prior_share(model, variance), _program_table(model, phi, variance)
-    log.info("Fit of %d cells: %s.", len(phi), _description(share, programs))
-    problems = _problems(model, share, programs)
+        calibration = _calibration(model, entries, phi, np.arange(len(phi)))
+    log.info("Fit of %d cells: %s.", len(phi), _description(share, programs, calibration))
+    problems = _problems(model, share, programs, calibration)
     model._is_identified = not problems
     if problems:
         warnings.warn(
@@ -206,6 +227,45 @@ def _prior_share(model: SplicingModelBase, variance: np.ndarray) -> np.ndarray:
         return np.full(len(variance), np.nan)
     share: np.ndarray = np.clip(variance.sum(1) / prior, 0.0, 1.0)
     return share
+
+
+def _calibration(
+    model: SplicingModelBase, entries: ObservedEntries, phi: np.ndarray, position: np.ndarray
+) -> inference.Calibration:
+    """Calibration of the fit by reads that are left out; NaN for one program or no cells."""
+    if model.n_programs == 1 or not len(phi):
+        return inference.Calibration(float("nan"), float("nan"))
+    module = model.module
+    psi = module.programs().cpu().double().numpy()
+    kappa = module.junction_concentration()
+    return inference.left_out_calibration(
+        entries,
+        phi,
+        psi,
+        _program_variance(model) if model.has_program_posterior_ else np.zeros_like(psi),
+        np.broadcast_to(np.inf if kappa is None else kappa.cpu().double().numpy(), len(psi)),
+        module.activity_prior().detach().cpu().double().numpy(),
+        model.atse_codes_,
+        (position >= 0) & (not model.fits_activities_only),
+    )
+
+
+def _program_variance(model: SplicingModelBase) -> np.ndarray:
+    """Posterior variances ``(P, K)`` of the programs, as in their credible intervals."""
+    n_junctions = len(model.junction_names)
+    a, b = (x[:n_junctions].numpy() for x in widened_programs(model))
+    total = a + b
+    variance: np.ndarray = a * b / (total**2 * (total + 1.0))
+    return variance
+
+
+def _reliability(
+    share: np.ndarray, calibration: inference.Calibration, n_se: float = 0.0
+) -> float:
+    """Reliability of activities, with the slope ``n_se`` standard errors higher."""
+    slope = calibration.slope + n_se * calibration.se
+    known = 1.0 if np.isnan(slope) else min(max(slope, 0.0), 1.0)
+    return float(np.mean(1.0 - share)) * known
 
 
 def _reads(entries: ObservedEntries) -> np.ndarray:
@@ -264,9 +324,7 @@ def _differences(model: SplicingModelBase) -> pd.DataFrame:
     n_programs, names = psi.shape[1], model.program_names
     variance = np.full_like(psi, np.nan)
     if model.has_program_posterior_:
-        a, b = (x[: len(psi)].numpy() for x in widened_programs(model))
-        total = a + b
-        variance = np.maximum(a * b / (total**2 * (total + 1.0)), 1e-300)
+        variance = np.maximum(_program_variance(model), 1e-300)
     rows: list[tuple[str | float | None, ...]] = []
     for k in range(n_programs):
         difference = np.abs(psi - psi[:, [k]])
@@ -283,25 +341,34 @@ def _differences(model: SplicingModelBase) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.Index(names, name="program"), columns=columns)
 
 
-def _description(share: np.ndarray, programs: pd.DataFrame) -> str:
+def _description(
+    share: np.ndarray, programs: pd.DataFrame, calibration: inference.Calibration
+) -> str:
     """Return the main numbers as one line."""
     if len(programs) == 1:
         return "one program, whose activity is 1 in every cell"
-    reliability = float(np.mean(1.0 - share)) if len(share) else float("nan")
+    if not len(share):
+        return "no cells"
+    data = float(np.mean(1.0 - share))
     smallest = programs["effective_cells"].idxmin()
     nearest = programs["mean_difference"].idxmin()
     pair = programs.loc[nearest]
     return (
-        f"activities are {reliability:.0%} data and {1.0 - reliability:.0%} prior (expected "
-        f"correlation with the true ones {np.sqrt(reliability):.2f}, if the programs are right); "
-        f"{smallest} rests on {programs.loc[smallest, 'effective_cells']:,.3g} cells, the fewest; "
-        f"the PSI of {nearest} and {pair['nearest']}, the most similar, differs by up to "
+        f"activities are {data:.0%} data and {1.0 - data:.0%} prior; reads left out deviate "
+        f"{calibration.slope:.2f} times as much from junction means as predicted; expected "
+        "correlation with the true activities about "
+        f"{np.sqrt(_reliability(share, calibration)):.2f}; {smallest} rests on "
+        f"{programs.loc[smallest, 'effective_cells']:,.3g} cells, the fewest; the PSI of "
+        f"{nearest} and {pair['nearest']}, the most similar, differs by up to "
         f"{pair['max_difference']:.2g}"
     )
 
 
 def _problems(
-    model: SplicingModelBase, share: np.ndarray, programs: pd.DataFrame
+    model: SplicingModelBase,
+    share: np.ndarray,
+    programs: pd.DataFrame,
+    calibration: inference.Calibration,
 ) -> tuple[str, ...]:
     """Say what makes a fit unreliable; programs of a reference are not judged by other cells."""
     if model.n_programs == 1 or not len(share):
@@ -327,13 +394,15 @@ def _problems(
             f"{largest:.2g} in PSI at most), so that the data do not tell them apart: fit fewer "
             "programs, or more cells or ATSEs."
         )
-    reliability = float(np.mean(1.0 - share))
-    if reliability < MIN_RELIABILITY:
+    data = float(np.mean(1.0 - share))
+    if _reliability(share, calibration, n_se=2.0) < MIN_RELIABILITY:
+        r = np.sqrt(_reliability(share, calibration))
         problems.append(
-            f"Activities are {1.0 - reliability:.0%} prior and {reliability:.0%} data, so that "
-            f"they correlate with the true ones by about {np.sqrt(reliability):.2f} at best: "
-            "cells have too few reads, or no programs. Pool similar cells (lfa.pp.metacells), "
-            "fit these, and place the cells with load_query_data."
+            f"Activities are expected to correlate with the true ones by about {r:.2f} only: "
+            f"they are {1.0 - data:.0%} prior, and reads left out deviate {calibration.slope:.2f} "
+            "times as much from junction means as predicted. The cells have too few reads, or no "
+            "programs: pool similar cells (lfa.pp.metacells), fit these, and place the cells on "
+            "their programs (load_query_data)."
         )
     return tuple(problems)
 

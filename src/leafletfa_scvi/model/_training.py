@@ -168,7 +168,7 @@ class TrainingMixin(SplicingModelBase):
             if self.fits_activities_only:
                 self._place(training, hidden, options)
                 self._finish(training)
-                report_identifiability(self)
+                report_identifiability(self, training)
                 return
             fit = None if self.is_trained_ else initialize(self, training, options)
             if options.method == "svi":
@@ -178,7 +178,7 @@ class TrainingMixin(SplicingModelBase):
             if fit is not None:
                 self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
             self._finish(training)
-            report_identifiability(self)
+            report_identifiability(self, training)
 
     def _check_gradients(self) -> None:
         """Raise an error if torch does not track gradients."""
