@@ -79,12 +79,31 @@ def test_fit_writes_results_and_prints_a_summary(data, run, tmp_path):
     ):
         assert shown in out
     for k, share in enumerate(fitted.uns["leafletfa"]["pi"]):
-        (line,) = [line for line in out.splitlines() if f"SP_{k + 1}" in line]
+        (line,) = [line for line in out.splitlines() if line.split()[:1] == [f"SP_{k + 1}"]]
         leads = (fitted.obsm["X_PHI"].argmax(axis=1) == k).sum()
-        assert line.split() == [f"SP_{k + 1}", f"{share:.3f}", str(leads)]
+        effective = (fitted.obsm["X_PHI"][:, k] ** 2).sum() ** 2
+        effective /= (fitted.obsm["X_PHI"][:, k] ** 4).sum()
+        expected = [f"SP_{k + 1}", f"{share:.3f}", str(leads), f"{effective:.1f}"]
+        assert line.split()[:4] == expected
+        assert line.split()[-1] == f"(SP_{2 - k})"
+    assert "% prior" in out
     assert "Reading" in err
     assert "Fitting 2 programs" in err
     assert "\r" not in err
+
+
+def test_fits_and_numbers_that_cannot_be_trusted_are_said_to_be_so(run, tmp_path):
+    adata = lfa.datasets.simulate_splicing(60, 6, 3, coverage=0.3, frac_differential=0, seed=0)
+    adata.write_h5ad(tmp_path / "few.h5ad")
+    fast = ("--accelerator", "cpu", "--method", "em")
+    code, out, err = run("fit", tmp_path / "few.h5ad", "-k", 3, *fast)
+    assert code == 0
+    (warning,) = [line for line in err.splitlines() if "cannot be trusted" in line]
+    assert warning.startswith("Warning: This fit cannot be trusted: 3 of 3 programs")
+    assert "100% prior" in out
+    code, _, err = run("choose-k", tmp_path / "few.h5ad", "-k", "2,3", "--seeds", 2, *fast)
+    assert code == 0
+    assert err.count("cannot be trusted") == 1
 
 
 def test_fit_options_reach_the_model(data, run, tmp_path):

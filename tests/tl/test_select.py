@@ -12,8 +12,9 @@ import torch
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel
+from leafletfa_scvi._warnings import IdentifiabilityWarning
 from leafletfa_scvi.tl import evaluate_holdout, holdout_splicing
-from leafletfa_scvi.tl._select import _note, recommended, select_n_programs
+from leafletfa_scvi.tl._select import _note, _problems, recommended, select_n_programs
 from leafletfa_scvi.tl._stability import program_stability
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -64,7 +65,40 @@ def test_tables(result):
     np.testing.assert_allclose(summary["se"], difference / 2)  # sd / sqrt(2) of two values
     np.testing.assert_allclose(grouped["stability"].mean(), summary["stability"])
     assert summary.index[summary["recommended"]].tolist() == [3]
-    assert list(scores.columns[-4:]) == ["stability", "converged", "seconds", "settled"]
+    assert list(scores.columns[-5:]) == [
+        "stability",
+        "converged",
+        "identified",
+        "seconds",
+        "settled",
+    ]
+    assert result.problems == ()
+    assert scores["identified"].all()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_number_that_cannot_be_trusted():
+    data = lfa.datasets.simulate_splicing(100, 20, 3, coverage=0.2, frac_differential=0, seed=0)
+    with pytest.warns(IdentifiabilityWarning, match="K = 2 cannot be trusted") as caught:
+        result = select_n_programs(data, [2, 3], n_seeds=2, train_kwargs=QUICK, progress=False)
+    own = [w for w in caught if issubclass(w.category, IdentifiabilityWarning)]
+    assert len(own) == 1  # and not of each fit
+    assert own[0].filename == __file__
+    assert not result.scores["identified"].any()
+    assert "In 2 of its 2 fits the data did not determine" in " ".join(result.problems)
+
+
+def test_programs_that_no_other_seed_finds():
+    scores = pd.DataFrame({"n_programs": [4, 4, 6, 6], "identified": True})
+    table = {"log_likelihood_gain": [0.2, 0.1], "n_reproducible": [1, 6]}
+    summary = pd.DataFrame(table, index=[4, 6])
+    assert _problems(summary, scores, 6) == ()
+    (problem,) = _problems(summary, scores, 4)
+    assert problem == "Only 1 of its 4 programs are reproducible over seeds."
+    summary["n_reproducible"] = pd.Series([2, pd.NA], index=[4, 6], dtype="Int64")
+    assert _problems(summary, scores, 4) == _problems(summary, scores, 6) == ()
+    (problem,) = _problems(summary - 0.5, scores, 6)
+    assert "No K predicts held-out reads" in problem
 
 
 @pytest.mark.filterwarnings("error:EM was still:UserWarning")

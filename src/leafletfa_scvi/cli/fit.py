@@ -43,6 +43,8 @@ from leafletfa_scvi.cli._shared_options import (
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from leafletfa_scvi.model import Identifiability
+
 
 @with_groups
 def fit(
@@ -96,11 +98,12 @@ def fit(
             options={"n_programs": n_programs, **model.arguments()},
             training={"method": method, "batch_size": batch_size, **training.arguments()},
         )
+        identified = fitted.identifiability()
         reporter.stage(f"Writing {output}" + (f" and {save_model}" if save_model else ""))
         _write(fitted, adata, output, save_model)
         seconds = time.perf_counter() - started
-        reporter.out.print(_data_table(adata, layers, model.likelihood, seconds))
-        reporter.out.print(_program_table(adata))
+        reporter.out.print(_data_table(adata, layers, model.likelihood, identified, seconds))
+        reporter.out.print(_program_table(adata, identified))
         reporter.out.print(
             escape(f"Results are in {output}: obsm[{ACTIVITY_SLOT!r}], varm[{PROGRAM_SLOT!r}]."),
             soft_wrap=True,
@@ -162,7 +165,13 @@ def _write(
         write_data(adata, paths[0])
 
 
-def _data_table(adata: AnnData, layers: LayerOptions, likelihood: str, seconds: float) -> Table:
+def _data_table(
+    adata: AnnData,
+    layers: LayerOptions,
+    likelihood: str,
+    identified: Identifiability,
+    seconds: float,
+) -> Table:
     observed = int((adata.layers[layers.cluster_layer] > 0).sum())
     size = adata.n_obs * adata.n_vars
     key = layers.atse_key
@@ -173,6 +182,7 @@ def _data_table(adata: AnnData, layers: LayerOptions, likelihood: str, seconds: 
         "Observed entries": f"{observed:,} ({observed / size:.1%})",
         "Likelihood": likelihood,
         "Concentration kappa": _concentration(adata.uns[RESULTS_SLOT]["kappa"]),
+        **_activity_rows(identified),
         "Time": f"{seconds:.0f} s",
     }
     table = Table(box=box.SIMPLE_HEAD, show_header=False, title="Fit", title_justify="left")
@@ -181,6 +191,17 @@ def _data_table(adata: AnnData, layers: LayerOptions, likelihood: str, seconds: 
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _activity_rows(identified: Identifiability) -> dict[str, str]:
+    """Say how much of the activities is data; nothing for one program."""
+    if len(identified.programs) == 1:
+        return {}
+    prior = identified.cells["prior_share"].mean()
+    return {
+        "Activities": f"{1.0 - prior:.0%} data, {prior:.0%} prior",
+        "Correlation with the true ones": f"about {identified.reliability**0.5:.2f} expected",
+    }
 
 
 def _concentration(kappa: Any) -> str:
@@ -193,16 +214,17 @@ def _concentration(kappa: Any) -> str:
     return f"{middle:.3g} (90 % of junctions {low:.3g} to {high:.3g})"
 
 
-def _program_table(adata: AnnData) -> Table:
-    import pandas as pd
-
-    results = adata.uns[RESULTS_SLOT]
-    names = list(results["programs"])
-    leading = pd.Series(adata.obs[names].to_numpy().argmax(axis=1)).value_counts()
+def _program_table(adata: AnnData, identified: Identifiability) -> Table:
+    results, programs = adata.uns[RESULTS_SLOT], identified.programs
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("Program", style="bold")
     table.add_column("Prevalence", justify="right")
     table.add_column("Cells it leads", justify="right")
-    for k, (name, prevalence) in enumerate(zip(names, results["pi"], strict=True)):
-        table.add_row(str(name), f"{prevalence:.3f}", f"{leading.get(k, 0):,}")
+    table.add_column("Effective cells", justify="right")
+    table.add_column("Largest difference from the nearest", justify="right")
+    for name, prevalence in zip(results["programs"], results["pi"], strict=True):
+        row = programs.loc[name]
+        nearest = "" if len(programs) == 1 else f"{row['max_difference']:.2g} ({row['nearest']})"
+        cells = f"{row['n_cells']:,}", f"{row['effective_cells']:,.1f}"
+        table.add_row(str(name), f"{prevalence:.3f}", *cells, nearest)
     return table

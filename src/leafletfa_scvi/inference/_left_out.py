@@ -40,11 +40,11 @@ def left_out_calibration(
     """Regress observed deviations from junction means on those predicted from other reads.
 
     The prediction of a (cell, ATSE) pair leaves out its reads, which its activities and, in
-    training, its programs have followed. This needs no further fit: as in linear regression, the
-    prediction of an entry without it is p - h (y / n - p) / (1 - h) with the leverage h, the
-    derivative of p by y / n. Here h = w (x' S x + sum_k phi_k^2 var(psi_k)), with w the
-    information of the entry about p, x = psi_j - p, and S the Laplace covariance of the
-    activities. The residuals of the m junctions of an ATSE sum to 0, so that the first term is
+    training, its programs and junction means have followed. This needs no further fit: as in
+    linear regression, the prediction of an entry without it is p - h (y / n - p) / (1 - h) with
+    the leverage h, the derivative of p by y / n. Here h is w (x' S x + sum_k phi_k^2 var(psi_k)),
+    with w the information of the entry about p, x = psi_j - p, and S the Laplace covariance of
+    the activities. The residuals of the m junctions of an ATSE sum to 0, so that the first term is
     that of the ATSE, divided by m - 1.
 
     The slope is 1 if deviations are as large as predicted, and 0 if the fit has followed noise.
@@ -102,9 +102,13 @@ def left_out_calibration(
             _, of_atse = np.unique(atse_codes[j], return_inverse=True)
             n_free = np.maximum(np.bincount(of_atse) - 1, 1)
             leverage = (np.bincount(of_atse, leverage) / n_free)[of_atse]
+        own_mean = mean[j]
         if is_trained[cell]:
-            leverage = leverage + information * (psi_variance[j] @ f**2)
-        own_mean = _leave_out(share, mean[j], size[part] / (size_of_junction[j] + _MEAN_READS))
+            # Programs that are nearly equal follow a read as much as their mean does, although the
+            # sum over programs, which takes them as independent, is smaller.
+            of_mean = size[part] / (size_of_junction[j] + _MEAN_READS)
+            leverage += np.maximum(information * (psi_variance[j] @ f**2), of_mean)
+            own_mean = _leave_out(share, own_mean, of_mean)
         predicted = _leave_out(share, p, leverage) - own_mean
         # Between equal weights of PSI and the inverse of its variance, with which junctions whose
         # PSI is near 0 or 1 would decide.
