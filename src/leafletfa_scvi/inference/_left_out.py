@@ -11,7 +11,7 @@ from leafletfa_scvi.ops import MISASSIGNMENT_RATE
 if TYPE_CHECKING:
     from leafletfa_scvi.ops import ObservedEntries
 
-_SAMPLED_CELLS = 1000
+_SAMPLED_CELLS, _SAMPLED_ENTRIES = 1000, 1 << 21
 _MAX_LEVERAGE = 0.9
 _MAX_KAPPA = 1e8
 _FLOOR = 1e-3
@@ -52,7 +52,8 @@ def left_out_calibration(
     Parameters
     ----------
     entries
-        Observed entries of B cells, of which up to 1,000, evenly spaced, are used.
+        Observed entries of B cells. Evenly spaced ones are used: up to 1,000 cells, and about two
+        million entries.
     phi
         ``(B, K)`` activities.
     psi, psi_variance
@@ -83,7 +84,8 @@ def left_out_calibration(
         n_of_atse = np.bincount(atse_codes)[atse_codes]
         weight = np.maximum(n_of_atse - 1, 1) / n_of_atse
     basis = np.linalg.qr(np.eye(n_programs) - 1.0 / n_programs)[0][:, : n_programs - 1]
-    sampled = np.unique(np.linspace(0, n_cells - 1, min(n_cells, _SAMPLED_CELLS)).astype(int))
+    n_sampled = min(_SAMPLED_CELLS, 1 + n_cells * _SAMPLED_ENTRIES // max(len(column), 1))
+    sampled = np.unique(np.linspace(0, n_cells - 1, min(n_cells, n_sampled)).astype(int))
     sums = np.zeros((len(sampled), 2))
     for i, cell in enumerate(sampled):
         part = slice(indptr[cell], indptr[cell + 1])
