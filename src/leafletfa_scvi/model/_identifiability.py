@@ -32,8 +32,8 @@ MIN_DIFFERENCE = 2.0
 MIN_RELIABILITY = 0.16
 """Reliability below which activities are not to be trusted; the square of 0.4.
 
-The estimate is low where data are sparse: in the simulations of ``benchmarks/quality/limits.py``
-activities correlate with the true ones by more than 0.5 where it is above this bound.
+The estimate is low where data are sparse. In the simulations of ``benchmarks/quality/limits.py``
+at most half of the programs are found below this bound, and nearly all in all but one case above.
 """
 _NAMED = 5
 """Number of programs that a message names."""
