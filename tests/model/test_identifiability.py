@@ -193,6 +193,22 @@ class TestWarnings:
         assert messages == []
         assert 0.6 < model.identifiability().calibration < 1.3
 
+    def test_batches(self):
+        """A prediction that did not know the batch would deviate from its reads."""
+        adata = simulated(200, 100, 3, coverage=0.4, n_batches=3, frac_batch=0.6, seed=0)
+        scvi.settings.seed = 0
+        LeafletFAModel.setup_anndata(adata, batch_key="batch")
+        model = LeafletFAModel(adata, 3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", IdentifiabilityWarning)
+            model.train(method="em", accelerator="cpu")
+        result = model.identifiability()
+        match = lfa.tl.match_programs(
+            adata.obsm["phi_true"], model.get_cell_activities().to_numpy()
+        )
+        assert result.calibration == pytest.approx(1.0, abs=0.2)
+        assert np.sqrt(result.reliability) == pytest.approx(match["correlation"].mean(), abs=0.05)
+
     def test_main_numbers_are_logged(self, clear, caplog):
         with caplog.at_level(logging.INFO, "leafletfa_scvi"):
             model, _ = by_em(clear, 2)

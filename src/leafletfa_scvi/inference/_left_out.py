@@ -57,7 +57,8 @@ def left_out_calibration(
     phi
         ``(B, K)`` activities.
     psi, psi_variance
-        ``(P, K)`` posterior means and variances of the programs.
+        ``(P, K)`` posterior means and variances of the programs; with batches, those of the P
+        junctions in the first batch, then in the second, and so on.
     kappa
         ``(P,)`` concentrations.
     alpha
@@ -86,13 +87,18 @@ def left_out_calibration(
     basis = np.linalg.qr(np.eye(n_programs) - 1.0 / n_programs)[0][:, : n_programs - 1]
     n_sampled = min(_SAMPLED_CELLS, 1 + n_cells * _SAMPLED_ENTRIES // max(len(column), 1))
     sampled = np.unique(np.linspace(0, n_cells - 1, min(n_cells, n_sampled)).astype(int))
+    row = column.astype(np.int64)
+    if entries.batch is not None:
+        batch = entries.batch.cpu().numpy()
+        row = row + np.repeat(batch, np.diff(indptr)) * entries.n_junctions
     sums = np.zeros((len(sampled), 2))
     for i, cell in enumerate(sampled):
         part = slice(indptr[cell], indptr[cell + 1])
         j, f = column[part], phi[cell]
         if not len(j):
             continue
-        programs, share = psi[j], count[part] / total[part]
+        r, share = row[part], count[part] / total[part]
+        programs, mean_psi = psi[r], mean[r]
         p = _probability(programs @ f)
         information, x = size[part] / (p * (1.0 - p)), programs - p[:, None]
         weighted = information * weight[j]
@@ -104,17 +110,17 @@ def left_out_calibration(
             _, of_atse = np.unique(atse_codes[j], return_inverse=True)
             n_free = np.maximum(np.bincount(of_atse) - 1, 1)
             leverage = (np.bincount(of_atse, leverage) / n_free)[of_atse]
-        own_mean = mean[j]
+        own_mean = mean_psi
         if is_trained[cell]:
             # Programs that are nearly equal follow a read as much as their mean does, although the
             # sum over programs, which takes them as independent, is smaller.
             of_mean = size[part] / (size_of_junction[j] + _MEAN_READS)
-            leverage += np.maximum(information * (psi_variance[j] @ f**2), of_mean)
+            leverage += np.maximum(information * (psi_variance[r] @ f**2), of_mean)
             own_mean = _leave_out(share, own_mean, of_mean)
         predicted = _leave_out(share, p, leverage) - own_mean
         # Between equal weights of PSI and the inverse of its variance, with which junctions whose
         # PSI is near 0 or 1 would decide.
-        w = weight[j] * size[part] / np.sqrt(mean[j] * (1.0 - mean[j]))
+        w = weight[j] * size[part] / np.sqrt(mean_psi * (1.0 - mean_psi))
         sums[i] = (w * predicted * (share - own_mean)).sum(), (w * predicted**2).sum()
     cross, square = sums.sum(0)
     if square <= 0.0:

@@ -241,13 +241,22 @@ def _calibration(
         return inference.Calibration(float("nan"), float("nan"))
     module = model.module
     psi = module.programs().cpu().double().numpy()
-    kappa = module.junction_concentration()
+    variance = _program_variance(model) if model.has_program_posterior_ else np.zeros_like(psi)
+    learned = module.junction_concentration()
+    concentration = np.inf if learned is None else learned.cpu().double().numpy()
+    kappa = np.broadcast_to(concentration, len(psi))
+    by_batch = module.programs_by_batch() if entries.batch is not None else None
+    if by_batch is not None:  # variances by the slope of the shifted programs
+        shifted = by_batch.flatten(0, 1).cpu().double().numpy()
+        n_batches = len(by_batch)
+        slope = shifted * (1.0 - shifted) / np.tile(psi * (1.0 - psi), (n_batches, 1)).clip(1e-6)
+        psi, variance = shifted, np.tile(variance, (n_batches, 1)) * np.square(slope)
     return inference.left_out_calibration(
         entries,
         phi,
         psi,
-        _program_variance(model) if model.has_program_posterior_ else np.zeros_like(psi),
-        np.broadcast_to(np.inf if kappa is None else kappa.cpu().double().numpy(), len(psi)),
+        variance,
+        kappa,
         module.activity_prior().detach().cpu().double().numpy(),
         model.atse_codes_,
         (position >= 0) & (not model.fits_activities_only),
