@@ -222,8 +222,8 @@ class TestSetup:
             LeafletFAModel.setup_anndata(small[:10])
 
     def test_an_unknown_argument_is_refused(self, small):
-        with pytest.raises(TypeError, match="batch_key"):
-            LeafletFAModel.setup_anndata(small, batch_key="batch")
+        with pytest.raises(TypeError, match="no argument 'size_factor_key'"):
+            LeafletFAModel.setup_anndata(small, size_factor_key="size")
 
     def test_a_model_needs_setup(self, small):
         with pytest.raises(ValueError, match="set up"):

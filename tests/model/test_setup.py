@@ -180,9 +180,9 @@ def test_layers_on_disk_are_compared_by_content(small, tmp_path):
     ("name", "message"),
     [
         ("layer", "junction_layer= for the junction counts, cluster_layer="),
-        ("batch_key", "Batches and covariates"),
-        ("labels_key", "Batches and covariates"),
-        ("junctions", "junction_layer, cluster_layer and atse_key"),
+        ("labels_key", "Batches are batch_key and categorical_covariate_keys"),
+        ("continuous_covariate_keys", "Batches are batch_key and categorical"),
+        ("junctions", "junction_layer, cluster_layer, atse_key, batch_key and"),
     ],
 )
 def test_arguments_of_other_models_are_explained(small, name, message):
