@@ -19,10 +19,11 @@ def data(tmp_path):
 
 def test_fit_save_and_query(data, run, tmp_path):
     output, folder = tmp_path / "fitted.h5ad", tmp_path / "model"
-    code, _, err = run(
+    code, out, err = run(
         "fit", data, "-o", output, "--save-model", folder, "--batch", "batch", *FAST
     )
     assert code == 0, err
+    assert "Junctions that they shift" in out
     fitted = anndata.read_h5ad(output)
     model = lfa.LeafletFAModel.load(folder, adata=fitted)
     assert model.batch_names == ["batch_0", "batch_1"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
@@ -36,3 +38,21 @@ def atse_codes(adata):
     """0-based ATSE of each junction of simulated data."""
     key = "atse_id" if "atse_id" in adata.var else "atse"
     return torch.from_numpy(np.unique(adata.var[key], return_inverse=True)[1])
+
+
+class FarEntries:
+    """Entries that say that they are on another device, and remember which blocks they made."""
+
+    def __init__(self, entries):
+        self.entries, self.blocks_made = entries, []
+        self.device = SimpleNamespace(type="elsewhere")
+        self.n_cells, self.n_junctions = entries.n_cells, entries.n_junctions
+
+    def blocks(self, size):
+        for cells, block in self.entries.blocks(size):
+            self.blocks_made.append(cells)
+            yield cells, block
+
+    def to(self, device):
+        assert torch.device(device).type == "cpu"
+        return self.entries

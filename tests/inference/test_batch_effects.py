@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.entries import FarEntries
 from helpers.likelihood import random_entries
 from scipy.stats import norm
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.inference import without_batch_effects
+from leafletfa_scvi.inference import _expected_counts, sweep, without_batch_effects
 from leafletfa_scvi.inference._batch_effects import (
     SHIFT_SCALES,
     _slope_and_information,
@@ -158,6 +159,20 @@ def test_shifts_are_found_and_sum_to_zero():
     assert np.median(np.abs(z)) < 1.0
     apart = fit_batch_effects(split, factors, center=False)
     assert np.abs(apart.shift.values.numpy() - found).max() < 0.3
+
+
+def test_entries_on_another_device_are_moved_in_blocks(monkeypatch):
+    """Shifts are taken out of the sums over blocks, not block by block."""
+    entries, factors = shifted_data()
+    whole, effects = sweep(entries, factors), fit_batch_effects(entries, factors)
+    monkeypatch.setattr(_expected_counts, "_BLOCK", entries.n_entries // 5)
+    far = FarEntries(entries)
+    parts = sweep(far, factors)
+    assert len(far.blocks_made) > 4
+    for name, found in parts._asdict().items():
+        torch.testing.assert_close(found, getattr(whole, name), rtol=1e-4, atol=1e-3)
+    again = fit_batch_effects(FarEntries(entries), factors).shift.values
+    torch.testing.assert_close(again, effects.shift.values, rtol=1e-3, atol=1e-3)
 
 
 def test_batch_effects_are_subtracted_from_psi():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
-from helpers.entries import atse_codes, entries_of
+from helpers.entries import FarEntries, atse_codes, entries_of
 from helpers.likelihood import random_atses, random_entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +13,13 @@ from scipy.special import betaln, digamma, gammaln
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
-from leafletfa_scvi.inference import Initialization, _em, fit_em, program_prior
+from leafletfa_scvi.inference import (
+    Initialization,
+    _em,
+    _expected_counts,
+    fit_em,
+    program_prior,
+)
 from leafletfa_scvi.likelihoods import Factors
 from leafletfa_scvi.ops import MultinomialEntries, multinomial_entries
 from leafletfa_scvi.ops._reference import MISASSIGNMENT_RATE
@@ -362,23 +366,6 @@ class TestAcceleration:
 class TestOtherDevice:
     """Entries on another device than phi and psi are moved in blocks of cells."""
 
-    class Far:
-        """Entries that say that they are on another device."""
-
-        def __init__(self, entries):
-            self.entries, self.blocks_made = entries, []
-            self.device = SimpleNamespace(type="elsewhere")
-            self.n_cells, self.n_junctions = entries.n_cells, entries.n_junctions
-
-        def blocks(self, size):
-            for cells, block in self.entries.blocks(size):
-                self.blocks_made.append(cells)
-                yield cells, block
-
-        def to(self, device):
-            assert torch.device(device).type == "cpu"
-            return self.entries
-
     @pytest.mark.parametrize("kappa", [None, 8.0, "own"])
     @pytest.mark.parametrize("together", [False, True])
     def test_blocks_add_up(self, entries, shared, together, kappa, monkeypatch):
@@ -388,10 +375,10 @@ class TestOtherDevice:
             kappa = np.random.default_rng(0).uniform(0.5, 30, size)
         kappa = None if kappa is None else torch.as_tensor(kappa).float()
         start = start_of(data, 3)
-        whole = _em.sweep(data, Factors(*start, kappa))
-        far = self.Far(data)
-        monkeypatch.setattr(_em, "_BLOCK", data.n_entries // 5)
-        parts = _em.sweep(far, Factors(*start, kappa))
+        whole = inference.sweep(data, Factors(*start, kappa))
+        far = FarEntries(data)
+        monkeypatch.setattr(_expected_counts, "_BLOCK", data.n_entries // 5)
+        parts = inference.sweep(far, Factors(*start, kappa))
         assert len(far.blocks_made) > 4
         for name, found in parts._asdict().items():
             torch.testing.assert_close(
@@ -402,15 +389,15 @@ class TestOtherDevice:
         options = {"concentration": 8.0, "device": torch.device("cpu"), "n_iterations": 40}
         given = inference.waypoints(entries, 3, 0).start, prior_of(entries, "mixture")
         near = fit_em(entries, *given, learn_concentration=False, **options)
-        monkeypatch.setattr(_em, "_BLOCK", entries.n_entries // 5)
-        far = fit_em(self.Far(entries), *given, learn_concentration=False, **options)
+        monkeypatch.setattr(_expected_counts, "_BLOCK", entries.n_entries // 5)
+        far = fit_em(FarEntries(entries), *given, learn_concentration=False, **options)
         np.testing.assert_allclose(far.objective, near.objective, rtol=1e-5)
         np.testing.assert_allclose(far.phi, near.phi, atol=0.01)
 
     def test_no_cells(self, entries):
         none = entries.select(torch.zeros(0, dtype=torch.int64))
-        found = _em.sweep(
-            self.Far(none),
+        found = inference.sweep(
+            FarEntries(none),
             Factors(torch.zeros(0, 2), torch.full((entries.n_junctions, 2), 0.5)),
         )
         assert found.activity.shape == (0, 2)

@@ -9,8 +9,7 @@ from scipy.special import betaln, softmax
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.data import observed_entries
-from leafletfa_scvi.inference import left_out_calibration
-from leafletfa_scvi.inference._left_out import _leave_out
+from leafletfa_scvi.inference import leave_out, left_out_calibration
 
 KAPPA, DELTA = 20.0, 1.5
 
@@ -121,7 +120,8 @@ def test_reads_are_taken_out_of_the_programs(cells):
 def test_leaving_out_a_read_of_a_beta_posterior_gives_its_prior(y, n):
     a, size = 2.1, 7.0
     p, leverage = (y + a) / (n + size), n / (n + size)
-    found = _leave_out(np.array([y / n]), np.array([p]), np.array([leverage]))
+    found, h = leave_out(np.array([y / n]), np.array([p]), np.array([leverage]))
+    assert h <= leverage
     assert found == pytest.approx(a / size)
 
 

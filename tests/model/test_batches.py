@@ -13,10 +13,10 @@ from sklearn.model_selection import cross_val_score
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi import LeafletFAModel
+from leafletfa_scvi.model._cells import cell_posterior
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 LAYERS = ("cell_by_junction_matrix", "cell_by_cluster_matrix")
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def simulated(n_cells=400, frac_batch=0.3, **options):
@@ -196,12 +196,22 @@ class TestResults:
         with pytest.raises(ValueError, match="shrink=True: the reads"):
             model.get_normalized_splicing(transform_batch="batch_0", shrink=True)
 
-    def test_differential_splicing_is_not_that_of_batches(self, model, shifted):
+    @pytest.mark.parametrize("likelihood", ["betabinomial", "binomial"])
+    def test_differential_splicing_is_not_that_of_batches(self, shifted, likelihood):
         def n_called(model):
             table = model.differential_splicing(groupby="batch", silent=True)
             return int(table.filter(like="is_ds").to_numpy().sum())
 
-        assert n_called(model) < 0.1 * n_called(fitted(shifted, None))
+        model = fitted(shifted.copy(), likelihood=likelihood)
+        assert n_called(model) < 0.1 * n_called(fitted(shifted, None, likelihood=likelihood))
+
+    def test_the_binomial_is_overdispersed_within_batches(self, shifted):
+        """Shifts, which differential splicing knows of, do not count as noise of the reads."""
+        model = fitted(shifted, likelihood="binomial")
+        with torch.no_grad():
+            kappa = model._programs(cell_posterior(model, None, None)).kappa
+        assert np.ptp(kappa) == 0
+        assert 10 < kappa[0] < 40  # simulated with 20
 
     def test_hold_out_and_choice_of_k(self, shifted):
         split = lfa.tl.holdout_splicing(shifted)
@@ -300,6 +310,21 @@ class TestSavingAndQueries:
         with pytest.raises(KeyError, match="Expected the batch of each cell"):
             model.get_cell_activities(other)
 
+    @pytest.mark.parametrize("missing", ["column", "value"])
+    def test_query_cells_need_a_batch(self, model, shifted, missing):
+        new = shifted[:5].copy()
+        new.obs["batch"] = new.obs["batch"].astype(object)
+        if missing == "column":
+            del new.obs["batch"]
+        else:
+            new.obs.iloc[2, list(new.obs).index("batch")] = None
+        before = new.copy()
+        message = "no such column" if missing == "column" else "found none for 'cell_2'"
+        with pytest.raises((KeyError, ValueError), match=message):
+            LeafletFAModel.load_query_data(new, model)
+        pd.testing.assert_frame_equal(new.obs, before.obs)
+        assert set(new.uns) == set(before.uns)
+
     @pytest.mark.parametrize("options", [{"freeze_programs": False}, {"n_extra_programs": 1}])
     def test_a_reference_with_batches_is_not_extended(self, model, shifted, options):
         with pytest.raises(ValueError, match="Expected a reference without batches to extend"):
@@ -307,6 +332,14 @@ class TestSavingAndQueries:
 
 
 class TestSetup:
+    def test_combinations_of_the_same_name(self, shifted):
+        code = shifted.obs["batch"].cat.codes.to_numpy()
+        shifted.obs["lab"] = np.array(["a", "a, b", "a"])[code]
+        shifted.obs["run"] = np.array(["b, c", "c", "c"])[code]
+        LeafletFAModel.setup_anndata(shifted, batch_key="lab", categorical_covariate_keys=["run"])
+        with pytest.raises(ValueError, match="found 'a, b, c' for two, from the columns 'lab'"):
+            LeafletFAModel(shifted, 3)
+
     @pytest.mark.parametrize(
         ("change", "options", "error", "message"),
         [

@@ -40,6 +40,8 @@ from leafletfa_scvi.cli._shared_options import (
     check_method,
 )
 
+_FDR = 0.05
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -102,7 +104,7 @@ def fit(
         reporter.stage(f"Writing {output}" + (f" and {save_model}" if save_model else ""))
         _write(fitted, adata, output, save_model)
         seconds = time.perf_counter() - started
-        reporter.out.print(_data_table(adata, layers, model.likelihood, identified, seconds))
+        reporter.out.print(_data_table(adata, layers, fitted, identified, seconds))
         reporter.out.print(_program_table(adata, identified))
         reporter.out.print(
             escape(f"Results are in {output}: obsm[{ACTIVITY_SLOT!r}], varm[{PROGRAM_SLOT!r}]."),
@@ -168,7 +170,7 @@ def _write(
 def _data_table(
     adata: AnnData,
     layers: LayerOptions,
-    likelihood: str,
+    fitted: lfa.LeafletFAModel,
     identified: Identifiability,
     seconds: float,
 ) -> Table:
@@ -180,9 +182,10 @@ def _data_table(
         "Junctions": f"{adata.n_vars:,}",
         "ATSEs": f"{adata.var[key].nunique():,}" if key in adata.var else "no labels given",
         "Observed entries": f"{observed:,} ({observed / size:.1%})",
-        "Likelihood": likelihood,
+        "Likelihood": fitted.module.model.likelihood.name,
         "Concentration kappa": _concentration(adata.uns[RESULTS_SLOT]["kappa"]),
         **_activity_rows(identified),
+        **_batch_rows(fitted),
         "Time": f"{seconds:.0f} s",
     }
     table = Table(box=box.SIMPLE_HEAD, show_header=False, title="Fit", title_justify="left")
@@ -201,6 +204,18 @@ def _activity_rows(identified: Identifiability) -> dict[str, str]:
     return {
         "Activities": f"{1.0 - prior:.0%} data, {prior:.0%} prior",
         "Correlation with the true ones": f"about {identified.reliability**0.5:.2f} expected",
+    }
+
+
+def _batch_rows(fitted: lfa.LeafletFAModel) -> dict[str, str]:
+    """Say how many junctions batches shift; nothing without batches."""
+    if not fitted.batch_names:
+        return {}
+    effects = fitted.get_batch_effects(fdr_target=_FDR)
+    shifted = effects[f"is_shifted_fdr_{_FDR}"].groupby(level=0).any()
+    return {
+        "Batches": f"{len(fitted.batch_names)}",
+        "Junctions that they shift": f"{shifted.sum():,} at an FDR of {_FDR:.0%}",
     }
 
 

@@ -2,15 +2,19 @@
 
 from leafletfa_scvi._deprecated import renamed_attributes
 from leafletfa_scvi.inference._batch_effects import (
-    SHIFT_SCALES,
     BatchEffects,
     first_batch_effects,
     fit_batch_effects,
     without_batch_effects,
 )
-from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
+from leafletfa_scvi.inference._curvature import (
+    dirichlet_from_curvature,
+    information,
+    pseudo_counts,
+)
 from leafletfa_scvi.inference._dispersion import fit_concentration
-from leafletfa_scvi.inference._em import EMResult, fit_em, sweep
+from leafletfa_scvi.inference._em import EMResult, fit_em
+from leafletfa_scvi.inference._expected_counts import sweep
 from leafletfa_scvi.inference._given_programs import (
     fit_dispersion_of_programs,
     moment_activity_concentration,
@@ -26,7 +30,7 @@ from leafletfa_scvi.inference._laplace import (
     beta_of_moments,
     program_variance,
 )
-from leafletfa_scvi.inference._left_out import Calibration, left_out_calibration
+from leafletfa_scvi.inference._left_out import Calibration, leave_out, left_out_calibration
 from leafletfa_scvi.inference._prevalence import fit_prevalence
 from leafletfa_scvi.inference._project import fit_activities, predictive_concentration
 from leafletfa_scvi.inference._residual_programs import residual_programs
@@ -40,7 +44,6 @@ from leafletfa_scvi.likelihoods._mean_psi import (
 from leafletfa_scvi.priors import program_prior
 
 __all__ = [
-    "SHIFT_SCALES",
     "BatchEffects",
     "Calibration",
     "EMResult",
@@ -60,10 +63,12 @@ __all__ = [
     "fit_prevalence",
     "information",
     "junction_mean_psi",
+    "leave_out",
     "left_out_calibration",
     "moment_activity_concentration",
     "predictive_concentration",
     "program_prior",
+    "pseudo_counts",
     "program_variance",
     "random_initialization",
     "residual_programs",

@@ -18,6 +18,7 @@ import torch
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import weighted_entries
+from leafletfa_scvi.inference._expected_counts import sweep
 from leafletfa_scvi.likelihoods import BatchShift, Factors, likelihood_of
 
 if TYPE_CHECKING:
@@ -49,21 +50,17 @@ class BatchEffects:
         ``(B, P')`` posterior variances.
     probability_zero
         ``(B, P')`` posterior probability that there is no shift (local false discovery rate).
-    weights
-        ``(R,)`` share of junctions and batches at each of :data:`SHIFT_SCALES`.
     """
 
     shift: BatchShift
     variance: torch.Tensor
     probability_zero: torch.Tensor
-    weights: torch.Tensor
 
     @classmethod
     def none(cls, n_batches: int, n_rows: int, atse: torch.Tensor | None) -> BatchEffects:
         """Return no shifts."""
         zero = torch.zeros(n_batches, n_rows, dtype=torch.float32, device="cpu")
-        even = torch.full((len(SHIFT_SCALES),), 1.0 / len(SHIFT_SCALES), device="cpu")
-        return cls(BatchShift(zero, atse), zero, torch.ones_like(zero), even)
+        return cls(BatchShift(zero, atse), zero, torch.ones_like(zero))
 
 
 @torch.no_grad()
@@ -101,7 +98,7 @@ def fit_batch_effects(
     if program_variance is not None:
         known = program_variance.double().cpu().numpy()
         information = information / (1.0 + information * known)
-    mean, variance, zero, weights = shrink(estimate, information)
+    mean, variance, zero, _ = shrink(estimate, information)
     if center:
         mean -= mean.mean(0)
     like = shift.values
@@ -109,7 +106,6 @@ def fit_batch_effects(
         replace(shift, values=torch.from_numpy(mean).to(like)),
         torch.from_numpy(variance).to(like),
         torch.from_numpy(zero).to(like),
-        torch.from_numpy(weights).to(like),
     )
 
 
@@ -127,7 +123,8 @@ def shrink(
 
     Returns
     -------
-    Posterior means, variances and probabilities of 0, of that shape, and weights ``(R,)``.
+    Posterior means, variances and probabilities of 0, of that shape, and weights ``(R,)``, the
+    share of estimates at each of :data:`SHIFT_SCALES`.
     """
     informed = information > 1e-8
     x, precision = estimate[informed], information[informed]
@@ -226,7 +223,7 @@ def _slope_and_information(
     """Compute derivative and information of the log-likelihood about each shift, ``(B, P')``."""
     shift, each = factors.shift, factors.by_column()
     assert shift is not None
-    counts = ops.expected_counts(entries, each.phi, each.psi, each.kappa, backend=backend)
+    counts = sweep(entries, each, backend)
     excess = shift.excess(each.psi, counts.inclusion, counts.exclusion)
     slope = shift.by_batch(excess.double().sum(1)).cpu().numpy()
     entries, each = entries.to("cpu"), each.to("cpu")

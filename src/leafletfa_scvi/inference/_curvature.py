@@ -116,11 +116,19 @@ def dirichlet_from_curvature(
 ) -> torch.Tensor:
     """Compute concentrations ``(B, K)`` of the first guide of phi: alpha + S phi, S in [3, 300].
 
-    S is the trace of the curvature in softmax coordinates over that of one pseudo-count.
+    S is alpha and the :func:`pseudo_counts` of the data.
+    """
+    precision = pseudo_counts(phi, info) + alpha.sum()
+    return alpha + precision.clamp(_MIN_PRECISION, _MAX_PRECISION)[:, None] * phi
+
+
+def pseudo_counts(phi: torch.Tensor, info: torch.Tensor) -> torch.Tensor:
+    """Compute how many pseudo-counts the data are worth for the activities of each cell, ``(B,)``.
+
+    The trace of the curvature in softmax coordinates over that of one pseudo-count.
     """
     spread = (phi * (1.0 - phi)).sum(1).clamp(min=1e-3)
-    precision = (phi.square() * info).sum(1) / spread + alpha.sum()
-    return alpha + precision.clamp(_MIN_PRECISION, _MAX_PRECISION)[:, None] * phi
+    return (phi.square() * info).sum(1) / spread
 
 
 def draw_from_curvature(

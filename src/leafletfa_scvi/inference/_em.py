@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from leafletfa_scvi import ops
 from leafletfa_scvi.inference._batch_effects import BatchEffects, fit_batch_effects
 from leafletfa_scvi.inference._curvature import draw_from_curvature
 from leafletfa_scvi.inference._dispersion import (
@@ -30,19 +29,19 @@ from leafletfa_scvi.inference._dispersion import (
     fit_junction_dispersion,
     sample_cells,
 )
+from leafletfa_scvi.inference._expected_counts import sweep
 from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leafletfa_scvi import ops
     from leafletfa_scvi._choices import Dispersion
     from leafletfa_scvi.inference._initialization import Initialization
     from leafletfa_scvi.ops import Entries
     from leafletfa_scvi.priors import PriorFit
 
 _FLOOR = 1e-6
-_BLOCK = 1 << 24
-"""Entries moved to the device at a time if they are elsewhere."""
 _REFIT_CYCLES = 3
 """Cycles between fits of the hyperparameters."""
 _MIN_REFITS = 5
@@ -102,25 +101,6 @@ class EMResult:
         """Activities, programs, kappa and the shifts of batches."""
         shift = None if self.effects is None else self.effects.shift.to(self.psi.device)
         return Factors(self.phi, self.psi, self.concentration, shift)
-
-
-def sweep(entries: Entries, factors: Factors, backend: str | None = None) -> ops.ExpectedCounts:
-    """Compute expected counts on the device of ``factors``, in blocks if entries are elsewhere."""
-    device = factors.phi.device
-    if entries.device.type == device.type:
-        return factors.expected_counts(entries, backend)
-    value, activity = [], []
-    sums: tuple[torch.Tensor, ...] | None = None
-    for cells, block in entries.blocks(_BLOCK):
-        part = factors.select(cells).expected_counts(block.to(device), backend)
-        value.append(part.log_likelihood)
-        activity.append(part.activity)
-        # Sums over cells: those of programs, and the derivative for kappa.
-        added = part[2:]
-        sums = added if sums is None else tuple(a + b for a, b in zip(sums, added, strict=True))
-    if sums is None:
-        return factors.expected_counts(entries.to(device), backend)
-    return ops.ExpectedCounts(torch.cat(value), torch.cat(activity), *sums)
 
 
 class _Problem:
@@ -219,7 +199,7 @@ class _Hyperparameters:
         self.effects = effects
         self.problem, self.prevalence, self.prior, self.kappa = problem, prevalence, prior, kappa
         self.by_junction, self.seed, self.n_refits = dispersion == "junction", seed, 0
-        self.any = prevalence or prior or kappa
+        self.any = prevalence or prior or kappa or effects is not None
         self.junctions: JunctionDispersion | None = None
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 
 from leafletfa_scvi.ops import MISASSIGNMENT_RATE
 
@@ -73,27 +74,30 @@ def left_out_calibration(
     Slope and standard error over cells; NaN if no deviation is predicted.
     """
     n_cells, n_programs = phi.shape
-    indptr, column = entries.indptr.cpu().numpy(), entries.column.cpu().numpy()
-    count = entries.count.cpu().numpy()
-    total = entries.total.cpu().numpy().astype(np.float64)
-    kappa = np.minimum(kappa, _MAX_KAPPA)
-    size = total * (kappa[column] + 1.0) / (kappa[column] + total)  # independent reads
-    size_of_junction = np.bincount(column, size, entries.n_junctions)
+    entries, kappa = entries.to("cpu"), np.minimum(kappa, _MAX_KAPPA)
+    size_of_junction = np.zeros(entries.n_junctions)
+    for _, block in entries.blocks():
+        size_of_junction += np.bincount(
+            block.column.numpy(), _independent_reads(block, kappa), entries.n_junctions
+        )
     mean = _probability(psi @ (alpha / alpha.sum()))
     weight = np.ones(entries.n_junctions)
     if atse_codes is not None:
         n_of_atse = np.bincount(atse_codes)[atse_codes]
         weight = np.maximum(n_of_atse - 1, 1) / n_of_atse
     basis = np.linalg.qr(np.eye(n_programs) - 1.0 / n_programs)[0][:, : n_programs - 1]
-    n_sampled = min(_SAMPLED_CELLS, 1 + n_cells * _SAMPLED_ENTRIES // max(len(column), 1))
+    n_sampled = min(_SAMPLED_CELLS, 1 + n_cells * _SAMPLED_ENTRIES // max(entries.n_entries, 1))
     sampled = np.unique(np.linspace(0, n_cells - 1, min(n_cells, n_sampled)).astype(int))
-    row = column.astype(np.int64)
+    entries = entries.select(torch.from_numpy(sampled))
+    indptr, column, count, total = (
+        x.numpy() for x in (entries.indptr, entries.column, entries.count, entries.total)
+    )
+    size, row = _independent_reads(entries, kappa), column.astype(np.int64)
     if entries.batch is not None:
-        batch = entries.batch.cpu().numpy()
-        row = row + np.repeat(batch, np.diff(indptr)) * entries.n_junctions
+        row += np.repeat(entries.batch.numpy(), np.diff(indptr)) * entries.n_junctions
     sums = np.zeros((len(sampled), 2))
     for i, cell in enumerate(sampled):
-        part = slice(indptr[cell], indptr[cell + 1])
+        part = slice(indptr[i], indptr[i + 1])
         j, f = column[part], phi[cell]
         if not len(j):
             continue
@@ -116,8 +120,8 @@ def left_out_calibration(
             # sum over programs, which takes them as independent, is smaller.
             of_mean = size[part] / (size_of_junction[j] + _MEAN_READS)
             leverage += np.maximum(information * (psi_variance[r] @ f**2), of_mean)
-            own_mean = _leave_out(share, own_mean, of_mean)
-        predicted = _leave_out(share, p, leverage) - own_mean
+            own_mean, _ = leave_out(share, own_mean, of_mean)
+        predicted = leave_out(share, p, leverage)[0] - own_mean
         # Between equal weights of PSI and the inverse of its variance, with which junctions whose
         # PSI is near 0 or 1 would decide.
         w = weight[j] * size[part] / np.sqrt(mean_psi * (1.0 - mean_psi))
@@ -130,13 +134,37 @@ def left_out_calibration(
     return Calibration(float(slope), float(se))
 
 
-def _leave_out(share: np.ndarray, p: np.ndarray, leverage: np.ndarray) -> np.ndarray:
-    """Take the reads of an entry out of its probability."""
+def _independent_reads(entries: ObservedEntries, kappa: np.ndarray) -> np.ndarray:
+    """Compute n (kappa + 1) / (kappa + n) of each entry, ``(nnz,)``."""
+    total, k = entries.total.numpy().astype(np.float64), kappa[entries.column.numpy()]
+    size: np.ndarray = total * (k + 1.0) / (k + total)
+    return size
+
+
+def leave_out(
+    share: np.ndarray, p: np.ndarray, leverage: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take the reads of entries out of their probabilities.
+
+    Parameters
+    ----------
+    share
+        ``(n,)`` y / n.
+    p
+        ``(n,)`` probabilities, which follow these reads.
+    leverage
+        ``(n,)`` derivative of p by y / n.
+
+    Returns
+    -------
+    Probabilities without the reads, p - h (y / n - p) / (1 - h), and the leverage h, at most 0.9
+    and such that these are probabilities.
+    """
     with np.errstate(divide="ignore"):
         # What is left must be a probability, whatever the linear approximation says.
         limit = np.minimum(p / share, (1.0 - p) / (1.0 - share))
     h = np.minimum(leverage, _MAX_LEVERAGE * np.minimum(limit, 1.0))
-    return _probability(p - h / (1.0 - h) * (share - p))
+    return _probability(p - h / (1.0 - h) * (share - p)), h
 
 
 def _probability(p: np.ndarray) -> np.ndarray:

@@ -77,10 +77,24 @@ class Factors:
         """
         each = self.by_column()
         counts = ops.expected_counts(entries, each.phi, each.psi, each.kappa, backend=backend)
+        return self.without_shifts(counts, each.psi)
+
+    def without_shifts(
+        self, counts: ops.ExpectedCounts, table: torch.Tensor
+    ) -> ops.ExpectedCounts:
+        """Convert counts of the columns of all batches to those of the programs.
+
+        Parameters
+        ----------
+        counts
+            Counts for :meth:`by_column`.
+        table
+            Its programs.
+        """
         if self.shift is None:
             return counts
         inclusion, exclusion = self.shift.base_counts(
-            self.psi, each.psi, counts.inclusion, counts.exclusion
+            self.psi, table, counts.inclusion, counts.exclusion
         )
         grad = counts.concentration_grad
         if self.kappa is not None and grad.shape != self.kappa.shape:

@@ -148,10 +148,10 @@ def check_shared_junctions(entries: ObservedEntries, names: Sequence[str]) -> No
     UserWarning
         Few of them are.
     """
-    assert entries.batch is not None
-    batch = entries.batch.repeat_interleave(entries.indptr.diff())
     seen = torch.zeros(len(names), entries.n_junctions, dtype=torch.bool, device="cpu")
-    seen[batch, entries.column.long()] = True
+    for _, block in entries.blocks():
+        assert block.batch is not None
+        seen[block.batch[block.rows()], block.column.long()] = True
     in_others = seen & (seen.sum(0) > 1)
     for name, own, shared in zip(names, seen.sum(1), in_others.sum(1), strict=True):
         if own == 0 or shared >= _FEW_SHARED * own:
@@ -194,7 +194,7 @@ def batch_names(registry: Mapping[str, Any]) -> list[str]:
     Raises
     ------
     ValueError
-        There are more than 1,000 combinations.
+        There are more than 1,000 combinations, or two have the same name.
     """
     levels = batch_levels(registry)
     if not levels:
@@ -207,7 +207,14 @@ def batch_names(registry: Mapping[str, Any]) -> list[str]:
             "of these columns out."
         )
     index = pd.MultiIndex.from_product([list(map(str, each)) for each in levels.values()])
-    return [", ".join(each) for each in index]
+    names = [", ".join(each) for each in index]
+    repeated = pd.Index(names)[pd.Index(names).duplicated()]
+    if len(repeated):
+        raise ValueError(
+            f"Expected a name for each batch, found {repeated[0]!r} for two, from the columns "
+            f"{', '.join(map(repr, levels))}. Rename their values."
+        )
+    return names
 
 
 def batches_of(adata: AnnData, registry: Mapping[str, Any]) -> torch.Tensor:

@@ -109,6 +109,24 @@ def cell_variance(model: SplicingModelBase, cells: CellPosterior) -> torch.Tenso
     return variance
 
 
+def larger_variance(concentration: torch.Tensor, laplace: torch.Tensor) -> np.ndarray:
+    """Return the larger of two variances of activities, ``(n, K)`` float64, as in intervals.
+
+    Parameters
+    ----------
+    concentration
+        ``(n, K)`` concentrations of their Dirichlet posterior.
+    laplace
+        ``(n, K)`` variances from the curvature.
+    """
+    concentration = concentration.double()
+    total = concentration.sum(1, keepdim=True)
+    mean = concentration / total
+    own = mean * (1.0 - mean) / (total + 1.0)
+    variance: np.ndarray = torch.maximum(own, laplace.double()).numpy()
+    return variance
+
+
 @torch.no_grad()
 def fit_new_cells(
     model: SplicingModelBase, entries: ObservedEntries, **options: Any

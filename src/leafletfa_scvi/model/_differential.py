@@ -17,6 +17,7 @@ from leafletfa_scvi._deprecated import removed_arguments
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._cells import CellPosterior, Indices, cell_posterior
 from leafletfa_scvi.model._differential_table import atse_rows, best_first, junction_rows, select
+from leafletfa_scvi.model._expected import in_own_batch
 from leafletfa_scvi.model._group_differences import Programs, group_difference
 from leafletfa_scvi.model._groups import check_samples, compared_cells, sample_codes
 from leafletfa_scvi.model._sample_sums import sample_sums
@@ -215,7 +216,8 @@ class DifferentialSplicingMixin(SplicingModelBase):
         n_junctions = len(self.junction_names)
         mean, kappa = self.module.programs().cpu(), self.get_concentrations().to_numpy()
         if not np.isfinite(kappa).all():  # the binomial and the multinomial
-            fitted = inference.fit_concentration(cells.observed(), cells.mean, mean)
+            own, in_batches = in_own_batch(self, cells)
+            fitted = inference.fit_concentration(own.observed(), own.mean, in_batches)
             kappa = np.full(n_junctions, fitted)
         variance = self.module.guide.psi_variance[:n_junctions].cpu().double().numpy()
         return Programs(mean.double().numpy(), variance, kappa.astype(np.float64))

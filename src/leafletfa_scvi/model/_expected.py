@@ -99,6 +99,33 @@ def in_own_batch(
     return replace(cells, concentration=activities.flatten(1)), programs
 
 
+def programs_of_batches(
+    model: SplicingModelBase, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return programs and their variances in the first batch, then in the second, and so on.
+
+    Parameters
+    ----------
+    model
+        Trained model.
+    variance
+        ``(P, K)`` variances of its programs, which scale with the square of the slope of the
+        shifted programs.
+
+    Returns
+    -------
+    ``(batches P, K)`` float64 each, on the CPU; without batches, the programs and ``variance``.
+    """
+    psi = model.module.programs().detach().cpu().double().numpy()
+    by_batch = model.module.programs_by_batch()
+    if by_batch is None:
+        return psi, variance
+    shifted = by_batch.flatten(0, 1).cpu().double().numpy()
+    of_each = len(by_batch), 1
+    slope = shifted * (1.0 - shifted) / np.tile(psi * (1.0 - psi), of_each).clip(1e-6)
+    return shifted, np.tile(variance, of_each) * np.square(slope)
+
+
 def own_expected_psi(
     block: ObservedEntries, phi: torch.Tensor, by_batch: torch.Tensor
 ) -> torch.Tensor:

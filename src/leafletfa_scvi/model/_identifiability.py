@@ -15,7 +15,13 @@ from leafletfa_scvi import inference
 from leafletfa_scvi._name_index import name_index
 from leafletfa_scvi._warnings import IdentifiabilityWarning
 from leafletfa_scvi.model._base import SplicingModelBase
-from leafletfa_scvi.model._cells import Indices, cell_posterior, cell_variance
+from leafletfa_scvi.model._cells import (
+    Indices,
+    cell_posterior,
+    cell_variance,
+    larger_variance,
+)
+from leafletfa_scvi.model._expected import programs_of_batches
 from leafletfa_scvi.model._intervals import widened_programs
 
 if TYPE_CHECKING:
@@ -164,7 +170,7 @@ class IdentifiabilityMixin(SplicingModelBase):
         """
         cells = cell_posterior(self, adata, indices)
         entries, phi = cells.observed(), cells.mean.numpy().astype(np.float64)
-        variance = _variance(cells.concentration, cell_variance(self, cells))
+        variance = larger_variance(cells.concentration, cell_variance(self, cells))
         share = _prior_share(self, variance)
         table = {
             "n_entries": entries.indptr.diff().numpy(),
@@ -198,7 +204,7 @@ def report_identifiability(model: SplicingModelBase, entries: ObservedEntries) -
     with torch.no_grad():
         concentration = model._trained_concentration()
         phi = (concentration / concentration.sum(1, keepdim=True)).numpy().astype(np.float64)
-        variance = _variance(concentration, model.module.guide.phi_variance.cpu())
+        variance = larger_variance(concentration, model.module.guide.phi_variance.cpu())
         share, programs = _prior_share(model, variance), _program_table(model, phi, variance)
         calibration = _calibration(model, entries, phi, np.arange(len(phi)))
     log.info("Fit of %d cells: %s.", len(phi), _description(share, programs, calibration))
@@ -211,15 +217,6 @@ def report_identifiability(model: SplicingModelBase, entries: ObservedEntries) -
             IdentifiabilityWarning,
             stacklevel=3,
         )
-
-
-def _variance(concentration: torch.Tensor, laplace: torch.Tensor) -> np.ndarray:
-    """Posterior variances ``(n, K)``: the larger of those of the guide and of the curvature."""
-    total = concentration.sum(1, keepdim=True)
-    mean = concentration / total
-    own = mean * (1.0 - mean) / (total + 1.0)
-    variance: np.ndarray = torch.maximum(own, laplace).numpy().astype(np.float64)
-    return variance
 
 
 def _prior_share(model: SplicingModelBase, variance: np.ndarray) -> np.ndarray:
@@ -245,12 +242,7 @@ def _calibration(
     learned = module.junction_concentration()
     concentration = np.inf if learned is None else learned.cpu().double().numpy()
     kappa = np.broadcast_to(concentration, len(psi))
-    by_batch = module.programs_by_batch() if entries.batch is not None else None
-    if by_batch is not None:  # variances by the slope of the shifted programs
-        shifted = by_batch.flatten(0, 1).cpu().double().numpy()
-        n_batches = len(by_batch)
-        slope = shifted * (1.0 - shifted) / np.tile(psi * (1.0 - psi), (n_batches, 1)).clip(1e-6)
-        psi, variance = shifted, np.tile(variance, (n_batches, 1)) * np.square(slope)
+    psi, variance = programs_of_batches(model, variance)
     return inference.left_out_calibration(
         entries,
         phi,
@@ -283,8 +275,9 @@ def _reliability(
 
 def _reads(entries: ObservedEntries) -> np.ndarray:
     """Sum the junction counts of each cell, ``(n,)``."""
-    running = np.concatenate([[0], np.cumsum(entries.count.numpy().astype(np.int64))])
-    reads: np.ndarray = np.diff(running[entries.indptr.numpy()])
+    reads = np.zeros(entries.n_cells, np.int64)
+    for cells, block in entries.blocks():
+        reads[cells] = np.bincount(block.rows(), block.count, block.n_cells)
     return reads
 
 
@@ -293,8 +286,7 @@ def _information(
 ) -> np.ndarray:
     """Pseudo-counts ``(n,)`` that the reads of each cell are worth for its activities.
 
-    The trace of their information in softmax coordinates over that of one pseudo-count, as for
-    the first guide (:mod:`leafletfa_scvi.inference._curvature`).
+    See :func:`inference.pseudo_counts`.
     """
     value = np.empty(len(phi))
     is_query = model.fits_activities_only
@@ -306,8 +298,7 @@ def _information(
         factors = module.predictive_factors(chosen) if is_new else module.factors(chosen)
         fitted = model._likelihood_entries(entries.select(rows))
         info = inference.information(fitted, factors.to("cpu")).activity
-        spread = (chosen * (1.0 - chosen)).sum(1).clamp(min=1e-3)
-        value[rows.numpy()] = ((chosen.square() * info).sum(1) / spread).numpy()
+        value[rows.numpy()] = inference.pseudo_counts(chosen, info).numpy()
     return value * float(model.module.model.activity_weight)
 
 

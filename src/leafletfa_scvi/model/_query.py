@@ -11,6 +11,7 @@ from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._choices import QueryPrevalence
 from leafletfa_scvi.data import CheckedContent, check_axes
 from leafletfa_scvi.model._base import SplicingModelBase
+from leafletfa_scvi.model._batches import check_batches
 from leafletfa_scvi.model._extend import Extension, copy_reference, freeze, joined_rows
 from leafletfa_scvi.model._new_junctions import check_new_atses
 from leafletfa_scvi.model._training_options import training_device
@@ -132,6 +133,8 @@ class QueryMixin(SplicingModelBase):
         registry = deepcopy(reference.registry_)
         # Junctions filled in as not observed have no label, and not the total of their ATSE.
         setup_args = {**registry["setup_args"], "atse_key": None}
+        batches = setup_args.get("batch_key"), setup_args.get("categorical_covariate_keys")
+        check_batches(adata, *batches, is_new=False)
         layers = (setup_args["junction_layer"], setup_args["cluster_layer"])
         checked = CheckedContent(
             adata,
@@ -163,10 +166,10 @@ class QueryMixin(SplicingModelBase):
             return model
         state = reference.module.state_dict()
         own = model.module.state_dict()
-        batches = [model.batch_names.index(name) for name in reference.batch_names]
+        place = [model.batch_names.index(name) for name in reference.batch_names]
         for key, value in state.items():
             if not reference.module.has_axis(key, "cells"):
-                own[key] = _with_new_batches(value, own[key], batches)
+                own[key] = _with_new_batches(value, own[key], place)
         model.module.load_state_dict(own)
         model.module.to(reference.module.device)
         model._freeze_programs()

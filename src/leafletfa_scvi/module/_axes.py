@@ -33,7 +33,6 @@ _AXES: dict[str, tuple[str | None, ...]] = {
     "batch_shift": (None, "rows"),
     "batch_shift_variance": (None, "rows"),
     "batch_probability_zero": (None, "rows"),
-    "batch_weights": (None,),
 }
 
 

@@ -11,7 +11,6 @@ from torch import nn
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.distributions import Dirichlet
-from leafletfa_scvi.inference import SHIFT_SCALES
 from leafletfa_scvi.likelihoods import LIKELIHOODS, BatchShift, Factors
 from leafletfa_scvi.module._gradient_scale import scale_gradient
 from leafletfa_scvi.priors import EPS, PRIORS
@@ -72,7 +71,6 @@ class SplicingGenerativeModel(nn.Module):
     batch_shift: torch.Tensor
     batch_shift_variance: torch.Tensor
     batch_probability_zero: torch.Tensor
-    batch_weights: torch.Tensor
 
     def __init__(
         self,
@@ -122,7 +120,6 @@ class SplicingGenerativeModel(nn.Module):
         self.register_buffer("batch_shift", zero)
         self.register_buffer("batch_shift_variance", zero.clone())
         self.register_buffer("batch_probability_zero", torch.ones_like(zero))
-        self.register_buffer("batch_weights", self.one.new_zeros(len(SHIFT_SCALES)))
 
     @property
     def shift(self) -> BatchShift | None:
@@ -138,7 +135,6 @@ class SplicingGenerativeModel(nn.Module):
         self.batch_shift.copy_(effects.shift.values)
         self.batch_shift_variance.copy_(effects.variance)
         self.batch_probability_zero.copy_(effects.probability_zero)
-        self.batch_weights.copy_(effects.weights)
 
     @property
     def learns_concentration(self) -> bool:

@@ -99,7 +99,7 @@ def cell_activities(
 
 def _of_model(model: Any) -> CellActivities:
     """Posterior of the activities of the cells of a model's AnnData."""
-    from leafletfa_scvi.model._cells import cell_posterior, cell_variance
+    from leafletfa_scvi.model._cells import cell_posterior, cell_variance, larger_variance
 
     if model.module.model.n_obs == 0:
         raise ValueError(
@@ -112,10 +112,5 @@ def _of_model(model: Any) -> CellActivities:
             "LeafletFAModel.load(path, adata=adata)."
         )
     cells = cell_posterior(model, None, None)
-    mean = cells.mean.double().numpy()
-    total = cells.concentration.double().sum(1, keepdim=True).numpy()
-    # The larger of two variances, as in credible intervals.
-    variance = np.maximum(
-        mean * (1.0 - mean) / (total + 1.0), cell_variance(model, cells).double().numpy()
-    )
-    return CellActivities(model.program_names, mean, variance, model.adata)
+    variance = larger_variance(cells.concentration, cell_variance(model, cells))
+    return CellActivities(model.program_names, cells.mean.double().numpy(), variance, model.adata)

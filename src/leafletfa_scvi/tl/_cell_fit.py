@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from leafletfa_scvi.inference import leave_out
+from leafletfa_scvi.model._expected import programs_of_batches
 from leafletfa_scvi.model._variances import composite_weight
 from leafletfa_scvi.ops import MISASSIGNMENT_RATE
 from leafletfa_scvi.tl._expected_log_likelihood import ExpectedLogLikelihood
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 19
 """Number of entries whose K terms are held in memory at a time."""
-_MAX_LEVERAGE = 0.9
 _VARIANCE_OF_RESIDUAL = 200.0
 """Variance of a squared residual at which it has half of its weight, so that single reads of
 junctions whose PSI is near 0 do not decide."""
@@ -53,16 +54,10 @@ def cell_fit(model: LeafletFAModel, cells: CellPosterior) -> pd.DataFrame:
     """
     entries = cells.observed()
     n_junctions = entries.n_junctions
-    by_batch = model.module.programs_by_batch()
-    programs = model.module.programs() if by_batch is None else by_batch.flatten(0, 1)
-    psi = programs.detach().cpu().double().numpy()
     a, b = (x.cpu().double()[:n_junctions].numpy() for x in model.module.guide.psi_marginal())
     laplace = model.module.guide.psi_variance.cpu().double()[:n_junctions].numpy()
     variance = np.maximum(a * b / ((a + b) ** 2 * (a + b + 1.0)), laplace)
-    if by_batch is not None:  # by the slope of the shifted programs
-        own = model.get_splicing_programs().to_numpy(np.float64)
-        slope = psi * (1.0 - psi) / np.tile(own * (1.0 - own), (len(by_batch), 1)).clip(1e-6)
-        variance = np.tile(variance, (len(by_batch), 1)) * np.square(slope)
+    psi, variance = programs_of_batches(model, variance)
     kappa = model.get_concentrations().to_numpy()
     mean_psi = psi @ model.get_program_prevalence().to_numpy(np.float64)
     composite = composite_weight(model)
@@ -122,12 +117,7 @@ def _leave_out(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Take the reads of a cell out of p and its variance."""
     own = p * (1.0 - p) * _relative_variance(n, kappa)
-    share = y / n
-    with np.errstate(divide="ignore"):
-        # What is left must be a probability, whatever the linear approximation says.
-        limit = np.minimum(p / share, (1.0 - p) / (1.0 - share))
-    h = np.minimum(spread / own, _MAX_LEVERAGE * np.minimum(limit, 1.0))
-    left = np.clip(p - h / (1.0 - h) * (share - p), MISASSIGNMENT_RATE, 1.0 - MISASSIGNMENT_RATE)
+    left, h = leave_out(y / n, p, spread / own)
     return left, spread / (1.0 - h)
 
 
