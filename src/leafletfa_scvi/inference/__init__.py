@@ -13,7 +13,7 @@ from leafletfa_scvi.inference._curvature import (
     pseudo_counts,
 )
 from leafletfa_scvi.inference._dispersion import fit_concentration
-from leafletfa_scvi.inference._em import EMResult, fit_em
+from leafletfa_scvi.inference._em import EMResult, EMRun, fit_em
 from leafletfa_scvi.inference._expected_counts import sweep
 from leafletfa_scvi.inference._given_programs import (
     fit_dispersion_of_programs,
@@ -23,6 +23,7 @@ from leafletfa_scvi.inference._initialization import (
     Initialization,
     Waypoints,
     random_initialization,
+    waypoint_path,
     waypoints,
 )
 from leafletfa_scvi.inference._laplace import (
@@ -47,6 +48,7 @@ __all__ = [
     "BatchEffects",
     "Calibration",
     "EMResult",
+    "EMRun",
     "Initialization",
     "Waypoints",
     "activity_variance",
@@ -75,6 +77,7 @@ __all__ = [
     "normalized_programs",
     "normalized_mean_psi",
     "sweep",
+    "waypoint_path",
     "waypoints",
     "without_batch_effects",
 ]

@@ -16,6 +16,7 @@ those are kept that do not lower the objective.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -199,6 +200,7 @@ class _Hyperparameters:
         self.effects = effects
         self.problem, self.prevalence, self.prior, self.kappa = problem, prevalence, prior, kappa
         self.by_junction, self.seed, self.n_refits = dispersion == "junction", seed, 0
+        self.n_draws = _N_DRAWS
         self.any = prevalence or prior or kappa or effects is not None
         self.junctions: JunctionDispersion | None = None
 
@@ -226,7 +228,7 @@ class _Hyperparameters:
         if last or (self.by_junction and self.n_refits in _JUNCTION_REFITS):
             return replace(factors, kappa=self._fitted_to_draws(factors))
         # Between the fits of a kappa for each junction, those of the last one are kept.
-        if self.by_junction and self.junctions is not None:
+        if self.by_junction and (self.junctions is not None or factors.kappa.numel() > 1):
             return factors
         value = self._single_kappa(problem.entries, factors)
         kappa = torch.tensor(value, dtype=torch.float32, device=factors.phi.device)
@@ -249,7 +251,7 @@ class _Hyperparameters:
             entries = entries.select(subset.to(entries.device))
             around = factors.select(subset.to(device))
         alpha = problem.delta * problem.prevalence
-        drawn = draw_from_curvature(entries, around, alpha, problem.prior, _N_DRAWS, self.seed)
+        drawn = draw_from_curvature(entries, around, alpha, problem.prior, self.n_draws, self.seed)
         draws, entries = [draw.to(device) for draw in drawn], entries.to(device)
         if self.by_junction:
             assert factors.kappa is not None
@@ -259,6 +261,148 @@ class _Hyperparameters:
         fits = [self._single_kappa(entries, draw) for draw in draws]
         kappas = torch.tensor(fits, dtype=torch.float32, device=device)
         return kappas.log().mean().exp()
+
+
+class EMRun:
+    """EM that can be stopped, read out and continued; arguments are those of :func:`fit_em`.
+
+    Attributes
+    ----------
+    n_iterations
+        Number of passes over the entries so far.
+    converged
+        Whether a step gained less than the tolerance.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        entries: Entries,
+        start: Initialization,
+        prior: PriorFit,
+        *,
+        concentration: float | torch.Tensor | None,
+        dispersion: Dispersion = "global",
+        learn_concentration: bool = True,
+        learn_programs: bool = True,
+        learn_prior: bool = True,
+        prevalence: torch.Tensor | None = None,
+        activity_concentration: float = 1.0,
+        device: torch.device | None = None,
+        seed: int = 0,
+        backend: str | None = None,
+        effects: BatchEffects | None = None,
+    ) -> None:
+        device = entries.device if device is None else device
+        self._state = Factors(
+            simplex(start.phi.to(device, torch.float32)),
+            start.psi.to(device, torch.float32).clamp(_FLOOR, 1.0 - _FLOOR),
+            None
+            if concentration is None
+            else torch.as_tensor(concentration, dtype=torch.float32, device=device),
+            None if effects is None else effects.shift.to(device),
+        )
+        self._problem = _Problem(
+            entries,
+            prior.to(device),
+            self._state.phi.mean(0) if prevalence is None else prevalence.to(device),
+            activity_concentration,
+            learn_programs,
+            backend,
+        )
+        self._hyper = _Hyperparameters(
+            self._problem,
+            prevalence=prevalence is None,
+            prior=learn_prior and learn_programs,
+            kappa=learn_concentration and concentration is not None,
+            dispersion=dispersion,
+            seed=seed,
+            effects=effects,
+        )
+        self._objective: list[float] = []
+        self._cycle = 0
+        self._counts: ops.ExpectedCounts | None = None
+        self.n_iterations, self.converged = 0, False
+
+    @property
+    def concentration(self) -> torch.Tensor | None:
+        """Present kappa: one value, or one for each junction; None for the binomial."""
+        return self._state.kappa
+
+    def set_entries(self, entries: Entries | None) -> None:
+        """Let go of the entries, None, or take the same ones up again to continue."""
+        self._problem.entries = entries  # type: ignore[assignment] # nothing runs without them
+
+    @torch.no_grad()
+    def advance(
+        self,
+        n_iterations: int,
+        *,
+        tolerance: float = 1e-7,
+        accelerate: bool = True,
+        callback: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Continue to ``n_iterations`` passes in all, or to convergence.
+
+        In how many parts a number of passes is run changes no result.
+        """
+        problem, hyper, state, counts = self._problem, self._hyper, self._state, self._counts
+        n_sweeps, converged = self.n_iterations, self.converged
+        if counts is None:
+            counts, n_sweeps = problem.counts(state), 1
+        while n_sweeps < n_iterations and not converged:
+            if self._cycle and self._cycle % _REFIT_CYCLES == 0:
+                refitted = hyper.refit(state, counts)
+                if refitted is not state:  # kappa has changed, and with it the counts
+                    state, counts = refitted, problem.counts(refitted)
+                    n_sweeps += 1
+            value = problem.objective(state, counts)
+            self._objective.append(value)
+            if callback is not None:
+                callback(n_sweeps, value)
+            first = problem.step(state, counts)
+            after, n_sweeps = problem.counts(first), n_sweeps + 1
+            reached = problem.objective(first, after)
+            # A small gain under provisional hyperparameters does not mean convergence.
+            may_converge = hyper.n_refits >= _MIN_REFITS or not hyper.any
+            converged = may_converge and reached - value < tolerance * abs(value)
+            second = problem.step(first, after)
+            further = problem.extrapolate(state, first, second) if accelerate else second
+            state, counts, n_sweeps = further, problem.counts(further), n_sweeps + 1
+            # Written so that an objective that is not a number rejects the extrapolation, too.
+            if accelerate and not problem.objective(further, counts) >= reached:
+                state, counts, n_sweeps = second, problem.counts(second), n_sweeps + 1
+            self._cycle += 1
+        self._state, self._counts = state, counts
+        self.n_iterations, self.converged = n_sweeps, converged
+
+    @torch.no_grad()
+    def result(self, n_draws: int = _N_DRAWS) -> EMResult:
+        """Fit the hyperparameters once more, and return the fit as it is; EM can go on.
+
+        Parameters
+        ----------
+        n_draws
+            Number of draws of activities and programs that kappa is fitted to.
+        """
+        assert self._counts is not None
+        problem, hyper = copy(self._problem), copy(self._hyper)
+        hyper.problem, hyper.n_draws = problem, n_draws
+        # kappa is fitted to draws once more, a single one for the first time: _fitted_to_draws.
+        value = problem.objective(self._state, self._counts)
+        state = hyper.refit(self._state, self._counts, last=True)
+        return EMResult(
+            state.phi,
+            state.psi,
+            state.kappa,
+            hyper.spread,
+            problem.prevalence,
+            problem.prior,
+            problem.delta,
+            [*self._objective, value],
+            self.converged,
+            hyper.effects,
+        )
 
 
 @torch.no_grad()
@@ -327,70 +471,21 @@ def fit_em(
         Initial shifts of batches, which are fitted between cycles; entries then have columns for
         each batch. None without batches.
     """
-    device = entries.device if device is None else device
-    state = Factors(
-        simplex(start.phi.to(device, torch.float32)),
-        start.psi.to(device, torch.float32).clamp(_FLOOR, 1.0 - _FLOOR),
-        None
-        if concentration is None
-        else torch.as_tensor(concentration, dtype=torch.float32, device=device),
-        None if effects is None else effects.shift.to(device),
-    )
-    problem = _Problem(
+    run = EMRun(
         entries,
-        prior.to(device),
-        state.phi.mean(0) if prevalence is None else prevalence.to(device),
-        activity_concentration,
-        learn_programs,
-        backend,
-    )
-    hyper = _Hyperparameters(
-        problem,
-        prevalence=prevalence is None,
-        prior=learn_prior and learn_programs,
-        kappa=learn_concentration and concentration is not None,
+        start,
+        prior,
+        concentration=concentration,
         dispersion=dispersion,
+        learn_concentration=learn_concentration,
+        learn_programs=learn_programs,
+        learn_prior=learn_prior,
+        prevalence=prevalence,
+        activity_concentration=activity_concentration,
+        device=device,
         seed=seed,
+        backend=backend,
         effects=effects,
     )
-    objective: list[float] = []
-    converged, cycle = False, 0
-    counts, n_sweeps = problem.counts(state), 1
-    while n_sweeps < n_iterations and not converged:
-        if cycle and cycle % _REFIT_CYCLES == 0:
-            refitted = hyper.refit(state, counts)
-            if refitted is not state:  # kappa has changed, and with it the counts
-                state, counts = refitted, problem.counts(refitted)
-                n_sweeps += 1
-        value = problem.objective(state, counts)
-        objective.append(value)
-        if callback is not None:
-            callback(n_sweeps, value)
-        first = problem.step(state, counts)
-        after, n_sweeps = problem.counts(first), n_sweeps + 1
-        reached = problem.objective(first, after)
-        # A small gain under provisional hyperparameters does not mean convergence.
-        may_converge = hyper.n_refits >= _MIN_REFITS or not hyper.any
-        converged = may_converge and reached - value < tolerance * abs(value)
-        second = problem.step(first, after)
-        further = problem.extrapolate(state, first, second) if accelerate else second
-        state, counts, n_sweeps = further, problem.counts(further), n_sweeps + 1
-        # Written so that an objective that is not a number rejects the extrapolation, too.
-        if accelerate and not problem.objective(further, counts) >= reached:
-            state, counts, n_sweeps = second, problem.counts(second), n_sweeps + 1
-        cycle += 1
-    # kappa is fitted to draws once more, a single one for the first time: see _fitted_to_draws.
-    objective.append(problem.objective(state, counts))
-    state = hyper.refit(state, counts, last=True)
-    return EMResult(
-        state.phi,
-        state.psi,
-        state.kappa,
-        hyper.spread,
-        problem.prevalence,
-        problem.prior,
-        activity_concentration,
-        objective,
-        converged,
-        hyper.effects,
-    )
+    run.advance(n_iterations, tolerance=tolerance, accelerate=accelerate, callback=callback)
+    return run.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from leafletfa_scvi.likelihoods._mean_psi import composite_weight, junction_mean
 from leafletfa_scvi.priors import MixturePrior
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from leafletfa_scvi.ops import ObservedEntries
 
@@ -99,36 +100,71 @@ def waypoints(
     atse
         ``(P,)`` 0-based ATSE of each junction. If None, each junction is its own.
     """
+    return waypoint_path(entries, [n_programs], seed, atse)[n_programs]
+
+
+def waypoint_path(
+    entries: ObservedEntries,
+    numbers: Sequence[int],
+    seed: int,
+    atse: torch.Tensor | np.ndarray | None = None,
+    n_tries: int | None = None,
+) -> dict[int, Waypoints]:
+    """Initialize programs as :func:`waypoints` does, for several K from the same groups of cells.
+
+    Three times as many groups as the largest K are dropped one after the other until each K is
+    left in turn, so that the groups of a smaller K are among those of a larger one. The SVD,
+    k-means and most of the fits of clusters are done once for all K.
+
+    Parameters
+    ----------
+    entries, seed, atse
+        As of :func:`waypoints`.
+    numbers
+        Numbers of programs K.
+    n_tries
+        Number of times that k-means is repeated for each kind of residuals. If None, 3 for small
+        data and 1 otherwise.
+
+    Returns
+    -------
+    The waypoints of each K, as many as those of :func:`waypoints` if there is only one.
+    """
     entries = entries.to("cpu")
     mean = junction_mean_psi(entries)
     if atse is None:
         atse = torch.arange(entries.n_junctions, device="cpu")
     atse = torch.as_tensor(atse, device="cpu")
-    most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (_GROUPS_PER_PROGRAM * n_programs))
+    numbers = sorted(numbers, reverse=True)
+    most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (_GROUPS_PER_PROGRAM * numbers[0]))
     cells = sample_cells(entries, most, seed)
     sample = entries if cells is None else entries.select(cells)
     cells = torch.arange(entries.n_cells, device="cpu") if cells is None else cells
     reads = weighted_reads(sample, atse)
     prior = MixturePrior(LIKELIHOODS["betabinomial"]).first_fit(mean, atse)
-    best = None
-    for group, scores in _groupings(sample, mean, n_programs, seed):
+    best: dict[int, tuple[SoftClusters, np.ndarray]] = {}
+    for group, scores in _groupings(sample, mean, numbers[0], seed, n_tries):
         n_groups = group.max() + 1
-        clusters = SoftClusters(reads, prior, _membership(group, n_groups))
-        clusters.run(_FIRST_ITERATIONS).merge_to(min(n_programs, n_groups), _MERGE_ITERATIONS)
-        clusters.run(_LAST_ITERATIONS)
-        if best is None or clusters.log_likelihood > best[0].log_likelihood:
-            best = clusters, scores
-    if best is None:  # nothing was observed
-        flat = mean.new_full((entries.n_cells, n_programs), 1.0 / n_programs)
-        start = Initialization(flat, mean[:, None].repeat(1, n_programs))
-        none = np.zeros((len(cells), 2))
-        return Waypoints(start, cells.numpy(), none, np.zeros((n_programs, 2)), 0.0)
-    clusters, scores = best
-    share = clusters.membership / clusters.membership.sum(0).clip(min=1e-12)
-    positions = np.zeros((n_programs, scores.shape[1]))
-    positions[: share.shape[1]] = share.T @ scores
-    start = _from_clusters(clusters, entries, sample, atse, mean, n_programs)
-    return Waypoints(start, cells.numpy(), scores, positions, clusters.log_likelihood)
+        clusters = SoftClusters(reads, prior, _membership(group, n_groups)).run(_FIRST_ITERATIONS)
+        for k in numbers:
+            clusters.merge_to(min(k, n_groups), _MERGE_ITERATIONS).run(_LAST_ITERATIONS)
+            if k not in best or clusters.log_likelihood > best[k][0].log_likelihood:
+                best[k] = copy(clusters), scores  # updates replace its arrays
+    path = {}
+    for k in numbers:
+        if k not in best:  # nothing was observed
+            flat = mean.new_full((entries.n_cells, k), 1.0 / k)
+            start = Initialization(flat, mean[:, None].repeat(1, k))
+            none = np.zeros((len(cells), 2))
+            path[k] = Waypoints(start, cells.numpy(), none, np.zeros((k, 2)), 0.0)
+            continue
+        clusters, scores = best[k]
+        share = clusters.membership / clusters.membership.sum(0).clip(min=1e-12)
+        positions = np.zeros((k, scores.shape[1]))
+        positions[: share.shape[1]] = share.T @ scores
+        start = _from_clusters(clusters, entries, sample, atse, mean, k)
+        path[k] = Waypoints(start, cells.numpy(), scores, positions, clusters.log_likelihood)
+    return path
 
 
 def weighted_reads(entries: ObservedEntries, atse: torch.Tensor) -> WeightedReads:
@@ -160,7 +196,7 @@ def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) ->
 
 
 def _groupings(
-    entries: ObservedEntries, mean: torch.Tensor, n_programs: int, seed: int
+    entries: ObservedEntries, mean: torch.Tensor, n_programs: int, seed: int, n_tries: int | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group cells by direction (-1 without one); yield groups and scores ``(B, D)``.
 
@@ -168,7 +204,8 @@ def _groupings(
     data, k-means is repeated with several seeds for each kind of residuals.
     """
     n_components = min(ceil(_COMPONENTS_PER_GROUP * n_programs), _MAX_COMPONENTS)
-    tries = _TRIES if entries.n_entries <= _TRIED_ENTRIES else 1
+    if n_tries is None:
+        n_tries = _TRIES if entries.n_entries <= _TRIED_ENTRIES else 1
     kinds: tuple[Residuals, ...] = ("pearson", "centered")
     for kind in kinds:
         matrix = _residuals(entries, mean, kind)
@@ -184,7 +221,7 @@ def _groupings(
         directions = scores[placed] / length[placed]
         distinct = len(np.unique(directions.round(6), axis=0))
         weight = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST)) ** 2
-        for i in range(tries):
+        for i in range(n_tries):
             means = KMeans(
                 min(_GROUPS_PER_PROGRAM * n_programs, distinct), n_init=3, random_state=seed + i
             )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi.data import LayerDigests
+    from leafletfa_scvi.model._initialize import StartedFit
     from leafletfa_scvi.module import LeafletFAModule
     from leafletfa_scvi.ops import Entries
 
@@ -144,6 +145,8 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     _entries: ObservedEntries | None = None
     _layer_digests: LayerDigests = (None, None)
     _likelihood_cache: tuple[Entries, Entries] | None = None
+    _started_fit: StartedFit | None = None
+    """EM that has begun, which ``train`` continues; None to begin anew."""
     _has_converged: bool = True
     """If True, the last training ended without a ConvergenceWarning."""
     _is_identified: bool = True

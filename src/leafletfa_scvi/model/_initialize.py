@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,11 @@ from leafletfa_scvi.model._variances import initial_prior, set_activity_weight
 from leafletfa_scvi.train import fits_on_device
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leafletfa_scvi.model._base import SplicingModelBase
     from leafletfa_scvi.model._training_options import Init, TrainingOptions
-    from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.ops import Entries, ObservedEntries
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,18 @@ _INITIAL_ACTIVITY_CONCENTRATION = 1.0
 _SAVED_COMPONENTS = 10
 _INIT_PARTS = ("activities", "programs")
 _EXPECTED_INIT = "Expected init 'waypoints', 'random' or (activities, programs), found {found}."
+
+
+class StartedFit(NamedTuple):
+    """EM of a model that has begun, and the waypoints that it began from, if any."""
+
+    run: inference.EMRun
+    waypoints: inference.Waypoints | None
+
+    def result(self, n_iterations: int) -> tuple[inference.EMResult, inference.Waypoints | None]:
+        """Continue to ``n_iterations`` in all, or to convergence."""
+        self.run.advance(n_iterations)
+        return self.run.result(), self.waypoints
 
 
 def initialize(
@@ -46,71 +60,123 @@ def initialize(
     Returns
     -------
     EMResult
-        Best EM fit of ``n_restarts``.
+        Best EM fit of ``n_restarts``, or that of EM which has begun.
     """
     if model.n_reference_programs_ is not None:
         return initialize_extension(model, entries, options)
     best: tuple[inference.EMResult, inference.Waypoints | None] | None = None
     for restart in range(options.n_restarts):
-        fit, groups = fit_em(model, entries, options.init, options.em_iterations, options.device)
+        started = model._started_fit or start_em(model, entries, options.init, options.device)
+        fit, groups = started.result(options.em_iterations)
         value = fit.objective[-1] if fit.objective else -math.inf
         log.info("Initialization %d: EM objective %.1f", restart + 1, value)
         if best is None or value > best[0].objective[-1]:
             best = fit, groups
     assert best is not None
-    fit, groups = best
+    set_fit(model, entries, *best)
+    return best[0]
+
+
+def set_fit(
+    model: SplicingModelBase,
+    entries: ObservedEntries,
+    fit: inference.EMResult,
+    groups: inference.Waypoints | None,
+) -> None:
+    """Set the guide of an untrained model to an EM fit."""
     set_activity_weight(model, entries)
     model.module.initialize(fit, model._likelihood_entries(entries))
     model.waypoints_ = None if groups is None else _saved_waypoints(groups)
-    return fit
 
 
-def fit_em(
+def start_em(
     model: SplicingModelBase,
     entries: ObservedEntries,
-    init: Init,
-    n_iterations: int,
+    init: Init | inference.Waypoints,
     device: torch.device,
-) -> tuple[inference.EMResult, inference.Waypoints | None]:
-    """Run EM from one initialization, and return its waypoints, if any."""
-    options, seed, groups, grouped = model.module.model, model._seed(), None, entries
+    concentration: torch.Tensor | None = None,
+) -> StartedFit:
+    """Begin EM from one initialization.
+
+    Parameters
+    ----------
+    model, entries, device
+        Model, observed entries to fit it to, and where.
+    init
+        As of ``train``, or waypoints of K programs, such as :func:`shared_waypoints` finds.
+    concentration
+        First kappa, if it is learned: one value, or one for each junction (ATSE). If None, 10.
+    """
+    options, seed, groups = model.module.model, model._seed(), None
     pooled, effects = model._pooled_entries(entries), None
     if options.n_batches > 1:
-        assert entries.batch is not None
-        effects = inference.first_batch_effects(
-            pooled, entries.batch, options.n_batches, options.likelihood, options.program_atse
-        )
-        mean_psi = options.likelihood.mean_psi(pooled.to("cpu"))
-        grouped = inference.without_batch_effects(entries, mean_psi, effects.shift)
-    atse = None if model.atse_codes_ is None else torch.from_numpy(model.atse_codes_)
-    if not isinstance(init, str):
+        grouped, effects = _without_batches(model, entries)
+    else:
+        grouped = entries
+    if isinstance(init, inference.Waypoints):
+        groups, start = init, init.start
+    elif not isinstance(init, str):
         start = given_initialization(model, init, entries)
     elif init == "waypoints":
-        groups = inference.waypoints(grouped, model.n_programs, seed, atse)
+        groups = inference.waypoints(grouped, model.n_programs, seed, _atse(model))
         start = groups.start
     elif init == "random":
         start = inference.random_initialization(entries, model.n_programs, seed)
     else:
         raise ValueError(_EXPECTED_INIT.format(found=repr(init)))
-    fitted = model._likelihood_entries(entries)
     psi = options.likelihood.complete_programs(start.psi, pooled)
     if psi is not start.psi:
         start = start._replace(psi=psi)
-    kappa = _INITIAL_CONCENTRATION if options.learns_concentration else options.fixed("kappa")
-    fit = inference.fit_em(
-        fitted.to(device) if fits_on_device(device, fitted) else fitted,
+    kappa: Any = _INITIAL_CONCENTRATION if concentration is None else concentration
+    if not options.learns_concentration:
+        kappa = options.fixed("kappa")
+    run = inference.EMRun(
+        fitted_entries(model, entries, device),
         start,
         initial_prior(model, entries),
         concentration=kappa,
         dispersion=options.dispersion,
         learn_concentration=options.learns_concentration,
         activity_concentration=options.activity_concentration or _INITIAL_ACTIVITY_CONCENTRATION,
-        n_iterations=n_iterations,
         device=device,
         seed=seed,
         effects=effects,
     )
-    return fit, groups
+    return StartedFit(run, groups)
+
+
+def fitted_entries(
+    model: SplicingModelBase, entries: ObservedEntries, device: torch.device
+) -> Entries:
+    """Return the entries that EM is run on, on ``device`` if they fit there."""
+    fitted = model._likelihood_entries(entries)
+    return fitted.to(device) if fits_on_device(device, fitted) else fitted
+
+
+def shared_waypoints(
+    model: SplicingModelBase, entries: ObservedEntries, numbers: Sequence[int]
+) -> dict[int, inference.Waypoints]:
+    """Find waypoints for several numbers of programs from the same groups of cells."""
+    if model.module.model.n_batches > 1:
+        entries, _ = _without_batches(model, entries)
+    return inference.waypoint_path(entries, numbers, model._seed(), _atse(model), n_tries=1)
+
+
+def _without_batches(
+    model: SplicingModelBase, entries: ObservedEntries
+) -> tuple[ObservedEntries, inference.BatchEffects]:
+    """Return entries without the first estimate of the effects of batches, and these."""
+    options, pooled = model.module.model, model._pooled_entries(entries)
+    assert entries.batch is not None
+    effects = inference.first_batch_effects(
+        pooled, entries.batch, options.n_batches, options.likelihood, options.program_atse
+    )
+    mean_psi = options.likelihood.mean_psi(pooled.to("cpu"))
+    return inference.without_batch_effects(entries, mean_psi, effects.shift), effects
+
+
+def _atse(model: SplicingModelBase) -> torch.Tensor | None:
+    return None if model.atse_codes_ is None else torch.from_numpy(model.atse_codes_)
 
 
 def given_initialization(

@@ -18,7 +18,7 @@ from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._extend import fixed_state
 from leafletfa_scvi.model._fit_state import rollback_on_error, select_programs
 from leafletfa_scvi.model._identifiability import report_identifiability
-from leafletfa_scvi.model._initialize import initialize
+from leafletfa_scvi.model._initialize import initialize, set_fit
 from leafletfa_scvi.model._placement import place_cells
 from leafletfa_scvi.model._training_options import Init, TrainingOptions
 from leafletfa_scvi.model._variances import set_variances
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi import inference
     from leafletfa_scvi._choices import TrainingMethod
+    from leafletfa_scvi.model._initialize import StartedFit
     from leafletfa_scvi.ops import ObservedEntries
 
 _DEFAULT_STEPS, _MIN_EPOCHS = 300, 30
@@ -293,8 +294,23 @@ class TrainingMixin(SplicingModelBase):
             )
 
     @torch.no_grad()
+    def _read_unfinished(self, started: StartedFit) -> None:
+        """Set an untrained model to EM as far as it is, for predictions: it has no variances."""
+        entries = self._training_entries()
+        with pyro_alone():
+            set_fit(self, entries, started.run.result(n_draws=1), started.waypoints)
+            self.module.eval()
+            self.is_trained_ = True
+            self._order(entries)
+
     def _finish(self, entries: ObservedEntries) -> None:
         """Order programs by prevalence, restore the prior of unobserved parts, set variances."""
+        self._order(entries)
+        set_variances(self, entries)
+
+    @torch.no_grad()
+    def _order(self, entries: ObservedEntries) -> None:
+        """Order programs by prevalence, and restore the prior of unobserved parts."""
         module, guide = self.module, self.module.guide
         if not self.frozen_programs_ and self.n_reference_programs_ is None:
             order = guide.pi().mean.argsort(descending=True)
@@ -304,7 +320,6 @@ class TrainingMixin(SplicingModelBase):
             module.restore_prior(self._pooled_entries(entries))
         empty = (entries.indptr.diff() == 0).to(module.device)
         guide.phi_log[empty] = module.activity_prior().log()
-        set_variances(self, entries)
 
 
 def _em_history(fit: inference.EMResult) -> pd.DataFrame:

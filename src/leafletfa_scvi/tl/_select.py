@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import random
-import time
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scvi.utils import track
 
 from leafletfa_scvi._arguments import check_anndata, check_inside, check_one_of, check_whole
 from leafletfa_scvi._choices import TrainingMethod
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi._warnings import ConvergenceWarning, IdentifiabilityWarning
-from leafletfa_scvi.model import LeafletFAModel
-from leafletfa_scvi.ops import drawing
-from leafletfa_scvi.tl._holdout import evaluate_holdout, holdout_splicing
-from leafletfa_scvi.tl._stability import Fit, compare_fits
+from leafletfa_scvi._warnings import IdentifiabilityWarning
+from leafletfa_scvi.tl._holdout import holdout_splicing
+from leafletfa_scvi.tl._program_fits import ProgramFits
+from leafletfa_scvi.tl._stability import compare_fits
+from leafletfa_scvi.tl._staged_fits import can_share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anndata import AnnData
 
-    from leafletfa_scvi.tl._holdout import SplicingHoldout
-
-_DTYPES = {
-    "n_programs": int,
-    "seed": int,
-    "n_entries": int,
-    "converged": bool,
-    "identified": bool,
-}
 _MIN_REPRODUCIBLE = 0.5
 """Share of the programs of the recommended K that must be reproducible."""
 _RESERVED_MODEL_ARGUMENTS = {"adata", "n_programs", "registry"}
@@ -93,6 +78,8 @@ def select_n_programs(
     threshold: float = 0.7,
     seed: int = 0,
     progress: bool = True,
+    share_starts: bool = True,
+    callback: Callable[[ProgramSelection], None] | None = None,
 ) -> ProgramSelection:
     """Fit models with different numbers of programs, and compare them on held-out entries.
 
@@ -175,27 +162,27 @@ def select_n_programs(
         "cluster_layer": cluster_layer,
         "atse_key": atse_key,
     }
-    batches = {
-        "batch_key": batch_key,
-        "categorical_covariate_keys": categorical_covariate_keys,
-    }
     _check_cells(adata, numbers)
     training = {"method": method, "enable_progress_bar": False, **training}
 
-    rows: list[pd.Series] = []
-    fits: dict[int, dict[int, Fit]] = {k: {} for k in numbers}
-    tasks = [(s, k) for s in range(seed, seed + n_seeds) for k in numbers]
-    split, split_seed = None, None
-    for s, k in track(tasks, description="Fitting", style="tqdm", disable=not progress):
-        if split is None or split_seed != s:
-            split = None  # free the previous split first
-            split, split_seed = holdout_splicing(adata, fraction, seed=s, **layers), s
-        with _seeded(s):
-            score, fits[k][s] = _fit(split, k, {**layers, **batches}, options, training)
-        rows.append(pd.concat([pd.Series({"n_programs": k, "seed": s}), score]))
-    scores = pd.DataFrame(rows).astype(_DTYPES)
-    scores = scores.sort_values(["n_programs", "seed"], ignore_index=True)
-    result = _result(scores, fits, threshold)
+    setup = {
+        **layers,
+        "batch_key": batch_key,
+        "categorical_covariate_keys": categorical_covariate_keys,
+    }
+    fits = ProgramFits(
+        numbers,
+        range(seed, seed + n_seeds),
+        lambda s: holdout_splicing(adata, fraction, seed=s, **layers),
+        setup,
+        options,
+        training,
+        progress,
+    )
+    for _ in fits.in_stages() if share_starts and can_share(training) else fits.one_by_one():
+        if callback is not None:
+            callback(_result(fits, threshold))
+    result = _result(fits, threshold)
     if result.problems:
         warnings.warn(
             f"The recommended K = {result.n_programs} cannot be trusted: "
@@ -207,50 +194,9 @@ def select_n_programs(
     return result
 
 
-def _fit(
-    split: SplicingHoldout,
-    n_programs: int,
-    layers: Mapping[str, Any],
-    options: Mapping[str, Any],
-    training: Mapping[str, Any],
-) -> tuple[pd.Series, Fit]:
-    """Fit one model; return its scores on the hidden entries and its programs and activities."""
-    with warnings.catch_warnings():
-        # holdout_splicing has already warned about these data.
-        warnings.simplefilter("ignore", UserWarning)
-        LeafletFAModel.setup_anndata(split.training, **layers)
-    started = time.perf_counter()
-    model = LeafletFAModel(split.training, n_programs, **options)
-    try:
-        converged, identified = _train(model, training)
-        seconds = time.perf_counter() - started
-        score = evaluate_holdout(model, split.hidden, bins=None).loc["all"]
-        assert isinstance(score, pd.Series)
-        fit = Fit(model.get_splicing_programs(), model._trained_activities())
-    finally:
-        # scvi-tools keeps a reference to every registered AnnData until it is deregistered.
-        model.deregister_manager(split.training)
-    own = {"converged": converged, "identified": identified, "seconds": seconds}
-    return pd.concat([score, pd.Series(own)]), fit
-
-
-def _train(model: LeafletFAModel, training: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Train, and return if the fit converged and is identified instead of warning for each."""
-    counted = ConvergenceWarning, IdentifiabilityWarning
-    with warnings.catch_warnings(record=True) as caught:
-        for category in counted:
-            warnings.simplefilter("always", category)
-        model.train(**training)
-    for w in caught:
-        if not issubclass(w.category, counted):
-            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
-    # Not from `caught`, which warnings of other threads may enter or miss.
-    return model._has_converged, model._is_identified
-
-
-def _result(
-    scores: pd.DataFrame, fits: Mapping[int, Mapping[int, Fit]], threshold: float
-) -> ProgramSelection:
+def _result(done: ProgramFits, threshold: float) -> ProgramSelection:
+    """Summarize the fits there are."""
+    scores, fits = done.scores(), done.fits
     by_number = scores.groupby("n_programs")["log_likelihood_gain"]
     summary = pd.DataFrame({"log_likelihood_gain": by_number.mean(), "se": by_number.sem()})
     stability, reproducible = {}, {}
@@ -267,8 +213,9 @@ def _result(
     summary["n_reproducible"] = pd.Series(reproducible, dtype="Int64")
     chosen = recommended(summary)
     summary["recommended"] = summary.index == chosen
+    summary["stopped"] = scores.groupby("n_programs")["stopped"].any()
     note = _note(summary, chosen)
-    n_unconverged = len(scores) - int(scores["converged"].sum())
+    n_unconverged = int((~scores["converged"] & ~scores["stopped"]).sum())
     if n_unconverged:
         note += (
             f" {n_unconverged} of {len(scores)} fits had not converged: increase em_iterations or "
@@ -382,17 +329,3 @@ def _check_cells(adata: AnnData, numbers: list[int]) -> None:
             "Expected unique cell names, by which hidden entries are matched to cells, found "
             "duplicates. Call adata.obs_names_make_unique()."
         )
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed the global random states and restore them; other threads cannot draw meanwhile."""
-    with drawing(seed):
-        numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - for callbacks of the user
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
