@@ -264,7 +264,15 @@ class _Hyperparameters:
 
 
 class EMRun:
-    """EM that can be stopped, read out and continued; arguments are those of :func:`fit_em`.
+    """EM that can be stopped, read out and continued.
+
+    Parameters
+    ----------
+    entries, start, prior, concentration, dispersion, learn_concentration, learn_programs, \
+    learn_prior, prevalence, activity_concentration, device, seed, backend, effects
+        As of :func:`fit_em`. A concentration for each junction is kept until such are fitted.
+    n_draws
+        Number of draws that kappa is fitted to on the way; :meth:`result` has its own.
 
     Attributes
     ----------
@@ -292,6 +300,7 @@ class EMRun:
         seed: int = 0,
         backend: str | None = None,
         effects: BatchEffects | None = None,
+        n_draws: int = _N_DRAWS,
     ) -> None:
         device = entries.device if device is None else device
         self._state = Factors(
@@ -319,6 +328,7 @@ class EMRun:
             seed=seed,
             effects=effects,
         )
+        self._hyper.n_draws = n_draws
         self._objective: list[float] = []
         self._cycle = 0
         self._counts: ops.ExpectedCounts | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 _COMPONENTS_PER_GROUP = 1.5
 _MAX_COMPONENTS = 50
-_GROUPS_PER_PROGRAM = 3
+_GROUPS_PER_PROGRAM, _SHARED_GROUPS = 3, 2
 _MIN_VARIANCE = 0.01
 _LONGEST = 0.95
 _OWN_SHARE = 0.7
@@ -35,7 +34,7 @@ _MAX_ENTRIES = 1 << 23
 _MAX_PRODUCTS = 200_000_000
 """Maximum number of entries times clusters."""
 _TRIES, _TRIED_ENTRIES = 3, 500_000
-_FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS = 15, 3, 12
+_FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS, _SHARED_ITERATIONS = 15, 3, 12, 6
 
 Residuals = Literal["centered", "pearson"]
 
@@ -112,9 +111,9 @@ def waypoint_path(
 ) -> dict[int, Waypoints]:
     """Initialize programs as :func:`waypoints` does, for several K from the same groups of cells.
 
-    Three times as many groups as the largest K are dropped one after the other until each K is
-    left in turn, so that the groups of a smaller K are among those of a larger one. The SVD,
-    k-means and most of the fits of clusters are done once for all K.
+    Twice as many groups as the largest K (three times as many, if it is the only one) are dropped
+    one after the other until each K is left in turn, so that the groups of a smaller K are among
+    those of a larger one. The SVD, k-means and most of the fits of clusters are done once for all.
 
     Parameters
     ----------
@@ -136,29 +135,31 @@ def waypoint_path(
         atse = torch.arange(entries.n_junctions, device="cpu")
     atse = torch.as_tensor(atse, device="cpu")
     numbers = sorted(numbers, reverse=True)
-    most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (_GROUPS_PER_PROGRAM * numbers[0]))
+    n_groups = numbers[0] * (_GROUPS_PER_PROGRAM if len(numbers) == 1 else _SHARED_GROUPS)
+    most = min(_MAX_ENTRIES, _MAX_PRODUCTS // n_groups)
     cells = sample_cells(entries, most, seed)
     sample = entries if cells is None else entries.select(cells)
     cells = torch.arange(entries.n_cells, device="cpu") if cells is None else cells
     reads = weighted_reads(sample, atse)
     prior = MixturePrior(LIKELIHOODS["betabinomial"]).first_fit(mean, atse)
-    best: dict[int, tuple[SoftClusters, np.ndarray]] = {}
-    for group, scores in _groupings(sample, mean, numbers[0], seed, n_tries):
-        n_groups = group.max() + 1
-        clusters = SoftClusters(reads, prior, _membership(group, n_groups)).run(_FIRST_ITERATIONS)
-        for k in numbers:
-            clusters.merge_to(min(k, n_groups), _MERGE_ITERATIONS).run(_LAST_ITERATIONS)
-            if k not in best or clusters.log_likelihood > best[k][0].log_likelihood:
-                best[k] = copy(clusters), scores  # updates replace its arrays
+    best = None
+    for group, scores in _groupings(sample, mean, numbers[0], n_groups, seed, n_tries):
+        n_found = group.max() + 1
+        clusters = SoftClusters(reads, prior, _membership(group, n_found)).run(_FIRST_ITERATIONS)
+        clusters.merge_to(min(numbers[0], n_found), _MERGE_ITERATIONS).run(_LAST_ITERATIONS)
+        if best is None or clusters.log_likelihood > best[0].log_likelihood:
+            best = clusters, scores
     path = {}
     for k in numbers:
-        if k not in best:  # nothing was observed
+        if best is None:  # nothing was observed
             flat = mean.new_full((entries.n_cells, k), 1.0 / k)
             start = Initialization(flat, mean[:, None].repeat(1, k))
             none = np.zeros((len(cells), 2))
             path[k] = Waypoints(start, cells.numpy(), none, np.zeros((k, 2)), 0.0)
             continue
-        clusters, scores = best[k]
+        clusters, scores = best
+        if clusters.membership.shape[1] > k:
+            clusters.merge_to(k, _MERGE_ITERATIONS).run(_SHARED_ITERATIONS)
         share = clusters.membership / clusters.membership.sum(0).clip(min=1e-12)
         positions = np.zeros((k, scores.shape[1]))
         positions[: share.shape[1]] = share.T @ scores
@@ -196,7 +197,12 @@ def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) ->
 
 
 def _groupings(
-    entries: ObservedEntries, mean: torch.Tensor, n_programs: int, seed: int, n_tries: int | None
+    entries: ObservedEntries,
+    mean: torch.Tensor,
+    n_programs: int,
+    n_groups: int,
+    seed: int,
+    n_tries: int | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group cells by direction (-1 without one); yield groups and scores ``(B, D)``.
 
@@ -223,7 +229,7 @@ def _groupings(
         weight = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST)) ** 2
         for i in range(n_tries):
             means = KMeans(
-                min(_GROUPS_PER_PROGRAM * n_programs, distinct), n_init=3, random_state=seed + i
+                min(n_groups, distinct), n_init=3, random_state=seed + i
             )
             group = np.full(entries.n_cells, -1)
             with threadpool_limits(1):

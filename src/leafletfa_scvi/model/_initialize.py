@@ -95,6 +95,7 @@ def start_em(
     init: Init | inference.Waypoints,
     device: torch.device,
     concentration: torch.Tensor | None = None,
+    **options_of_run: Any,
 ) -> StartedFit:
     """Begin EM from one initialization.
 
@@ -106,6 +107,8 @@ def start_em(
         As of ``train``, or waypoints of K programs, such as :func:`shared_waypoints` finds.
     concentration
         First kappa, if it is learned: one value, or one for each junction (ATSE). If None, 10.
+    **options_of_run
+        Passed to :class:`inference.EMRun`.
     """
     options, seed, groups = model.module.model, model._seed(), None
     pooled, effects = model._pooled_entries(entries), None
@@ -141,6 +144,7 @@ def start_em(
         device=device,
         seed=seed,
         effects=effects,
+        **options_of_run,
     )
     return StartedFit(run, groups)
 

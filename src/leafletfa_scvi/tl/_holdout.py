@@ -44,6 +44,21 @@ class SplicingHoldout(NamedTuple):
     hidden: AnnData
 
 
+class JunctionReference(NamedTuple):
+    """Predictions that are the same for all cells.
+
+    Attributes
+    ----------
+    psi
+        ``(P,)`` mean PSI of each junction.
+    kappa
+        Their concentration.
+    """
+
+    psi: np.ndarray
+    kappa: float
+
+
 def holdout_splicing(
     adata: AnnData,
     fraction: float = 0.1,
@@ -181,6 +196,24 @@ def evaluate_holdout(
         Junctions differ, a cell is not a training cell, a hidden entry was used in training, the
         model contains no data, or ``hidden`` contains no entry or violates the data contract.
     """
+    return score_holdout(model, hidden, bins)
+
+
+def score_holdout(
+    model: LeafletFAModel,
+    hidden: AnnData,
+    bins: Sequence[int] | None,
+    reference: JunctionReference | None = None,
+) -> pd.DataFrame:
+    """Score a model as :func:`evaluate_holdout` does.
+
+    Parameters
+    ----------
+    model, hidden, bins
+        As of :func:`evaluate_holdout`.
+    reference
+        Reference of the split, by :func:`junction_reference`; None to compute it.
+    """
     if not hasattr(model, "_training_entries"):
         raise TypeError(f"Expected model to be a LeafletFAModel, found a {type(model).__name__}.")
     model._require_trained()
@@ -196,20 +229,27 @@ def evaluate_holdout(
         warnings.simplefilter("ignore", UserWarning)
         entries, _ = model._read_entries(hidden)
     _check_hidden(model, training, entries, cells)
-    usage = junction_mean_psi(training).numpy().astype(np.float64)
-    sample = sample_entries(training.n_entries)
-    y, n = (x.numpy()[sample].astype(np.float64) for x in (training.count, training.total))
-    mean_kappa = fit_kappa(y, n, usage[training.column.numpy()[sample]])
+    if reference is None:
+        reference = junction_reference(training)
     column = entries.column.numpy()
     return score_predictions(
         entries.count.numpy(),
         entries.total.numpy(),
         _predicted(model, entries, cells),
-        usage[column],
+        reference.psi[column],
         model.get_concentrations().to_numpy()[column],
-        mean_kappa,
+        reference.kappa,
         bins=bins,
     )
+
+
+def junction_reference(training: ObservedEntries) -> JunctionReference:
+    """Compute the mean PSI of each junction, and one concentration of maximum likelihood."""
+    training = training.to("cpu")
+    psi = junction_mean_psi(training).numpy().astype(np.float64)
+    sample = sample_entries(training.n_entries)
+    y, n = (x.numpy()[sample].astype(np.float64) for x in (training.count, training.total))
+    return JunctionReference(psi, fit_kappa(y, n, psi[training.column.numpy()[sample]]))
 
 
 def _part(

@@ -15,7 +15,7 @@ from scvi.utils import track
 from leafletfa_scvi._warnings import ConvergenceWarning, IdentifiabilityWarning
 from leafletfa_scvi.model import LeafletFAModel
 from leafletfa_scvi.ops import drawing
-from leafletfa_scvi.tl._holdout import evaluate_holdout
+from leafletfa_scvi.tl._holdout import JunctionReference, junction_reference, score_holdout
 from leafletfa_scvi.tl._stability import Fit
 from leafletfa_scvi.tl._staged_fits import StagedFits, undecided
 
@@ -73,6 +73,7 @@ class ProgramFits:
         self._progress = progress
         self.fits: dict[int, dict[int, Fit]] = {k: {} for k in numbers}
         self._rows: dict[tuple[int, int], pd.Series] = {}
+        self._references: dict[int, JunctionReference] = {}
 
     def scores(self) -> pd.DataFrame:
         """Return one row for each fit there is."""
@@ -199,7 +200,9 @@ class ProgramFits:
     ) -> None:
         """Keep the scores of a fit, its programs and activities."""
         k = model.n_programs
-        score = evaluate_holdout(model, split.hidden, bins=None).loc["all"]
+        if seed not in self._references:
+            self._references[seed] = junction_reference(model._training_entries())
+        score = score_holdout(model, split.hidden, None, self._references[seed]).loc["all"]
         assert isinstance(score, pd.Series)
         own = {"stopped": identified is None, "converged": converged, "identified": identified}
         parts = pd.Series({"n_programs": k, "seed": seed}), score, pd.Series(own, dtype=object)

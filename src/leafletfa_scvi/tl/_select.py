@@ -235,9 +235,10 @@ def _problems(summary: pd.DataFrame, scores: pd.DataFrame, chosen: int) -> tuple
     if chosen > 1 and not pd.isna(number) and number < chosen * _MIN_REPRODUCIBLE:
         problems.append(f"Only {number} of its {chosen} programs are reproducible over seeds.")
     identified = scores.loc[scores["n_programs"] == chosen, "identified"]
-    if identified.mean() < 0.5:
+    n_undetermined = int((~identified).fillna(False).sum())
+    if n_undetermined > len(identified) / 2:
         problems.append(
-            f"In {int((~identified).sum())} of its {len(identified)} fits the data did not "
+            f"In {n_undetermined} of its {len(identified)} fits the data did not "
             "determine the programs or the activities (model.identifiability())."
         )
     return tuple(problems)

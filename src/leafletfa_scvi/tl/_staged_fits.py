@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _STAGES = (20, 60)
 """Iterations after which fits are compared; those that may be chosen then go on to the end."""
 _PILOT_ITERATIONS = 20
-_MIN_MARGIN = 0.02
-"""Smallest difference of gains, as a share of the best, that stops a fit."""
+_MARGIN, _MIN_MARGIN = 0.5, 0.01
+"""How much gains may still change: standard errors, and a share of the gain."""
 _SHAREABLE = {"method", "accelerator", "devices", "em_iterations", "enable_progress_bar"}
 
 
@@ -75,7 +75,7 @@ class StagedFits:
             self._fits[k].run.set_entries(fitted_entries(model, entries, device))
         else:
             start, kappa = self._starts.pop(k), self._concentration
-            self._fits[k] = start_em(model, entries, start, device, kappa)
+            self._fits[k] = start_em(model, entries, start, device, kappa, n_draws=1)
         fit, stage = self._fits[k], self._n_stages[k]
         self._n_stages[k] += 1
         until = _STAGES[stage] if stage < len(_STAGES) else self._max_iterations
@@ -100,12 +100,14 @@ class StagedFits:
 
 
 def undecided(gains: Mapping[int, Sequence[np.ndarray]], finished: set[int]) -> list[int]:
-    """Find the K whose fits have to go on, as they may be chosen or be the best.
+    """Find the K whose fits have to go on, as they may be chosen or change the choice.
 
-    Fits are compared with the best one at the same stage, and as they are. One that is behind in
-    both is stopped: a smaller K if it is further behind than the standard error of the best, a
-    larger one if it is behind at all; in either case by more than the standard error of their
-    difference. Numbers between the one that is chosen and the best change neither.
+    The one chosen is the smallest within one standard error of the best. A smaller K may be chosen
+    if it is nearly that good, a larger one may change the choice if it is better by nearly a
+    standard error; nearly means half a standard error, but at least 1 % of the best gain. Since
+    gains depend on the number of iterations, numbers are compared at the last stage that both have
+    reached, and as they are: one that does not matter in both comparisons is stopped. The best K
+    always goes on.
 
     Parameters
     ----------
@@ -114,27 +116,27 @@ def undecided(gains: Mapping[int, Sequence[np.ndarray]], finished: set[int]) -> 
     finished
         Those K whose fits have all ended.
     """
-    numbers = sorted(gains)
-    now = {k: gains[k][-1] for k in numbers}
-    best = max(numbers, key=lambda k: now[k].mean())
-    error = _standard_error(now[best])
-    chosen = min(k for k in numbers if now[k].mean() >= now[best].mean() - error)
-    going_on = []
-    for k in numbers:
-        if k in finished or chosen < k < best:
-            continue
-        stage = min(len(gains[k]), len(gains[best])) - 1
-        at_stage = gains[k][stage], gains[best][stage]
-        if not all(_is_behind(*pair, k < best) for pair in (at_stage, (now[k], now[best]))):
-            going_on.append(k)
-    return going_on
+    now = {k: gains[k][-1].mean() for k in gains}
+    best = max(sorted(now), key=lambda k: now[k])
+    error = _standard_error(gains[best][-1])
+    chosen = min(k for k in now if now[k] >= now[best] - error)
+
+    def matters(k: int) -> bool:
+        if k in (best, chosen):
+            return True
+        other = best if k < chosen else chosen
+        stage = min(len(gains[k]), len(gains[other])) - 1
+        pairs = (gains[k][stage], gains[other][stage]), (gains[k][-1], gains[other][-1])
+        return any(_may_change(*pair, error, k < chosen) for pair in pairs)
+
+    return [k for k in sorted(gains) if k not in finished and matters(k)]
 
 
-def _is_behind(own: np.ndarray, best: np.ndarray, is_smaller: bool) -> bool:
-    difference = best - own
-    margin = max(_standard_error(difference), _MIN_MARGIN * abs(float(best.mean())))
-    allowed = _standard_error(best) if is_smaller else 0.0
-    return bool(difference.mean() > allowed + margin)
+def _may_change(own: np.ndarray, other: np.ndarray, error: float, is_smaller: bool) -> bool:
+    """Compare a K with the best (a smaller one) or with the one chosen (a larger one)."""
+    margin = max(error * _MARGIN, _MIN_MARGIN * abs(float(other.mean())))
+    allowed = error if is_smaller else -error
+    return bool(own.mean() + margin >= other.mean() - allowed)
 
 
 def _standard_error(values: np.ndarray) -> float:
