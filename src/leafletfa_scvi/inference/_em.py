@@ -228,7 +228,8 @@ class _Hyperparameters:
         if last or (self.by_junction and self.n_refits in _JUNCTION_REFITS):
             return replace(factors, kappa=self._fitted_to_draws(factors))
         # Between the fits of a kappa for each junction, those of the last one are kept.
-        if self.by_junction and (self.junctions is not None or factors.kappa.numel() > 1):
+        given = factors.kappa is not None and factors.kappa.numel() > 1
+        if self.by_junction and (self.junctions is not None or given):
             return factors
         value = self._single_kappa(problem.entries, factors)
         kappa = torch.tensor(value, dtype=torch.float32, device=factors.phi.device)

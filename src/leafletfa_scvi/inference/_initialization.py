@@ -228,9 +228,7 @@ def _groupings(
         distinct = len(np.unique(directions.round(6), axis=0))
         weight = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST)) ** 2
         for i in range(n_tries):
-            means = KMeans(
-                min(n_groups, distinct), n_init=3, random_state=seed + i
-            )
+            means = KMeans(min(n_groups, distinct), n_init=3, random_state=seed + i)
             group = np.full(entries.n_cells, -1)
             with threadpool_limits(1):
                 group[placed] = means.fit(directions, sample_weight=weight).labels_

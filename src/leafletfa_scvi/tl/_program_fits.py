@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.tl._holdout import SplicingHoldout
 
-_DTYPES = {
+_DTYPES: dict[str, Any] = {
     "n_programs": int,
     "seed": int,
     "n_entries": int,
@@ -130,14 +130,14 @@ class ProgramFits:
         if fits.has_finished(n_programs):
             return
         started = time.perf_counter()
-        before = self._rows.get((n_programs, seed))
+        earlier = self._rows.get((n_programs, seed), {"seconds": 0.0})["seconds"]
         with _seeded(seed), self._model(split, n_programs) as model:
             converged, identified = False, None
             if fits.advance(model, show_iteration):
                 converged, identified = self._train(model)
             else:
                 fits.read(model)
-            seconds = time.perf_counter() - started + (0.0 if before is None else before["seconds"])
+            seconds = time.perf_counter() - started + earlier
             self._keep(seed, model, split, converged, identified, seconds)
 
     def _of_each_seed(
