@@ -14,6 +14,7 @@ from scipy.special import betaln, digamma, gammaln
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
 from leafletfa_scvi.inference import (
+    EMRun,
     Initialization,
     _em,
     _expected_counts,
@@ -549,6 +550,32 @@ class TestFit:
             () if dispersion == "global" else (entries.n_junctions,)
         )
         assert (n_iterations > 1) != torch.allclose(fit.phi, start.phi)
+
+    @pytest.mark.parametrize("dispersion", ["global", "junction"])
+    def test_in_how_many_parts_changes_nothing(self, entries, dispersion):
+        start = inference.waypoints(entries, 3, 0).start
+        given = entries, start, prior_of(entries, "mixture")
+        whole = fit_em(*given, concentration=10.0, dispersion=dispersion, n_iterations=80)
+        run = EMRun(*given, concentration=10.0, dispersion=dispersion)
+        for n in (1, 20, 21, 60, 80):
+            run.advance(n)
+            run.set_entries(None)
+            run.set_entries(entries)
+            run.result(n_draws=1)  # reads out and changes nothing
+        parts = run.result()
+        assert parts.objective == whole.objective
+        assert parts.converged == whole.converged
+        for name in ("phi", "psi", "concentration", "prevalence"):
+            assert torch.equal(getattr(parts, name), getattr(whole, name)), name
+
+    def test_given_concentrations_are_kept_until_such_are_fitted(self, entries):
+        start = inference.waypoints(entries, 3, 0).start
+        given = torch.linspace(5, 50, entries.n_junctions)
+        run = EMRun(entries, start, prior_of(entries), concentration=given, dispersion="junction")
+        run.advance(16)  # before the third fit of the hyperparameters
+        assert torch.equal(run.concentration, given)
+        run.advance(40)
+        assert not torch.equal(run.concentration, given)
 
     def test_the_initialization_is_unchanged(self, entries):
         start = inference.waypoints(entries, 2, 0).start

@@ -14,6 +14,7 @@ from leafletfa_scvi.inference import (
     _initialization,
     junction_mean_psi,
     random_initialization,
+    waypoint_path,
     waypoints,
 )
 from leafletfa_scvi.ops import ObservedEntries
@@ -46,6 +47,22 @@ class TestWaypoints:
         match = lfa.tl.match_programs(psi.T, found.start.psi.numpy())
         assert match["correlation"].min() > 0.95
         np.testing.assert_array_equal(found.cells, np.arange(len(group)))
+
+    def test_several_numbers_from_the_same_groups(self):
+        y, n, group, psi = grouped(4, seed=1)
+        entries = entries_of(y, n)
+        path = waypoint_path(entries, [2, 6, 4], 0)
+        assert set(path) == {2, 4, 6}
+        for k, found in path.items():
+            is_sound(found, len(group), 80, k)
+        assert adjusted_rand_score(group, path[4].start.phi.argmax(1)) > 0.98
+        match = lfa.tl.match_programs(psi.T, path[4].start.psi.numpy())
+        assert match["correlation"].min() > 0.95
+        # Two groups are each made of whole planted ones.
+        merged = path[2].start.phi.argmax(1).numpy()
+        assert all(len(np.unique(merged[group == g])) == 1 for g in range(4))
+        alone = waypoint_path(entries, [4], 0)[4]
+        assert torch.equal(alone.start.psi, waypoints(entries, 4, 0).start.psi)
 
     def test_positions_are_the_centers_of_the_groups(self):
         y, n, _, _ = grouped()

@@ -16,6 +16,7 @@ from leafletfa_scvi._warnings import IdentifiabilityWarning
 from leafletfa_scvi.tl import evaluate_holdout, holdout_splicing
 from leafletfa_scvi.tl._select import _note, _problems, recommended, select_n_programs
 from leafletfa_scvi.tl._stability import program_stability
+from leafletfa_scvi.tl._staged_fits import undecided
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUICK = {"accelerator": "cpu", "em_iterations": 30}
@@ -33,9 +34,32 @@ def data(_data):
 
 @pytest.fixture(scope="module")
 def result(_data):
+    """All fits completed."""
     return select_n_programs(
-        _data.copy(), [5, 1, 2, 3], n_seeds=2, train_kwargs=QUICK, seed=7, progress=False
+        _data.copy(),
+        [5, 1, 2, 3],
+        n_seeds=2,
+        train_kwargs=QUICK,
+        seed=7,
+        progress=False,
+        share_starts=False,
     )
+
+
+@pytest.fixture(scope="module")
+def shared(_data):
+    """Starts shared; the result, and those that were called back on the way."""
+    seen = []
+    result = select_n_programs(
+        _data.copy(),
+        [5, 1, 2, 3],
+        n_seeds=2,
+        train_kwargs={"accelerator": "cpu"},
+        seed=7,
+        progress=False,
+        callback=seen.append,
+    )
+    return result, seen
 
 
 def test_the_planted_number_is_recommended(result):
@@ -74,6 +98,8 @@ def test_tables(result):
     ]
     assert result.problems == ()
     assert scores["identified"].all()
+    assert not scores["stopped"].any()
+    assert not summary["stopped"].any()
 
 
 @pytest.mark.filterwarnings("default")
@@ -114,7 +140,12 @@ def test_unconverged_fits_are_reported_once_and_other_warnings_pass(data, monkey
     monkeypatch.setattr(LeafletFAModel, "train", train)
     with pytest.warns(UserWarning, match="of something else"):
         result = select_n_programs(
-            data, [1, 3], n_seeds=1, train_kwargs={"accelerator": "cpu"}, progress=False
+            data,
+            [1, 3],
+            n_seeds=1,
+            train_kwargs={"accelerator": "cpu"},
+            progress=False,
+            share_starts=False,
         )
     assert result.scores["converged"].tolist() == [True, False]
     assert result.scores["settled"].tolist() == [True, False]  # the deprecated name
@@ -136,6 +167,124 @@ def test_a_row_equals_a_computation_with_public_functions(data, result):
         for name, value in wanted.items():
             assert row[name] == value, name
     assert result.summary["stability"][5] == program_stability(models).score
+
+
+class TestSharedStarts:
+    def test_same_choice_and_nearly_the_same_fits(self, result, shared):
+        found, _ = shared
+        assert found.n_programs == result.n_programs == 3
+        assert found.summary["stopped"].tolist() == [True, True, False, True]
+        assert "Fits of K = 1, 2, 5 were stopped early" in found.note
+        assert "not converged" not in found.note
+        gain = found.summary["log_likelihood_gain"]
+        assert gain[3] == pytest.approx(result.summary["log_likelihood_gain"][3], rel=0.03)
+        assert gain.idxmax() == 3
+        complete = found.scores.query("n_programs == 3")
+        assert complete["converged"].all()
+        assert complete["identified"].all()
+
+    def test_stability_is_that_of_complete_fits(self, shared):
+        found, _ = shared
+        summary, scores = found.summary, found.scores
+        assert summary["n_reproducible"][3] == 3
+        assert summary["stability"][3] > 0.98
+        stopped = [1, 2, 5]
+        assert summary.loc[stopped, ["stability", "n_reproducible"]].isna().all(axis=None)
+        rows = scores[scores["stopped"]]
+        assert set(rows["n_programs"]) == set(stopped)
+        assert rows[["stability", "identified"]].isna().all(axis=None)
+        assert not rows["converged"].any()
+
+    def test_first_figures_come_before_the_last_fit(self, shared):
+        found, seen = shared
+        assert [len(r.scores) for r in seen] == [4] + [8] * (len(seen) - 1)
+        assert len(seen) >= 3
+        assert seen[0].scores["stopped"].all()
+        assert seen[1].scores["stopped"].all()
+        assert seen[0].n_programs == 3
+        pd.testing.assert_frame_equal(seen[-1].scores, found.scores)
+        # Figures of a seed do not change when others are fitted.
+        first = seen[1].scores.query("seed == 7")["log_likelihood_gain"]
+        np.testing.assert_array_equal(seen[0].scores["log_likelihood_gain"], first)
+
+    def test_seeds_share_nothing(self, data, shared):
+        """Fits of a seed are the same with and without another seed before it."""
+        alone = []
+        select_n_programs(
+            data,
+            [1, 2, 3, 5],
+            n_seeds=1,
+            train_kwargs={"accelerator": "cpu"},
+            seed=8,
+            progress=False,
+            callback=alone.append,
+        )
+        together = shared[1][1].scores.query("seed == 8").drop(columns=["seconds", "stability"])
+        pd.testing.assert_frame_equal(
+            alone[0].scores.drop(columns=["seconds", "stability"]),
+            together.reset_index(drop=True),
+        )
+
+    def test_the_progress_bar_changes_nothing_and_shows_each_fit(self, data, shared, capsys):
+        with_bar = select_n_programs(
+            data, [1, 2, 3, 5], n_seeds=2, train_kwargs={"accelerator": "cpu"}, seed=7
+        )
+        out = capsys.readouterr().out
+        for text in ("Fitting", "8/8", "Continuing K = 3", "K = 5, seed 8, iteration"):
+            assert text in out
+        pd.testing.assert_frame_equal(
+            with_bar.scores.drop(columns="seconds"), shared[0].scores.drop(columns="seconds")
+        )
+
+    @pytest.mark.parametrize("likelihood", ["binomial", "dirichlet-multinomial"])
+    def test_other_likelihoods(self, data, likelihood):
+        options = {
+            "n_seeds": 2,
+            "model_kwargs": {"likelihood": likelihood},
+            "train_kwargs": {"accelerator": "cpu", "em_iterations": 50},
+            "progress": False,
+        }
+        found = select_n_programs(data, [2, 3], **options)
+        complete = select_n_programs(data, [2, 3], **options, share_starts=False)
+        assert found.n_programs == complete.n_programs == 3
+        gains = (r.summary["log_likelihood_gain"][3] for r in (found, complete))
+        assert next(gains) == pytest.approx(next(gains), rel=0.05)
+
+    @pytest.mark.parametrize("argument", [{"n_restarts": 2}, {"validation_size": 0.1}])
+    def test_arguments_that_need_starts_of_their_own(self, data, argument):
+        found = select_n_programs(
+            data, [2, 3], n_seeds=1, train_kwargs={**QUICK, **argument}, progress=False
+        )
+        assert not found.scores["stopped"].any()
+
+
+class TestUndecided:
+    """Gains of two seeds; the standard error of the best is 0.01."""
+
+    @staticmethod
+    def gain(*means):
+        return [np.array([m - 0.01, m + 0.01]) for m in means]
+
+    def test_all_that_may_be_chosen_go_on(self):
+        # Chosen is 4, the smallest from 0.19 on, the best is 6. 3 is within half an error of that.
+        means = {2: 0.18, 3: 0.187, 4: 0.191, 5: 0.193, 6: 0.2, 8: 0.194, 10: 0.197}
+        gains = {k: self.gain(m) for k, m in means.items()}
+        assert undecided(gains, set()) == [3, 4, 6, 10]
+        assert undecided(gains, {4, 6}) == [3, 10]
+        assert undecided(gains, {3, 4, 6, 10}) == []
+
+    def test_compared_at_the_same_stage(self):
+        # 3 is far behind what 4 became, but not what 4 was: it goes on.
+        gains = {3: self.gain(0.1), 4: self.gain(0.105, 0.2), 6: self.gain(0.05)}
+        assert undecided(gains, {4}) == [3]
+        # And one that was behind goes on if the best has fallen to it.
+        gains = {2: self.gain(0.1), 4: self.gain(0.2, 0.1)}
+        assert undecided(gains, {4}) == [2]
+
+    def test_one_seed(self):
+        gains = {2: [np.array([0.1])], 3: [np.array([0.2])], 4: [np.array([0.1])]}
+        assert undecided(gains, set()) == [3]
+        assert undecided(gains | {4: [np.array([0.199])]}, set()) == [3, 4]
 
 
 def test_data_and_random_states_are_not_changed(data):

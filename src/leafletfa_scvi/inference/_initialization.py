@@ -135,18 +135,18 @@ def waypoint_path(
         atse = torch.arange(entries.n_junctions, device="cpu")
     atse = torch.as_tensor(atse, device="cpu")
     numbers = sorted(numbers, reverse=True)
-    n_groups = numbers[0] * (_GROUPS_PER_PROGRAM if len(numbers) == 1 else _SHARED_GROUPS)
-    most = min(_MAX_ENTRIES, _MAX_PRODUCTS // n_groups)
+    per_program = _GROUPS_PER_PROGRAM if len(numbers) == 1 else _SHARED_GROUPS
+    most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (per_program * numbers[0]))
     cells = sample_cells(entries, most, seed)
     sample = entries if cells is None else entries.select(cells)
     cells = torch.arange(entries.n_cells, device="cpu") if cells is None else cells
     reads = weighted_reads(sample, atse)
     prior = MixturePrior(LIKELIHOODS["betabinomial"]).first_fit(mean, atse)
     best = None
-    for group, scores in _groupings(sample, mean, numbers[0], n_groups, seed, n_tries):
-        n_found = group.max() + 1
-        clusters = SoftClusters(reads, prior, _membership(group, n_found)).run(_FIRST_ITERATIONS)
-        clusters.merge_to(min(numbers[0], n_found), _MERGE_ITERATIONS).run(_LAST_ITERATIONS)
+    for group, scores in _groupings(sample, mean, numbers[0], seed, per_program, n_tries):
+        n_groups = group.max() + 1
+        clusters = SoftClusters(reads, prior, _membership(group, n_groups)).run(_FIRST_ITERATIONS)
+        clusters.merge_to(min(numbers[0], n_groups), _MERGE_ITERATIONS).run(_LAST_ITERATIONS)
         if best is None or clusters.log_likelihood > best[0].log_likelihood:
             best = clusters, scores
     path = {}
@@ -200,9 +200,9 @@ def _groupings(
     entries: ObservedEntries,
     mean: torch.Tensor,
     n_programs: int,
-    n_groups: int,
     seed: int,
-    n_tries: int | None,
+    groups_per_program: int = _GROUPS_PER_PROGRAM,
+    n_tries: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group cells by direction (-1 without one); yield groups and scores ``(B, D)``.
 
@@ -228,7 +228,9 @@ def _groupings(
         distinct = len(np.unique(directions.round(6), axis=0))
         weight = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST)) ** 2
         for i in range(n_tries):
-            means = KMeans(min(n_groups, distinct), n_init=3, random_state=seed + i)
+            means = KMeans(
+                min(groups_per_program * n_programs, distinct), n_init=3, random_state=seed + i
+            )
             group = np.full(entries.n_cells, -1)
             with threadpool_limits(1):
                 group[placed] = means.fit(directions, sample_weight=weight).labels_

@@ -25,11 +25,20 @@ _PILOT_ITERATIONS = 20
 _MARGIN, _MIN_MARGIN = 0.5, 0.01
 """How much gains may still change: standard errors, and a share of the gain."""
 _SHAREABLE = {"method", "accelerator", "devices", "em_iterations", "enable_progress_bar"}
+_DEFAULTS = {"init": "waypoints", "n_restarts": 1, "validation_size": None}
+"""Other arguments that may be given with their default values."""
 
 
 def can_share(training: Mapping[str, Any]) -> bool:
     """Return True if arguments of ``train`` leave starts and iterations of EM open."""
-    return training["method"] == "em" and set(training) <= _SHAREABLE
+    if training["method"] != "em":
+        return False
+    others = {name: value for name, value in training.items() if name not in _SHAREABLE}
+    # Types first, as a start may be a pair of arrays, which == compares by element.
+    return all(
+        name in _DEFAULTS and type(value) is type(_DEFAULTS[name]) and value == _DEFAULTS[name]
+        for name, value in others.items()
+    )
 
 
 class StagedFits:
