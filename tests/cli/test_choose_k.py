@@ -105,6 +105,14 @@ def test_the_table_the_figure_and_the_output(data, run, tmp_path):
     ]
     assert out.endswith(f"leafletfa fit {data} --n-programs 2\n")
     assert "Fitting 6 models to 120 cells" in err
+    # Figures of the first split come before those of both, and say which K is best so far.
+    first, both = (
+        err.index("1 split, K = 2 so far; held-out gain 1: "),
+        err.index("2 splits, K = 2"),
+    )
+    assert first < both < err.index("Writing")
+    stopped = [line.split()[0] for line in out.splitlines() if line.rstrip().endswith("early")]
+    assert [int(k) for k in stopped] == found.index[found["stopped"]].tolist() == [1, 3]
     assert "\r" not in out + err
 
 
@@ -148,7 +156,7 @@ def test_arguments_refused_before_the_first_fit(data, run, tmp_path, monkeypatch
     def start(*_, **__):
         raise AssertionError("a fit has begun")
 
-    monkeypatch.setattr("leafletfa_scvi.inference.fit_em", start)
+    monkeypatch.setattr("leafletfa_scvi.inference.EMRun", start)
 
     def refused(*args) -> str:
         code, out, err = run("choose-k", *args)

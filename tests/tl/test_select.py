@@ -418,7 +418,7 @@ def test_invalid_arguments_are_refused_before_fitting(data, monkeypatch, change,
     def start(*_, **__):
         raise AssertionError("a fit has begun")
 
-    monkeypatch.setattr("leafletfa_scvi.inference.fit_em", start)
+    monkeypatch.setattr("leafletfa_scvi.inference.EMRun", start)
     given = {"n_programs": [2, 3], "progress": False, **change}
     with pytest.raises(error, match=message):
         select_n_programs(data, given.pop("n_programs"), **given)

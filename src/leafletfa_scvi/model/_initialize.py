@@ -66,8 +66,11 @@ def initialize(
         return initialize_extension(model, entries, options)
     best: tuple[inference.EMResult, inference.Waypoints | None] | None = None
     for restart in range(options.n_restarts):
-        started = model._started_fit or start_em(model, entries, options.init, options.device)
-        fit, groups = started.result(options.em_iterations)
+        if model._started_fit is not None:
+            fit, groups = model._started_fit.result(options.em_iterations)
+        else:
+            data, given, groups = _em_arguments(model, entries, options.init, options.device)
+            fit = inference.fit_em(*data, **given, n_iterations=options.em_iterations)
         value = fit.objective[-1] if fit.objective else -math.inf
         log.info("Initialization %d: EM objective %.1f", restart + 1, value)
         if best is None or value > best[0].objective[-1]:
@@ -95,7 +98,7 @@ def start_em(
     init: Init | inference.Waypoints,
     device: torch.device,
     concentration: torch.Tensor | None = None,
-    **options_of_run: Any,
+    n_draws: int = 4,
 ) -> StartedFit:
     """Begin EM from one initialization.
 
@@ -107,9 +110,22 @@ def start_em(
         As of ``train``, or waypoints of K programs, such as :func:`shared_waypoints` finds.
     concentration
         First kappa, if it is learned: one value, or one for each junction (ATSE). If None, 10.
-    **options_of_run
-        Passed to :class:`inference.EMRun`.
+    n_draws
+        Number of draws that kappa is fitted to on the way.
     """
+    data, given, groups = _em_arguments(model, entries, init, device)
+    if concentration is not None and model.module.model.learns_concentration:
+        given["concentration"] = concentration
+    return StartedFit(inference.EMRun(*data, **given, n_draws=n_draws), groups)
+
+
+def _em_arguments(
+    model: SplicingModelBase,
+    entries: ObservedEntries,
+    init: Init | inference.Waypoints,
+    device: torch.device,
+) -> tuple[tuple[Any, ...], dict[str, Any], inference.Waypoints | None]:
+    """Return entries, start and prior of EM, its other arguments, and waypoints, if any."""
     options, seed, groups = model.module.model, model._seed(), None
     pooled, effects = model._pooled_entries(entries), None
     if options.n_batches > 1:
@@ -130,23 +146,19 @@ def start_em(
     psi = options.likelihood.complete_programs(start.psi, pooled)
     if psi is not start.psi:
         start = start._replace(psi=psi)
-    kappa: Any = _INITIAL_CONCENTRATION if concentration is None else concentration
-    if not options.learns_concentration:
-        kappa = options.fixed("kappa")
-    run = inference.EMRun(
-        fitted_entries(model, entries, device),
-        start,
-        initial_prior(model, entries),
-        concentration=kappa,
-        dispersion=options.dispersion,
-        learn_concentration=options.learns_concentration,
-        activity_concentration=options.activity_concentration or _INITIAL_ACTIVITY_CONCENTRATION,
-        device=device,
-        seed=seed,
-        effects=effects,
-        **options_of_run,
-    )
-    return StartedFit(run, groups)
+    kappa = _INITIAL_CONCENTRATION if options.learns_concentration else options.fixed("kappa")
+    delta = options.activity_concentration or _INITIAL_ACTIVITY_CONCENTRATION
+    data = fitted_entries(model, entries, device), start, initial_prior(model, entries)
+    given: dict[str, Any] = {
+        "concentration": kappa,
+        "dispersion": options.dispersion,
+        "learn_concentration": options.learns_concentration,
+        "activity_concentration": delta,
+        "device": device,
+        "seed": seed,
+        "effects": effects,
+    }
+    return data, given, groups
 
 
 def fitted_entries(
