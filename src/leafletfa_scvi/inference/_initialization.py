@@ -34,7 +34,8 @@ _MAX_ENTRIES = 1 << 23
 _MAX_PRODUCTS = 200_000_000
 """Maximum number of entries times clusters."""
 _TRIES, _TRIED_ENTRIES = 3, 500_000
-_FIRST_ITERATIONS, _MERGE_ITERATIONS, _LAST_ITERATIONS, _SHARED_ITERATIONS = 15, 3, 12, 6
+_ITERATIONS, _SHARED_ITERATIONS = (15, 3, 12), (8, 2, 4)
+"""Iterations of clusters before, between and after merging: for one K, and for several."""
 
 Residuals = Literal["centered", "pearson"]
 
@@ -135,7 +136,10 @@ def waypoint_path(
         atse = torch.arange(entries.n_junctions, device="cpu")
     atse = torch.as_tensor(atse, device="cpu")
     numbers = sorted(numbers, reverse=True)
-    per_program = _GROUPS_PER_PROGRAM if len(numbers) == 1 else _SHARED_GROUPS
+    per_program, iterations = _SHARED_GROUPS, _SHARED_ITERATIONS
+    if len(numbers) == 1:
+        per_program, iterations = _GROUPS_PER_PROGRAM, _ITERATIONS
+    n_first, n_between, n_last = iterations
     most = min(_MAX_ENTRIES, _MAX_PRODUCTS // (per_program * numbers[0]))
     cells = sample_cells(entries, most, seed)
     sample = entries if cells is None else entries.select(cells)
@@ -145,8 +149,8 @@ def waypoint_path(
     best = None
     for group, scores in _groupings(sample, mean, numbers[0], seed, per_program, n_tries):
         n_groups = group.max() + 1
-        clusters = SoftClusters(reads, prior, _membership(group, n_groups)).run(_FIRST_ITERATIONS)
-        clusters.merge_to(min(numbers[0], n_groups), _MERGE_ITERATIONS).run(_LAST_ITERATIONS)
+        clusters = SoftClusters(reads, prior, _membership(group, n_groups)).run(n_first)
+        clusters.merge_to(min(numbers[0], n_groups), n_between).run(n_last)
         if best is None or clusters.log_likelihood > best[0].log_likelihood:
             best = clusters, scores
     path = {}
@@ -159,7 +163,7 @@ def waypoint_path(
             continue
         clusters, scores = best
         if clusters.membership.shape[1] > k:
-            clusters.merge_to(k, _MERGE_ITERATIONS).run(_SHARED_ITERATIONS)
+            clusters.merge_to(k, n_between).run(n_last)
         share = clusters.membership / clusters.membership.sum(0).clip(min=1e-12)
         positions = np.zeros((k, scores.shape[1]))
         positions[: share.shape[1]] = share.T @ scores
