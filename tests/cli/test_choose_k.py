@@ -111,7 +111,7 @@ def test_the_table_the_figure_and_the_output(data, run, tmp_path):
         err.index("2 splits, K = 2"),
     )
     assert first < both < err.index("Writing")
-    stopped = [line.split()[0] for line in out.splitlines() if line.rstrip().endswith("early")]
+    stopped = [line.split()[0] for line in out.splitlines() if line.rstrip().endswith("stopped")]
     assert [int(k) for k in stopped] == found.index[found["stopped"]].tolist() == [1, 3]
     assert "\r" not in out + err
 
@@ -128,10 +128,12 @@ def test_options_reach_the_comparison(data, run, tmp_path, monkeypatch):
     likelihood = ("--likelihood", "dirichlet-multinomial", "--dispersion", "global")
     prior = ("--junction-prior", "junction")
     training = ("--method", "svi", "--max-epochs", 7, "--restarts", 2, "--fraction", 0.2)
+    training += ("--complete",)
     code, _, err = run("choose-k", data, "-k", "2,5", *names, *likelihood, *prior, *training, *CPU)
     assert code == 2
     assert err.endswith("Error: enough\n")
     assert seen["numbers"] == [2, 5]
+    assert seen["share_starts"] is False
     assert (seen["n_seeds"], seen["fraction"], seen["method"], seen["seed"]) == (3, 0.2, "svi", 0)
     assert (seen["junction_layer"], seen["cluster_layer"], seen["atse_key"]) == ("y", "n", "event")
     assert seen["model_kwargs"] == {

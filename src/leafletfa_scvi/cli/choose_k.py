@@ -191,7 +191,7 @@ def _table(result: ProgramSelection) -> Table:
             _format(row["se"], ".4f"),
             _format(row["stability"], ".2f"),
             _format(row["n_reproducible"], "d"),
-            "recommended" if row["recommended"] else "stopped early" if row["stopped"] else "",
+            "recommended" if row["recommended"] else "stopped" if row["stopped"] else "",
         )
     return table
 
