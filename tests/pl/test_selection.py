@@ -21,7 +21,7 @@ def _close_figures():
     plt.close("all")
 
 
-def selection(n_seeds=3):
+def selection(n_seeds=3, stopped=()):
     rng = np.random.default_rng(0)
     numbers = np.repeat([2, 4, 6, 8], n_seeds)
     gain = 0.1 + 0.01 * rng.normal(size=len(numbers))
@@ -29,6 +29,7 @@ def selection(n_seeds=3):
     grouped = scores.groupby("n_programs")["log_likelihood_gain"]
     summary = pd.DataFrame({"log_likelihood_gain": grouped.mean(), "se": grouped.sem()})
     summary["stability"] = [0.9, 0.95, 0.6, -0.1] if n_seeds > 1 else np.nan
+    summary["stopped"] = summary.index.isin(stopped)
     return ProgramSelection(4, "a note", summary, scores, 0.7)
 
 
@@ -50,6 +51,17 @@ def test_gain_and_stability_by_number_of_programs():
     texts = [t.get_text() for t in ax.get_legend().get_texts()]
     assert texts == ["held-out gain", "stability", "recommended: 4"]
     assert ax.get_xlabel() == "number of programs"
+
+
+def test_stopped_fits_are_hollow():
+    result = selection(stopped=[2, 8])
+    result.summary.loc[[2, 8], "stability"] = np.nan
+    ax = lfa.pl.program_selection(result)
+    ax.figure.draw_without_rendering()
+    (hollow,) = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    assert list(hollow.get_xdata()) == [2, 8]
+    gain = result.summary["log_likelihood_gain"]
+    np.testing.assert_array_equal(hollow.get_ydata(), gain[[2, 8]])
 
 
 def test_one_seed_has_no_secondary_axis():

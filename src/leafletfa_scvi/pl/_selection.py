@@ -33,8 +33,8 @@ def program_selection(result: ProgramSelection, *, ax: Axes | None = None) -> Ax
     Returns
     -------
     matplotlib.axes.Axes
-        Axes of the gain: mean and standard error, a point for each seed, and the recommended
-        number as a vertical line. With several seeds, stability is drawn on a secondary y axis.
+        Axes of the gain: mean and standard error, hollow for fits that were stopped early, a
+        point for each seed, and the recommended number as a vertical line. With several seeds, stability is drawn on a secondary y axis.
     """
     summary, scores = result.summary, result.scores
     ax = new_axes(5.5, 3.5) if ax is None else ax
@@ -61,6 +61,10 @@ def program_selection(result: ProgramSelection, *, ax: Axes | None = None) -> Ax
         capsize=2.5,
         label="held-out gain",
     )
+    stopped = summary["stopped"].to_numpy(bool)
+    if stopped.any():  # hollow, as these are gains of unfinished fits
+        gains = summary["log_likelihood_gain"].to_numpy()[stopped]
+        ax.plot(numbers[stopped], gains, "o", markersize=5, mec="C0", mfc="white", zorder=4)
     ax.set_xlabel("number of programs")
     ax.set_ylabel("held-out log-likelihood gain\n(nats per entry)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
