@@ -33,8 +33,9 @@ def program_selection(result: ProgramSelection, *, ax: Axes | None = None) -> Ax
     Returns
     -------
     matplotlib.axes.Axes
-        Axes of the gain: mean and standard error, hollow for fits that were stopped early, a
-        point for each seed, and the recommended number as a vertical line. With several seeds, stability is drawn on a secondary y axis.
+        Axes of the gain: mean and standard error, hollow for fits that were stopped early, a point
+        for each seed, and the recommended number as a vertical line. With several seeds, stability
+        is drawn on a secondary y axis.
     """
     summary, scores = result.summary, result.scores
     ax = new_axes(5.5, 3.5) if ax is None else ax
