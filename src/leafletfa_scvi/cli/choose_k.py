@@ -79,7 +79,7 @@ def choose_k(
         typer.Option(
             "--complete",
             help="Start each fit anew and complete all of them, also those that would not change "
-            "the choice: five times slower, but with the stability of every number.",
+            "the choice: three to six times slower, but with the stability of every number.",
         ),
     ] = False,
     *,

@@ -124,7 +124,7 @@ def select_n_programs(
         Whether to show a progress bar, with the iteration of the present fit.
     share_starts
         If True, fits with ``method="em"`` share starts over K, and those that would not change the
-        choice are stopped, which takes about a fifth of the time. If False, or with arguments of
+        choice are stopped, which takes a sixth to a third of the time. If False, or with arguments of
         ``train`` such as ``init``, ``n_restarts`` and ``validation_size``, each K has a start of
         its own and all fits are completed: slower, but gains, stability and reproducible programs
         of all K are those of complete fits.
