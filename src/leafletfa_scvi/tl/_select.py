@@ -124,10 +124,10 @@ def select_n_programs(
         Whether to show a progress bar, with the iteration of the present fit.
     share_starts
         If True, fits with ``method="em"`` share starts over K, and those that would not change the
-        choice are stopped, which takes a sixth to a third of the time. If False, or with arguments of
-        ``train`` such as ``init``, ``n_restarts`` and ``validation_size``, each K has a start of
-        its own and all fits are completed: slower, but gains, stability and reproducible programs
-        of all K are those of complete fits.
+        choice are stopped, which takes a sixth to a third of the time. If False, or with arguments
+        of ``train`` such as ``init``, ``n_restarts`` and ``validation_size``, each K has a start
+        of its own and all fits are completed: slower, but gains, stability and reproducible
+        programs of all K are those of complete fits.
     callback
         Called with the result so far: after each seed, and whenever fits have been continued. If
         None, nothing is called.
