@@ -70,8 +70,10 @@ def known(name: str) -> bool:
     return name in VARIANTS or (name.startswith("em ") and name.removeprefix("em ") in VARIANTS)
 
 
-def fit(case: Case, name: str | Variant, seed: int = 0) -> tuple[lfa.LeafletFAModel, float]:
-    """A trained model and the seconds of construction and training.
+def fit(
+    case: Case, name: str | Variant, seed: int = 0, **options: Any
+) -> tuple[lfa.LeafletFAModel, float]:
+    """A trained model and the seconds of construction and training; ``options`` of ``train``.
 
     Kernels are compiled on a tiny data set before, once for each variant.
     """
@@ -81,7 +83,7 @@ def fit(case: Case, name: str | Variant, seed: int = 0) -> tuple[lfa.LeafletFAMo
         few: dict[str, Any] = {} if chosen.train.get("method") == "em" else {"max_epochs": 2}
         _train(tiny(), chosen, 0, **few)
     start = time.perf_counter()
-    model = _train(case, chosen, seed)
+    model = _train(case, chosen, seed, **options)
     return model, time.perf_counter() - start
 
 

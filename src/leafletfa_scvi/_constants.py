@@ -44,7 +44,10 @@ JUNCTION_METRICS: Final = (
 """Columns of ``var`` that :func:`~leafletfa_scvi.pp.qc_metrics` writes."""
 
 EM_ITERATIONS: Final = 300
-"""Default maximum number of EM iterations of training."""
+"""Default maximum number of EM iterations of ``method="em"``, and of training with batches."""
+
+FIRST_EM_ITERATIONS: Final = 60
+"""Default maximum number of EM iterations before variational inference."""
 
 CELLS_AS_REPLICATES: Final = (
     "Cells are the replicates: the result holds for the cells of these samples only. Pass "

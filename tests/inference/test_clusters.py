@@ -59,12 +59,12 @@ class TestRun:
         up, whole = count.T @ member, total.T @ member
         prior = program_prior("mixture", junction_mean_psi(entries_of(y, n)), atse)
         up, whole = (torch.from_numpy(x).float() for x in (up, whole))
-        psi = prior.refit(up, whole - up).programs(up, whole - up)
+        psi = prior.refit(up, whole - up).evened(0.5).programs(up, whole - up)
         np.testing.assert_allclose(clusters.programs, psi, rtol=1e-4)
         psi, counted = psi.double().numpy(), np.array([2 / 3, 2 / 3, 2 / 3, 1.0])
         value = count @ (counted[:, None] * np.log(psi))
         value += (total - count) @ (counted[:, None] * np.log1p(-psi))
-        value += np.log((member.mean(0) + 1e-4) / (1 + 2e-4))
+        value += np.log(0.5 * member.mean(0) + 0.5 / 2)
         np.testing.assert_allclose(
             clusters.log_likelihood, np.log(np.exp(value).sum(1)).sum(), rtol=1e-5
         )
@@ -79,7 +79,17 @@ class TestRun:
         clusters = clusters_of(y, n, np.eye(2)[label])
         share = clusters.membership.mean(0)
         clusters.run(1)
-        np.testing.assert_allclose(clusters.membership[:3], np.tile(share, (3, 1)), atol=1e-3)
+        want = np.tile(0.5 * share + 0.25, (3, 1))
+        np.testing.assert_allclose(clusters.membership[:3], want, atol=1e-3)
+
+    def test_few_reads_leave_no_cluster_empty(self):
+        """Clusters of equal size, whose cells have five reads each."""
+        y, n, group, _ = grouped(4, 60, 12)
+        rng = np.random.default_rng(1)
+        kept = rng.random(n.shape) < 0.15
+        clusters = clusters_of(y * kept, n * kept, 0.4 * np.eye(4)[group] + 0.15)
+        clusters.run(80)
+        assert clusters.membership.mean(0).min() > 0.15
 
 
 class TestMerge:

@@ -353,6 +353,26 @@ class TestStart:
         for (_, _, found), (args, _, _) in zip(starts, fits, strict=True):
             assert args[1] is found.start
 
+    @pytest.mark.parametrize("init", ["waypoints", "random"])
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_more_restarts_never_give_a_worse_objective(self, model, monkeypatch, init, seed):
+        """Under one seed, those of fewer restarts are the first of those of more."""
+        fits = spy(monkeypatch, inference, "fit_em")
+        kept = spy(monkeypatch, LeafletFAModule, "initialize")
+        tried, best = [], []
+        for n_restarts in (1, 2, 4):
+            fits.clear()
+            scvi.settings.seed = seed
+            fresh = LeafletFAModel(model.adata, 3)
+            options = {"init": init, "n_restarts": n_restarts, "em_iterations": 12}
+            fresh.train(**options, **STILL, **QUIET)
+            tried.append([fit.objective[-1] for _, _, fit in fits])
+            best.append(kept[-1][0][1].objective[-1])
+        assert tried[0] == tried[1][:1]
+        assert tried[1] == tried[2][:2]
+        assert best == [max(values) for values in tried]
+        assert best[0] <= best[1] <= best[2]
+
     def test_restarts_after_a_single_iteration(self, model):
         model.train(init="random", n_restarts=3, em_iterations=1, **STILL, **QUIET)
         assert model.is_trained_

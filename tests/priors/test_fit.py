@@ -233,3 +233,14 @@ def test_one_atse_each_without_labels():
     prior = program_prior("mixture", torch.tensor([0.2, 0.5, 0.7]))
     np.testing.assert_array_equal(prior.atse, [0, 1, 2])
     assert not prior.shares_reads
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_evened_weights_by_hand(share):
+    up, against, atse, usage = tables(shared=False)
+    prior = program_prior("mixture", usage, torch.from_numpy(atse)).refit(up, against)
+    found = prior.evened(share)
+    want = (1 - share) * prior.weights.numpy() + share / len(C)
+    np.testing.assert_allclose(found.weights, want, rtol=1e-6)
+    assert float(found.weights.sum()) == pytest.approx(1.0)
+    assert torch.equal(found.concentration, prior.concentration)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _FLOOR = 1e-4
 _REFIT_EVERY = 3
+_EVEN_SHARE = 0.5
+"""Of equal weights in the prior's concentrations, and of equal shares in those of clusters: with
+uncertain memberships clusters look alike, so that learned weights alone would shrink programs
+until they are, and learned shares leave few clusters."""
 _DROPPED_SHARE = 1 / 3
 """Fraction of the excess clusters that is dropped at a time."""
 
@@ -75,7 +79,7 @@ class SoftClusters:
         for i in range(n_iterations):
             count, total = (torch.from_numpy(m @ self.membership) for m in self._by_junction)
             if i % _REFIT_EVERY == 0:
-                self.prior = self.prior.refit(count, total - count)
+                self.prior = self.prior.refit(count, total - count).evened(_EVEN_SHARE)
             psi = self.prior.programs(count, total - count)
             self.programs = psi.clamp(_FLOOR, 1.0 - _FLOOR).numpy()
             self._assign(self.log_joint(self.reads))
@@ -87,8 +91,9 @@ class SoftClusters:
         log_complement = np.log1p(-psi)
         value = reads.count @ (weight * (np.log(psi) - log_complement))
         value += reads.total @ (weight * log_complement)
-        share = self.membership.mean(0, dtype=np.float64) + _FLOOR
-        joint: np.ndarray = value + np.log(share / share.sum())
+        share = self.membership.mean(0, dtype=np.float64)
+        share = (1.0 - _EVEN_SHARE) * share + _EVEN_SHARE / len(share)
+        joint: np.ndarray = value + np.log(share)
         return joint
 
     def _assign(self, log_joint: np.ndarray) -> None:

@@ -1,14 +1,14 @@
-"""Expected-table EM: a deterministic MAP fit of activities, programs and concentration.
+"""Expected-table EM: a deterministic fit of programs and concentration, activities integrated out.
 
 The log of a rising factorial of kappa p is bounded from below by a multiple of log p (Jensen), so
 the beta-binomial is fitted like a binomial mixture whose reads are replaced by expected tables
 
     t1 = kappa p [digamma(y + kappa p) - digamma(kappa p)],    t0 likewise with n - y and q.
 
-With them phi and psi have the closed updates of the admixture EM, and the objective never falls
-for fixed kappa, prevalence and prior. The Dirichlet-multinomial has t1 alone, and psi is scaled to
-sum to one within an ATSE. MAP is taken in softmax and logit coordinates (densities of Dirichlet
-and Beta with parameters below 1 have no maximum).
+With them psi has the closed update of the admixture EM, at its mode in logit coordinates (Beta
+densities with parameters below 1 have no maximum); phi has a Dirichlet posterior, whose update is
+closed too: see :mod:`leafletfa_scvi.inference._activity_posterior`. The Dirichlet-multinomial has
+t1 alone, and psi is scaled to sum to one within an ATSE.
 
 Steps are accelerated by squared extrapolation (SQUAREM, Varadhan and Roland 2008), of which only
 those are kept that do not lower the objective.
@@ -22,6 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from leafletfa_scvi.inference._activity_posterior import (
+    activity_bound,
+    geometric_mean,
+    simplex,
+)
 from leafletfa_scvi.inference._batch_effects import BatchEffects, fit_batch_effects
 from leafletfa_scvi.inference._curvature import draw_from_curvature
 from leafletfa_scvi.inference._dispersion import (
@@ -51,6 +56,8 @@ _JUNCTION_REFITS = {3 * 2**i for i in range(20)}
 """Fits of the hyperparameters that include a kappa for each junction: they take longest."""
 _BATCH_REFITS = {1, 2, 3, 4, 5, *(7 + 4 * i for i in range(100))}
 """Fits of the hyperparameters that include the shifts of batches."""
+_ACTIVITY_CYCLES = 6
+"""Of the last fit of activities, three passes over the entries each."""
 _N_DRAWS = 4
 _DRAWN_ENTRIES, _DRAWN_PER_JUNCTION = 1 << 22, 100
 """Number of entries that kappa is fitted to at draws, and how many more for each junction."""
@@ -64,8 +71,8 @@ class EMResult:
     Attributes
     ----------
     phi, psi
-        ``(B, K)`` activities and ``(P, K)`` programs, float32; for the Dirichlet-multinomial with
-        a row for each implicit junction.
+        ``(B, K)`` activities, fitted to the programs at the end, and ``(P, K)`` programs, float32;
+        for the Dirichlet-multinomial with a row for each implicit junction.
     concentration
         Learned or fixed kappa: a scalar, or one value per junction (ATSE for the
         Dirichlet-multinomial); None for the binomial and the multinomial.
@@ -78,8 +85,9 @@ class EMResult:
     activity_concentration
         delta of the prior of phi.
     objective
-        Log-likelihood plus log prior at the start of each cycle, and of ``phi`` and ``psi``, under
-        the hyperparameters at that iteration.
+        Lower bound of the log-likelihood, with activities integrated out, plus the log prior of
+        psi, times the weight of activities, at the start of each cycle and at the end, under the
+        hyperparameters at that iteration.
     converged
         Whether a step gained less than the tolerance.
     effects
@@ -113,11 +121,12 @@ class _Problem:
         prior: PriorFit,
         prevalence: torch.Tensor,
         delta: float,
+        weight: float,
         learn_programs: bool,
         backend: str | None,
     ) -> None:
         self.entries, self.prior = entries, prior
-        self.prevalence, self.delta = prevalence, delta
+        self.prevalence, self.delta, self.weight = prevalence, delta, weight
         self.learn_programs, self.backend = learn_programs, backend
 
     def counts(self, factors: Factors) -> ops.ExpectedCounts:
@@ -125,22 +134,37 @@ class _Problem:
 
     def objective(self, factors: Factors, counts: ops.ExpectedCounts) -> float:
         value = counts.log_likelihood.double().sum()
-        alpha = self.delta * self.prevalence
-        value = value + (alpha * factors.phi.log()).sum(dtype=torch.float64)
-        normalizer = torch.lgamma(alpha.sum().double()) - torch.lgamma(alpha.double()).sum()
-        value = value + len(factors.phi) * normalizer
         if self.learn_programs:
             value = value + self.prior.log_density(factors.psi)
-        return float(value)
+        tables, alpha = self.weight * counts.activity, self.delta * self.prevalence
+        return float(self.weight * value + activity_bound(factors.phi, tables, alpha))
 
     def step(self, factors: Factors, counts: ops.ExpectedCounts) -> Factors:
-        # In softmax and logit coordinates the mode has alpha and not alpha - 1 pseudo-counts, so
-        # that a sparse prior cannot push activities or PSI to a boundary.
-        phi = simplex(self.delta * self.prevalence + counts.activity)
+        phi = geometric_mean(self._activity_posterior(counts))
         if not self.learn_programs:
             return replace(factors, phi=phi)
         psi = self.prior.programs(counts.inclusion, counts.exclusion)
         return replace(factors, phi=phi, psi=psi.clamp(_FLOOR, 1.0 - _FLOOR))
+
+    def mean_activities(self, counts: ops.ExpectedCounts) -> torch.Tensor:
+        return simplex(self._activity_posterior(counts))
+
+    def fitted_activities(self, factors: Factors, counts: ops.ExpectedCounts) -> torch.Tensor:
+        """Fit activities to the programs alone, at their mode in softmax coordinates."""
+        phi = self.mean_activities(counts)
+        for _ in range(_ACTIVITY_CYCLES):
+            first = self._improved(factors, phi)
+            second = self._improved(factors, first)
+            further = simplex(squared_step(phi, first, second, by_row=True))
+            phi = self._improved(factors, further)
+        return phi
+
+    def _improved(self, factors: Factors, phi: torch.Tensor) -> torch.Tensor:
+        return self.mean_activities(self.counts(replace(factors, phi=phi)))
+
+    def _activity_posterior(self, counts: ops.ExpectedCounts) -> torch.Tensor:
+        """Dirichlet concentrations ``(B, K)``."""
+        return self.delta * self.prevalence + self.weight * counts.activity
 
     def extrapolate(self, before: Factors, first: Factors, second: Factors) -> Factors:
         phi = simplex(squared_step(before.phi, first.phi, second.phi))
@@ -177,20 +201,13 @@ def squared_step(
     return extrapolated
 
 
-def simplex(phi: torch.Tensor) -> torch.Tensor:
-    """Scale rows to sum to one, after raising values to at least 1e-6."""
-    phi = phi.clamp(min=_FLOOR)
-    return phi / phi.sum(1, keepdim=True)
-
-
 class _Hyperparameters:
-    """Parameters fitted between cycles: prevalence, concentrations of the prior, kappa."""
+    """Parameters fitted between cycles: concentrations of the prior, kappa, shifts of batches."""
 
     def __init__(
         self,
         problem: _Problem,
         *,
-        prevalence: bool,
         prior: bool,
         kappa: bool,
         dispersion: Dispersion,
@@ -198,10 +215,10 @@ class _Hyperparameters:
         effects: BatchEffects | None,
     ) -> None:
         self.effects = effects
-        self.problem, self.prevalence, self.prior, self.kappa = problem, prevalence, prior, kappa
+        self.problem, self.prior, self.kappa = problem, prior, kappa
         self.by_junction, self.seed, self.n_refits = dispersion == "junction", seed, 0
         self.n_draws = _N_DRAWS
-        self.any = prevalence or prior or kappa or effects is not None
+        self.any = prior or kappa or effects is not None
         self.junctions: JunctionDispersion | None = None
 
     @property
@@ -216,22 +233,22 @@ class _Hyperparameters:
         """
         problem = self.problem
         self.n_refits += 1
-        if self.prevalence:
-            problem.prevalence = factors.phi.mean(0)
+        mean = replace(factors, phi=problem.mean_activities(counts))
         if self.prior:
             problem.prior = problem.prior.refit(counts.inclusion, counts.exclusion)
         if self.effects is not None and (last or self.n_refits in _BATCH_REFITS):
-            self.effects = fit_batch_effects(problem.entries, factors, problem.backend)
-            factors = replace(factors, shift=self.effects.shift)
+            self.effects = fit_batch_effects(problem.entries, mean, problem.backend)
+            shift = self.effects.shift
+            factors, mean = replace(factors, shift=shift), replace(mean, shift=shift)
         if not self.kappa:
             return factors
         if last or (self.by_junction and self.n_refits in _JUNCTION_REFITS):
-            return replace(factors, kappa=self._fitted_to_draws(factors))
+            return replace(factors, kappa=self._fitted_to_draws(mean))
         # Between the fits of a kappa for each junction, those of the last one are kept.
         given = factors.kappa is not None and factors.kappa.numel() > 1
         if self.by_junction and (self.junctions is not None or given):
             return factors
-        value = self._single_kappa(problem.entries, factors)
+        value = self._single_kappa(problem.entries, mean)
         kappa = torch.tensor(value, dtype=torch.float32, device=factors.phi.device)
         return replace(factors, kappa=kappa)
 
@@ -270,7 +287,8 @@ class EMRun:
     Parameters
     ----------
     entries, start, prior, concentration, dispersion, learn_concentration, learn_programs, \
-    learn_prior, prevalence, activity_concentration, device, seed, backend, effects
+    learn_prior, prevalence, activity_concentration, activity_weight, device, seed, backend, \
+    effects
         As of :func:`fit_em`. A concentration for each junction is kept until such are fitted.
     n_draws
         Number of draws that kappa is fitted to on the way; :meth:`result` has its own.
@@ -297,6 +315,7 @@ class EMRun:
         learn_prior: bool = True,
         prevalence: torch.Tensor | None = None,
         activity_concentration: float = 1.0,
+        activity_weight: float = 1.0,
         device: torch.device | None = None,
         seed: int = 0,
         backend: str | None = None,
@@ -312,17 +331,20 @@ class EMRun:
             else torch.as_tensor(concentration, dtype=torch.float32, device=device),
             None if effects is None else effects.shift.to(device),
         )
+        self._learns_prevalence, n_programs = prevalence is None, self._state.phi.shape[1]
         self._problem = _Problem(
             entries,
             prior.to(device),
-            self._state.phi.mean(0) if prevalence is None else prevalence.to(device),
+            self._state.phi.new_full((n_programs,), 1.0 / n_programs)
+            if prevalence is None
+            else prevalence.to(device),
             activity_concentration,
+            activity_weight,
             learn_programs,
             backend,
         )
         self._hyper = _Hyperparameters(
             self._problem,
-            prevalence=prevalence is None,
             prior=learn_prior and learn_programs,
             kappa=learn_concentration and concentration is not None,
             dispersion=dispersion,
@@ -401,13 +423,16 @@ class EMRun:
         hyper.problem, hyper.n_draws = problem, n_draws
         # kappa is fitted to draws once more, a single one for the first time: _fitted_to_draws.
         value = problem.objective(self._state, self._counts)
-        state = hyper.refit(self._state, self._counts, last=True)
+        phi = self._state.phi
+        if self._cycle:
+            phi = problem.fitted_activities(self._state, self._counts)
+        state = replace(hyper.refit(self._state, self._counts, last=True), phi=phi)
         return EMResult(
             state.phi,
             state.psi,
             state.kappa,
             hyper.spread,
-            problem.prevalence,
+            phi.mean(0) if self._learns_prevalence else problem.prevalence,
             problem.prior,
             problem.delta,
             [*self._objective, value],
@@ -429,6 +454,7 @@ def fit_em(
     learn_prior: bool = True,
     prevalence: torch.Tensor | None = None,
     activity_concentration: float = 1.0,
+    activity_weight: float = 1.0,
     n_iterations: int = 200,
     tolerance: float = 1e-7,
     accelerate: bool = True,
@@ -460,9 +486,13 @@ def fit_em(
     learn_prior
         Fit the concentrations of the prior between cycles.
     prevalence
-        ``(K,)`` fixed pi. If None, it follows the mean activity.
+        ``(K,)`` pi of the prior of phi. If None, all programs are alike: learned from activities
+        of few reads, it would leave fewer and fewer programs.
     activity_concentration
         delta of the prior Dirichlet(delta pi) of phi.
+    activity_weight
+        Weight of log-likelihood and prior of psi beside the prior of phi: the fraction of reads
+        that are independent, below 1 if junctions of an ATSE are scored each on its own.
     n_iterations
         Maximum number of passes over the entries.
     tolerance
@@ -493,6 +523,7 @@ def fit_em(
         learn_prior=learn_prior,
         prevalence=prevalence,
         activity_concentration=activity_concentration,
+        activity_weight=activity_weight,
         device=device,
         seed=seed,
         backend=backend,

@@ -34,7 +34,7 @@ _MAX_ENTRIES = 1 << 23
 _MAX_PRODUCTS = 200_000_000
 """Maximum number of entries times clusters."""
 _TRIES, _TRIED_ENTRIES = 3, 500_000
-_ITERATIONS, _SHARED_ITERATIONS = (15, 3, 12), (8, 2, 4)
+_ITERATIONS, _SHARED_ITERATIONS = (15, 3, 40), (8, 2, 4)
 """Iterations of clusters before, between and after merging: for one K, and for several."""
 
 Residuals = Literal["centered", "pearson"]

@@ -324,6 +324,8 @@ def initialize_extension(
     psi, kappa, seed = module.guide.psi().mean, module.site_mean("kappa"), model._seed()
     delta, pi = module.site_mean("delta"), module.guide.pi().mean[:known]
     assert delta is not None
+    if not model.frozen_programs_:
+        set_activity_weight(model, entries)
     fitted, fixed = model._likelihood_entries(entries), fixed_state(model)
     first = psi[:, :known]
     alpha = activity_prior(pi / pi.sum(), delta)
@@ -357,12 +359,11 @@ def initialize_extension(
         dispersion=generative.dispersion,
         learn_concentration=not keeps_kappa,
         activity_concentration=float(delta),
+        activity_weight=float(generative.activity_weight),
         n_iterations=options.em_iterations,
         device=device,
         seed=seed,
     )
-    if not model.frozen_programs_:
-        set_activity_weight(model, entries)
     module.initialize(fit, fitted)
     fixed.restore(model)
     return fit

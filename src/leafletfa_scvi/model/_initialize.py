@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _INITIAL_CONCENTRATION = 10.0
-_INITIAL_ACTIVITY_CONCENTRATION = 1.0
+_INITIAL_ACTIVITY_CONCENTRATION = 0.3
+"""For each program."""
 _SAVED_COMPONENTS = 10
 _INIT_PARTS = ("activities", "programs")
 _EXPECTED_INIT = "Expected init 'waypoints', 'random' or (activities, programs), found {found}."
@@ -147,13 +148,15 @@ def _em_arguments(
     if psi is not start.psi:
         start = start._replace(psi=psi)
     kappa = _INITIAL_CONCENTRATION if options.learns_concentration else options.fixed("kappa")
-    delta = options.activity_concentration or _INITIAL_ACTIVITY_CONCENTRATION
+    delta = options.activity_concentration or _INITIAL_ACTIVITY_CONCENTRATION * model.n_programs
+    set_activity_weight(model, entries)
     data = fitted_entries(model, entries, device), start, initial_prior(model, entries)
     given: dict[str, Any] = {
         "concentration": kappa,
         "dispersion": options.dispersion,
         "learn_concentration": options.learns_concentration,
         "activity_concentration": delta,
+        "activity_weight": float(options.activity_weight),
         "device": device,
         "seed": seed,
         "effects": effects,

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from scvi.train import TrainRunner
 
-from leafletfa_scvi._constants import EM_ITERATIONS
 from leafletfa_scvi._warnings import ConvergenceWarning
 from leafletfa_scvi.data import holdout_mask
 from leafletfa_scvi.model._base import SplicingModelBase
@@ -56,7 +55,7 @@ class TrainingMixin(SplicingModelBase):
         batch_size: int | None = None,
         init: Init = "waypoints",
         n_restarts: int = 1,
-        em_iterations: int = EM_ITERATIONS,
+        em_iterations: int | None = None,
         validation_size: float | None = None,
         early_stopping: bool | Literal["elbo", "validation"] = False,
         lr: float | None = None,
@@ -105,7 +104,9 @@ class TrainingMixin(SplicingModelBase):
             Number of initializations from different seeds, of which the best after EM is used.
             Needs ``em_iterations > 0``.
         em_iterations
-            Maximum number of EM iterations; 0 skips EM.
+            Maximum number of EM iterations; 0 skips EM. If None, 300 with ``method="em"`` or with
+            batches, whose shifts EM fits, and 60 otherwise: variational inference goes on from
+            there.
         validation_size
             Fraction of observed (cell, ATSE) pairs to hide from training and to score at each
             epoch as ``reconstruction_loss_validation``; later calls hide the same pairs. If None,

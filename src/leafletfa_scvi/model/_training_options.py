@@ -17,7 +17,7 @@ from scvi.train import Trainer
 
 from leafletfa_scvi._arguments import check_inside, check_one_of, check_positive, check_whole
 from leafletfa_scvi._choices import Initialization, TrainingMethod
-from leafletfa_scvi._constants import EM_ITERATIONS
+from leafletfa_scvi._constants import EM_ITERATIONS, FIRST_EM_ITERATIONS
 from leafletfa_scvi._scvi import SimpleLogger, parse_device_args
 from leafletfa_scvi.train import ElboPlateau
 
@@ -83,7 +83,7 @@ class TrainingOptions:
         batch_size: int | None,
         init: Init,
         n_restarts: int,
-        em_iterations: int,
+        em_iterations: int | None,
         validation_size: float | None,
         early_stopping: bool | Literal["elbo", "validation"],
         lr: float | None,
@@ -112,6 +112,10 @@ class TrainingOptions:
         if batch_size is not None:
             batch_size = check_whole("batch_size", batch_size, 1)
         n_restarts = check_whole("n_restarts", n_restarts, 1)
+        gives_iterations = em_iterations is not None
+        if em_iterations is None:
+            in_full = method == "em" or model.module.model.n_batches > 1
+            em_iterations = EM_ITERATIONS if in_full else FIRST_EM_ITERATIONS
         em_iterations = check_whole("em_iterations", em_iterations, 0)
         if n_restarts > 1 and em_iterations == 0:
             raise ValueError(
@@ -130,7 +134,7 @@ class TrainingOptions:
                 {
                     "init": not (isinstance(init, str) and init == "waypoints"),
                     "n_restarts": n_restarts > 1,
-                    "em_iterations": em_iterations != EM_ITERATIONS,
+                    "em_iterations": gives_iterations,
                     "early_stopping": stop_by is not None,
                     "lr": lr is not None,
                     "plan_kwargs": bool(plan_kwargs),

@@ -136,6 +136,10 @@ class PriorFit:
         weights = (weights / weights.sum()).to(dtype)
         return replace(self, concentration=concentration.to(dtype), weights=weights)
 
+    def evened(self, share: float) -> Self:
+        """Replace a share of the weights of the concentrations by equal weights."""
+        return replace(self, weights=(1.0 - share) * self.weights + share / len(self.weights))
+
     def _log_marginal(
         self, c: float, inclusion: torch.Tensor, total: torch.Tensor, group: torch.Tensor
     ) -> torch.Tensor:
