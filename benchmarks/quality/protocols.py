@@ -86,7 +86,9 @@ def protocols(seed: int) -> anndata.AnnData:
     )
     plates.obs[LABEL] = [name.split("_")[0] for name in plates.obs_names]
     droplets.obs[LABEL] = "E18 brain"
-    adata = lfa.pp.concat_splicing({"Smart-seq2": plates, "10x": droplets}, label=BATCH)
+    adata = lfa.pp.concat_splicing(
+        {"Smart-seq2": plates, "10x": droplets}, label=BATCH, no_gene="keep"
+    )
     print(f"{describe(droplets)} 10x, {describe(plates)} Smart-seq2")
     return adata[n_atses(adata) >= MIN_ATSES].copy()
 
