@@ -110,11 +110,13 @@ def docs(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Time the numerical core, or run the benchmark named after ``--``, with its arguments.
 
-    ``nox -s benchmarks -- step --steps 20`` runs ``benchmarks/training/step.py``.
+    ``nox -s benchmarks -- step --steps 20`` runs ``benchmarks/training/step.py``. What only one
+    benchmark needs is the dependency group of its name.
     """
-    install(session)
     scripts = {path.stem: path for path in Path("benchmarks").rglob("[!_]*.py")}
     named = session.posargs and session.posargs[0].removesuffix(".py") in scripts
     name, *arguments = session.posargs if named else ["ops", *session.posargs]
-    module = ".".join(scripts[name.removesuffix(".py")].with_suffix("").parts)
+    script = scripts[name.removesuffix(".py")]
+    install(session, *({script.stem} & set(PYPROJECT["dependency-groups"])))
+    module = ".".join(script.with_suffix("").parts)
     session.run("python", "-m", module, *arguments)

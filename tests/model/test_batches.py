@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -409,6 +410,35 @@ class TestSetup:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             LeafletFAModel.setup_anndata(shifted, batch_key="batch")
+
+    @pytest.mark.parametrize(
+        ("types", "message"),
+        [
+            (["T", "B NK", "B NK"], "'T' in .* are those of batch 'batch_0': part of what"),
+            (
+                ["T", "NK", None],
+                r"those of batch 'batch_[01]' \(one of 2 such values\): part",
+            ),
+            (["T", "T B", "B NK"], None),
+            (["T", "T", "NK B"], None),
+            ([None, "B NK", "B NK"], None),
+        ],
+    )
+    def test_a_value_with_the_cells_of_a_batch_is_warned_of(self, shifted, types, message):
+        shifted.obs["cell_type"] = None
+        for i, some in enumerate(types):
+            cells = shifted.obs_names[shifted.obs["batch"] == f"batch_{i}"]
+            if some is not None:
+                shifted.obs.loc[cells, "cell_type"] = np.resize(some.split(), len(cells))
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            LeafletFAModel.setup_anndata(shifted, batch_key="batch")
+        found = [str(w.message) for w in found if "cell_type" in str(w.message)]
+        if message is None:
+            assert not found
+        else:
+            assert len(found) == 1
+            assert re.search(message, found[0])
 
     def test_a_model_without_batches_has_no_effects(self, shifted):
         model = fitted(shifted, None, train={"method": "em", "em_iterations": 3})

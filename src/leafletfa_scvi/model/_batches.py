@@ -55,7 +55,7 @@ def check_batches(
     Warns
     -----
     UserWarning
-        Another column of ``obs`` has one value in each batch: their effects are one.
+        A value of another column of ``obs`` has just the cells of a batch: their effects are one.
     """
     keys = _keys(batch_key, covariate_keys)
     if not keys:
@@ -113,22 +113,37 @@ def _keys(batch_key: Any, covariate_keys: Any) -> list[str]:
 
 
 def _warn_of_same(obs: pd.DataFrame, codes: np.ndarray, keys: list[str]) -> None:
-    """Warn of columns of which each value is one batch, as their effects are the same."""
+    """Warn of values of other columns that have the cells of a batch, as their effects are one."""
     n_batches = int(codes.max()) + 1
+    batch_size = np.bincount(codes)
     for key in obs.columns.difference(keys, sort=False):
         values = obs[key]
         if str(key).startswith("_scvi") or not _is_categorical(values):
             continue
-        other = pd.factorize(values)[0]
-        if other.min(initial=0) < 0 or other.max(initial=-1) + 1 != n_batches:
+        other = pd.factorize(values)[0].astype(np.int64)
+        pair, cell, size = np.unique(
+            other * n_batches + codes, return_index=True, return_counts=True
+        )
+        value, batch = np.divmod(pair, n_batches)
+        value_size = np.bincount(other + 1)
+        same = (size == value_size[value + 1]) & (size == batch_size[batch]) & (value >= 0)
+        if not same.any():
             continue
-        if len(np.unique(other.astype(np.int64) * n_batches + codes)) == n_batches:
-            warnings.warn(
-                f"Each value of adata.obs[{key!r}] is one batch: what differs between them is "
-                "taken out with the batches, and cannot be told from technical differences.",
-                UserWarning,
-                stacklevel=4,
+        if same.all():
+            text = f"Each value of adata.obs[{key!r}] is one batch: what differs between them is"
+        else:
+            first = obs.iloc[cell[same.argmax()]]
+            name = ", ".join(str(first[k]) for k in keys)
+            others = f" (one of {same.sum()} such values)" if same.sum() > 1 else ""
+            text = (
+                f"The cells with {str(first[key])!r} in adata.obs[{key!r}] are those of batch "
+                f"{name!r}{others}: part of what differs in them is"
             )
+        warnings.warn(
+            f"{text} taken out with the batches, and cannot be told from technical differences.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _is_categorical(values: pd.Series) -> bool:
