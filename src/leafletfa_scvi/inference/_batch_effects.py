@@ -18,7 +18,7 @@ import torch
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import weighted_entries
-from leafletfa_scvi.inference._expected_counts import sweep
+from leafletfa_scvi.inference._expected_counts import on_device
 from leafletfa_scvi.likelihoods import BatchShift, Factors, likelihood_of
 
 if TYPE_CHECKING:
@@ -221,18 +221,22 @@ def _slope_and_information(
     entries: Entries, factors: Factors, backend: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute derivative and information of the log-likelihood about each shift, ``(B, P')``."""
-    shift, each = factors.shift, factors.by_column()
+    shift = factors.shift
     assert shift is not None
-    counts = sweep(entries, each, backend)
-    excess = shift.excess(each.psi, counts.inclusion, counts.exclusion)
-    slope = shift.by_batch(excess.double().sum(1)).cpu().numpy()
-    entries, each = entries.to("cpu"), each.to("cpu")
-    likelihood, spread = likelihood_of(entries), each.psi * (1.0 - each.psi)
-    information = np.zeros(len(spread))
-    for cells, weighted in weighted_entries(entries, each, _BLOCK):
-        block = entries.scored.slice_cells(cells)
-        move = ops.expected_psi(each.phi[cells], spread, block).double().numpy()
-        weight = likelihood.program_information(weighted.weights.data, weighted.probability)
-        column = block.column.numpy()
-        information += np.bincount(column, weight * move**2, minlength=len(spread))
-    return slope, information.reshape(slope.shape)
+    slope, information = np.zeros(shift.values.shape), np.zeros(shift.values.shape)
+    for cells, block in on_device(entries, factors.phi.device):
+        for own, each in factors.select(cells).in_batches(block):
+            counts = each.expected_counts(own.entries, backend)
+            excess = shift.excess(each.psi, counts.inclusion, counts.exclusion)
+            slope[own.batch] += excess.double().sum(1).cpu().numpy()
+    entries = entries.to("cpu")
+    likelihood = likelihood_of(entries)
+    for own, each in factors.to("cpu").in_batches(entries):
+        spread = each.psi * (1.0 - each.psi)
+        for cells, weighted in weighted_entries(own.entries, each, _BLOCK):
+            block = own.entries.scored.slice_cells(cells)
+            move = ops.expected_psi(each.phi[cells], spread, block).double().numpy()
+            weight = likelihood.program_information(weighted.weights.data, weighted.probability)
+            column = block.column.numpy()
+            information[own.batch] += np.bincount(column, weight * move**2, minlength=len(spread))
+    return slope, information
