@@ -71,6 +71,14 @@ class Factors:
             psi = self.shift.programs_in(own.batch, self.psi)
             yield own, Factors(self.phi[own.cells], psi, self.kappa)
 
+    def parts(self, entries: ops.Entries) -> Iterator[tuple[ops.Entries, Factors]]:
+        """Iterate over entries and factors without a shift: one pair, or one for each batch."""
+        if self.shift is None:
+            yield entries, self
+            return
+        for own, each in self.in_batches(entries):
+            yield own.entries, each
+
     def log_likelihood(self, entries: ops.Entries) -> torch.Tensor:
         """Log-likelihood of the entries of each cell, ``(B,)``, with gradients for the factors."""
         if self.shift is not None and not torch.is_grad_enabled():
