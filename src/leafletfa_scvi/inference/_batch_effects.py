@@ -159,8 +159,9 @@ def shrink(
 def _density(x: np.ndarray, precision: np.ndarray) -> np.ndarray:
     """Densities of estimates under each component of the prior, up to a factor, ``(R, n)``."""
     total = np.square(SHIFT_SCALES)[:, None] + 1.0 / precision
-    density = -0.5 * (x**2 / total + np.log(total))
-    return np.exp(density - density.max(0, initial=-np.inf))
+    density: np.ndarray = -0.5 * (x**2 / total + np.log(total))
+    density = np.exp(density - density.max(0, initial=-np.inf))
+    return density
 
 
 def first_batch_effects(
