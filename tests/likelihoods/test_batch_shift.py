@@ -39,6 +39,8 @@ def test_programs_of_each_batch(atse):
                     same = [i for i in range(6) if ATSE[i] == ATSE[j]]
                     want = odds / sum(psi[i, k] * torch.exp(shift.values[b, i]) for i in same)
                 assert table[b, j, k] == pytest.approx(float(want), rel=1e-9)
+    for b in range(3):
+        torch.testing.assert_close(shift.programs_in(b, psi), table[b])
 
 
 @KINDS
@@ -58,7 +60,11 @@ def test_base_counts_have_the_derivative_of_all_batches(atse):
         table = shift.programs(raised / ops.sum_within_groups(raised, atse))
         value = (inclusion * table.log()).sum()
     value.backward()
-    found = shift.base_counts(psi, table.detach(), inclusion, exclusion)
+    parts = [x.detach().reshape(3, 6, 2) for x in (table, inclusion, exclusion)]
+    each = [shift.base_counts(psi, *(x[b] for x in parts)) for b in range(3)]
+    found = [sum(x) for x in zip(*each, strict=True)]
+    for x, y in zip(shift.limited(*found), found, strict=True):
+        torch.testing.assert_close(x, y)
     size = sum(found) if atse is None else ops.sum_within_groups(found[0], atse)
     assert (found[0] > 0).all()  # not limited, so that the derivative is exact
     torch.testing.assert_close(found[0] - size * psi, logit.grad, rtol=1e-4, atol=1e-4)
@@ -69,18 +75,37 @@ def test_base_counts_have_the_derivative_of_all_batches(atse):
     torch.testing.assert_close(size, total)
 
 
+@KINDS
+def test_limited_counts_are_not_negative_and_keep_the_total(atse):
+    shift, psi = example(atse)
+    inclusion = torch.tensor([[-1.0, 2.0], [5.0, 3.0]])
+    exclusion = torch.tensor([[4.0, -0.5], [1.0, 1.0]] if atse is None else [[0.0, 0.0]] * 2)
+    found = shift.limited(inclusion, exclusion)
+    assert min(x.min() for x in found) >= 0
+    if atse is None:
+        torch.testing.assert_close(sum(found), inclusion + exclusion)
+        torch.testing.assert_close(found[0], torch.tensor([[0.0, 1.5], [5.0, 3.0]]))
+    else:
+        torch.testing.assert_close(found[0], torch.tensor([[0.0, 2.0], [5.0, 3.0]]))
+
+
 def test_base_information_is_that_of_the_logits():
     shift, psi = example(None)
     information = torch.rand(18, 2, generator=torch.Generator().manual_seed(2), dtype=F64)
-    found = shift.base_information(psi, information)
+    table = shift.programs(psi).reshape(3, 6, 2)
+
+    def converted(about_table):
+        parts = about_table.reshape(3, 6, -1)
+        return sum(shift.base_information(psi, table[b], parts[b]) for b in range(3))
+
     eps = 1e-6
     slope = (shift.programs(psi + eps) - shift.programs(psi - eps)) / (2 * eps)
     want = (information * slope**2).reshape(3, 6, 2).sum(0)
-    torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(converted(information), want, rtol=1e-5, atol=1e-8)
     first, second = torch.triu_indices(2, 2)
     pairs = torch.rand(18, 3, generator=torch.Generator().manual_seed(3), dtype=F64)
     want = (pairs * slope[:, first] * slope[:, second]).reshape(3, 6, 3).sum(0)
-    torch.testing.assert_close(shift.base_information(psi, pairs), want, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(converted(pairs), want, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", list(LIKELIHOODS))
@@ -122,6 +147,71 @@ def test_a_cell_is_scored_with_the_programs_of_its_batch(name):
         Factors(phi, psi, kappa, shift).log_likelihood(together).sum().backward()
         grad = counts.concentration_grad.float()
         torch.testing.assert_close(grad, kappa.grad, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", list(LIKELIHOODS))
+def test_sums_batch_by_batch_are_those_over_one_table(name):
+    """Expected counts and log-likelihoods with the programs of all batches as one table."""
+    likelihood, n_cells = LIKELIHOODS[name], 40
+    if likelihood.shares_reads:
+        entries, atse, *_ = random_atses(n_cells, 30, 0.5, 30, 0)
+        rows = torch.as_tensor(likelihood.program_atse(entries, atse.numpy(), 30))
+    else:
+        entries, rows = random_entries(n_cells, 30, 0.5, 30, 0), torch.arange(30)
+    pooled = likelihood.entries(entries, rows)
+    generator = torch.Generator().manual_seed(5)
+    batch = torch.randint(4, (n_cells,), generator=generator)
+    values = 1.5 * torch.randn(4, len(rows), generator=generator)
+    values[:, ::2] = 0.0
+    shift = BatchShift(values, rows if likelihood.shares_reads else None)
+    psi = torch.rand(len(rows), 3, generator=generator) * 0.8 + 0.1
+    if likelihood.shares_reads:
+        psi = psi / ops.sum_within_groups(psi, rows)
+    phi = torch.distributions.Dirichlet(torch.ones(3)).sample((n_cells,))
+    kappa = torch.tensor(12.0) if likelihood.has_concentration else None
+    together = ops.split_by_batch(pooled, batch, 4)
+    table = shift.programs(psi)
+    dense = ops.expected_counts(together, phi, table, kappa)
+    incl, excl = (x.double().reshape(4, -1, 3) for x in (dense.inclusion, dense.exclusion))
+    total = incl + excl
+    if likelihood.shares_reads:
+        total = torch.stack([ops.sum_within_groups(x, rows) for x in incl])
+    base = (total * psi + incl - total * table.double().reshape(total.shape)).sum(0)
+    base = base.clamp(min=0.0)
+    factors = Factors(phi, psi, kappa, shift)
+    found = factors.expected_counts(together)
+    near = {"rtol": 1e-4, "atol": 1e-3, "check_dtype": False}
+    if likelihood.shares_reads:
+        torch.testing.assert_close(found.inclusion, base, **near)
+    else:
+        base = torch.minimum(base, total.sum(0))
+        torch.testing.assert_close(found.inclusion, base, **near)
+        torch.testing.assert_close(found.exclusion, total.sum(0) - base, **near)
+    for part in ("log_likelihood", "activity", "concentration_grad"):
+        torch.testing.assert_close(getattr(found, part), getattr(dense, part), **near)
+    with torch.no_grad():
+        alone = factors.log_likelihood(together)
+    torch.testing.assert_close(alone, factors.log_likelihood(together), **near)
+    torch.testing.assert_close(alone, dense.log_likelihood, **near)
+
+
+def test_cells_of_each_batch():
+    entries = random_entries(20, 7, 0.5, 9, 1)
+    kept = torch.ones(entries.n_entries, dtype=torch.bool)
+    kept[entries.indptr[3] : entries.indptr[4]] = False
+    entries = entries.keep(kept)  # cell 3 has no entry
+    batch = torch.tensor([2, 0] * 10)
+    split = ops.split_by_batch(entries, batch, 4)
+    parts = ops.cells_by_batch(split, 4)
+    assert ops.cells_by_batch(split, 4) is parts
+    assert [part.batch for part in parts] == [0, 2]
+    assert sorted(torch.cat([part.cells for part in parts]).tolist()) == list(range(20))
+    for part in parts:
+        own = entries.select(part.cells)
+        assert (batch[part.cells[own.indptr.diff() > 0]] == part.batch).all()
+        assert part.entries.n_junctions == 7
+        for name in ("indptr", "column", "count", "total"):
+            assert torch.equal(getattr(part.entries, name), getattr(own, name))
 
 
 def test_columns_of_each_batch():

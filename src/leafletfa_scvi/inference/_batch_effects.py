@@ -18,7 +18,7 @@ import torch
 
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference._curvature import weighted_entries
-from leafletfa_scvi.inference._expected_counts import sweep
+from leafletfa_scvi.inference._expected_counts import on_device
 from leafletfa_scvi.likelihoods import BatchShift, Factors, likelihood_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ _NULL_COUNT = 10.0
 _WEIGHT_STEPS, _WEIGHT_TOLERANCE = 1000, 1e-5
 _WEIGHT_SAMPLE = 100_000
 """Number of estimates that the weights are fitted to, if there are more."""
+_POSTERIOR_PART = 1 << 16
+"""Number of shifts whose posterior is computed at a time."""
 _MAX_SHIFT = 6.0
 _BLOCK = 1 << 22
 _FIRST_STEPS = 4
@@ -126,33 +128,40 @@ def shrink(
     Posterior means, variances and probabilities of 0, of that shape, and weights ``(R,)``, the
     share of estimates at each of :data:`SHIFT_SCALES`.
     """
-    informed = information > 1e-8
-    x, precision = estimate[informed], information[informed]
     scale = np.square(SHIFT_SCALES)[:, None]
-    total = scale + 1.0 / precision
-    density = -0.5 * (x**2 / total + np.log(total))
-    density = np.exp(density - density.max(0, initial=-np.inf))
+    informed = information > 1e-8
+    every = max(np.count_nonzero(informed) // _WEIGHT_SAMPLE, 1)
+    sample = _density(estimate[informed][::every], information[informed][::every])
     weights = np.full(len(scale), 1.0 / len(scale))
-    sample = density[:, :: max(density.shape[1] // _WEIGHT_SAMPLE, 1)]
     for _ in range(_WEIGHT_STEPS):
-        chance = weights[:, None] * sample
-        chance /= chance.sum(0)
-        count = chance.sum(1)
+        count = weights * (sample @ (1.0 / (weights @ sample)))
         count[0] += _NULL_COUNT
         before, weights = weights, count / count.sum()
         if np.abs(weights - before).max() < _WEIGHT_TOLERANCE:
             break
-    chance = weights[:, None] * density
-    chance /= chance.sum(0)
-    part = scale / total
     mean, variance, zero = (np.zeros(estimate.shape) for _ in range(3))
     zero += weights[0]
     variance += weights @ scale[:, 0]
-    mean[informed] = (chance * part).sum(0) * x
-    square = (chance * (part / precision + (part * x) ** 2)).sum(0)
-    variance[informed] = square - mean[informed] ** 2
-    zero[informed] = chance[0]
+    # Part by part, as there is a value for each component of the prior.
+    positions = np.flatnonzero(informed)
+    for at in np.array_split(positions, len(positions) // _POSTERIOR_PART + 1):
+        x, precision = estimate.flat[at], information.flat[at]
+        chance = weights[:, None] * _density(x, precision)
+        chance /= chance.sum(0)
+        part = scale / (scale + 1.0 / precision)
+        moment = (chance * part).sum(0) * x
+        square = (chance * (part / precision + (part * x) ** 2)).sum(0)
+        mean.flat[at], variance.flat[at] = moment, square - moment**2
+        zero.flat[at] = chance[0]
     return mean, variance, zero, weights
+
+
+def _density(x: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Densities of estimates under each component of the prior, up to a factor, ``(R, n)``."""
+    total = np.square(SHIFT_SCALES)[:, None] + 1.0 / precision
+    density: np.ndarray = -0.5 * (x**2 / total + np.log(total))
+    density = np.exp(density - density.max(0, initial=-np.inf))
+    return density
 
 
 def first_batch_effects(
@@ -221,18 +230,22 @@ def _slope_and_information(
     entries: Entries, factors: Factors, backend: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute derivative and information of the log-likelihood about each shift, ``(B, P')``."""
-    shift, each = factors.shift, factors.by_column()
+    shift = factors.shift
     assert shift is not None
-    counts = sweep(entries, each, backend)
-    excess = shift.excess(each.psi, counts.inclusion, counts.exclusion)
-    slope = shift.by_batch(excess.double().sum(1)).cpu().numpy()
-    entries, each = entries.to("cpu"), each.to("cpu")
-    likelihood, spread = likelihood_of(entries), each.psi * (1.0 - each.psi)
-    information = np.zeros(len(spread))
-    for cells, weighted in weighted_entries(entries, each, _BLOCK):
-        block = entries.scored.slice_cells(cells)
-        move = ops.expected_psi(each.phi[cells], spread, block).double().numpy()
-        weight = likelihood.program_information(weighted.weights.data, weighted.probability)
-        column = block.column.numpy()
-        information += np.bincount(column, weight * move**2, minlength=len(spread))
-    return slope, information.reshape(slope.shape)
+    slope, information = np.zeros(shift.values.shape), np.zeros(shift.values.shape)
+    for cells, block in on_device(entries, factors.phi.device):
+        for own, each in factors.select(cells).in_batches(block):
+            counts = each.expected_counts(own.entries, backend)
+            excess = shift.excess(each.psi, counts.inclusion, counts.exclusion)
+            slope[own.batch] += excess.double().sum(1).cpu().numpy()
+    entries = entries.to("cpu")
+    likelihood = likelihood_of(entries)
+    for own, each in factors.to("cpu").in_batches(entries):
+        spread = each.psi * (1.0 - each.psi)
+        for cells, weighted in weighted_entries(own.entries, each, _BLOCK):
+            block = own.entries.scored.slice_cells(cells)
+            move = ops.expected_psi(each.phi[cells], spread, block).double().numpy()
+            weight = likelihood.program_information(weighted.weights.data, weighted.probability)
+            column = block.column.numpy()
+            information[own.batch] += np.bincount(column, weight * move**2, minlength=len(spread))
+    return slope, information

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.priors import PriorFit
 
 _FLOOR = 1e-4
+_MIN_ODDS = 1e-30
 _REFIT_EVERY = 3
 _EVEN_SHARE = 0.5
 """Of equal weights in the prior's concentrations, and of equal shares in those of clusters: with
@@ -100,6 +101,8 @@ class SoftClusters:
         """Update memberships from log joint probabilities; cells without reads get the shares."""
         top = log_joint.max(1, keepdims=True)
         odds = np.exp(log_joint - top)
+        # Memberships that add nothing would be denormal numbers, which are slow to multiply.
+        odds[odds < _MIN_ODDS] = 0.0
         total = odds.sum(1, keepdims=True)
         self.log_likelihood = float((top + np.log(total)).sum())
         self.membership = (odds / total).astype(np.float32)

@@ -52,14 +52,25 @@ class Information(NamedTuple):
 def information(entries: Entries, factors: Factors) -> Information:
     """Compute the information of the data about phi and psi; see :class:`Information`."""
     entries, factors = entries.to("cpu"), factors.to("cpu")
-    each = factors.by_column()
-    likelihood, phi, psi = likelihood_of(entries), each.phi, each.psi
+    if factors.shift is None:
+        return _information(entries, factors)
+    shift, psi = factors.shift, factors.psi
+    activity, program = torch.zeros_like(factors.phi), torch.zeros_like(psi)
+    for own, each in factors.in_batches(entries):
+        found = _information(own.entries, each)
+        activity[own.cells] = found.activity
+        program += shift.base_information(psi, each.psi, found.program)
+    return Information(activity.float(), program.float())
+
+
+def _information(entries: Entries, factors: Factors) -> Information:
+    likelihood, phi, psi = likelihood_of(entries), factors.phi, factors.psi
     activity = np.empty(phi.shape, dtype=np.float64)
     program = np.zeros(psi.shape, dtype=np.float64)
     psi_np, phi_np = psi.double().numpy(), phi.double().numpy()
     # Rows of psi are gathered. Smaller blocks would spend more time on adding to ``program``.
     block_size = max(_GATHERED // psi.shape[1], 4 * psi.shape[0])
-    for cells, weighted in weighted_entries(entries, each, block_size):
+    for cells, weighted in weighted_entries(entries, factors, block_size):
         w, p = weighted.weights, weighted.probability
         # sum_j w (psi_jk - p)^2, expanded so that each term is a product of sparse matrices.
         cross = sp.csr_matrix((w.data * p, w.indices, w.indptr), shape=w.shape)
@@ -68,10 +79,7 @@ def information(entries: Entries, factors: Factors) -> Information:
         activity[cells] = np.maximum(spread, 0.0)
         w.data = likelihood.program_information(w.data, p)
         program += w.T @ phi_np[cells] ** 2
-    about_programs = torch.from_numpy(program)
-    if factors.shift is not None:
-        about_programs = factors.shift.base_information(factors.psi, about_programs)
-    return Information(torch.from_numpy(activity).float(), about_programs.float())
+    return Information(torch.from_numpy(activity).float(), torch.from_numpy(program).float())
 
 
 class WeightedEntries(NamedTuple):

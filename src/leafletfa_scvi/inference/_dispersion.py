@@ -113,19 +113,19 @@ def fit_junction_dispersion(
     if shift is not None and shift.atse is None:
         size //= shift.n_batches
 
-    def slope(kappa: float) -> torch.Tensor:
-        every = torch.full((size,), kappa, dtype=torch.float32, device=entries.device)
-        counts = (replace(draw, kappa=every).expected_counts(entries, backend) for draw in draws)
-        grad = sum(part.concentration_grad.double() for part in counts)
-        return kappa * torch.as_tensor(grad, device="cpu") / len(draws)
-
     low, high = (math.log(bound) for bound in _JUNCTION_BOUNDS)
     # The kernels give derivatives of all junctions at once, and those are smooth in log kappa: few
     # sweeps at knots replace a search for each junction. Constants of integration cancel.
     knots = np.linspace(low, high, _N_KNOTS)
-    slopes = [slope(float(np.exp(x))).numpy() for x in knots]
+    slopes = np.zeros((_N_KNOTS, size))
+    for draw in draws:
+        for part, each in draw.parts(entries):
+            for i, kappa in enumerate(np.exp(knots)):
+                every = torch.full((size,), kappa, dtype=torch.float32, device=entries.device)
+                counts = replace(each, kappa=every).expected_counts(part, backend)
+                slopes[i] += kappa / len(draws) * counts.concentration_grad.double().cpu().numpy()
     fine = np.linspace(low, high, _N_FINE)
-    profile = CubicSpline(knots, np.stack(slopes)).antiderivative()(fine)  # (grid, P)
+    profile = CubicSpline(knots, slopes).antiderivative()(fine)  # (grid, P)
     informed = np.ptp(profile, axis=0) > _MIN_INFORMATION
     center, spread = float(np.clip(math.log(first), low, high)), 1.0
     if not informed.any():

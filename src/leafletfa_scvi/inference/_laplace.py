@@ -31,8 +31,8 @@ _MEAN_READS = 2.0
 def _pairs(values: np.ndarray) -> np.ndarray:
     """Multiply every two columns, ``(n, K (K + 1) / 2)``."""
     first, second = np.triu_indices(values.shape[1])
-    products: np.ndarray = values[:, first] * values[:, second]
-    return products
+    # Indexed columns are in Fortran order, of which each sparse product would make a copy.
+    return np.ascontiguousarray(values[:, first] * values[:, second])
 
 
 def _matrices(pairs: np.ndarray, n_programs: int) -> np.ndarray:
@@ -68,18 +68,21 @@ def activity_variance(
         ``(P,)`` weight of the information of each junction: (m - 1) / m if the m junctions of an
         ATSE are scored as independent (composite likelihood). None if they share its reads.
     """
-    factors = factors.to("cpu").by_column()
+    factors = factors.to("cpu")
     phi, psi = factors.phi, factors.psi
     n_programs = phi.shape[1]
     variance = torch.zeros(phi.shape, dtype=torch.float32, device="cpu")
+    if factors.shift is not None:
+        for own, each in factors.in_batches(entries.to("cpu")):
+            variance[own.cells] = activity_variance(own.entries, each, alpha_sum, composite_weight)
+        return variance
     if n_programs == 1:
         return variance
     psi_np = psi.double().numpy()
     phi_np = np.maximum(phi.double().numpy(), _FLOOR)
     products = _pairs(psi_np)
     if composite_weight is not None:
-        weight = composite_weight.double().cpu().numpy()
-        products *= np.tile(weight, len(products) // len(weight))[:, None]  # of each batch
+        products *= composite_weight.double().cpu().numpy()[:, None]
     basis = np.linalg.qr(np.eye(n_programs) - 1.0 / n_programs)[0][:, : n_programs - 1]
     size = max(min(_BLOCK, _GATHERED // n_programs**2), 1)
     blocks = weighted_entries(entries.to("cpu"), factors, size)
@@ -109,18 +112,8 @@ def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> tor
         Prior of the programs.
     """
     factors = factors.to("cpu")
-    phi, psi, likelihood = factors.phi, factors.psi, likelihood_of(entries)
-    n_programs = phi.shape[1]
-    n_columns = entries.scored.n_junctions
-    total = np.zeros((n_columns, n_programs * (n_programs + 1) // 2))
-    phi_np = phi.double().numpy()
-    blocks = weighted_entries(entries.to("cpu"), factors, _BLOCK)
-    for cells, weighted in blocks:
-        weights = weighted.weights
-        weights.data = likelihood.program_information(weights.data, weighted.probability)
-        total += weights.T @ _pairs(phi_np[cells])
-    if factors.shift is not None:
-        total = factors.shift.base_information(psi.double(), torch.from_numpy(total)).numpy()
+    psi, n_programs = factors.psi, factors.psi.shape[1]
+    total = _program_information(entries.to("cpu"), factors)
     prior = prior.to(torch.device("cpu"))
     reads = prior.reads.double().expand(psi.shape).numpy()
     psi_np = psi.double().clamp(_FLOOR, 1.0 - _FLOOR).numpy()
@@ -141,6 +134,24 @@ def program_variance(entries: Entries, factors: Factors, prior: PriorFit) -> tor
         spread = np.diagonal(np.linalg.inv(curvature), axis1=1, axis2=2)
         variance[rows] = torch.from_numpy(spread.copy()).float()
     return variance
+
+
+def _program_information(entries: Entries, factors: Factors) -> np.ndarray:
+    """Sum the information about pairs of programs over cells, ``(P, K (K + 1) / 2)``."""
+    n_programs, shift = factors.phi.shape[1], factors.shift
+    total = np.zeros((len(factors.psi), n_programs * (n_programs + 1) // 2))
+    if shift is not None:
+        psi = factors.psi.double()
+        for own, each in factors.in_batches(entries):
+            found = torch.from_numpy(_program_information(own.entries, each))
+            total += shift.base_information(psi, each.psi.double(), found).numpy()
+        return total
+    likelihood, phi = likelihood_of(entries), factors.phi.double().numpy()
+    for cells, weighted in weighted_entries(entries, factors, _BLOCK):
+        weights = weighted.weights
+        weights.data = likelihood.program_information(weights.data, weighted.probability)
+        total += weights.T @ _pairs(phi[cells])
+    return total
 
 
 def beta_of_moments(

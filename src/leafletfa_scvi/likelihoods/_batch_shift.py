@@ -4,8 +4,9 @@ In batch b, logit psi_kj is logit psi_kj + d_bj, with one shift for all programs
 share the reads of their ATSE, it is the logarithm that is shifted, and PSI is scaled to sum to
 one.
 
-The kernels take the programs of all batches as the rows of one table: row b P' + j is that of
-junction j in batch b, and entries of cells of that batch point to it.
+Sums over cells are formed batch by batch, with the programs of one batch at a time. Where
+gradients are needed, the kernels take the programs of all batches as the rows of one table: row
+b P' + j is that of junction j in batch b, and entries of cells of that batch point to it.
 """
 
 from __future__ import annotations
@@ -64,6 +65,15 @@ class BatchShift:
         split: torch.Tensor = table.unflatten(0, self.values.shape)
         return split
 
+    def programs_in(self, batch: int, psi: torch.Tensor) -> torch.Tensor:
+        """Return the programs of one batch, ``(P', K)``."""
+        odds = self.values[batch].to(psi).exp()[:, None]
+        psi = psi.clamp(_EPS, 1.0 - _EPS)
+        raised = psi * odds
+        if self.atse is None:
+            return raised.div_(torch.addcmul(odds.new_ones(()), psi, odds - 1.0))
+        return raised.div_(sum_within_groups(raised, self.atse))
+
     def base_counts(
         self,
         psi: torch.Tensor,
@@ -71,37 +81,46 @@ class BatchShift:
         inclusion: torch.Tensor,
         exclusion: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Convert expected counts of all batches to those of programs without a shift.
+        """Convert expected counts of a batch to those of programs without a shift.
 
-        As many counts as in all batches together, with the derivative for the logit of psi that
-        those have: updates of psi and its prior then have the fixed points of the shifted model.
+        As many counts, with the derivative for the logit of psi that those have: updates of psi
+        and its prior then have the fixed points of the shifted model. They may be below 0; summed
+        over batches, see :meth:`limited`.
 
         Parameters
         ----------
         psi
             ``(P', K)`` programs.
         table
-            :meth:`programs` of them.
+            ``(P', K)`` programs of the batch.
         inclusion, exclusion
-            ``(B P', K)`` expected counts for and against; the latter are 0 if junctions share
-            reads.
+            ``(P', K)`` expected counts for and against; the latter are 0 if junctions share reads.
 
         Returns
         -------
         ``(P', K)`` each.
         """
-        excess = self.by_batch(self.excess(table, inclusion, exclusion)).sum(0)
-        total = self.by_batch(self._total(inclusion, exclusion)).sum(0)
-        base = (total * psi + excess).clamp(min=0.0)
+        # As many more for as are expected more for psi than for the programs of the batch.
+        change = (psi - table).mul_(self._total(inclusion, exclusion))
         if self.atse is None:
-            base = torch.minimum(base, total)
-            return base, total - base
-        return base, torch.zeros_like(base)
+            return inclusion + change, exclusion - change
+        return inclusion + change, exclusion
+
+    def limited(
+        self, inclusion: torch.Tensor, exclusion: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Limit sums of :meth:`base_counts` to at least 0; totals of junctions are kept."""
+        base = inclusion.clamp(min=0.0)
+        if self.atse is not None:
+            return base, exclusion
+        total = inclusion + exclusion
+        base = torch.minimum(base, total)
+        return base, total - base
 
     def excess(
         self, table: torch.Tensor, inclusion: torch.Tensor, exclusion: torch.Tensor
     ) -> torch.Tensor:
-        """Compute expected counts minus those that the programs predict, ``(B P', K)``.
+        """Compute expected counts of a batch minus those that its programs predict, ``(P', K)``.
 
         It is the derivative of the log-likelihood for the logits of the table.
         """
@@ -110,25 +129,28 @@ class BatchShift:
     def _total(self, inclusion: torch.Tensor, exclusion: torch.Tensor) -> torch.Tensor:
         if self.atse is None:
             return inclusion + exclusion
-        each = self.by_batch(inclusion)
-        return torch.cat([sum_within_groups(x, self.atse) for x in each])
+        return sum_within_groups(inclusion, self.atse)
 
-    def base_information(self, psi: torch.Tensor, information: torch.Tensor) -> torch.Tensor:
-        """Sum the information about the programs of all batches, as one about ``(P', K)``.
+    @staticmethod
+    def base_information(
+        psi: torch.Tensor, table: torch.Tensor, information: torch.Tensor
+    ) -> torch.Tensor:
+        """Convert the information about the programs of a batch to that about psi, ``(P', ...)``.
 
         Parameters
         ----------
         psi
             ``(P', K)`` programs.
+        table
+            ``(P', K)`` programs of the batch.
         information
-            ``(B P', ...)`` information about the table, of K or K (K + 1) / 2 columns: of pairs of
+            ``(P', ...)`` information about the table, of K or K (K + 1) / 2 columns: of pairs of
             programs in the order of ``numpy.triu_indices``.
         """
-        table = self.programs(psi)
-        slope = self.by_batch(table * (1.0 - table)) / (psi * (1.0 - psi)).clamp(min=_EPS)
+        slope = table * (1.0 - table) / (psi * (1.0 - psi)).clamp(min=_EPS)
         if information.shape[1] != psi.shape[1]:
             first, second = torch.triu_indices(psi.shape[1], psi.shape[1])
-            factor = slope[..., first] * slope[..., second]
+            factor = slope[:, first] * slope[:, second]
         else:
             factor = slope.square()
-        return (self.by_batch(information) * factor.to(information)).sum(0)
+        return information * factor.to(information)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from leafletfa_scvi import ops
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Iterator
 
     from leafletfa_scvi.likelihoods._batch_shift import BatchShift
 
@@ -62,8 +64,28 @@ class Factors:
             return ops.expected_psi(self.phi, self.psi)
         return ops.expected_psi(self.phi, self.by_column().psi, entries.scored)
 
+    def in_batches(self, entries: ops.Entries) -> Iterator[tuple[ops.CellsOfBatch, Factors]]:
+        """Iterate over the cells of each batch, with the factors of its cells and no shift."""
+        assert self.shift is not None
+        for own in ops.cells_by_batch(entries, self.shift.n_batches):
+            psi = self.shift.programs_in(own.batch, self.psi)
+            yield own, Factors(self.phi[own.cells], psi, self.kappa)
+
+    def parts(self, entries: ops.Entries) -> Iterator[tuple[ops.Entries, Factors]]:
+        """Iterate over entries and factors without a shift: one pair, or one for each batch."""
+        if self.shift is None:
+            yield entries, self
+            return
+        for own, each in self.in_batches(entries):
+            yield own.entries, each
+
     def log_likelihood(self, entries: ops.Entries) -> torch.Tensor:
         """Log-likelihood of the entries of each cell, ``(B,)``, with gradients for the factors."""
+        if self.shift is not None and not torch.is_grad_enabled():
+            value = self.phi.new_zeros(len(self.phi), dtype=torch.float64)
+            for own, each in self.in_batches(entries):
+                value[own.cells] = each.log_likelihood(own.entries).double()
+            return value
         each = self.by_column()
         return ops.log_likelihood(entries, each.phi, each.psi, each.kappa)
 
@@ -75,31 +97,36 @@ class Factors:
         With batches, those of programs are counts without a shift: see
         :meth:`.BatchShift.base_counts`.
         """
-        each = self.by_column()
-        counts = ops.expected_counts(entries, each.phi, each.psi, each.kappa, backend=backend)
-        return self.without_shifts(counts, each.psi)
+        return self.limited(self.unlimited_counts(entries, backend))
 
-    def without_shifts(
-        self, counts: ops.ExpectedCounts, table: torch.Tensor
+    def unlimited_counts(
+        self, entries: ops.Entries, backend: str | None = None
     ) -> ops.ExpectedCounts:
-        """Convert counts of the columns of all batches to those of the programs.
+        """Expected counts that can be summed over blocks of cells; then see :meth:`limited`."""
+        shift, psi = self.shift, self.psi
+        if shift is None:
+            return ops.expected_counts(entries, self.phi, psi, self.kappa, backend=backend)
+        value = self.phi.new_zeros(len(self.phi), dtype=torch.float64)
+        activity, inclusion, exclusion = (torch.zeros_like(x) for x in (self.phi, psi, psi))
+        grad = self.phi.new_zeros(
+            () if self.kappa is None else self.kappa.shape, dtype=torch.float64
+        )
+        for own, each in self.in_batches(entries):
+            counts = each.unlimited_counts(own.entries, backend)
+            value[own.cells] = counts.log_likelihood.double()
+            activity[own.cells] = counts.activity
+            base = shift.base_counts(psi, each.psi, counts.inclusion, counts.exclusion)
+            inclusion += base[0]
+            exclusion += base[1]
+            grad += counts.concentration_grad
+        return ops.ExpectedCounts(value, activity, inclusion, exclusion, grad)
 
-        Parameters
-        ----------
-        counts
-            Counts for :meth:`by_column`.
-        table
-            Its programs.
-        """
+    def limited(self, counts: ops.ExpectedCounts) -> ops.ExpectedCounts:
+        """Limit sums of :meth:`unlimited_counts` as :meth:`.BatchShift.limited` does."""
         if self.shift is None:
             return counts
-        inclusion, exclusion = self.shift.base_counts(
-            self.psi, table, counts.inclusion, counts.exclusion
-        )
-        grad = counts.concentration_grad
-        if self.kappa is not None and grad.shape != self.kappa.shape:
-            grad = self.shift.by_batch(grad).sum(0)
-        return counts._replace(inclusion=inclusion, exclusion=exclusion, concentration_grad=grad)
+        inclusion, exclusion = self.shift.limited(counts.inclusion, counts.exclusion)
+        return counts._replace(inclusion=inclusion, exclusion=exclusion)
 
     def probability(self, entries: ops.Entries) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the probability p of each scored entry and its complement, ``(nnz,)``.

@@ -6,7 +6,7 @@ Needs torch and numpy; numba makes it fast on the CPU, triton on CUDA devices.
 from leafletfa_scvi._deprecated import renamed_attributes
 from leafletfa_scvi.ops import _fork  # noqa: F401 - heeds forks from the import on
 from leafletfa_scvi.ops._autograd import choose_backend, expected_counts, log_likelihood
-from leafletfa_scvi.ops._batch_columns import split_by_batch
+from leafletfa_scvi.ops._batch_columns import CellsOfBatch, cells_by_batch, split_by_batch
 from leafletfa_scvi.ops._beta_dirichlet import (
     beta_divergence,
     dirichlet_divergence,
@@ -34,12 +34,14 @@ from leafletfa_scvi.ops._reference import (
 
 __all__ = [
     "MISASSIGNMENT_RATE",
+    "CellsOfBatch",
     "Entries",
     "ExpectedCounts",
     "Groups",
     "MultinomialEntries",
     "ObservedEntries",
     "beta_divergence",
+    "cells_by_batch",
     "choose_backend",
     "column_concentration",
     "dirichlet_divergence",

@@ -39,7 +39,9 @@ def _blocks(indptr: np.ndarray, n_gradient: int) -> np.ndarray:
     """
     fitting = _GRADIENT_BYTES // max(4 * n_gradient, 1)
     cheap = indptr[-1] // max(2 * n_gradient, 1)
-    n_blocks = int(np.clip(min(fitting, cheap), 4, 64))
+    # Of few entries, most of the time is that of the gradients: one will do.
+    fewest = 4 if 2 * indptr[-1] >= n_gradient else 1
+    n_blocks = int(np.clip(min(fitting, cheap), fewest, 64))
     goal = np.linspace(0, indptr[-1], n_blocks + 1)
     bounds = np.searchsorted(indptr, goal)
     bounds[0], bounds[-1] = 0, indptr.shape[0] - 1
