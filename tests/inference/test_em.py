@@ -16,7 +16,7 @@ from leafletfa_scvi import inference
 from leafletfa_scvi.inference import (
     EMRun,
     Initialization,
-    _em,
+    _em_step,
     _expected_counts,
     fit_em,
     program_prior,
@@ -202,13 +202,13 @@ def check_random(entries, n_programs, kappa, delta, accelerate, kind, seed):
 @pytest.fixture
 def states(monkeypatch):
     """Factors of each call of the objective; the last is the one at the end of the fit."""
-    found, original = [], _em._Problem.objective
+    found, original = [], _em_step.EMProblem.objective
 
     def seen(problem, factors, counts):
         found.append(factors)
         return original(problem, factors, counts)
 
-    monkeypatch.setattr(_em._Problem, "objective", seen)
+    monkeypatch.setattr(_em_step.EMProblem, "objective", seen)
     return found
 
 
@@ -329,7 +329,7 @@ def test_one_step_by_hand(entries, shared, together, kappa, kind):
     data = shared if together else entries
     start, prior = start_of(data, 3), prior_of(data, kind)
     prevalence = torch.tensor([0.5, 0.3, 0.2])
-    problem = _em._Problem(data, prior, prevalence, 1.7, 1.0, True, None)
+    problem = _em_step.EMProblem(data, prior, prevalence, 1.7, 1.0, True, None)
     state = Factors(*start, None if kappa is None else torch.tensor(kappa))
     one = problem.step(state, problem.counts(state))
     phi, psi = step_by_hand(data, start.phi, start.psi, kappa, 1.7 * prevalence, prior)
@@ -365,7 +365,7 @@ class TestAcceleration:
         """Nor what makes it no number."""
         for bad in (0.01, float("nan")):
             monkeypatch.setattr(
-                _em,
+                _em_step,
                 "squared_step",
                 lambda zero, one, two, by_row=False, bad=bad: (
                     two if by_row else torch.full_like(zero, bad)
@@ -382,15 +382,17 @@ class TestAcceleration:
     def test_the_squared_step_by_hand(self):
         zero, one, two = (torch.tensor([[x]]) for x in (1.0, 0.5, 0.25))
         # Geometric: |r| / |v| = 2, and the step lands on the limit.
-        assert float(_em.squared_step(zero, one, two)) == pytest.approx(0.0, abs=1e-6)
-        still = _em.squared_step(zero, zero, zero)
+        assert float(_em_step.squared_step(zero, one, two)) == pytest.approx(0.0, abs=1e-6)
+        still = _em_step.squared_step(zero, zero, zero)
         assert float(still) == 1.0
-        line = _em.squared_step(zero, zero + 1, zero + 2)
+        line = _em_step.squared_step(zero, zero + 1, zero + 2)
         assert float(line) == pytest.approx(1 + 2 * 32)
 
     def test_extrapolated_programs_stay_inside_and_sum_to_one(self, shared):
         """Far steps leave (0, 1), and sums change when they are clipped."""
-        problem = _em._Problem(shared, prior_of(shared), torch.ones(2) / 2, 1.0, 1.0, True, None)
+        problem = _em_step.EMProblem(
+            shared, prior_of(shared), torch.ones(2) / 2, 1.0, 1.0, True, None
+        )
         first, other = start_of(shared, 2), start_of(shared, 2, seed=1)
         states = [  # ever slower from one toward the other: the step goes twice as far
             Factors(
@@ -398,7 +400,7 @@ class TestAcceleration:
             )
             for w in (0.0, 0.2, 0.38)
         ]
-        free = _em.squared_step(*(state.psi for state in states))
+        free = _em_step.squared_step(*(state.psi for state in states))
         assert ((free < 0) | (free > 1)).any()
         further = problem.extrapolate(*states)
         phi, psi = further.phi, further.psi

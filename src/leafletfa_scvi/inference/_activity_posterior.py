@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import torch
 
-_FLOOR = 1e-6
+FLOOR = 1e-6
 
 
 def simplex(phi: torch.Tensor) -> torch.Tensor:
     """Scale rows to sum to one, after raising values to at least 1e-6."""
-    phi = phi.clamp(min=_FLOOR)
+    phi = phi.clamp(min=FLOOR)
     return phi / phi.sum(1, keepdim=True)
 
 

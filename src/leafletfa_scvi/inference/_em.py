@@ -18,24 +18,13 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from leafletfa_scvi.inference._activity_posterior import (
-    activity_bound,
-    geometric_mean,
-    simplex,
-)
-from leafletfa_scvi.inference._batch_effects import BatchEffects, fit_batch_effects
-from leafletfa_scvi.inference._curvature import draw_from_curvature
-from leafletfa_scvi.inference._dispersion import (
-    JunctionDispersion,
-    fit_concentration,
-    fit_junction_dispersion,
-    sample_cells,
-)
-from leafletfa_scvi.inference._expected_counts import sweep
+from leafletfa_scvi.inference._activity_posterior import FLOOR, simplex
+from leafletfa_scvi.inference._em_step import EMProblem
+from leafletfa_scvi.inference._hyperparameters import N_DRAWS, Hyperparameters
 from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
@@ -43,25 +32,15 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi import ops
     from leafletfa_scvi._choices import Dispersion
+    from leafletfa_scvi.inference._batch_effects import BatchEffects
     from leafletfa_scvi.inference._initialization import Initialization
     from leafletfa_scvi.ops import Entries
     from leafletfa_scvi.priors import PriorFit
 
-_FLOOR = 1e-6
 _REFIT_CYCLES = 3
 """Cycles between fits of the hyperparameters."""
 _MIN_REFITS = 5
 """Minimum number of fits of the hyperparameters before convergence."""
-_JUNCTION_REFITS = {3 * 2**i for i in range(20)}
-"""Fits of the hyperparameters that include a kappa for each junction: they take longest."""
-_BATCH_REFITS = {1, 2, 3, 4, 5, *(7 + 4 * i for i in range(100))}
-"""Fits of the hyperparameters that include the shifts of batches."""
-_ACTIVITY_CYCLES = 6
-"""Of the last fit of activities, three passes over the entries each."""
-_N_DRAWS = 4
-_DRAWN_ENTRIES, _DRAWN_PER_JUNCTION = 1 << 22, 100
-"""Number of entries that kappa is fitted to at draws, and how many more for each junction."""
-_MAX_STEP = 32.0
 
 
 @dataclass
@@ -112,175 +91,6 @@ class EMResult:
         return Factors(self.phi, self.psi, self.concentration, shift)
 
 
-class _Problem:
-    """Data and hyperparameters of the fit, its update of the factors and its objective."""
-
-    def __init__(
-        self,
-        entries: Entries,
-        prior: PriorFit,
-        prevalence: torch.Tensor,
-        delta: float,
-        weight: float,
-        learn_programs: bool,
-        backend: str | None,
-    ) -> None:
-        self.entries, self.prior = entries, prior
-        self.prevalence, self.delta, self.weight = prevalence, delta, weight
-        self.learn_programs, self.backend = learn_programs, backend
-
-    def counts(self, factors: Factors) -> ops.ExpectedCounts:
-        return sweep(self.entries, factors, self.backend)
-
-    def objective(self, factors: Factors, counts: ops.ExpectedCounts) -> float:
-        value = counts.log_likelihood.double().sum()
-        if self.learn_programs:
-            value = value + self.prior.log_density(factors.psi)
-        tables, alpha = self.weight * counts.activity, self.delta * self.prevalence
-        return float(self.weight * value + activity_bound(factors.phi, tables, alpha))
-
-    def step(self, factors: Factors, counts: ops.ExpectedCounts) -> Factors:
-        phi = geometric_mean(self._activity_posterior(counts))
-        if not self.learn_programs:
-            return replace(factors, phi=phi)
-        psi = self.prior.programs(counts.inclusion, counts.exclusion)
-        return replace(factors, phi=phi, psi=psi.clamp(_FLOOR, 1.0 - _FLOOR))
-
-    def mean_activities(self, counts: ops.ExpectedCounts) -> torch.Tensor:
-        return simplex(self._activity_posterior(counts))
-
-    def fitted_activities(self, factors: Factors, counts: ops.ExpectedCounts) -> torch.Tensor:
-        """Fit activities to the programs alone, at their mode in softmax coordinates."""
-        phi = self.mean_activities(counts)
-        for _ in range(_ACTIVITY_CYCLES):
-            first = self._improved(factors, phi)
-            second = self._improved(factors, first)
-            further = simplex(squared_step(phi, first, second, by_row=True))
-            phi = self._improved(factors, further)
-        return phi
-
-    def _improved(self, factors: Factors, phi: torch.Tensor) -> torch.Tensor:
-        return self.mean_activities(self.counts(replace(factors, phi=phi)))
-
-    def _activity_posterior(self, counts: ops.ExpectedCounts) -> torch.Tensor:
-        """Dirichlet concentrations ``(B, K)``."""
-        return self.delta * self.prevalence + self.weight * counts.activity
-
-    def extrapolate(self, before: Factors, first: Factors, second: Factors) -> Factors:
-        phi = simplex(squared_step(before.phi, first.phi, second.phi))
-        if not self.learn_programs:
-            return replace(before, phi=phi)
-        # Extrapolated values may lie outside; the objective decides whether they are kept.
-        psi = squared_step(before.psi, first.psi, second.psi).clamp(_FLOOR, 1.0 - _FLOOR)
-        if self.prior.shares_reads:
-            psi = self.prior.normalized(psi).clamp(_FLOOR, 1.0 - _FLOOR)
-        return replace(before, phi=phi, psi=psi)
-
-
-def squared_step(
-    before: torch.Tensor, first: torch.Tensor, second: torch.Tensor, by_row: bool = False
-) -> torch.Tensor:
-    """Extrapolate two steps: theta - 2 a r + a^2 v, with differences r and v and a = -|r| / |v|.
-
-    Parameters
-    ----------
-    before, first, second
-        Parameters before, after one and after two steps.
-    by_row
-        If True, each row has its own norms and step length.
-    """
-    r, v = first - before, second - 2.0 * first + before
-    length: Any
-    if by_row:
-        length = r.norm(dim=1, keepdim=True) / v.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        length = length.clamp(1.0, _MAX_STEP)
-    else:
-        length = float(r.norm() / v.norm().clamp(min=1e-12))
-        length = min(max(length, 1.0), _MAX_STEP)
-    extrapolated: torch.Tensor = before + 2.0 * length * r + length**2 * v
-    return extrapolated
-
-
-class _Hyperparameters:
-    """Parameters fitted between cycles: concentrations of the prior, kappa, shifts of batches."""
-
-    def __init__(
-        self,
-        problem: _Problem,
-        *,
-        prior: bool,
-        kappa: bool,
-        dispersion: Dispersion,
-        seed: int,
-        effects: BatchEffects | None,
-    ) -> None:
-        self.effects = effects
-        self.problem, self.prior, self.kappa = problem, prior, kappa
-        self.by_junction, self.seed, self.n_refits = dispersion == "junction", seed, 0
-        self.n_draws = _N_DRAWS
-        self.any = prior or kappa or effects is not None
-        self.junctions: JunctionDispersion | None = None
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation of log kappa over junctions; None for a single kappa."""
-        return None if self.junctions is None else self.junctions.spread
-
-    def refit(self, factors: Factors, counts: ops.ExpectedCounts, last: bool = False) -> Factors:
-        """Fit all of them to ``counts`` of ``factors``, and return the factors with the new kappa.
-
-        If kappa does not change, ``factors`` itself is returned.
-        """
-        problem = self.problem
-        self.n_refits += 1
-        mean = replace(factors, phi=problem.mean_activities(counts))
-        if self.prior:
-            problem.prior = problem.prior.refit(counts.inclusion, counts.exclusion)
-        if self.effects is not None and (last or self.n_refits in _BATCH_REFITS):
-            self.effects = fit_batch_effects(problem.entries, mean, problem.backend)
-            shift = self.effects.shift
-            factors, mean = replace(factors, shift=shift), replace(mean, shift=shift)
-        if not self.kappa:
-            return factors
-        if last or (self.by_junction and self.n_refits in _JUNCTION_REFITS):
-            return replace(factors, kappa=self._fitted_to_draws(mean))
-        # Between the fits of a kappa for each junction, those of the last one are kept.
-        given = factors.kappa is not None and factors.kappa.numel() > 1
-        if self.by_junction and (self.junctions is not None or given):
-            return factors
-        value = self._single_kappa(problem.entries, mean)
-        kappa = torch.tensor(value, dtype=torch.float32, device=factors.phi.device)
-        return replace(factors, kappa=kappa)
-
-    def _single_kappa(self, entries: Entries, factors: Factors) -> float:
-        return fit_concentration(entries, factors.phi, factors.psi, self.seed, factors.shift)
-
-    def _fitted_to_draws(self, factors: Factors) -> torch.Tensor:
-        """Fit kappa at draws of activities and programs, which are as uncertain as the data imply.
-
-        At the fit itself, which also fits noise, kappa would be too large, and its spread over
-        junctions too wide.
-        """
-        problem, device, entries = self.problem, factors.phi.device, self.problem.entries
-        n_entries = _DRAWN_ENTRIES + _DRAWN_PER_JUNCTION * len(factors.psi)
-        subset = sample_cells(entries, n_entries, self.seed)
-        around = factors
-        if subset is not None:
-            entries = entries.select(subset.to(entries.device))
-            around = factors.select(subset.to(device))
-        alpha = problem.delta * problem.prevalence
-        drawn = draw_from_curvature(entries, around, alpha, problem.prior, self.n_draws, self.seed)
-        draws, entries = [draw.to(device) for draw in drawn], entries.to(device)
-        if self.by_junction:
-            assert factors.kappa is not None
-            first = self.junctions.median if self.junctions else float(factors.kappa.median())
-            self.junctions = fit_junction_dispersion(entries, draws, first, problem.backend)
-            return self.junctions.kappa.to(device)
-        fits = [self._single_kappa(entries, draw) for draw in draws]
-        kappas = torch.tensor(fits, dtype=torch.float32, device=device)
-        return kappas.log().mean().exp()
-
-
 class EMRun:
     """EM that can be stopped, read out and continued.
 
@@ -320,19 +130,19 @@ class EMRun:
         seed: int = 0,
         backend: str | None = None,
         effects: BatchEffects | None = None,
-        n_draws: int = _N_DRAWS,
+        n_draws: int = N_DRAWS,
     ) -> None:
         device = entries.device if device is None else device
         self._state = Factors(
             simplex(start.phi.to(device, torch.float32)),
-            start.psi.to(device, torch.float32).clamp(_FLOOR, 1.0 - _FLOOR),
+            start.psi.to(device, torch.float32).clamp(FLOOR, 1.0 - FLOOR),
             None
             if concentration is None
             else torch.as_tensor(concentration, dtype=torch.float32, device=device),
             None if effects is None else effects.shift.to(device),
         )
         self._learns_prevalence, n_programs = prevalence is None, self._state.phi.shape[1]
-        self._problem = _Problem(
+        self._problem = EMProblem(
             entries,
             prior.to(device),
             self._state.phi.new_full((n_programs,), 1.0 / n_programs)
@@ -343,7 +153,7 @@ class EMRun:
             learn_programs,
             backend,
         )
-        self._hyper = _Hyperparameters(
+        self._hyper = Hyperparameters(
             self._problem,
             prior=learn_prior and learn_programs,
             kappa=learn_concentration and concentration is not None,
@@ -410,7 +220,7 @@ class EMRun:
         self.n_iterations, self.converged = n_sweeps, converged
 
     @torch.no_grad()
-    def result(self, n_draws: int = _N_DRAWS) -> EMResult:
+    def result(self, n_draws: int = N_DRAWS) -> EMResult:
         """Fit the hyperparameters once more, and return the fit as it is; EM can go on.
 
         Parameters

@@ -10,7 +10,7 @@ import torch
 from leafletfa_scvi import ops
 from leafletfa_scvi.inference._activity_posterior import simplex
 from leafletfa_scvi.inference._curvature import dirichlet_from_curvature, information
-from leafletfa_scvi.inference._em import squared_step
+from leafletfa_scvi.inference._em_step import squared_step
 from leafletfa_scvi.likelihoods import Factors
 
 if TYPE_CHECKING:
