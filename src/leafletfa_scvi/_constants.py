@@ -43,7 +43,7 @@ JUNCTION_METRICS: Final = (
 )
 """Columns of ``var`` that :func:`~leafletfa_scvi.pp.qc_metrics` writes."""
 
-EM_ITERATIONS: Final = 300
+EM_ITERATIONS: Final = 600
 """Default maximum number of EM iterations of ``method="em"``, and of training with batches."""
 
 FIRST_EM_ITERATIONS: Final = 60

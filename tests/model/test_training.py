@@ -385,10 +385,11 @@ class TestStart:
         np.testing.assert_array_equal(pd.factorize(found)[0], codes)
 
     def test_no_more_iterations_of_em_than_requested(self, model, monkeypatch):
-        """Up to what completes the last cycle."""
-        sweeps = spy(monkeypatch, inference._em, "sweep")
+        """Up to what completes the last cycle, and the last fit of activities."""
+        sweeps = spy(monkeypatch, inference._em_step, "sweep")
         model.train(em_iterations=20, **STILL, **QUIET)
-        assert 20 <= len(sweeps) <= 23
+        last = 3 * inference._em_step._ACTIVITY_CYCLES
+        assert 20 + last <= len(sweeps) <= 23 + last
 
     def test_waypoints_are_kept_in_the_order_of_the_programs(self, model):
         model.train(em_iterations=30, **STILL, **QUIET)

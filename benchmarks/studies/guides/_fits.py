@@ -26,7 +26,7 @@ from scipy.stats import beta
 import leafletfa_scvi as lfa
 from leafletfa_scvi import inference
 from leafletfa_scvi.data import cell_loader
-from leafletfa_scvi.model._initialize import fit_em
+from leafletfa_scvi.model._initialize import start_em
 from leafletfa_scvi.model._intervals import _near_zero, _widened
 from leafletfa_scvi.model._variances import set_variances
 from leafletfa_scvi.module import ClosedFormELBO, SplicingGuide
@@ -68,7 +68,7 @@ class Start:
             lfa.LeafletFAModel.setup_anndata(adata)
             model = lfa.LeafletFAModel(adata, case.n_programs, **options)
         observed = model._training_entries()
-        fit = fit_em(model, observed, "waypoints", 300, torch.device("cpu"))[0]
+        fit = start_em(model, observed, "waypoints", torch.device("cpu")).result(300)[0]
         entries = model._likelihood_entries(observed)
         model.module.initialize(fit, entries)
         seconds = time.perf_counter() - began

@@ -104,7 +104,7 @@ class TrainingMixin(SplicingModelBase):
             Number of initializations from different seeds, of which the best after EM is used.
             Needs ``em_iterations > 0``.
         em_iterations
-            Maximum number of EM iterations; 0 skips EM. If None, 300 with ``method="em"`` or with
+            Maximum number of EM iterations; 0 skips EM. If None, 600 with ``method="em"`` or with
             batches, whose shifts EM fits, and 60 otherwise: variational inference goes on from
             there.
         validation_size
