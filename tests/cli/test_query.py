@@ -109,7 +109,7 @@ def test_the_file_and_the_output(folder, data, run, tmp_path):
 def test_prevalence_of_the_query(folder, data, run, tmp_path):
     """Of cells that are mostly of one program."""
     full = ad.read_h5ad(data)
-    of = lfa.LeafletFAModel.load(folder / "model", adata=full).get_cell_activities()
+    of = lfa.LeafletFAModel.load(folder / "model", adata=False).get_cell_activities(full)
     full[of.iloc[:, 0] > of.iloc[:, 0].median()].copy().write_h5ad(data)
     output = tmp_path / "placed.h5ad"
     args = ("query", data, "-r", folder / "model", "-o", output, *FAST)
