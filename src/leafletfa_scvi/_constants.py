@@ -44,7 +44,7 @@ JUNCTION_METRICS: Final = (
 """Columns of ``var`` that :func:`~leafletfa_scvi.pp.qc_metrics` writes."""
 
 EM_ITERATIONS: Final = 600
-"""Default maximum number of EM iterations of ``method="em"``, and of training with batches."""
+"""Default maximum number of EM iterations of ``method="em"``."""
 
 FIRST_EM_ITERATIONS: Final = 60
 """Default maximum number of EM iterations before variational inference."""

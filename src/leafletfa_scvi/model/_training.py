@@ -104,9 +104,8 @@ class TrainingMixin(SplicingModelBase):
             Number of initializations from different seeds, of which the best after EM is used.
             Needs ``em_iterations > 0``.
         em_iterations
-            Maximum number of EM iterations; 0 skips EM. If None, 600 with ``method="em"`` or with
-            batches, whose shifts EM fits, and 60 otherwise: variational inference goes on from
-            there.
+            Maximum number of EM iterations; 0 skips EM. If None, 600 with ``method="em"`` and 60
+            otherwise: variational inference goes on from there.
         validation_size
             Fraction of observed (cell, ATSE) pairs to hide from training and to score at each
             epoch as ``reconstruction_loss_validation``; later calls hide the same pairs. If None,

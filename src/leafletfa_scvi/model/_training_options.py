@@ -114,8 +114,7 @@ class TrainingOptions:
         n_restarts = check_whole("n_restarts", n_restarts, 1)
         gives_iterations = em_iterations is not None
         if em_iterations is None:
-            in_full = method == "em" or model.module.model.n_batches > 1
-            em_iterations = EM_ITERATIONS if in_full else FIRST_EM_ITERATIONS
+            em_iterations = EM_ITERATIONS if method == "em" else FIRST_EM_ITERATIONS
         em_iterations = check_whole("em_iterations", em_iterations, 0)
         if n_restarts > 1 and em_iterations == 0:
             raise ValueError(
