@@ -28,6 +28,7 @@ from benchmarks.quality._sorted_cells import sorted_cells
 if TYPE_CHECKING:
     from benchmarks.quality._cases import Case
 
+_NAME = "benchmarks.quality.sparse"
 COVERAGES = [0.15, 0.1, 0.07, 0.05, 0.03]
 METHODS = ["psi of true phi", "PCA", "em", "em from truth", "default", "from truth"]
 SCORES = {"s": 6, "objective": 10, "share": 7, "accuracy": 8, "ARI": 7, "phi r": 6, "psi r": 6}
@@ -45,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device("cpu")
     facts: dict[str, Any] = {"device": device_name(device), **versions(device), "date": now()}
-    facts |= {"command": shlex.join(sys.argv), "load before": load()}
+    facts |= {"command": shlex.join(["python", "-m", _NAME, *sys.argv[1:]]), "load before": load()}
     rows = Table({"coverage": 8, "seed": 4, "method": 16, **SCORES})
     rows.start()
     for coverage in args.coverage:
