@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from leafletfa_scvi.pl._slots import new_axes, short_number
+from leafletfa_scvi.pl._figures import new_axes
+from leafletfa_scvi.pl._slots import short_number
 
 if TYPE_CHECKING:
     import pandas as pd

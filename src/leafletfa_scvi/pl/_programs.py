@@ -11,7 +11,8 @@ from scipy.optimize import linear_sum_assignment
 
 from leafletfa_scvi._arguments import check_at_least, check_column
 from leafletfa_scvi._constants import PROGRAM_SLOT
-from leafletfa_scvi.pl._slots import new_axes, result_slot
+from leafletfa_scvi.pl._figures import new_axes
+from leafletfa_scvi.pl._slots import result_slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

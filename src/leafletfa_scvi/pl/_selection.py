@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from leafletfa_scvi._deprecated import renamed_function
-from leafletfa_scvi.pl._slots import new_axes
+from leafletfa_scvi.pl._figures import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,11 +1,10 @@
-"""Result slots, colors, tick labels and axes common to all figures."""
+"""Result slots, colors of programs and tick labels common to all figures."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
@@ -15,7 +14,6 @@ from leafletfa_scvi._constants import program_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.axes import Axes
 
 
 def result_slot(adata: AnnData, slot: str, key: str) -> pd.DataFrame:
@@ -50,8 +48,3 @@ def short_number(value: float, _: object = None) -> str:
         if abs(value) >= unit:
             return f"{value / unit:g}{letter}"
     return f"{value:g}"
-
-
-def new_axes(width: float, height: float) -> Axes:
-    """Create a figure of the given size in inches; return its axes."""
-    return plt.subplots(figsize=(width, height), layout="constrained")[1]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from leafletfa_scvi._arguments import check_column, check_once
 from leafletfa_scvi._constants import ACTIVITY_SLOT
-from leafletfa_scvi.pl._slots import new_axes, program_colors, result_slot
+from leafletfa_scvi.pl._figures import finish, new_axes
+from leafletfa_scvi.pl._groups import cells_by_group
+from leafletfa_scvi.pl._slots import program_colors, result_slot
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from anndata import AnnData
@@ -26,8 +27,13 @@ def structure(
     max_cells: int | None = 2000,
     colors: Sequence[str] | None = None,
     seed: int = 0,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
-) -> Axes:
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+    return_fig: bool = False,
+) -> Any:
     """Plot the activities of cells as stacked bars, one per cell, grouped and sorted.
 
     Within a group, cells are ordered by their main program, the most frequent one first, and by
@@ -49,13 +55,23 @@ def structure(
         A color for each program.
     seed
         Seed of the subsampling.
+    title
+        Title of the axes.
+    figsize
+        Width and height of a new figure, in inches.
     ax
         Axes to draw into. If None, a new figure is created.
+    show
+        Whether to call ``matplotlib.pyplot.show``.
+    save
+        File to write the figure to; its ending is the format. Text in vector formats stays text.
+    return_fig
+        Whether to return the figure in place of the axes.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Axes with one filled area per program, in order.
+        Axes with one filled area per program, in order; None if ``show`` is true.
 
     Raises
     ------
@@ -66,11 +82,9 @@ def structure(
     ValueError
         ``colors`` has fewer colors than programs, or no cell has a group.
     """
-    if groupby is not None:
-        check_column("groupby", groupby)
     activities = result_slot(adata, "obsm", key)
     phi = activities.to_numpy(float)
-    groups = _groups(adata, groupby)
+    groups = cells_by_group(adata, groupby) if groupby else {"": np.arange(adata.n_obs)}
     palette = program_colors(phi.shape[1]) if colors is None else list(colors)
     if len(palette) < phi.shape[1]:
         raise ValueError(f"Expected colors with {phi.shape[1]} colors, found {len(palette)}.")
@@ -79,7 +93,7 @@ def structure(
         groups = _subsample(groups, max_cells, np.random.default_rng(seed))
     groups = {name: cells[_order(phi[cells])] for name, cells in groups.items()}
     order = np.concatenate(list(groups.values()))
-    ax = new_axes(9, 2.6) if ax is None else ax
+    ax = new_axes(9, 2.6, figsize) if ax is None else ax
     # Cell i fills the interval [i, i + 1), so each edge appears twice, as in a step plot.
     edges = np.repeat(np.arange(len(order) + 1), 2)[1:-1]
     heights = np.repeat(phi[order], 2, axis=0).T
@@ -102,25 +116,7 @@ def structure(
         borderaxespad=0.2,
     )
     ax.spines[["top", "right", "bottom"]].set_visible(False)
-    return ax
-
-
-def _groups(adata: AnnData, groupby: str | None) -> dict[str, np.ndarray]:
-    """Return the positions of the cells of each group, in the order of the categories."""
-    if groupby is None:
-        return {"": np.arange(adata.n_obs)}
-    if groupby not in adata.obs:
-        raise KeyError(
-            f"Expected groupby to be a column of adata.obs, one of {list(adata.obs)}, found "
-            f"{groupby!r}."
-        )
-    check_once(adata.obs, groupby)
-    labels = pd.Categorical(adata.obs[groupby])
-    groups = {str(c): np.flatnonzero(labels.codes == i) for i, c in enumerate(labels.categories)}
-    groups = {name: cells for name, cells in groups.items() if len(cells)}
-    if not groups:
-        raise ValueError(f"Expected groups in adata.obs[{groupby!r}], found missing values only.")
-    return groups
+    return finish(ax, title=title, show=show, save=save, return_fig=return_fig)
 
 
 def _subsample(

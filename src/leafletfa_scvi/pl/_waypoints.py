@@ -13,7 +13,8 @@ from matplotlib.patheffects import withStroke
 
 from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._narrow_stubs import categorical
-from leafletfa_scvi.pl._slots import new_axes, program_colors
+from leafletfa_scvi.pl._figures import new_axes
+from leafletfa_scvi.pl._slots import program_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
