@@ -38,6 +38,7 @@ CASES = {
     "small": Case(3, 2_000, 1_430, 10, {"method": "em", "em_iterations": 20}),
     "small SVI": Case(3, 2_000, 1_430, 10, {"max_epochs": 20, "em_iterations": 6}),
     "large": Case(20, 2_000, 14_290, 20, {"method": "em", "em_iterations": 20}),
+    "more cells": Case(20, 10_000, 14_290, 20, {"method": "em", "em_iterations": 8}),
 }
 COLUMNS = {"case": 10, "batches": 7, "cells": 6, "junctions": 9, "K": 3, "fit": 9}
 COLUMNS |= {"s": 6, "CPU s": 6, "peak MB": 8, "rise MB": 8}

@@ -60,6 +60,7 @@ def test_base_counts_have_the_derivative_of_all_batches(atse):
         table = shift.programs(raised / ops.sum_within_groups(raised, atse))
         value = (inclusion * table.log()).sum()
     value.backward()
+    reads = inclusion + exclusion
     parts = [x.detach().reshape(3, 6, 2) for x in (table, inclusion, exclusion)]
     each = [shift.base_counts(psi, *(x[b] for x in parts)) for b in range(3)]
     found = [sum(x) for x in zip(*each, strict=True)]
@@ -68,7 +69,6 @@ def test_base_counts_have_the_derivative_of_all_batches(atse):
     size = sum(found) if atse is None else ops.sum_within_groups(found[0], atse)
     assert (found[0] > 0).all()  # not limited, so that the derivative is exact
     torch.testing.assert_close(found[0] - size * psi, logit.grad, rtol=1e-4, atol=1e-4)
-    reads = inclusion + exclusion
     total = reads.reshape(3, 6, 2).sum(0)
     if atse is not None:
         total = ops.sum_within_groups(total, atse)

@@ -95,16 +95,17 @@ class BatchShift:
             ``(P', K)`` programs of the batch.
         inclusion, exclusion
             ``(P', K)`` expected counts for and against; the latter are 0 if junctions share reads.
+            They are overwritten.
 
         Returns
         -------
-        ``(P', K)`` each.
+        ``inclusion`` and ``exclusion``, converted.
         """
         # As many more for as are expected more for psi than for the programs of the batch.
         change = (psi - table).mul_(self._total(inclusion, exclusion))
         if self.atse is None:
-            return inclusion + change, exclusion - change
-        return inclusion + change, exclusion
+            exclusion.sub_(change)
+        return inclusion.add_(change), exclusion
 
     def limited(
         self, inclusion: torch.Tensor, exclusion: torch.Tensor

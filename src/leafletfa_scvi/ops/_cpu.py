@@ -99,7 +99,8 @@ class _Sweep:
         self.dphi = np.zeros(phi_rows.shape if planes else (0, 0), dtype=np.float32)
         # One for each block, not for each thread: their sum is the same for any number of threads.
         self.dpsi = np.zeros((n_blocks, planes, *psi_rows.shape), dtype=np.float32)
-        self.dkappa = np.zeros((n_blocks, kappa.shape[0]))
+        # Without gradients it is not read: one column is cheaper to add up than P.
+        self.dkappa = np.zeros((n_blocks, kappa.shape[0] if planes else 1))
         run_kernel(
             sweep,
             blocks,
@@ -156,7 +157,9 @@ class _Sweep:
 
     def program_sum(self, plane: int = 0) -> torch.Tensor:
         """Return the sum over blocks, ``(P, K)``; in order, so that results are reproducible."""
-        return torch.from_numpy(self.dpsi[:, plane].sum(0)[:, : self.n_programs])
+        blocks = self.dpsi[:, plane]
+        total = blocks[0] if len(blocks) == 1 else blocks.sum(0)
+        return torch.from_numpy(total[:, : self.n_programs])
 
 
 def _arrays(entries: ObservedEntries) -> tuple[np.ndarray, ...]:
