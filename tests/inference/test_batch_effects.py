@@ -12,13 +12,21 @@ from helpers.likelihood import random_entries
 from scipy.stats import norm
 
 from leafletfa_scvi import ops
-from leafletfa_scvi.inference import _expected_counts, sweep, without_batch_effects
+from leafletfa_scvi.inference import (
+    _em_step,
+    _expected_counts,
+    _hyperparameters,
+    sweep,
+    without_batch_effects,
+)
 from leafletfa_scvi.inference._batch_effects import (
     SHIFT_SCALES,
+    BatchEffects,
     _slope_and_information,
     fit_batch_effects,
     shrink,
 )
+from leafletfa_scvi.inference._hyperparameters import Hyperparameters
 from leafletfa_scvi.likelihoods import BatchShift, Factors
 
 
@@ -159,6 +167,30 @@ def test_shifts_are_found_and_sum_to_zero():
     assert np.median(np.abs(z)) < 1.0
     apart = fit_batch_effects(split, factors, center=False)
     assert np.abs(apart.shift.values.numpy() - found).max() < 0.3
+
+
+def test_shifts_move_by_half_of_a_step_after_the_first_fits(monkeypatch):
+    """Those that are hardly told from 0 could alternate between two values."""
+    entries, factors = shifted_data()
+    problem = _em_step.EMProblem(entries, None, torch.full((2,), 0.5), 1.0, 1.0, True, None)
+    none = BatchEffects.none(3, 10, None)
+    hyper = Hyperparameters(
+        problem, prior=False, kappa=False, dispersion="global", seed=0, effects=none
+    )
+    found = replace(none, shift=BatchShift(torch.ones(3, 10)))
+    monkeypatch.setattr(_hyperparameters, "fit_batch_effects", lambda *_: found)
+    state, counts = replace(factors, shift=none.shift), problem.counts(factors)
+    for fit in range(1, 12):
+        before = state.shift.values
+        state = hyper.refit(state, counts)
+        if fit in (6, 8, 9, 10):  # not fitted
+            assert torch.equal(state.shift.values, before)
+        elif fit < 6:
+            assert torch.equal(state.shift.values, torch.ones(3, 10))
+            state = replace(state, shift=none.shift)
+        else:
+            torch.testing.assert_close(state.shift.values, (before + 1) / 2)
+            assert torch.equal(hyper.effects.shift.values, state.shift.values)
 
 
 def test_entries_on_another_device_are_moved_in_blocks(monkeypatch):

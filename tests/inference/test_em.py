@@ -321,6 +321,15 @@ class TestObjective:
                     psi = torch.sigmoid(torch.logit(last.psi.double()) + size * noise[1])
                 assert by_hand(data, phi, psi, kappa, prevalence, prior) < best + 0.02
 
+    def test_that_falls_is_not_the_end(self, entries, monkeypatch):
+        """As a step of programs in batches may."""
+        values = iter(range(100, 0, -1))
+        monkeypatch.setattr(_em_step.EMProblem, "objective", lambda *_: float(next(values)))
+        start, prior = start_of(entries, 3), prior_of(entries)
+        fit = fit_em(entries, start, prior, concentration=8.0, n_iterations=12, **FIXED)
+        assert not fit.converged
+        assert len(fit.objective) > 3
+
 
 @pytest.mark.parametrize("kappa", [None, 8.0])
 @pytest.mark.parametrize("together", [False, True])

@@ -44,9 +44,10 @@ def test_programs_of_each_batch(atse):
 
 
 @KINDS
-def test_base_counts_have_the_derivative_of_all_batches(atse):
+def test_base_counts_have_the_derivative_and_information_of_all_batches(atse):
     """For the logit of psi, or its logarithm within an ATSE."""
     shift, psi = example(atse)
+    shift = BatchShift(0.5 * shift.values, atse)
     generator = torch.Generator().manual_seed(1)
     inclusion = 9.0 * torch.rand(18, 2, generator=generator, dtype=F64)
     exclusion = 9.0 * torch.rand(18, 2, generator=generator, dtype=F64)
@@ -69,10 +70,12 @@ def test_base_counts_have_the_derivative_of_all_batches(atse):
     size = sum(found) if atse is None else ops.sum_within_groups(found[0], atse)
     assert (found[0] > 0).all()  # not limited, so that the derivative is exact
     torch.testing.assert_close(found[0] - size * psi, logit.grad, rtol=1e-4, atol=1e-4)
-    total = reads.reshape(3, 6, 2).sum(0)
+    reads = reads.reshape(3, 6, 2)
+    own, spread = psi * (1 - psi), parts[0] * (1 - parts[0])
     if atse is not None:
-        total = ops.sum_within_groups(total, atse)
-    torch.testing.assert_close(size, total)
+        own, *parts = (ops.sum_within_groups(x, atse) for x in (own, *reads, *spread))
+        reads, spread = torch.stack(parts[:3]), torch.stack(parts[3:])
+    torch.testing.assert_close(size * own, (reads * spread).sum(0))
 
 
 @KINDS
@@ -176,17 +179,22 @@ def test_sums_batch_by_batch_are_those_over_one_table(name):
     total = incl + excl
     if likelihood.shares_reads:
         total = torch.stack([ops.sum_within_groups(x, rows) for x in incl])
-    base = (total * psi + incl - total * table.double().reshape(total.shape)).sum(0)
-    base = base.clamp(min=0.0)
+    table = table.double().reshape(total.shape)
+    own, spread = psi.double() * (1 - psi), table * (1 - table)
+    if likelihood.shares_reads:
+        own, *spread = (ops.sum_within_groups(x, rows) for x in (own, *spread))
+        spread = torch.stack(spread)
+    size = total * (spread + 1e-9) / (own + 1e-9)
+    base = (size * psi + incl - total * table).sum(0).clamp(min=0.0)
     factors = Factors(phi, psi, kappa, shift)
     found = factors.expected_counts(together)
     near = {"rtol": 1e-4, "atol": 1e-3, "check_dtype": False}
     if likelihood.shares_reads:
         torch.testing.assert_close(found.inclusion, base, **near)
     else:
-        base = torch.minimum(base, total.sum(0))
+        base = torch.minimum(base, size.sum(0))
         torch.testing.assert_close(found.inclusion, base, **near)
-        torch.testing.assert_close(found.exclusion, total.sum(0) - base, **near)
+        torch.testing.assert_close(found.exclusion, size.sum(0) - base, **near)
     for part in ("log_likelihood", "activity", "concentration_grad"):
         torch.testing.assert_close(getattr(found, part), getattr(dense, part), **near)
     with torch.no_grad():
@@ -226,3 +234,27 @@ def test_columns_of_each_batch():
     assert torch.equal(order.column // 7, batch[[3, 1]][order.rows()].int())
     with pytest.raises(OverflowError, match="junctions times batches"):
         ops.split_by_batch(entries, batch, 1 << 30)
+
+
+@KINDS
+def test_steps_by_base_counts_do_not_overshoot(atse):
+    """PSI is extreme, but not in the batch that has most of the reads."""
+    psi = torch.full((6, 1), 0.03, dtype=F64)
+    if atse is not None:
+        psi[:] = torch.tensor([0.03, 0.97, 0.02, 0.01, 0.97, 1.0])[:, None]
+    sign = torch.ones(6) if atse is None else torch.tensor([1, -1, 1, 1, -1, 1]) / 2
+    shift = BatchShift(torch.tensor([-2.0, 2.0], dtype=F64)[:, None] * sign, atse)
+    reads = torch.tensor([20.0, 400.0], dtype=F64)[:, None, None]
+    counts = reads * shift.programs(psi).unflatten(0, (2, 6))
+    rest = reads - counts if atse is None else torch.zeros_like(counts)
+    optimum, psi = psi, psi + 0.01
+    if atse is not None:
+        psi = psi / ops.sum_within_groups(psi, atse)
+    for _ in range(8):
+        tables = [shift.programs_in(b, psi) for b in range(2)]
+        parts = [
+            shift.base_counts(psi, tables[b], counts[b].clone(), rest[b].clone()) for b in (0, 1)
+        ]
+        up, down = shift.limited(*(sum(x) for x in zip(*parts, strict=True)))
+        psi = up / (up + down if atse is None else ops.sum_within_groups(up, atse))
+    torch.testing.assert_close(psi, optimum, rtol=1e-3, atol=1e-3)

@@ -77,7 +77,9 @@ def test_colors_are_those_that_scanpy_wrote_also_with_unused_categories():
     adata = cells(["b", "a"], ["b", "unused", "a"])
     adata.uns["group_colors"] = ["red", "green", "blue"]
     found = group_colors(adata, "group")
-    assert found == {name: to_hex(c) for name, c in zip("b unused a".split(), ["r", "green", "b"])}
+    assert found == {
+        name: to_hex(c) for name, c in zip("b unused a".split(), ["r", "green", "b"], strict=True)
+    }
     adata.uns["group_colors"] = ["red"]  # of before a category was added
     assert list(group_colors(adata, "group").values()) == list(OKABE_ITO[:3])
     assert list(adata.uns["group_colors"]) == ["red"]

@@ -208,7 +208,8 @@ class EMRun:
             reached = problem.objective(first, after)
             # A small gain under provisional hyperparameters does not mean convergence.
             may_converge = hyper.n_refits >= _MIN_REFITS or not hyper.any
-            converged = may_converge and reached - value < tolerance * abs(value)
+            # With batches, a step is not sure to gain: one that loses is not the end either.
+            converged = may_converge and abs(reached - value) < tolerance * abs(value)
             second = problem.step(first, after)
             further = problem.extrapolate(state, first, second) if accelerate else second
             state, counts, n_sweeps = further, problem.counts(further), n_sweeps + 1

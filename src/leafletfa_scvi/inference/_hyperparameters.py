@@ -28,6 +28,12 @@ _JUNCTION_REFITS = {3 * 2**i for i in range(20)}
 """Fits that include a kappa for each junction: they take longest."""
 _BATCH_REFITS = {1, 2, 3, 4, 5, *(7 + 4 * i for i in range(100))}
 """Fits that include the shifts of batches."""
+_WHOLE_STEPS = 5
+"""Number of fits after which shifts are moved by half of a step only.
+
+The posterior mean of a shift that is hardly told from 0 changes by more than its estimate, which
+depends on the programs, and these on the shift: it could alternate between two values.
+"""
 _DRAWN_ENTRIES, _DRAWN_PER_JUNCTION = 1 << 22, 100
 """Number of entries that kappa is fitted to at draws, and how many more for each junction."""
 
@@ -68,8 +74,13 @@ class Hyperparameters:
         if self.prior:
             problem.prior = problem.prior.refit(counts.inclusion, counts.exclusion)
         if self.effects is not None and (last or self.n_refits in _BATCH_REFITS):
-            self.effects = fit_batch_effects(problem.entries, mean, problem.backend)
-            shift = self.effects.shift
+            effects = fit_batch_effects(problem.entries, mean, problem.backend)
+            shift = effects.shift
+            if self.n_refits > _WHOLE_STEPS and factors.shift is not None:
+                halfway = (shift.values + factors.shift.values.to(shift.values)) / 2.0
+                shift = replace(shift, values=halfway)
+            self.effects = replace(effects, shift=shift)
+            shift = shift.to(factors.psi.device)
             factors, mean = replace(factors, shift=shift), replace(mean, shift=shift)
         if not self.kappa:
             return factors

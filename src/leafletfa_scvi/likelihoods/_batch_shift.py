@@ -17,7 +17,7 @@ import torch
 
 from leafletfa_scvi.ops import sum_within_groups
 
-_EPS = 1e-6
+_EPS, _NO_SPREAD = 1e-6, 1e-9
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,11 @@ class BatchShift:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Convert expected counts of a batch to those of programs without a shift.
 
-        As many counts, with the derivative for the logit of psi that those have: updates of psi
-        and its prior then have the fixed points of the shifted model. They may be below 0; summed
-        over batches, see :meth:`limited`.
+        As many counts as have, for the logit of psi, the derivative and the information of those
+        of the batch: updates of psi and its prior then have the fixed points of the shifted
+        model, and a step towards them is not too long where PSI is extreme, but not in this
+        batch. Within an ATSE, the sum of the information over its junctions is kept. Counts may
+        be below 0; summed over batches, see :meth:`limited`.
 
         Parameters
         ----------
@@ -101,11 +103,15 @@ class BatchShift:
         -------
         ``inclusion`` and ``exclusion``, converted.
         """
-        # As many more for as are expected more for psi than for the programs of the batch.
-        change = (psi - table).mul_(self._total(inclusion, exclusion))
-        if self.atse is None:
-            exclusion.sub_(change)
-        return inclusion.add_(change), exclusion
+        own, spread = psi * (1.0 - psi), table * (1.0 - table)
+        if self.atse is not None:
+            own, spread = (sum_within_groups(x, self.atse) for x in (own, spread))
+        total = self._total(inclusion, exclusion)
+        inclusion.addcmul_(total, table, value=-1.0)
+        # Of a single junction in an ATSE both are 0, and no count is lost.
+        total = total.mul_(spread.add_(_NO_SPREAD)).div_(own.add_(_NO_SPREAD))
+        inclusion.addcmul_(total, psi)
+        return inclusion, exclusion if self.atse is not None else total.sub_(inclusion)
 
     def limited(
         self, inclusion: torch.Tensor, exclusion: torch.Tensor
