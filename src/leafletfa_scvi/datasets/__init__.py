@@ -1,7 +1,8 @@
-"""Simulated data sets with known truth."""
+"""Simulated data sets with known truth.
 
-from leafletfa_scvi.datasets._alignments import SimulatedAlignments, simulate_alignments
-from leafletfa_scvi.datasets._cohort import simulate_cohort
-from leafletfa_scvi.datasets._simulate import simulate_splicing
+Public names are listed in ``__init__.pyi`` and imported on first use.
+"""
 
-__all__ = ["SimulatedAlignments", "simulate_alignments", "simulate_cohort", "simulate_splicing"]
+from leafletfa_scvi._lazy import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

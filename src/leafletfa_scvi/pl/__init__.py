@@ -1,26 +1,21 @@
 """Figures of a fitted model and of the slots that ``model.export_posterior`` writes.
 
 Functions draw into ``ax``, or a new figure, and return the axes.
+
+Public names are listed in ``__init__.pyi`` and imported on first use, so that ``lfa.pl`` waits
+neither for matplotlib nor for what each figure needs.
 """
 
-from leafletfa_scvi.pl._history import history
-from leafletfa_scvi.pl._programs import program_heatmap, program_match
-from leafletfa_scvi.pl._qc import dataset_qc
-from leafletfa_scvi.pl._selection import (
-    n_programs,  # noqa: F401 - deprecated name of program_selection
-    program_selection,
-    program_stability,
-)
-from leafletfa_scvi.pl._structure import structure
-from leafletfa_scvi.pl._waypoints import waypoints
+from typing import Any
 
-__all__ = [
-    "dataset_qc",
-    "history",
-    "program_heatmap",
-    "program_match",
-    "program_selection",
-    "program_stability",
-    "structure",
-    "waypoints",
-]
+from leafletfa_scvi._lazy import attach_stub
+
+_get, __dir__, __all__ = attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "n_programs":  # deprecated name of program_selection
+        from leafletfa_scvi.pl._selection import n_programs
+
+        return n_programs
+    return _get(name)
