@@ -1,6 +1,6 @@
 """Figures of a fitted model and of the slots that ``model.export_posterior`` writes.
 
-Functions draw into ``ax``, or a new figure, and return the axes.
+Functions draw into ``ax``, or a new figure, and return the axes, by name if there are several.
 """
 
 from leafletfa_scvi.pl._activity import activity

@@ -297,14 +297,14 @@ def _dot(color: str, label: str, edge: str | None = None) -> Line2D:
 
 def _ids(table: pd.DataFrame) -> list[np.ndarray]:
     """Names of ATSEs and junctions of the rows."""
-    columns = [table[c] for c in ("atse_id", "junction") if c in table]
-    return [np.asarray(c.astype(str)) for c in (table.index, *columns)]
+    columns = [np.asarray(table[c].astype(str)) for c in ("atse_id", "junction") if c in table]
+    return [np.asarray(table.index.astype(str)), *columns]
 
 
 def _names(table: pd.DataFrame, label: str) -> np.ndarray:
     """What labels say, the junction where the column has nothing."""
-    own = table["junction"].to_numpy() if "junction" in table else table.index.to_numpy()
-    names = own.astype(str).astype(object)
+    own = table["junction"].astype(str) if "junction" in table else table.index.astype(str)
+    names = np.array(own, dtype=object)
     if label in table:
         given = table[label]
         has = given.notna().to_numpy() & (given.astype(str) != "").to_numpy()
@@ -344,8 +344,8 @@ def _label(
         wanted = {labels} if isinstance(labels, str) else set(map(str, labels))
         named = np.any([np.isin(i, list(wanted)) for i in (names, *_ids(rows))], axis=0)
         open_to_all = rows.drop(columns=[c for c in rows if str(c).startswith("is_ds_fdr_")])
-        order = label_order(open_to_all, height)
-        chosen = order[named[order]]
+        at = np.flatnonzero(named)
+        chosen = at[label_order(open_to_all.iloc[at], height[at])]
     called = called_rows(rows, "is_ds_fdr_")[0].to_numpy() & np.isfinite(x) & np.isfinite(y)
     order = np.flatnonzero(called)
     place_labels(ax, x[chosen], y[chosen], list(names[chosen]), np.column_stack([x, y])[order])

@@ -72,7 +72,7 @@ def top_markers(table: pd.DataFrame, programs: Sequence[str], number: int) -> di
             chosen[name] = junctions
     without = [name for name in programs if name not in chosen]
     if without:
-        log.info("%s have no markers of their own.", ", ".join(without))
+        log.info("Programs without markers of their own: %s.", ", ".join(without))
     return chosen
 
 

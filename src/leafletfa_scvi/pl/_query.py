@@ -196,13 +196,13 @@ def _labels(
     own = pd.Categorical(placed.obs[groupby])
     names = [str(c) for c in own.categories]
     if groupby not in known.obs:
-        return None, own.rename_categories(names)
+        return None, own.rename_categories(str)
     theirs = pd.Categorical(known.obs[groupby])
     first = [str(c) for c in theirs.categories]
     both = [*first, *(name for name in names if name not in first)]
     return (
-        theirs.rename_categories(first).set_categories(both),
-        own.rename_categories(names).set_categories(both),
+        theirs.rename_categories(str).set_categories(both),
+        own.rename_categories(str).set_categories(both),
     )
 
 
@@ -218,10 +218,12 @@ def _colors(
     from anndata import AnnData
 
     everything = AnnData(obs=pd.DataFrame({groupby: labels[1]}, index=_numbers(len(labels[1]))))
-    key = f"{groupby}_colors"
-    if key in known.uns:
-        everything.uns[key] = list(known.uns[key])
-    return group_colors(everything, groupby, palette)
+    colors = group_colors(everything, groupby, palette)
+    if palette is not None or groupby not in known.obs:
+        return colors
+    theirs = group_colors(known, groupby)
+    spare = iter([color for color in colors.values() if color not in theirs.values()])
+    return {name: theirs[name] if name in theirs else next(spare) for name in colors}
 
 
 def _numbers(n: int) -> pd.Index:
