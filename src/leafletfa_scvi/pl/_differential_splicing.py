@@ -129,9 +129,8 @@ def differential_splicing(
     facet = next((c for c in ("comparison", "program") if c in table), None)
     parts = {"": table}
     if facet is not None:
-        found = pd.unique(table[facet].astype(str))
-        chosen = choose("comparisons", comparisons, found)
-        parts = {name: table[table[facet].astype(str) == name] for name in chosen}
+        found = dict(list(table.groupby(table[facet].astype(str), sort=False)))
+        parts = {str(name): found[name] for name in choose("comparisons", comparisons, found)}
     _check_columns(table, kind, label, labels)
     panels = panel_grid(list(parts), 4.6, 4.4, ncols=ncols, figsize=figsize, ax=ax)
     alone = len(parts) == 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 from adjustText import adjust_text
+from matplotlib.patches import Rectangle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,12 +45,9 @@ def place_labels(
     """
     figure: Any = ax.get_figure(root=True)
     figure.draw_without_rendering()  # places the axes
-    face = plt.rcParams["axes.facecolor"]
-    behind = {"facecolor": face, "edgecolor": "none", "alpha": 0.65, "pad": 0.6}
-    style: dict[str, Any] = {"fontsize": "small", "ha": "center", "va": "center", "zorder": 5}
+    style: dict[str, Any] = {"fontsize": "small", "ha": "center", "va": "center", "zorder": 7}
     texts = [
-        ax.text(float(a), float(b), name, bbox=behind, **style)
-        for a, b, name in zip(x, y, names, strict=True)
+        ax.text(float(a), float(b), name, **style) for a, b, name in zip(x, y, names, strict=True)
     ]
     if not texts:
         return []
@@ -76,8 +74,18 @@ def place_labels(
             text.remove()
             continue
         drawn.append((text, box))
+        _fade_behind(ax, box)
         _connect(ax, box, point)
     return [text for text, _ in drawn]
+
+
+def _fade_behind(ax: Axes, box: Bbox) -> None:
+    """Fade what is behind a label, but points that labels avoid."""
+    corner, opposite = ax.transData.inverted().transform([box.min, box.max])
+    face = plt.rcParams["axes.facecolor"]
+    ax.add_patch(
+        Rectangle(corner, *(opposite - corner), facecolor=face, alpha=0.6, linewidth=0, zorder=2)
+    )
 
 
 def _connect(ax: Axes, box: Bbox, point: Sequence[float]) -> None:
