@@ -109,7 +109,7 @@ def called_rows(table: pd.DataFrame, prefix: str) -> tuple[pd.Series, str]:
     columns = [c for c in table.columns if str(c).startswith(prefix)]
     if not columns:
         return pd.Series(False, index=table.index), ""
-    return table[columns[0]].astype(bool), f"FDR {str(columns[0]).removeprefix(prefix)}"
+    return table[columns[0]].eq(True), f"FDR {str(columns[0]).removeprefix(prefix)}"
 
 
 def label_texts(table: pd.DataFrame, junctions: list[str], label: str) -> list[str]:

@@ -125,8 +125,7 @@ def _in_order(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 def _draw(ax: Axes, rows: pd.DataFrame) -> None:
     """Draw points and intervals of one comparison."""
     effect = rows["effect"].to_numpy(float)
-    called = called_rows(rows.fillna({c: False for c in rows if "is_da" in str(c)}), "is_da_fdr_")
-    selected = called[0].to_numpy(bool)
+    selected = called_rows(rows, "is_da_fdr_")[0].to_numpy(bool)
     at = np.arange(len(rows))
     ink = plt.rcParams["text.color"]
     ax.axvline(0, color=ink, linewidth=0.6, alpha=0.5, zorder=0)

@@ -43,8 +43,8 @@ def place_labels(
     -------
     The labels that were drawn, in order.
     """
-    figure: Any = ax.get_figure(root=True)
-    figure.draw_without_rendering()  # places the axes
+    root: Any = ax.figure.canvas.figure
+    root.draw_without_rendering()  # places the axes
     style: dict[str, Any] = {"fontsize": "small", "ha": "center", "va": "center", "zorder": 7}
     texts = [
         ax.text(float(a), float(b), name, **style) for a, b, name in zip(x, y, names, strict=True)
