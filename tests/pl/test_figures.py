@@ -118,3 +118,10 @@ def test_palettes(palette):
 def test_wrong_palettes(palette, message):
     with pytest.raises(ValueError, match=message):
         group_colors(cells(["b", "a"], ["b", "a"]), "group", palette)
+
+
+def test_axes_in_a_subfigure_are_saved_with_their_figure(tmp_path):
+    whole = plt.figure()
+    ax = whole.subfigures(1, 2)[0].subplots()
+    assert finish(ax, save=tmp_path / "figure.svg", return_fig=True) is whole
+    assert (tmp_path / "figure.svg").exists()

@@ -1,6 +1,6 @@
 """Figures of a fitted model and of the slots that ``model.export_posterior`` writes.
 
-Functions draw into ``ax``, or a new figure, and return the axes.
+Functions draw into ``ax``, or a new figure, and return the axes, by name if there are several.
 
 Public names are listed in ``__init__.pyi`` and imported on first use, so that ``lfa.pl`` waits
 neither for matplotlib nor for what each figure needs.

@@ -1,7 +1,14 @@
+from ._activity import activity as activity
+from ._batch_effects import batch_effects as batch_effects
+from ._differential_activity import differential_activity as differential_activity
+from ._differential_splicing import differential_splicing as differential_splicing
+from ._embedding import activity_embedding as activity_embedding
 from ._history import history as history
+from ._markers import markers as markers
 from ._programs import program_heatmap as program_heatmap
 from ._programs import program_match as program_match
 from ._qc import dataset_qc as dataset_qc
+from ._query import query as query
 from ._selection import program_selection as program_selection
 from ._selection import program_stability as program_stability
 from ._structure import structure as structure

@@ -16,9 +16,9 @@ from leafletfa_scvi._files import writing_whole
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
-_TEXT_AS_TEXT = {"svg.fonttype": "none", "pdf.fonttype": 42, "ps.fonttype": 42}
+_TEXT_AS_TEXT: dict[Any, Any] = {"svg.fonttype": "none", "pdf.fonttype": 42, "ps.fonttype": 42}
 _DPI = 200
 """Resolution of saved pixel formats, in dots per inch."""
 
@@ -65,8 +65,7 @@ def finish(
         The file cannot be written.
     """
     axes = _first(drawn)
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure: Figure = axes.figure.canvas.figure  # also of axes in a subfigure
     if title is not None:
         if drawn is axes:
             axes.set_title(title)
@@ -88,7 +87,7 @@ def _first(drawn: Any) -> Axes:
     return axes
 
 
-def _save(figure: Figure | SubFigure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     formats = sorted(figure.canvas.get_supported_filetypes())
     ending = path.suffix.lower().removeprefix(".")
     if ending not in formats:
