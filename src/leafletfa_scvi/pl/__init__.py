@@ -11,6 +11,7 @@ from leafletfa_scvi.pl._selection import (
     program_selection,
     program_stability,
 )
+from leafletfa_scvi.pl._splice_graph import splice_graph
 from leafletfa_scvi.pl._structure import structure
 from leafletfa_scvi.pl._waypoints import waypoints
 
@@ -21,6 +22,7 @@ __all__ = [
     "program_match",
     "program_selection",
     "program_stability",
+    "splice_graph",
     "structure",
     "waypoints",
 ]
