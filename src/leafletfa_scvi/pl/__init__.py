@@ -5,6 +5,8 @@ Functions draw into ``ax``, or a new figure, and return the axes.
 
 from leafletfa_scvi.pl._history import history
 from leafletfa_scvi.pl._programs import program_heatmap, program_match
+from leafletfa_scvi.pl._psi import psi
+from leafletfa_scvi.pl._psi_embedding import psi_embedding
 from leafletfa_scvi.pl._qc import dataset_qc
 from leafletfa_scvi.pl._selection import (
     n_programs,  # noqa: F401 - deprecated name of program_selection
@@ -22,6 +24,8 @@ __all__ = [
     "program_match",
     "program_selection",
     "program_stability",
+    "psi",
+    "psi_embedding",
     "splice_graph",
     "structure",
     "waypoints",

@@ -201,14 +201,14 @@ def splice_graph(
     space = _NAMES if lanes else 0.3
     width = _width(len(np.unique(sites)), n_columns)
     if figsize is not None:
-        width = max(1.0, figsize[0] / n_columns - space)
+        width = max(1.0, (figsize[0] - space) / n_columns - 0.25)
     label_width = _label_width(panels, by) / width * (high - low + 2 * pad)
     levels = arc_levels(scale.forward(target.left), scale.forward(target.right), label_width)
 
     two_lines = any(len(p.label) * 1.25 + len(p.note) > _CHARACTERS * width for p in panels)
     heights = [0.25 + 0.15 * two_lines + (levels.max() + 1.95) * _LEVEL] * n_rows
-    heights.append((1.3 + len(lanes) + (n_more > 0)) * _LANE)
-    size = (n_columns * (width + space), sum(heights) + 1.1) if figsize is None else figsize
+    heights.append((0.3 + (target.strand != "?") + len(lanes) + (n_more > 0)) * _LANE)
+    size = (space + n_columns * (width + 0.25), sum(heights) + 1.1) if figsize is None else figsize
     figure = plt.figure(figsize=size, layout="constrained")
     grid = figure.subplots(
         n_rows + 1, n_columns, sharex=True, squeeze=False, height_ratios=heights
@@ -226,7 +226,7 @@ def splice_graph(
         title_panel(ax, panel, two_lines=two_lines)
         axes[panel.label] = ax
     for column, ax in enumerate(grid[-1]):
-        draw_annotation(ax, target, lanes, n_more, (first, last))
+        draw_annotation(ax, target, lanes, n_more, (first, last), names=column == 0)
         draw_axis(ax, target, scale, (first, last), width)
         axes["annotation" if column == 0 else f"annotation {column + 1}"] = ax
     draw_legend(figure, target, panels, _described(by, level, sample_key, model, panels))
@@ -239,9 +239,8 @@ def splice_graph(
 
 def _width(n_sites: int, n_columns: int) -> float:
     """Return the width of a panel, in inches."""
-    if n_columns > 1:
-        return 4.5
-    return min(max(5.5, 2.0 + 0.3 * n_sites), 14.0)
+    least, most = (5.5, 14.0) if n_columns == 1 else (4.5, 9.0)
+    return min(max(least, 2.0 + 0.3 * n_sites), most)
 
 
 def _label_width(panels: list[Panel], by: str) -> float:

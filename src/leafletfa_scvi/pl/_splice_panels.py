@@ -11,7 +11,7 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from leafletfa_scvi.pl._groups import MISSING
+from leafletfa_scvi.pl._groups import outline
 from leafletfa_scvi.pl._splice_layout import spaced
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _THIN, _THICK = 0.6, 5.0
 _CURVE = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]
 _NOVEL = (0, (2.2, 1.1))
 _NOT_OBSERVED = (0, (1, 1.6))
+_WITHOUT_READS = "#999999"
 _BOX = 0.13
 """Half the height of exons on the line of a panel."""
 
@@ -90,13 +91,16 @@ def draw_arcs(
         patch = PathPatch(
             Path(curve, _CURVE),
             facecolor="none",
-            edgecolor=panel.color if observed else MISSING,
+            edgecolor=panel.color if observed else _WITHOUT_READS,
             linewidth=_THIN + (_THICK - _THIN) * share,
             linestyle=style if observed else _NOT_OBSERVED,
             capstyle="butt",
             zorder=3 + share,
         )
         patch.set_gid(f"junction {target.junctions[j]}")
+        if observed:
+            patch.set_path_effects(outline(panel.color, background, patch.get_linewidth()))
+        patch.set_in_layout(False)
         ax.add_patch(patch)
         if not observed:
             continue
@@ -110,6 +114,7 @@ def draw_arcs(
             ha="center",
             va="center",
             zorder=6,
+            in_layout=False,
             bbox={"facecolor": background, "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
         )
     if not np.isfinite(values).any():
@@ -172,7 +177,14 @@ def draw_legend(figure: Figure, target: Target, panels: list[Panel], what: str) 
         ]
     if any(np.isnan(panel.value).any() for panel in panels):
         handles.append(
-            Line2D([], [], color=MISSING, linewidth=1, linestyle=_NOT_OBSERVED, label="no reads")
+            Line2D(
+                [],
+                [],
+                color=_WITHOUT_READS,
+                linewidth=1,
+                linestyle=_NOT_OBSERVED,
+                label="no reads",
+            )
         )
     figure.legend(
         handles=handles,
@@ -224,14 +236,22 @@ def annotation_lanes(
 
 
 def draw_annotation(
-    ax: Axes, target: Target, lanes: list[Lane], n_more: int, bounds: tuple[float, float]
+    ax: Axes,
+    target: Target,
+    lanes: list[Lane],
+    n_more: int,
+    bounds: tuple[float, float],
+    *,
+    names: bool,
 ) -> None:
-    """Draw the direction of transcription, and below it transcripts and genes."""
+    """Draw the direction of transcription, and below it transcripts and genes, with names."""
     line = mpl.rcParams["axes.edgecolor"]
     low, high = target.left.min(), target.right.max()
-    labels, y = [""], 0
-    _draw_direction(ax, target.strand, low, high, line)
-    for y, lane in enumerate(lanes, 1):
+    labels = []
+    if target.strand != "?":
+        labels.append("")
+        _draw_direction(ax, target.strand, low, high, line)
+    for y, lane in enumerate(lanes, len(labels)):  # the labels before them
         color = line if lane.is_shown else "#8c8c8c"
         first = max(lane.exons[:, 0].min(), bounds[0])
         last = min(lane.exons[:, 1].max(), bounds[1])
@@ -244,10 +264,9 @@ def draw_annotation(
         arrow = {"+": " →", "-": " ←"}.get(lane.strand, "")
         labels.append(lane.label if lane.is_shown else lane.label + arrow)
     if n_more:
-        y += 1
         labels.append(f"{n_more} more transcripts" if n_more > 1 else "1 more transcript")
-    ax.set_ylim(y + 0.6, -0.7)
-    ax.set_yticks(range(len(labels)), labels, fontsize=LABEL_SIZE - 0.5)
+    ax.set_ylim(len(labels) - 0.4, -0.7)
+    ax.set_yticks(range(len(labels) * names), labels * names, fontsize=LABEL_SIZE - 0.5)
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "left", "right"]].set_visible(False)
 
@@ -284,8 +303,6 @@ def draw_axis(
 
 def _draw_direction(ax: Axes, strand: str, low: float, high: float, color: str) -> None:
     """Draw an arrow from 5' to 3'."""
-    if strand == "?":
-        return
     start, stop = (low, high) if strand == "+" else (high, low)
     arrow = {"arrowstyle": "-|>", "color": color, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", (stop, 0), (start, 0), arrowprops=arrow)

@@ -112,7 +112,7 @@ def splice_target(
         The junctions lie on several strands or contigs, or have no coordinates.
     """
     check_column("name of an ATSE or gene", name, "var")
-    rows, kind = _rows(adata.var, name, atse_key)
+    rows, kind = find_junctions(adata.var, name, atse_key)
     var = adata.var.iloc[rows]
     place = introns(_coordinates(var))
     loci = sorted(set(zip(place.contig, place.strand, strict=True)))
@@ -158,8 +158,16 @@ def splice_target(
     )
 
 
-def _rows(var: pd.DataFrame, name: str, atse_key: str) -> tuple[np.ndarray, str]:
-    """Return the rows of an ATSE, gene or junction, and which of them the name is of."""
+def find_junctions(
+    var: pd.DataFrame, name: str, atse_key: str = ATSE_KEY
+) -> tuple[np.ndarray, str]:
+    """Return the rows of an ATSE, a gene, or the ATSE of a junction, and which the name is of.
+
+    Raises
+    ------
+    KeyError
+        It is none; the message offers the nearest names.
+    """
     known: set[str] = set()
     for column, kind in ((atse_key, "ATSE"), ("atse_label", "ATSE")):
         if column in var:
