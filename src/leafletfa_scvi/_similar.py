@@ -18,7 +18,7 @@ def similar_names(name: str, known: Iterable[str], n: int = 3) -> list[str]:
     for other in known:
         by_lower.setdefault(other.lower(), []).append(other)
     lower = name.lower()
-    close = get_close_matches(lower, by_lower, n, cutoff=0.7)
+    close = get_close_matches(lower, by_lower, n, cutoff=0.6)
     longer = sorted(other for other in by_lower if lower and other.startswith(lower))
     found = [other for key in dict.fromkeys([*close, *longer]) for other in by_lower[key]]
     return found[:n]

@@ -170,8 +170,8 @@ def test_errors_name_what_is_wrong_and_offer_what_is_near(groups):
         lfa.tl.psi_by_group(groups, "group", by_sample=True)
     with pytest.raises(ValueError, match=r"Expected level in \(0, 1\)"):
         lfa.tl.psi_by_group(groups, "group", level=95)
+    groups.varm["psi_learned"] = np.full((groups.n_vars, 3), 0.5)
     with pytest.raises(KeyError, match=r"found 'SP_9'.*Did you mean"):
-        groups.varm["psi_learned"] = np.full((groups.n_vars, 3), 0.5)
         lfa.tl.psi_by_program(groups, programs=["SP_9"])
     del groups.varm["psi_learned"]
     with pytest.raises(KeyError, match="export_posterior"):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from leafletfa_scvi import tl
 from leafletfa_scvi._arguments import check_anndata, check_names, check_whole
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._groups import OKABE_ITO, group_colors, outline
 from leafletfa_scvi.pl._splice_target import find_junctions
-from leafletfa_scvi.tl import psi_by_group
 
 if TYPE_CHECKING:
     import os
@@ -129,10 +130,10 @@ def psi(
             "axes of its own."
         )
     options: dict[str, Any] = {"groups": groups, "sample_key": sample_key, "level": level}
-    table = psi_by_group(adata, groupby, names, model=model, **options)
+    table = tl.psi_by_group(adata, groupby, names, model=model, **options)
     samples = None
     if sample_key is not None:
-        samples = psi_by_group(adata, groupby, names, by_sample=True, **options)
+        samples = tl.psi_by_group(adata, groupby, names, by_sample=True, **options)
     shown = list(table["group"].cat.categories)
     colors = {} if groupby is None else group_colors(adata, groupby, palette)
 
@@ -150,11 +151,10 @@ def psi(
             n_rows,
             n_columns,
             figsize=size if figsize is None else figsize,
-            layout="constrained",
+            layout=ConstrainedLayoutEngine(wspace=0.06),
             sharey=True,
             squeeze=False,
         )
-        figure.get_layout_engine().set(wspace=0.06)
         for unused in grid.ravel()[len(names) :]:
             unused.set_axis_off()
         drawn = dict(zip(names, grid.ravel(), strict=False))
@@ -207,21 +207,22 @@ def _draw_groups(
 ) -> None:
     """Draw PSI of groups, and that of the model if there is one, on the lines of each group."""
     edge = mpl.rcParams["axes.edgecolor"]
-    for i, row in enumerate(rows.itertuples()):
+    columns = ["psi", "lower", "upper", *["psi_model"] * ("model" in lines)]
+    for i, (value, lower, upper, *model) in enumerate(rows[columns].to_numpy(float)):
         color = colors.get(shown[i], OKABE_ITO[0])
         effects = outline(color, ax.get_facecolor(), 1.6)
         y = i + lines["reads"]
-        if np.isfinite(row.psi):
-            if np.isfinite(row.lower):
-                ax.plot([row.lower, row.upper], [y, y], color=color, linewidth=1.6,
+        if np.isfinite(value):
+            if np.isfinite(lower):
+                ax.plot([lower, upper], [y, y], color=color, linewidth=1.6,
                         path_effects=effects, zorder=2)  # fmt: skip
-            ax.plot(row.psi, y, "o", color=color, markersize=6, markeredgecolor=edge,
+            ax.plot(value, y, "o", color=color, markersize=6, markeredgecolor=edge,
                     markeredgewidth=0.5, zorder=4, clip_on=False)  # fmt: skip
         else:
             ax.text(0.5, y, "no reads", ha="center", va="center", style="italic",
                     fontsize="small", color=_SAMPLE)  # fmt: skip
-        if "model" in lines:
-            ax.plot(row.psi_model, i + lines["model"], "D", color=color, markersize=5,
+        if model:
+            ax.plot(model[0], i + lines["model"], "D", color=color, markersize=5,
                     markerfacecolor="none", markeredgewidth=1.3, path_effects=effects, zorder=4,
                     clip_on=False)  # fmt: skip
 

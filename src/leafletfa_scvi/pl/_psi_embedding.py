@@ -8,12 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
 
+from leafletfa_scvi import tl
 from leafletfa_scvi._arguments import check_anndata, check_positive, check_whole
 from leafletfa_scvi._similar import did_you_mean
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._groups import missing_color
 from leafletfa_scvi.pl._psi import heading, junctions_named, panel_grid
-from leafletfa_scvi.tl import observed_psi
 
 if TYPE_CHECKING:
     import os
@@ -124,9 +124,11 @@ def psi_embedding(
             "axes of its own."
         )
     if model is None:
-        values = observed_psi(adata, names, min_reads=min_reads).to_numpy()
+        values = tl.observed_psi(adata, names, min_reads=min_reads).to_numpy()
     else:
-        values = model.get_normalized_splicing(adata, None, names, return_numpy=True)
+        values = np.asarray(
+            model.get_normalized_splicing(adata, None, names, return_numpy=True), np.float64
+        )
 
     if ax is None:
         n_rows, n_columns = panel_grid(len(names), ncols)
@@ -173,7 +175,7 @@ def psi_embedding(
         shrink=min(1.0, 0.6 + 0.2 / len(drawn)),
     )
     bar.set_label("PSI" if model is None else "expected PSI of the model")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     if not np.isfinite(values).all():
         what = "no reads" if min_reads == 1 else f"fewer than {min_reads} reads"
         handle = Line2D([], [], color=missing, linestyle="none", marker="o", label=what)

@@ -122,7 +122,8 @@ def splice_graph(
         Whether to compress long introns, so that exons are visible. The axis says from what length
         on. Exons, and distances within one intron, are to scale.
     max_transcripts
-        Maximum number of transcripts to draw of each gene, those with the most exons first.
+        Maximum number of transcripts to draw of each gene, those with the most exons first, and of
+        other genes in the range, one line each.
         Transcripts that are the same between the ends of the graph are drawn as one.
     palette
         Colors of groups, as in scanpy. If None, those of ``adata.uns["{groupby}_colors"]``.
@@ -192,7 +193,7 @@ def splice_graph(
     n_columns = min(n_columns, len(panels))
     n_rows = math.ceil(len(panels) / n_columns)
     sites = np.concatenate([target.left, target.right])
-    lanes, n_more = annotation_lanes(target.genes, sites.min(), sites.max(), max_transcripts)
+    lanes, rest = annotation_lanes(target.genes, sites.min(), sites.max(), max_transcripts)
     exons = [target.exons, *(lane.exons for lane in lanes if lane.is_shown)]
     scale = axis_scale(sites, np.concatenate(exons), compress=compress)
     low, high = scale.forward(np.array([sites.min(), sites.max()]))
@@ -207,7 +208,7 @@ def splice_graph(
 
     two_lines = any(len(p.label) * 1.25 + len(p.note) > _CHARACTERS * width for p in panels)
     heights = [0.25 + 0.15 * two_lines + (levels.max() + 1.95) * _LEVEL] * n_rows
-    heights.append((0.3 + (target.strand != "?") + len(lanes) + (n_more > 0)) * _LANE)
+    heights.append((0.3 + (target.strand != "?") + len(lanes) + (rest != "")) * _LANE)
     size = (space + n_columns * (width + 0.25), sum(heights) + 1.1) if figsize is None else figsize
     figure = plt.figure(figsize=size, layout="constrained")
     grid = figure.subplots(
@@ -226,7 +227,7 @@ def splice_graph(
         title_panel(ax, panel, two_lines=two_lines)
         axes[panel.label] = ax
     for column, ax in enumerate(grid[-1]):
-        draw_annotation(ax, target, lanes, n_more, (first, last), names=column == 0)
+        draw_annotation(ax, target, lanes, rest, (first, last), names=column == 0)
         draw_axis(ax, target, scale, (first, last), width)
         axes["annotation" if column == 0 else f"annotation {column + 1}"] = ax
     draw_legend(figure, target, panels, _described(by, level, sample_key, model, panels))

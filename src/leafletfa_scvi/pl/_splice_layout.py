@@ -138,10 +138,12 @@ def spaced(positions: Sequence[float] | np.ndarray, distance: float) -> np.ndarr
 
 
 def _shortened(length: np.ndarray, limit: int) -> np.ndarray:
-    return limit * (1.0 + np.log(np.maximum(length, limit) / limit))
+    drawn: np.ndarray = limit * (1.0 + np.log(np.maximum(length, limit) / limit))
+    return drawn
 
 
 def _extended(value: np.ndarray, at: np.ndarray, result: np.ndarray) -> np.ndarray:
     """Interpolate; beyond the ends with slope 1."""
-    inner = np.interp(value, at, result)
-    return inner + np.minimum(value - at[0], 0.0) + np.maximum(value - at[-1], 0.0)
+    inner: np.ndarray = np.interp(value, at, result)
+    inner = inner + np.minimum(value - at[0], 0.0) + np.maximum(value - at[-1], 0.0)
+    return inner

@@ -168,12 +168,14 @@ def draw_legend(figure: Figure, target: Target, panels: list[Panel], what: str) 
     """Explain the styles of arcs that occur, and what labels are, above the panels."""
     color = panels[0].color if len(panels) == 1 else mpl.rcParams["axes.edgecolor"]
     handles = [Line2D([], [], linestyle="none", label=what)]
+    styles: list[tuple[Any, str, bool]]
     if target.is_known is not None:
-        styles = ("solid", target.known_as[0], True), (_NOVEL, target.known_as[1], False)
+        known, novel = target.known_as
+        styles = [("solid", known, True), (_NOVEL, novel, False)]
         handles += [
             Line2D([], [], color=color, linewidth=2, linestyle=style, label=label)
-            for style, label, known in styles
-            if (target.is_known == known).any()
+            for style, label, is_known in styles
+            if (target.is_known == is_known).any()
         ]
     if any(np.isnan(panel.value).any() for panel in panels):
         handles.append(
@@ -198,7 +200,7 @@ def draw_legend(figure: Figure, target: Target, panels: list[Panel], what: str) 
 
 def annotation_lanes(
     genes: list[Gene], low: float, high: float, limit: int
-) -> tuple[list[Lane], int]:
+) -> tuple[list[Lane], str]:
     """List what is drawn of an annotation between two edges.
 
     Transcripts with the same exons there are one lane. Genes beside those of the junctions have
@@ -207,9 +209,10 @@ def annotation_lanes(
     Returns
     -------
     lanes
-        At most ``limit`` of the transcripts, those with the most exons first.
-    n_more
-        Number of further transcripts.
+        At most ``limit`` transcripts of a gene, those with the most exons first, and as many other
+        genes.
+    rest
+        What is not drawn, ``""`` if nothing.
     """
     lanes: list[Lane] = []
     n_more = 0
@@ -230,16 +233,18 @@ def annotation_lanes(
         n_more += sum(len(chains[chain]) for chain in ranked[limit:])
         if not chains and len(gene.exons):
             lanes.append(Lane(gene.name, gene.strand, gene.exons, True))
-    for gene in (gene for gene in genes if not gene.is_shown):
-        lanes.append(Lane(gene.name, gene.strand, gene.exons, False))
-    return lanes, n_more
+    others = [gene for gene in genes if not gene.is_shown]
+    lanes += [Lane(gene.name, gene.strand, gene.exons, False) for gene in others[:limit]]
+    more = [(n_more, "transcript"), (max(0, len(others) - limit), "gene")]
+    words = [f"{n} more {what}{'s' * (n > 1)}" for n, what in more if n]
+    return lanes, ", ".join(words)
 
 
 def draw_annotation(
     ax: Axes,
     target: Target,
     lanes: list[Lane],
-    n_more: int,
+    rest: str,
     bounds: tuple[float, float],
     *,
     names: bool,
@@ -252,19 +257,20 @@ def draw_annotation(
         labels.append("")
         _draw_direction(ax, target.strand, low, high, line)
     for y, lane in enumerate(lanes, len(labels)):  # the labels before them
-        color = line if lane.is_shown else "#8c8c8c"
+        # Introns of the gene shown may leave less than a pixel to an exon of another gene.
+        color, width = (line, 0.0) if lane.is_shown else ("#8c8c8c", 0.8)
         first = max(lane.exons[:, 0].min(), bounds[0])
         last = min(lane.exons[:, 1].max(), bounds[1])
         ax.plot([first, last], [y, y], color=color, linewidth=0.7, zorder=1)
         for left, right in lane.exons:
             box = Rectangle(
-                (left, y - 0.3), right - left, 0.6, facecolor=color, edgecolor="none", zorder=2
+                (left, y - 0.3), right - left, 0.6, color=color, linewidth=width, zorder=2
             )
             ax.add_patch(box)
         arrow = {"+": " →", "-": " ←"}.get(lane.strand, "")
         labels.append(lane.label if lane.is_shown else lane.label + arrow)
-    if n_more:
-        labels.append(f"{n_more} more transcripts" if n_more > 1 else "1 more transcript")
+    if rest:
+        labels.append(rest)
     ax.set_ylim(len(labels) - 0.4, -0.7)
     ax.set_yticks(range(len(labels) * names), labels * names, fontsize=LABEL_SIZE - 0.5)
     ax.tick_params(axis="y", length=0)

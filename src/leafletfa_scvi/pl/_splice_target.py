@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from leafletfa_scvi import pp
 from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi._contigs import match_contigs
 from leafletfa_scvi._similar import did_you_mean
-from leafletfa_scvi.pp import Annotation, read_annotation
 from leafletfa_scvi.pp._junctions import coordinates_in_names, introns
 from leafletfa_scvi.pp.annotate._annotate import annotate
 
@@ -99,7 +99,7 @@ class Target:
 def splice_target(
     adata: AnnData,
     name: str,
-    gtf: str | os.PathLike[str] | Annotation | None,
+    gtf: str | os.PathLike[str] | pp.Annotation | None,
     atse_key: str = ATSE_KEY,
 ) -> Target:
     """Find the junctions of an ATSE, gene or junction, and the annotated genes around them.
@@ -131,7 +131,7 @@ def splice_target(
     chrom, strand = str(loci[0][0]), "?+-"[max(s for _, s in loci)]
     genes: list[Gene] = []
     if gtf is not None:
-        annotation = gtf if isinstance(gtf, Annotation) else read_annotation(gtf)
+        annotation = gtf if isinstance(gtf, pp.Annotation) else pp.read_annotation(gtf)
         status, _ = annotate(_coordinates(var), annotation)
         is_known = status["known_junction"].to_numpy(bool)
         known_as = ("known junction", "novel junction")
@@ -142,7 +142,7 @@ def splice_target(
                 UserWarning,
                 stacklevel=3,
             )
-        wanted = _gene_names(var) or set(status["gene_id"].str.split(",").explode()) - {""}
+        wanted = _gene_names(var) or _split(status["gene_id"])
         genes = _genes(annotation, chrom, int(left.min()), int(right.max()), wanted)
     return Target(
         title=_title(var, name, kind),
@@ -182,15 +182,15 @@ def find_junctions(
             has_name = parts.map(lambda names: name in names).to_numpy(bool)
             if has_name.any():
                 return np.flatnonzero(has_name), "gene"
-            known |= set(parts.explode())
-    row = var.index.get_indexer_for([name])
+            known |= _split(var[column])
+    row = var.index.get_indexer_for(pd.Index([name]))
     if (row >= 0).all():
         if atse_key in var:
             label = var[atse_key].iloc[row[0]]
             return np.flatnonzero(var[atse_key].to_numpy(object) == label), "ATSE"
         return row[:1], "junction"
     columns = [c for c in (atse_key, "gene_name", "gene_id") if c in var]
-    hint = did_you_mean(name, known - {"", "nan"}) or did_you_mean(name, map(str, var.index))
+    hint = did_you_mean(name, known) or did_you_mean(name, map(str, var.index))
     raise KeyError(
         f"Expected the name of an ATSE or gene, in columns {columns} of adata.var, or of a "
         f"junction, found {name!r}.{hint}"
@@ -228,22 +228,25 @@ def _gene_names(var: pd.DataFrame) -> set[str]:
     """Return ids, or else names, of the genes of junctions."""
     for column in ("gene_id", "gene_name"):
         if column in var:
-            names = set(var[column].astype(str).str.split(",").explode()) - {"", "nan"}
-            if names:
+            if names := _split(var[column]):
                 return names
     return set()
 
 
+def _split(column: pd.Series) -> set[str]:
+    """Return the distinct names in a column, several being joined by commas."""
+    return {name for text in column.astype(str) for name in text.split(",")} - {"", "nan"}
+
+
 def _title(var: pd.DataFrame, name: str, kind: str) -> str:
-    genes = var["gene_name"].astype(str).unique() if "gene_name" in var else []
-    gene = ", ".join(g for g in genes if g not in ("", "nan"))
+    gene = ", ".join(sorted(_split(var["gene_name"]))) if "gene_name" in var else ""
     if kind == "gene" or not gene or name.startswith(gene):
         return name
     return f"{gene}  {name}"
 
 
 def _genes(
-    annotation: Annotation, chrom: str, low: int, high: int, wanted: set[str]
+    annotation: pp.Annotation, chrom: str, low: int, high: int, wanted: set[str]
 ) -> list[Gene]:
     """Return the genes of an annotation between two edges, those of the junctions first."""
     contigs = annotation.genes["chrom"].unique()

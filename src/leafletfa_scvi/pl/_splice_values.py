@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leafletfa_scvi import tl
 from leafletfa_scvi._constants import RESULTS_SLOT
 from leafletfa_scvi.pl._groups import OKABE_ITO, Palette, group_colors
 from leafletfa_scvi.pl._slots import program_colors
-from leafletfa_scvi.tl import psi_by_group, psi_by_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def group_panels(
     palette: Palette | None,
 ) -> list[Panel]:
     """Make a panel for each group of cells."""
-    table = psi_by_group(
+    table = tl.psi_by_group(
         adata,
         groupby,
         target.junctions,
@@ -84,7 +84,7 @@ def group_panels(
         note = f"{cells:,} {'cell' if cells == 1 else 'cells'}{samples}, {total.sum():,} reads"
         n_without = int((total == 0).sum())
         if 0 < n_without < len(total):
-            note += f", none of {n_without} of {len(total)} ATSEs"
+            note += f", no reads of {n_without} of {len(total)} ATSEs"
         psi = rows["psi" if model is None else "psi_model"].to_numpy(float)
         observed = rows["total"].to_numpy() > 0
         value = np.where(observed, rows["reads"], np.nan) if by == "reads" else psi
@@ -106,9 +106,9 @@ def program_panels(
     level: float,
 ) -> list[Panel]:
     """Make a panel for each program."""
-    every = psi_by_program(adata, target.junctions[:1], model=model)["program"].cat.categories
+    every = tl.psi_by_program(adata, target.junctions[:1], model=model)["program"].cat.categories
     colors = dict(zip(every, program_colors(len(every)), strict=True))
-    table = psi_by_program(adata, target.junctions, programs=programs, model=model, level=level)
+    table = tl.psi_by_program(adata, target.junctions, programs=programs, model=model, level=level)
     if model is None:
         shares = np.asarray(adata.uns.get(RESULTS_SLOT, {}).get("pi", ()), float)
         prevalence = dict(zip(every, shares, strict=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -69,10 +69,10 @@ def observed_psi(
     return pd.DataFrame(psi, adata.obs_names, adata.var_names[columns])
 
 
-def _dense(layer: object, columns: np.ndarray) -> np.ndarray:
+def _dense(layer: Any, columns: np.ndarray) -> np.ndarray:
     if is_sparse(layer):
-        chosen = layer[:, columns].toarray()  # type: ignore[attr-defined]
+        chosen = layer[:, columns].toarray()
     else:
-        chosen = np.asarray(layer[:])[:, columns]  # type: ignore[index]
+        chosen = np.asarray(layer[:])[:, columns]
     values: np.ndarray = chosen.astype(np.float64)
     return values

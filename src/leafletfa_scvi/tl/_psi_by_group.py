@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from leafletfa_scvi._arguments import check_anndata, check_inside, check_names
 from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, JUNCTION_LAYER
-from leafletfa_scvi._narrow_stubs import is_sparse
+from leafletfa_scvi._narrow_stubs import categorical, is_sparse
 from leafletfa_scvi._similar import did_you_mean
 from leafletfa_scvi.data import get_layer, row_blocks
 from leafletfa_scvi.stats import pooled_share
@@ -131,7 +131,7 @@ def psi_by_group(
         if by_sample:
             row = code
             rows = rows.iloc[of_group].reset_index(drop=True)
-            rows["sample"] = pd.Categorical.from_codes(of_sample, labels)
+            rows["sample"] = categorical(of_sample, labels)
         else:
             row, replicate = np.where(code < 0, -1, group), code
             row_of_replicate = of_group
@@ -140,17 +140,18 @@ def psi_by_group(
 
     layers = get_layer(adata, junction_layer), get_layer(adata, cluster_layer)
     sums = np.zeros((7, len(rows), len(columns)))
-    by_replicate: Any = (0, 0)
+    count_sums: Any = 0
+    total_sums: Any = 0
     for cells, (y, n) in _blocks(layers, columns, junctions is None):
         _check_counts(adata, columns, cells, y, n, junction_layer, cluster_layer)
         parts = _sums(y, n, row[cells], len(rows))
         sums += parts
         if replicate is not None:
             member = _members(replicate[cells], len(row_of_replicate))
-            by_replicate = by_replicate[0] + member @ y, by_replicate[1] + member @ n
+            count_sums, total_sums = count_sums + member @ y, total_sums + member @ n
     n_observed, replicates = sums[6].astype(int), sums
     if replicate is not None:
-        replicates = _sums(*by_replicate, row_of_replicate, len(rows))
+        replicates = _sums(count_sums, total_sums, row_of_replicate, len(rows))
     reads, total = sums[:2]
     n_replicates = replicates[6].astype(int)
     pooled = pooled_share(reads, total, (*replicates[2:5],), n_replicates, level)
@@ -308,6 +309,6 @@ def _model_means(
     for start in range(0, len(names), step):
         part = names[start : start + step]
         expected = model.get_normalized_splicing(adata, cells, part, return_numpy=True)
-        total[:, start : start + step] = _members(row[cells], n_rows) @ expected
+        total[:, start : start + step] = _members(row[cells], n_rows) @ np.asarray(expected)
     size = np.bincount(row[cells], minlength=n_rows)[:, None]
     return np.where(size > 0, total / np.maximum(size, 1), np.nan)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from natsort import natsorted
 
+from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.pp.annotate._gtf import read_exon_lines
 from leafletfa_scvi.pp.annotate._read_through import read_through_by_sites
 
@@ -233,8 +234,8 @@ def _transcripts(blocks: pd.DataFrame, ids: list[str], genes: list[str]) -> pd.D
     id_code, distinct = pd.factorize(np.array(ids, object))
     return pd.DataFrame(
         {
-            "transcript_id": pd.Categorical.from_codes(id_code[transcript], distinct),
-            "gene_id": pd.Categorical.from_codes(blocks["gene"].to_numpy(), genes),
+            "transcript_id": categorical(id_code[transcript], distinct),
+            "gene_id": categorical(blocks["gene"].to_numpy(), genes),
             "start": blocks["start"].to_numpy(),
             "end": blocks["end"].to_numpy(),
         }
