@@ -336,6 +336,16 @@ def test_at_most_some_transcripts_are_drawn_and_the_rest_counted(adata, annotati
     ]  # fmt: skip
 
 
+def test_transcripts_are_chosen_for_the_junctions_they_have(adata, tmp_path):
+    """T1 has more exons than T2, but no junction that T5 lacks."""
+    ends = [(101, 200), (301, 400), (501, 600), (701, 710), (721, 730), (741, 900)]
+    more = [exon("chr1", *ends, "-", "GA", "T5") for ends in ends]
+    annotation = read(tmp_path, [*LINES, *more])
+    ax = lfa.pl.splice_graph(adata, "A", gtf=annotation, max_transcripts=2)["annotation"]
+    names = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert names[1:3] == ["T5", "T2 +1"]
+
+
 def test_gtex_genes_of_many_atses_on_the_minus_strand(data_dir):
     """KCNMA1 has more than twelve ATSEs with rare junctions, three genes in its introns."""
     folder = data_dir / "gtex_chr10"

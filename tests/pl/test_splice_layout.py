@@ -57,9 +57,15 @@ def test_enclosing_arcs_lie_higher_and_neighbors_at_one_level():
     left, right = np.array([0, 0, 60, 100]), np.array([100, 40, 100, 150])
     levels = arc_levels(left, right, 1)
     np.testing.assert_array_equal(levels, [1, 0, 0, 0])
+    # The second lies above the first for its label, and so the third above both.
+    levels = arc_levels(np.array([-1, 5, 5]), np.array([1, 8, 100]), 10)
+    np.testing.assert_array_equal(levels, [0, 1, 2])
 
 
 def test_labels_of_one_level_do_not_overlap():
+    narrow = np.array([0, 20, 200]), np.array([10, 30, 210])
+    np.testing.assert_array_equal(arc_levels(*narrow, 5), [0, 0, 0])
+    np.testing.assert_array_equal(arc_levels(*narrow, 30), [0, 1, 0])
     rng = np.random.default_rng(0)
     left = rng.uniform(0, 1000, 40)
     right = left + rng.uniform(5, 300, 40)

@@ -32,7 +32,7 @@ OKABE_ITO = (
     "#999999",
 )
 """Colors that people with any color vision tell apart (Okabe and Ito 2008)."""
-_LEAST_CONTRAST = 1.6
+_LEAST_CONTRAST = 1.4
 """Contrast to the background, below which lines have an outline."""
 MISSING = "#d3d3d3"
 """Color of what was not observed."""

@@ -122,8 +122,8 @@ def splice_graph(
         Whether to compress long introns, so that exons are visible. The axis says from what length
         on. Exons, and distances within one intron, are to scale.
     max_transcripts
-        Maximum number of transcripts to draw of each gene, those with the most exons first, and of
-        other genes in the range, one line each.
+        Maximum number of transcripts to draw of each gene, chosen so that they have as many of the
+        junctions as possible, and of other genes in the range, one line each.
         Transcripts that are the same between the ends of the graph are drawn as one.
     palette
         Colors of groups, as in scanpy. If None, those of ``adata.uns["{groupby}_colors"]``.
@@ -193,7 +193,7 @@ def splice_graph(
     n_columns = min(n_columns, len(panels))
     n_rows = math.ceil(len(panels) / n_columns)
     sites = np.concatenate([target.left, target.right])
-    lanes, rest = annotation_lanes(target.genes, sites.min(), sites.max(), max_transcripts)
+    lanes, rest = annotation_lanes(target, max_transcripts)
     exons = [target.exons, *(lane.exons for lane in lanes if lane.is_shown)]
     scale = axis_scale(sites, np.concatenate(exons), compress=compress)
     low, high = scale.forward(np.array([sites.min(), sites.max()]))

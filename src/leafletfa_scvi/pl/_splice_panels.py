@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from leafletfa_scvi.pl._splice_layout import AxisScale
-    from leafletfa_scvi.pl._splice_target import Gene, Target
+    from leafletfa_scvi.pl._splice_target import Target
     from leafletfa_scvi.pl._splice_values import Panel
 
 LABEL_SIZE = 7.0
@@ -198,46 +199,53 @@ def draw_legend(figure: Figure, target: Target, panels: list[Panel], what: str) 
     )
 
 
-def annotation_lanes(
-    genes: list[Gene], low: float, high: float, limit: int
-) -> tuple[list[Lane], str]:
-    """List what is drawn of an annotation between two edges.
+def annotation_lanes(target: Target, limit: int) -> tuple[list[Lane], str]:
+    """List what is drawn of the annotation.
 
-    Transcripts with the same exons there are one lane. Genes beside those of the junctions have
-    one lane each, with all of their exons.
+    Transcripts with the same exons between the ends of the graph are one lane. Genes beside those
+    of the junctions have one lane each, with all of their exons.
 
     Returns
     -------
     lanes
-        At most ``limit`` transcripts of a gene, those with the most exons first, and as many other
-        genes.
+        At most ``limit`` transcripts of a gene, and as many other genes. Each transcript has as
+        many of the junctions that those before it lack as possible, and then as many exons.
     rest
         What is not drawn, ``""`` if nothing.
     """
+    low, high = int(target.left.min()), int(target.right.max())
     lanes: list[Lane] = []
     n_more = 0
-    for gene in (gene for gene in genes if gene.is_shown):
+    for gene in (gene for gene in target.genes if gene.is_shown):
         chains: dict[tuple[tuple[int, int], ...], list[str]] = {}
         for name, exons in gene.transcripts.items():
             inside = exons[(exons[:, 1] >= low) & (exons[:, 0] <= high)]
             if len(inside):
                 # Ends of exons outside of the range do not tell transcripts apart.
-                clipped = inside.clip(int(low), int(high))
+                clipped = inside.clip(low, high)
                 chains.setdefault(tuple(map(tuple, clipped.tolist())), []).append(name)
-        ranked = sorted(chains, key=lambda chain: -len(chain))
-        for chain in ranked[:limit]:
-            names = chains[chain]
+        if not chains and len(gene.exons):
+            lanes.append(Lane(gene.name, gene.strand, gene.exons, True))
+        lacking = set(zip(target.left.tolist(), target.right.tolist(), strict=True))
+        for _ in range(min(limit, len(chains))):
+            scores = {chain: (len(_introns(chain) & lacking), len(chain)) for chain in chains}
+            best = max(scores, key=lambda chain: scores[chain])
+            lacking -= _introns(best)
+            names = chains.pop(best)
             label = names[0] or gene.name
             label += f" +{len(names) - 1}" if len(names) > 1 else ""
             lanes.append(Lane(label, gene.strand, gene.transcripts[names[0]], True))
-        n_more += sum(len(chains[chain]) for chain in ranked[limit:])
-        if not chains and len(gene.exons):
-            lanes.append(Lane(gene.name, gene.strand, gene.exons, True))
-    others = [gene for gene in genes if not gene.is_shown]
+        n_more += sum(map(len, chains.values()))
+    others = [gene for gene in target.genes if not gene.is_shown]
     lanes += [Lane(gene.name, gene.strand, gene.exons, False) for gene in others[:limit]]
     more = [(n_more, "transcript"), (max(0, len(others) - limit), "gene")]
     words = [f"{n} more {what}{'s' * (n > 1)}" for n, what in more if n]
     return lanes, ", ".join(words)
+
+
+def _introns(exons: tuple[tuple[int, int], ...]) -> set[tuple[int, int]]:
+    """Return the introns between exons in order, as edges."""
+    return {(before[1], after[0]) for before, after in pairwise(exons)}
 
 
 def draw_annotation(
