@@ -37,8 +37,6 @@ def credible_intervals(
     indices: Indices,
 ) -> CredibleInterval:
     """Compute equal-tailed credible intervals; see ``LeafletFAModel.get_credible_intervals``."""
-    from scipy.stats import beta
-
     model._require_trained()
     level = check_inside("level", level)
     index: np.ndarray | pd.Index
@@ -54,13 +52,35 @@ def credible_intervals(
             return CredibleInterval(ones, ones.copy())
     else:
         raise ValueError(f"Expected parameter to be 'psi' or 'phi', found {parameter!r}.")
-    alpha, rest, tail = a.numpy(), b.numpy(), (1.0 - level) / 2.0
-    certain = rest == 0.0  # to be 1
-    lower, upper = (np.where(certain, 1.0, beta.ppf(q, alpha, rest)) for q in (tail, 1.0 - tail))
+    alpha, rest = a.numpy(), b.numpy()
+    lower, upper = _quantiles(alpha, rest, level)
     if parameter == "phi":
         lower[_near_zero(alpha, rest)] = 0.0
     frames = (pd.DataFrame(end, index, model.program_names) for end in (lower, upper))
     return CredibleInterval(*frames)
+
+
+def exported_program_intervals(
+    psi: np.ndarray, concentration: np.ndarray, variance: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the intervals of programs from what an export writes, each array ``(P, K)``.
+
+    Parameters
+    ----------
+    psi
+        Programs, ``varm["psi_learned"]``.
+    concentration, variance
+        ``psi_concentration`` and ``psi_variance`` of ``uns["leafletfa"]``.
+    level
+        Probability of the intervals.
+
+    Returns
+    -------
+    Lower and upper ends, as :func:`credible_intervals` has them.
+    """
+    given = (psi * concentration, (1.0 - psi) * concentration, variance)
+    a, b = _widened(*(torch.from_numpy(np.asarray(x, np.float64)) for x in given))
+    return _quantiles(a.numpy(), b.numpy(), level)
 
 
 @torch.no_grad()
@@ -143,6 +163,15 @@ def _widened(
     size = torch.maximum(size, _MIN_BETA / (1.0 - mean).clamp(min=1e-12))
     size = torch.minimum(size, total)
     return torch.where(b == 0.0, a, size * mean), torch.where(b == 0.0, b, size * (1.0 - mean))
+
+
+def _quantiles(a: np.ndarray, b: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return both ends of the equal-tailed interval of Beta(a, b), 1 where b is 0."""
+    from scipy.stats import beta
+
+    tail = (1.0 - level) / 2.0
+    lower, upper = (np.where(b == 0.0, 1.0, beta.ppf(q, a, b)) for q in (tail, 1.0 - tail))
+    return lower, upper
 
 
 def _near_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:

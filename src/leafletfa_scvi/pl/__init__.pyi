@@ -7,9 +7,12 @@ from ._history import history as history
 from ._markers import markers as markers
 from ._programs import program_heatmap as program_heatmap
 from ._programs import program_match as program_match
+from ._psi import psi as psi
+from ._psi_embedding import psi_embedding as psi_embedding
 from ._qc import dataset_qc as dataset_qc
 from ._query import query as query
 from ._selection import program_selection as program_selection
 from ._selection import program_stability as program_stability
+from ._splice_graph import splice_graph as splice_graph
 from ._structure import structure as structure
 from ._waypoints import waypoints as waypoints

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.colors import is_color_like, to_hex
+from matplotlib.colors import is_color_like, to_hex, to_rgb
+from matplotlib.patheffects import withStroke
 
 from leafletfa_scvi._arguments import check_column, check_once
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from matplotlib.patheffects import AbstractPathEffect
+    from matplotlib.typing import ColorType
 
 Palette = str | Sequence[str] | Mapping[str, str]
 """A color map's name, colors in the order of the categories, or a color by category."""
@@ -29,6 +32,8 @@ OKABE_ITO = (
     "#999999",
 )
 """Colors that people with any color vision tell apart (Okabe and Ito 2008)."""
+_LEAST_CONTRAST = 1.4
+"""Contrast to the background, below which lines have an outline."""
 MISSING = "#d3d3d3"
 """Color of what was not observed."""
 
@@ -80,18 +85,43 @@ def group_colors(adata: AnnData, groupby: str, palette: Palette | None = None) -
     for colors in (palettes.default_20, palettes.default_28, palettes.default_102):
         if len(names) <= len(colors):
             return {name: to_hex(color) for name, color in zip(names, colors, strict=False)}
-    shades = matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, len(names)))
+    shades = mpl.colormaps["turbo"](np.linspace(0.03, 0.97, len(names)))
     return {name: to_hex(color) for name, color in zip(names, shades, strict=True)}
+
+
+def missing_color(background: ColorType) -> str:
+    """Return the grey of what was not observed, faint on a light or dark background."""
+    return MISSING if _luminance(background) > 0.2 else "#4d4d4d"
+
+
+def outline(color: ColorType, background: ColorType, width: float) -> list[AbstractPathEffect]:
+    """Return path effects that outline a line of a color too close to that of the background."""
+    if _contrast(color, background) >= _LEAST_CONTRAST:
+        return []
+    edge = mpl.rcParams["axes.edgecolor"]
+    return [withStroke(linewidth=width + 0.8, foreground=edge)]
+
+
+def _contrast(color: ColorType, other: ColorType) -> float:
+    """Return the contrast of two colors, 1 to 21, as WCAG 2 defines it."""
+    bright, dark = sorted((_luminance(color), _luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: ColorType) -> float:
+    channel = np.array(to_rgb(color))
+    linear = np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def _from_palette(names: list[str], palette: Palette) -> dict[str, str]:
     if isinstance(palette, str):
-        if palette not in matplotlib.colormaps:
+        if palette not in mpl.colormaps:
             raise ValueError(
                 f"Expected palette to be a color map of matplotlib, found {palette!r}. Pass a "
                 "name such as 'tab20', a list of colors, or a dictionary of colors by category."
             )
-        cmap = matplotlib.colormaps[palette]
+        cmap = mpl.colormaps[palette]
         listed = getattr(cmap, "colors", ())
         # Qualitative color maps are lists; of continuous ones, colors are taken at even distances.
         discrete = 0 < len(listed) <= 40

@@ -16,6 +16,7 @@ from leafletfa_scvi.stats._permutation import (
     permute_samples,
     permute_within_samples,
 )
+from leafletfa_scvi.stats._pooled_share import PooledShare, pooled_share
 from leafletfa_scvi.stats._population_difference import (
     PopulationDifference,
     SampleValues,
@@ -27,6 +28,7 @@ __all__ = [
     "MixedModelFit",
     "ModeratedVariances",
     "PermutationTest",
+    "PooledShare",
     "PopulationDifference",
     "SampleValues",
     "SumsOfSquares",
@@ -40,6 +42,7 @@ __all__ = [
     "moderate_variances",
     "permute_samples",
     "permute_within_samples",
+    "pooled_share",
     "population_difference",
     "sums_of_squares",
 ]

@@ -7,6 +7,9 @@ from ._holdout import evaluate_holdout as evaluate_holdout
 from ._holdout import holdout_splicing as holdout_splicing
 from ._match import match_programs as match_programs
 from ._match import program_correlation as program_correlation
+from ._observed_psi import observed_psi as observed_psi
+from ._psi_by_group import psi_by_group as psi_by_group
+from ._psi_by_program import psi_by_program as psi_by_program
 from ._query_fit import query_fit as query_fit
 from ._rank_groups import rank_splicing_groups as rank_splicing_groups
 from ._select import ProgramSelection as ProgramSelection

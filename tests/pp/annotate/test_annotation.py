@@ -37,7 +37,17 @@ def test_tables_of_two_overlapping_genes(tmp_path):
         ("chr1", 550, 620, "-", "G2", no, no, yes),
         ("chr1", 700, 800, "-", "G2", yes, no, no),
     ]
-    for table in (annotation.genes, annotation.introns, annotation.exons):
+    assert rows(annotation.transcripts) == [
+        ("T1", "G1.3", 100, 200),
+        ("T1", "G1.3", 301, 400),
+        ("T1", "G1.3", 501, 600),
+        ("T2", "G1.3", 100, 200),
+        ("T2", "G1.3", 501, 650),
+        ("T3", "G2", 301, 400),
+        ("T3", "G2", 550, 620),
+        ("T3", "G2", 700, 800),
+    ]
+    for table in (annotation.genes, annotation.introns, annotation.exons, annotation.transcripts):
         assert table["start"].dtype == table["end"].dtype == np.int64
     assert annotation.report["lines"] == 10
     assert annotation.report["exon_lines"] == 8

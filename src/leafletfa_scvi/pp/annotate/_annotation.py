@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from natsort import natsorted
 
+from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.pp.annotate._gtf import read_exon_lines
 from leafletfa_scvi.pp.annotate._read_through import read_through_by_sites
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from leafletfa_scvi.pp.annotate._gtf import ExonLines, Locus
 
 _WORDS = {"+": "plus", "-": "minus", "?": "unstranded"}
+
+
+def _no_transcripts() -> pd.DataFrame:
+    return pd.DataFrame({name: [] for name in ("transcript_id", "gene_id", "start", "end")})
 
 
 @dataclass
@@ -44,6 +49,10 @@ class Annotation:
         ``first`` and ``last`` exon of some transcript, in the direction of transcription, and
         ``internal`` exon of some transcript. The exon of a transcript that has no other is
         both first and last; so is either end of a transcript without strand.
+    transcripts
+        Exons of transcripts, in order of the genome within each: ``transcript_id`` (text, ``""``
+        for an exon that is of no transcript), ``gene_id``, both categorical, ``start`` and
+        ``end``. Exons that touch or overlap are joined.
     report
         What was read, as numbers.
     """
@@ -51,6 +60,7 @@ class Annotation:
     genes: pd.DataFrame
     introns: pd.DataFrame
     exons: pd.DataFrame
+    transcripts: pd.DataFrame = field(default_factory=_no_transcripts)
     report: Counter[str] = field(default_factory=Counter)
 
 
@@ -171,6 +181,7 @@ def load_annotation(path: str | os.PathLike[str]) -> Annotation:
     genes["is_read_through"] = is_read_through
     report["genes_read_through"] = int(is_read_through.sum())
 
+    transcripts = _transcripts(blocks, lines.transcript_ids, names)
     interval = ["chrom", "start", "end", "strand"]
     genes = _located(genes, loci, names).set_index("gene_id")
     introns = _located(introns, loci, names)[[*interval, "gene_id"]]
@@ -178,7 +189,7 @@ def load_annotation(path: str | os.PathLike[str]) -> Annotation:
     report["introns"] = len(introns.drop_duplicates(interval))
     report["exons"] = len(exons.drop_duplicates(interval))
     genes = genes[["gene_name", *interval, "gene_type", "is_read_through"]]
-    return Annotation(genes=genes, introns=introns, exons=exons, report=report)
+    return Annotation(genes, introns, exons, transcripts, report)
 
 
 def no_genes_message(name: Any, annotation: Annotation) -> str:
@@ -213,6 +224,20 @@ def _blocks(lines: ExonLines) -> pd.DataFrame:
             "end": reach[np.append(first[1:], len(start)) - 1],
             "leftmost": leftmost,
             "rightmost": np.append(leftmost[1:], True),
+        }
+    )
+
+
+def _transcripts(blocks: pd.DataFrame, ids: list[str], genes: list[str]) -> pd.DataFrame:
+    """Name the transcript and the gene of each exon of each transcript."""
+    transcript = blocks["transcript"].to_numpy()
+    id_code, distinct = pd.factorize(np.array(ids, object))
+    return pd.DataFrame(
+        {
+            "transcript_id": categorical(id_code[transcript], distinct),
+            "gene_id": categorical(blocks["gene"].to_numpy(), genes),
+            "start": blocks["start"].to_numpy(),
+            "end": blocks["end"].to_numpy(),
         }
     )
 

@@ -52,6 +52,8 @@ class ExonLines:
     ----------
     loci
         Gene id, contig and strand (``+``, ``-``, ``?``) of each transcript.
+    transcript_ids
+        Id of each transcript; ``""`` for an exon that nothing joins to others.
     transcript
         ``(E,)`` 0-based position in ``loci``.
     start, end
@@ -68,6 +70,7 @@ class ExonLines:
     """
 
     loci: list[Locus]
+    transcript_ids: list[str]
     transcript: np.ndarray
     start: np.ndarray
     end: np.ndarray
@@ -356,6 +359,7 @@ class _Reader:
         if self.find is not None and not self.find.is_gff3:
             self.report["transcripts_named_as_genes"] = self.own_genes(start, end)
         loci: list[Locus] = []
+        ids = ["" if name.startswith("\0") else name for _, _, name, _ in self.keys]
         extra = []
         further = len(self.codes)
         further_loci: list[Locus] = []
@@ -366,6 +370,7 @@ class _Reader:
             loci.append(gene_loci[0])
             further_loci += gene_loci[1:]
             for _ in gene_loci[1:]:  # a transcript of several genes, which only GFF3 can have
+                ids.append(ids[code])
                 rows = np.flatnonzero(transcript == code)
                 extra.append((np.full(len(rows), further), rows))
                 further += 1
@@ -378,6 +383,7 @@ class _Reader:
         self.report["transcripts"] = len(self.codes)
         return ExonLines(
             loci=loci + further_loci,
+            transcript_ids=ids,
             transcript=np.concatenate([transcript, *(codes for codes, _ in extra)]),
             start=start[rows],
             end=end[rows],
