@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -151,7 +152,15 @@ def test_the_default_table_is_beside_the_data_and_quiet_prints_nothing(data, run
     code, _, err = run(*args)
     assert code == 2
     assert "data.programs.csv exists; pass --overwrite" in err
-    assert run(*args, "--overwrite")[0] == 0
+    code, out, err = run(*args, "--overwrite", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["n_programs"] == 2
+    assert found["output"] == str(data.with_suffix(".programs.csv"))
+    table = pd.read_csv(found["output"])
+    (row,) = found["summary"]
+    assert row["log_likelihood_gain"] == pytest.approx(table["log_likelihood_gain"][0])
+    assert row["se"] is None  # of one split
 
 
 def test_arguments_refused_before_the_first_fit(data, run, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
 import subprocess
@@ -17,6 +19,8 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi.cli import main
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
 from leafletfa_scvi.cli._outputs import check_distinct, staged
+from leafletfa_scvi.cli._shared_options import DisplayOptions
+from leafletfa_scvi.cli.demo import FILES
 
 FAST = ("--n-programs", "2", "--max-epochs", "2", "--accelerator", "cpu")
 
@@ -87,9 +91,21 @@ def test_fit_writes_results_and_prints_a_summary(data, run, tmp_path):
         assert line.split()[:4] == expected
         assert line.split()[-1] == f"(SP_{2 - k})"
     assert "% prior" in out
-    assert "Reading" in err
-    assert "Fitting 2 programs" in err
+    assert err.startswith(f"Results will be in {output}\nReading {data}\nFitting 2 programs")
     assert "\r" not in err
+    # What is in the file, and what to do with it.
+    slots = out.split("Results are in ")[1].splitlines()
+    assert slots[0] == f"{output}:"
+    listed = [line.split("  ")[1].strip() for line in slots[1:5]]
+    assert listed == ["obsm['X_PHI']", "obs['SP_1'] to obs['SP_2']", "varm['psi_learned']"] + [
+        "uns['leafletfa']"
+    ]
+    for text in ("60 cells x 2", f"{before.n_vars} junctions x 2 programs"):
+        assert text in out
+    assert f"scanpy.read_h5ad({str(output)!r})" in out
+    assert "structure(adata, groupby='program_true')" in out
+    (line,) = [line for line in out.splitlines() if line.split()[:1] == ["Converged"]]
+    assert line.split()[1:] == ["yes,", "2", "epochs", "after", "EM"]
 
 
 def test_fits_and_numbers_that_cannot_be_trusted_are_said_to_be_so(run, tmp_path):
@@ -183,6 +199,41 @@ def test_quiet_prints_nothing(data, run, tmp_path):
     assert (code, out, err) == (0, "", "")
 
 
+def test_results_as_json(data, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = ("--n-programs", 2, "--max-epochs", 25, "--accelerator", "cpu")
+    code, out, err = run("fit", "data.h5ad", "--save-model", "model", *short, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    fitted = ad.read_h5ad(tmp_path / "data.fitted.h5ad")
+    expected = {
+        "command": "fit",
+        "version": version("leafletfa-scvi"),
+        "data": str(data),
+        "output": str(tmp_path / "data.fitted.h5ad"),
+        "model": str(tmp_path / "model"),
+        "n_cells": 60,
+        "n_junctions": fitted.n_vars,
+        "n_atses": 20,
+        "n_observed": int((fitted.layers["cell_by_cluster_matrix"] > 0).sum()),
+        "n_programs": 2,
+        "converged": False,
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert [row["program"] for row in found["programs"]] == ["SP_1", "SP_2"]
+    leads = np.bincount(fitted.obsm["X_PHI"].argmax(axis=1), minlength=2)
+    assert [row["n_cells"] for row in found["programs"]] == leads.tolist()
+    # The remedy is an option of the command, and said once.
+    (warning,) = [text for text in found["warnings"] if "converged" in text]
+    assert "after 25 epochs; pass a larger --max-epochs" in warning
+    assert err.count("Warning: The fit has not converged") == 1
+    assert "train()" not in err
+
+
+def test_an_error_leaves_stdout_empty_also_with_json(data, refused, tmp_path):
+    refused("fit", data, "-o", tmp_path / "x.h5ad", "-k", 61, "--json")
+
+
 def test_libraries_print_nothing_in_a_new_process(data, tmp_path):
     """Where their loggers write to the stderr of the process."""
     args = ["fit", data, "-o", tmp_path / "fitted.h5ad", *FAST, "--quiet"]
@@ -190,9 +241,16 @@ def test_libraries_print_nothing_in_a_new_process(data, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, check=True
     )
-    lines = done.stderr.splitlines()
-    assert done.stdout == ""
-    assert [line for line in lines if "Compiling the CPU kernels" not in line] == []
+    assert done.stdout == done.stderr == ""
+
+    args = ["demo", "--output-dir", tmp_path / "demo", "--n-cells", "60", "--n-atses", "20"]
+    args += ["--n-programs", "2", "--max-epochs", "2", "--coverage", "0.6"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True
+    )
+    ours = "Results will", "Simulating", "Fitting 2", "  Compiling", "Drawing", "Warning: This fit"
+    assert [line for line in done.stderr.splitlines() if not line.startswith(ours)] == []
+    assert "[litlogger]" not in done.stdout + done.stderr
 
 
 def test_a_saved_model_loads_with_the_output(data, run, tmp_path):
@@ -489,15 +547,19 @@ def test_messages_fit_on_one_line():
 
 
 def test_warnings_of_this_package_are_shown_as_one_line_and_others_not(capsys):
-    reporter = Reporter(quiet=True)
-    with reporter.tidy():
-        ours = {"category": UserWarning, "lineno": 1, "filename": "x.py"}
-        warnings.warn_explicit("12 cells [all]\nempty", module="leafletfa_scvi.data", **ours)
-        warnings.warn_explicit("noise", module="lightning.pytorch", **ours)
-        warnings.warn("old", DeprecationWarning, stacklevel=1)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err == "Warning: 12 cells [all] empty\n"
+    for quiet in (False, True):
+        reporter = Reporter(DisplayOptions(quiet=quiet))
+        with reporter.tidy():
+            ours = {"category": UserWarning, "lineno": 1, "filename": "x.py"}
+            warnings.warn_explicit("12 cells [all]\nempty", module="leafletfa_scvi.data", **ours)
+            warnings.warn_explicit("noise", module="lightning.pytorch", **ours)
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
+            logging.getLogger("leafletfa_scvi").warning("Compiling.")
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err == ("" if quiet else "Warning: 12 cells [all] empty\n  Compiling.\n")
+        assert reporter.warnings == ["12 cells [all] empty"]
+    assert not logging.getLogger("leafletfa_scvi").handlers
 
 
 def test_demo_finds_the_planted_programs(run, tmp_path):
@@ -506,6 +568,8 @@ def test_demo_finds_the_planted_programs(run, tmp_path):
     code, out, err = run("demo", "--output-dir", folder, *size, "--max-epochs", 100)
     assert code == 0, out + err
     assert "2 of 2 planted programs were found" in out
+    assert err.startswith(f"Results will be in {folder}\n")
+    assert "leafletfa make-dataset" in out.split("Next")[1]
     figures = ["activities.png", "history.png", "programs.png", "umap.png"]
     assert leftovers(folder) == sorted([*figures, "fitted.h5ad"])
     for name in figures:
@@ -545,8 +609,12 @@ def test_demo_replaces_files_only_if_asked(run, refused, tmp_path):
     assert "umap.png exists; pass --overwrite to replace it." in refused(*args)
     assert mine.read_text() == "mine"
     assert leftovers(tmp_path) == ["umap.png"]
-    code, _, err = run(*args, "--overwrite")
+    code, out, err = run(*args, "--overwrite", "--json")
     assert code in (0, 1), err
+    found = json.loads(out)
+    assert found["files"] == [str(tmp_path / name) for name in FILES]
+    assert (found["n_found"] == 2) == (code == 0)
+    assert len(found["programs"]) == found["n_programs"] == 2
     assert mine.read_bytes().startswith(b"\x89PNG")
     assert len(leftovers(tmp_path)) == 5
 

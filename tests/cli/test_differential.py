@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -201,6 +202,17 @@ def test_quiet_prints_nothing_and_files_are_replaced_only_if_asked(data, options
     assert (tmp_path / "x.bed").read_text() == "mine"
     assert run(*args, "--overwrite") == (0, "", "")
     assert (tmp_path / "x.bed").read_text() != "mine"
+    code, out, err = run(*args, "--overwrite", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["bed"] == str(tmp_path / "x.bed")
+    assert found["replicates"] == "cells"
+    table = pd.read_csv(found["output"], index_col=0)
+    for comparison in found["comparisons"]:
+        rows = table[table["comparison"] == comparison["comparison"]]
+        assert comparison["n_tested"] == rows["is_tested"].sum()
+        assert comparison["n_calls"] == rows["is_ds_fdr_0.05"].sum() > 0
+    assert len(found["comparisons"]) == table["comparison"].nunique()
     code, _, err = run("differential", data, *options)
     assert code == 2
     assert "data.differential.csv exists; pass --overwrite" in err

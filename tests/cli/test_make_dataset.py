@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -101,9 +102,11 @@ def test_real_smart_seq_and_10x_alignments(data_dir, run, tmp_path):
     folder = data_dir / "brie_ss2"
     gtf = ("--gtf", folder / "mouse_SE.lenient_50events.gff3", "--no-report")
     data = tmp_path / "plates.h5ad"
-    code, _, err = run("make-dataset", folder / "cell_table.tsv", *gtf, "-o", data, "--quiet")
-    assert code == 0
-    assert "Warning: Only 34% of the reads are at introns" in err  # of 50 events, that is
+    args = ("make-dataset", folder / "cell_table.tsv", *gtf, "-o", data, "--quiet", "--json")
+    code, out, err = run(*args)
+    assert (code, err) == (0, "")
+    (warning,) = [w for w in json.loads(out)["warnings"] if "introns" in w]
+    assert warning.startswith("Only 34% of the reads are at introns")  # of 50 events, that is
     plates = ad.read_h5ad(data)
     assert plates.n_obs == 130
     assert "E6.5_c100" in plates.obs_names
@@ -120,6 +123,11 @@ def test_real_smart_seq_and_10x_alignments(data_dir, run, tmp_path):
     code, out, err = run("make-dataset", tenx, *gtf, *tags, "-o", data)
     assert code == 0, err
     assert ad.read_h5ad(data).n_obs == 1301
+    lost = re.search(r"dropped (\d+) of \d+ junctions .*: unknown strand; option: (.*)", err)
+    assert int(lost[1]) > 10
+    assert lost[2] == "--genome, --strand FR or --unstranded keep"  # there is a GTF already
+    (line,) = [line for line in out.splitlines() if "unknown strand" in line]
+    assert f"{int(lost[1]):,} of " in line
     assert barcodes.read_bytes() == before
 
 
@@ -133,7 +141,7 @@ def test_retained_introns_on_request(simulated, run, refused, tmp_path):
     assert adata.layers["intron_boundary_reads"].sum() > 0  # of fragments that are not spliced
     assert not list(tmp_path.glob("*.parts"))
     line = refused(*simulated.bams, "--regtools", *options, "--overwrite")
-    assert "Leave out regtools" in line
+    assert "Leave out --regtools" in line
 
 
 def test_a_picture_instead_of_a_page(simulated, run, tmp_path):
@@ -330,7 +338,7 @@ def test_no_junction_read_is_explained_in_one_line(simulated, refused, tmp_path,
     folder = simulated.bams[0].parent
     line = refused(folder, *gtf, "--cell-tag", "XC", "--output", tmp_path / "out.h5ad")
     assert "no junction was read" in line
-    assert "Is cell_tag (--cell-tag) the tag of cell barcodes in these files?" in line
+    assert "Is --cell-tag the tag of cell barcodes in these files?" in line
 
 
 def test_inputs_are_looked_at_once(simulated, run, tmp_path, monkeypatch):

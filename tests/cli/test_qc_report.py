@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import nullcontext
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.cli import main, make_dataset
-from leafletfa_scvi.cli._console import Reporter
+from leafletfa_scvi.cli import main
 from leafletfa_scvi.cli._qc_report import (
     events,
+    large_losses,
     losses,
     overview,
     steps,
@@ -195,13 +195,47 @@ def test_an_output_whose_name_looks_like_markup_is_named_in_full(call, tmp_path)
     code, _, out, err = call("--no-report", output="data[bold].h5ad")
     assert code == 0, err
     assert f"leafletfa fit {tmp_path / 'data[bold].h5ad'}\n" in out
-    assert f"The data set is in {tmp_path / 'data[bold].h5ad'}." in out
+    assert f"The data set is in {tmp_path / 'data[bold].h5ad'}. Next" in out
+    assert err.startswith(f"Results will be in {tmp_path / 'data[bold].h5ad'}\n")
 
 
-def test_progress_is_shown_on_a_terminal_only():
-    for is_terminal, quiet in ((True, False), (True, True), (False, False)):
-        reporter = Reporter(quiet)
-        reporter.err = Console(force_terminal=is_terminal, record=True, width=80)
-        with make_dataset._bar(reporter) as show:
-            show(1, 3)
-        assert ("1/3" in reporter.err.export_text()) == (is_terminal and not quiet)
+ATSE_LOSSES = (
+    "junctions_unstranded_dropped",
+    "junctions_without_gene_dropped",
+    "junctions_joining_genes_dropped",
+    "junctions_of_several_genes_dropped",
+    "junctions_dropped_by_splitting",
+    "junctions_alone",
+)
+
+
+def test_large_losses_are_repeated_with_the_options_of_the_command(adata, call):
+    record = adata.uns["splicing"]
+    record["atses"] |= dict.fromkeys(ATSE_LOSSES, 0) | {"junctions": 9}
+    record["atses"] |= {"junctions_unstranded_dropped": 5, "junctions_alone": 4}
+    record["junction_qc"]["dropped"]["max_length"] |= {"junctions": 1, "reads": 100}
+    code, _, out, err = call("--no-report")
+    assert code == 0, err
+    assert out.split("left out:\n")[1].splitlines()[:2] == [
+        "  2 of 8 junctions (1,500 of 9,000 reads): too few reads; option: --min-reads",
+        "  5 of 9 junctions: unknown strand; option: --gtf, --genome, --strand FR or --unstranded "
+        "keep",
+    ]  # neither what is small nor junctions that are not alternative
+    assert len(large_losses(adata)) == 3
+    record["atses"]["junctions_unstranded_dropped"] = 4
+    record["junction_qc"]["dropped"]["min_reads"]["reads"] = 800
+    assert large_losses(adata) == []
+
+
+def test_the_data_set_as_json(adata, call, tmp_path):
+    code, _, out, err = call("--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["output"] == str(tmp_path / "data.h5ad")
+    assert found["report"] == str(tmp_path / "data.qc.html")
+    counts = adata.layers["cell_by_junction_matrix"]
+    assert found["n_reads"] == counts.sum()
+    assert (found["n_cells"], found["n_junctions"]) == adata.shape
+    assert found["n_atses"] == adata.var["atse_id"].nunique() == sum(found["event_types"].values())
+    reasons = [loss["reason"] for loss in found["losses"]]
+    assert reasons == lfa.pp.list_losses(adata)["reason"].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -300,6 +301,49 @@ class TestLogging:
         out = "".join(capfd.readouterr())
         assert "Epoch" not in out
         assert "it/s" not in out
+
+    def test_progress_covers_all_stages(self, model, small):
+        calls = []
+        options = {"em_iterations": 5, "progress": lambda *call: calls.append(call)}
+        model.train(max_epochs=3, **options, **QUIET)
+        stages = list(dict.fromkeys(stage for stage, _, _ in calls))
+        assert stages == ["start", "EM", "variational inference", "variances"]
+        for stage, last in (("start", (6, 6)), ("EM", (5, 5)), ("variational inference", (3, 3))):
+            steps = [(done, of) for name, done, of in calls if name == stage]
+            assert steps == sorted(steps, key=lambda step: step[0])
+            assert steps[-1] == last or stage == "EM"
+            assert {of for done, of in steps if done} == {last[1]}
+        assert calls[-1] == ("variances", 0, None)
+
+        query = LeafletFAModel.load_query_data(small[:20].copy(), model, accelerator="cpu")
+        calls.clear()
+        query.train(max_epochs=4, progress=options["progress"], **QUIET)
+        assert calls[:5] == [("activities", i, None) for i in range(5)]
+
+        with pytest.raises(TypeError, match="Expected progress to be a function .*, found bool"):
+            model.train(max_epochs=1, progress=True, **QUIET)
+
+    def test_messages_of_lightning_without_its_adverts(self, model, recwarn):
+        class Keep(logging.Handler):
+            def emit(self, record):
+                kept.append(record.getMessage())
+
+        kept, keep = [], Keep()
+        logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+        level, filters = logger.level, list(logger.filters)
+        logger.addHandler(keep)
+        logger.setLevel(logging.INFO)
+        try:
+            model.train(max_epochs=1, **QUIET)
+            assert [text for text in kept if text.startswith("GPU available")]
+            assert not [text for text in kept if "Tip:" in text or "TPU" in text]
+            assert (logger.level, logger.filters) == (logging.INFO, filters)
+            logger.info("\N{ELECTRIC LIGHT BULB} Tip: install a logger")  # of another training
+            assert kept[-1].endswith("install a logger")
+        finally:
+            logger.removeHandler(keep)
+            logger.setLevel(level)
+        assert not [w for w in recwarn if "LeafSpec" in str(w.message)]
 
     def test_callbacks_are_passed_on(self, model):
         class Count(pl.Callback):

@@ -207,11 +207,11 @@ def test_impossible_arguments_are_refused_before_reading(tmp_path):
 
 
 def test_an_empty_result_explains_the_losses(three_cells):
-    with pytest.raises(ValueError, match=r"Lost to min_length 1, min_reads 2\."):
+    with pytest.raises(ValueError, match=r"Lost to min_length \(1\), min_reads \(2\)\."):
         lfa.pp.make_splicing_dataset(three_cells, min_reads=10_000)
     for path in three_cells.iterdir():
         path.write_text(star_line(100, 300, 9, "0") + star_line(100, 400, 9, "0"))
-    with pytest.raises(ValueError, match=r"Pass gtf or genome to find strands"):
+    with pytest.raises(ValueError, match=r"To find strands, pass gtf \(--gtf\) or genome"):
         lfa.pp.make_splicing_dataset(three_cells, **LENIENT)
     adata = lfa.pp.make_splicing_dataset(three_cells, unstranded="keep", **LENIENT)
     assert adata.var_names.tolist() == ["chr1:100-300:?", "chr1:100-400:?"]

@@ -34,11 +34,11 @@ def message(*args, **kwargs) -> str:
 def test_the_largest_loss_is_named_with_a_remedy(cells):
     files = f"{cells}/*.SJ.out.tab"
     text = message(files, min_cells=3)
-    assert "left of 2 junctions. Lost to min_cells 2. Is min_cells right" in text
-    assert "Lost to min_reads 2" in message(files, min_reads=50)
+    assert "left of 2 junctions. Lost to min_cells (2). Is min_cells right" in text
+    assert "Lost to min_reads (2)" in message(files, min_reads=50)
     text = message(files, gtf=cells / "wrong.gtf")
-    assert "Lost to no gene 2. Is the annotation of this species" in text
-    assert "no other junction at their splice sites 1" in message(files, max_intron=250)
+    assert "Lost to no gene (2). Is the annotation of this species" in text
+    assert "no other junction at their splice sites (1)" in message(files, max_intron=250)
 
 
 def test_where_nothing_was_read_the_counts_of_reading_are_shown(cells):

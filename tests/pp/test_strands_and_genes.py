@@ -64,7 +64,9 @@ def test_junctions_of_unknown_strand_are_said_and_kept(files):
     assert "chr1:201-350:+" in data.var_names
     assert data.n_vars == 7
     assert said[0].startswith("  dropped 2 of 9 junctions")
-    assert "unknown strand; option: genome (--genome), strand (--strand) or unstr" in said[0]
+    assert (
+        "unknown strand; option: genome (--genome), strand='FR' (--strand FR) or unstr" in said[0]
+    )
 
     data, types, said = made(files, junctions, unstranded="keep")
     (kept,) = set(data.var_names) - {*made(files, junctions)[0].var_names}

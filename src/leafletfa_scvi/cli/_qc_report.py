@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
+    from leafletfa_scvi.pp._losses import Loss
+
 STEPS = {
     "reading": "Reading",
     "strand": "Strands",
@@ -34,6 +36,9 @@ STEPS = {
     "atses": "ATSEs",
 }
 """Titles of the sections of ``uns["splicing"]``, in the order of the steps."""
+
+_LARGE_READS, _LARGE_JUNCTIONS = 0.1, 0.5
+"""Shares from which a loss is repeated at the end."""
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
@@ -49,31 +54,51 @@ th { text-align: left; font-weight: 600; padding: .15rem 1.2rem .15rem 0; }
 """
 
 
-def overview(adata: AnnData) -> dict[str, str]:
-    """Return the main numbers of the data set by name."""
+def numbers(adata: AnnData) -> dict[str, int | float]:
+    """Return the main numbers of the data set; ``n_genes`` only if genes are known."""
     totals = adata.layers[CLUSTER_LAYER]
-    in_cell = np.diff(totals.indptr)
-    size = adata.n_obs * adata.n_vars
-    n_atses = adata.var[ATSE_KEY].nunique()
-    rows = {
-        "Cells": f"{adata.n_obs:,}",
-        "Cells without any ATSE": f"{int((in_cell == 0).sum()):,}",
-        "Junctions": f"{adata.n_vars:,}",
-        "ATSEs": f"{n_atses:,}",
-        "Observed entries": f"{totals.nnz:,} ({totals.nnz / max(size, 1):.1%})",
-        "Junction reads": f"{int(adata.X.sum(dtype=np.float64)):,}",
-        "Junction reads per cell, median": f"{np.median(np.asarray(adata.X.sum(axis=1))):,.0f}",
+    reads = np.asarray(adata.X.sum(axis=1, dtype=np.float64)).ravel()
+    found: dict[str, int | float] = {
+        "n_cells": adata.n_obs,
+        "n_cells_without_atse": int((np.diff(totals.indptr) == 0).sum()),
+        "n_junctions": adata.n_vars,
+        "n_atses": int(adata.var[ATSE_KEY].nunique()),
+        "n_observed": int(totals.nnz),
+        "n_reads": int(reads.sum()),
+        "median_reads_per_cell": float(np.median(reads)),
     }
     if "gene_id" in adata.var:
         genes = adata.var["gene_id"].astype(str)
-        rows["Genes"] = f"{genes[genes != ''].nunique():,}"
+        found["n_genes"] = int(genes[genes != ""].nunique())
+    return found
+
+
+def overview(adata: AnnData) -> dict[str, str]:
+    """Return the main numbers of the data set by name."""
+    found, size = numbers(adata), max(adata.n_obs * adata.n_vars, 1)
+    n_observed = found["n_observed"]
+    rows = {
+        "Cells": f"{adata.n_obs:,}",
+        "Cells without any ATSE": f"{found['n_cells_without_atse']:,}",
+        "Junctions": f"{adata.n_vars:,}",
+        "ATSEs": f"{found['n_atses']:,}",
+        "Observed entries": f"{n_observed:,} ({n_observed / size:.1%})",
+        "Junction reads": f"{found['n_reads']:,}",
+        "Junction reads per cell, median": f"{found['median_reads_per_cell']:,.0f}",
+    }
+    if "n_genes" in found:
+        rows["Genes"] = f"{found['n_genes']:,}"
     return rows
 
 
 def events(adata: AnnData) -> dict[str, str]:
-    """Return the number of ATSEs of each event type, most frequent first."""
+    """Return the number of ATSEs of each event type, most frequent first, for people."""
+    return {name.replace("_", " "): f"{n:,}" for name, n in _event_types(adata).items()}
+
+
+def _event_types(adata: AnnData) -> dict[str, int]:
     types = adata.var.drop_duplicates(ATSE_KEY)["event_type"].value_counts()
-    return {str(name).replace("_", " "): f"{n:,}" for name, n in types.items() if n}
+    return {str(name): int(n) for name, n in types.items() if n}
 
 
 def steps(adata: AnnData) -> dict[str, dict[str, str]]:
@@ -100,6 +125,29 @@ def losses(adata: AnnData) -> list[tuple[str, ...]]:
         (STEPS[loss.step], loss.reason, loss.numbers, loss.option)
         for loss in losses_of(adata.uns[DATASET_SLOT])
     ]
+
+
+def large_losses(adata: AnnData) -> list[str]:
+    """Return a heading and a line for each large part that an option would keep; or nothing."""
+    lines = [f"  {loss}" for loss in losses_of(adata.uns[DATASET_SLOT]) if _is_large(loss)]
+    return ["Large parts of what was read were left out:", *lines] if lines else []
+
+
+def _is_large(loss: Loss) -> bool:
+    """Return True for a tenth of all reads or half of all junctions, if an option keeps them."""
+    if not loss.option:
+        return False
+    share = loss.dropped / max(loss.of, 1)
+    if loss.unit != "junctions":
+        return share >= _LARGE_READS
+    of_reads = (loss.reads or 0) / max(loss.of_reads or 0, 1)
+    return of_reads >= _LARGE_READS or share >= _LARGE_JUNCTIONS
+
+
+def facts(adata: AnnData) -> dict[str, Any]:
+    """Return what the command prints, for ``--json``."""
+    lost = [loss._asdict() for loss in losses_of(adata.uns[DATASET_SLOT])]
+    return {**numbers(adata), "event_types": _event_types(adata), "losses": lost}
 
 
 def summary_tables(adata: AnnData, seconds: float) -> list[Table]:

@@ -42,9 +42,21 @@ MethodOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")]
-QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
-]
+
+
+@dataclass(frozen=True)
+class DisplayOptions(OptionGroup):
+    """What a command prints."""
+
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print the results on stdout as one JSON object; progress and warnings go to "
+            "stderr.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)

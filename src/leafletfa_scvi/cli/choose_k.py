@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,16 +15,17 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line, quiet_libraries
 from leafletfa_scvi.cli._defaults import defaults_of
 from leafletfa_scvi.cli._h5ad import read_data
+from leafletfa_scvi.cli._json import rows
 from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import check_distinct, check_input, check_output, staged
 from leafletfa_scvi.cli._shared_options import (
     BAD_DATA,
     OUT_OF_MEMORY,
     DataArgument,
+    DisplayOptions,
     LayerOptions,
     MethodOption,
     ModelOptions,
-    QuietOption,
     SeedOption,
     TrainingOptions,
     check_accelerator,
@@ -87,7 +87,7 @@ def choose_k(
     seed: SeedOption = _SELECT["seed"],
     model: ModelOptions,
     layers: LayerOptions,
-    quiet: QuietOption = False,
+    display: DisplayOptions,
 ) -> None:
     """Compare numbers of programs by how well they predict reads hidden from training."""
     numbers = parse_numbers(programs)
@@ -102,10 +102,10 @@ def choose_k(
             )
         check_output(figure, [data], overwrite, "The figure")
         check_distinct({"--output": output, "--figure": figure})
-    reporter = Reporter(quiet)
-    reporter.stage(f"Reading {data}")
+    reporter = Reporter.of(choose_k, display)
     with reporter.tidy():
-        started = time.perf_counter()
+        reporter.writes(output, figure)
+        reporter.stage(f"Reading {data}")
         check_accelerator(training.accelerator)
         adata = read_data(data)
         result = _compare(
@@ -121,14 +121,27 @@ def choose_k(
             train_kwargs=training.arguments(),
             **layers.arguments(),
         )
-        reporter.stage(f"Writing {output}" + (f" and {figure}" if figure else ""))
+        reporter.stage("Writing")
         _write(result, output, figure)
         reporter.out.print(_table(result))
         reporter.out.print(escape(result.note), soft_wrap=True)
-        seconds = time.perf_counter() - started
-        reporter.out.print(f"{len(numbers) * seeds} fits in {seconds:.0f} s. Next:")
+        fits = f"{len(numbers) * seeds} fits in {reporter.seconds:.0f} s."
+        reporter.out.print(escape(f"{fits} The table is in {output}. Next:"), soft_wrap=True)
         command = f"leafletfa fit {data} --n-programs {result.n_programs}"
         reporter.out.print(escape(command), style="bold", soft_wrap=True)
+        reporter.result(
+            {
+                "data": data,
+                "output": output,
+                "figure": figure,
+                "n_cells": adata.n_obs,
+                "n_junctions": adata.n_vars,
+                "n_programs": result.n_programs,
+                "note": result.note,
+                "problems": result.problems,
+                "summary": rows(result.summary.reset_index()),
+            }
+        )
 
 
 def _compare(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +14,10 @@ import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi.cli._console import Reporter, UserError, set_seed
 from leafletfa_scvi.cli._h5ad import write_data
+from leafletfa_scvi.cli._json import rows
+from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import check_output, check_reach, staged
-from leafletfa_scvi.cli._shared_options import TRAIN, SeedOption
+from leafletfa_scvi.cli._shared_options import TRAIN, DisplayOptions, SeedOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,7 @@ MIN_CORRELATION = 0.7
 """Minimum correlation, of PSI and of activities, for a planted program to count as recovered."""
 
 
+@with_groups
 def demo(
     output_dir: Annotated[
         Path, typer.Option(help="Folder for data and figures; made if missing.", metavar="DIR")
@@ -48,6 +50,8 @@ def demo(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the files of an earlier demo.")
     ] = False,
+    *,
+    display: DisplayOptions,
 ) -> None:
     """Simulate cells with planted programs, fit them, and show whether they were found.
 
@@ -63,45 +67,70 @@ def demo(
     except OSError as error:
         raise UserError(f"Cannot make the folder {output_dir}: {error.strerror}.") from error
 
-    reporter = Reporter()
-    reporter.stage("Starting")
+    reporter = Reporter.of(demo, display)
     with reporter.tidy():
-        started = time.perf_counter()
+        reporter.writes(output_dir)
+        reporter.stage("Simulating")
         adata = lfa.datasets.simulate_splicing(
             n_cells, n_atses, n_programs, coverage=coverage, seed=seed
         )
         reporter.stage(
-            f"Simulated {adata.n_obs:,} cells, {adata.n_vars:,} junctions, {n_programs} programs; "
-            "fitting"
+            f"Fitting {n_programs} programs to {adata.n_obs:,} cells and "
+            f"{adata.n_vars:,} junctions"
         )
-        model = _fit(adata, n_programs, max_epochs, seed, reporter.progress_bar)
+        model = _fit(adata, n_programs, max_epochs, seed, reporter)
         reporter.stage("Drawing")
         _embed(adata, seed)
         agreement, correlation = compare(adata)
-        with staged(*(output_dir / name for name in FILES)) as (path, *figures):
+        with staged(*(output_dir / name for name in FILES)) as (path, *pictures):
             write_data(adata, path)
-            draw(adata, model, correlation, figures)
+            draw(adata, model, correlation, pictures)
 
         reporter.out.print(_agreement_table(agreement))
         n_found = int(agreement["found"].sum())
         reporter.out.print(
             f"{n_found} of {len(agreement)} planted programs were found (both correlations at "
-            f"least {MIN_CORRELATION}), in {time.perf_counter() - started:.0f} s.",
+            f"least {MIN_CORRELATION}), in {reporter.seconds:.0f} s.",
             style="green" if n_found == len(agreement) else "red",
         )
-        reporter.out.print(escape(f"Data and figures are in {output_dir}/."), soft_wrap=True)
+        fitted, *figures = FILES
+        reporter.out.print(
+            escape(
+                f"In {output_dir}/ are {fitted}, the data with activities and PSI of the "
+                f"programs, and the figures {', '.join(figures)}."
+            ),
+            soft_wrap=True,
+        )
+        reporter.out.print("Next, with counts or alignments of your own:")
+        for line in (
+            "leafletfa make-dataset bams/ --gtf genes.gtf.gz --output cells.h5ad",
+            "leafletfa fit cells.h5ad",
+        ):
+            reporter.out.print(line, style="bold", soft_wrap=True)
+        reporter.result(
+            {
+                "output": output_dir,
+                "files": [output_dir / name for name in FILES],
+                "n_cells": adata.n_obs,
+                "n_junctions": adata.n_vars,
+                "n_programs": n_programs,
+                "n_found": n_found,
+                "programs": rows(agreement),
+            }
+        )
     if n_found < len(agreement):
         raise typer.Exit(1)
 
 
 def _fit(
-    adata: AnnData, n_programs: int, max_epochs: int | None, seed: int, progress_bar: bool
+    adata: AnnData, n_programs: int, max_epochs: int | None, seed: int, reporter: Reporter
 ) -> lfa.LeafletFAModel:
     """Fit the model and export its posterior into ``adata``."""
     set_seed(seed)
     lfa.LeafletFAModel.setup_anndata(adata)
     model = lfa.LeafletFAModel(adata, n_programs=n_programs)
-    model.train(max_epochs=max_epochs, enable_progress_bar=progress_bar)
+    with reporter.progress() as progress:
+        model.train(max_epochs=max_epochs, enable_progress_bar=False, progress=progress)
     model.export_posterior(adata)
     return model
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -26,7 +25,7 @@ from leafletfa_scvi.cli._outputs import (
     check_reach,
     staged,
 )
-from leafletfa_scvi.cli._shared_options import BAD_DATA, DataArgument, QuietOption
+from leafletfa_scvi.cli._shared_options import BAD_DATA, DataArgument, DisplayOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +119,7 @@ def differential(
     ] = False,
     *,
     comparison: ComparisonOptions,
-    quiet: QuietOption = False,
+    display: DisplayOptions,
 ) -> None:
     """Compare splicing between groups of cells of DATA with a fitted model."""
     if comparison.all_pairs and comparison.group2 is not None:
@@ -129,21 +128,21 @@ def differential(
     _check_model(model)
     output = data.with_suffix(".differential.csv") if output is None else output
     _check_outputs(data, output, bed, overwrite)
-    reporter = Reporter(quiet)
-    reporter.stage(f"Reading {data} and {model}")
+    reporter = Reporter.of(differential, display)
     with reporter.tidy():
-        started = time.perf_counter()
+        reporter.writes(output, bed)
+        reporter.stage(f"Reading {data} and {model}")
         adata = read_data(data)
         _check_columns(adata, comparison)
         coordinates = None if bed is None else _coordinates(adata, reporter)
         fitted = _load(model)
         _check_fit(fitted, adata, f"DATA does not fit --model {model}", reporter)
         table = _compare(fitted, adata, reporter, comparison)
-        reporter.stage(f"Writing {output}" + (f" and {bed}" if bed else ""))
+        reporter.stage("Writing")
         _write(table, output, bed, coordinates)
         for part in _summary(table, comparison):
             reporter.out.print(part, soft_wrap=isinstance(part, Text))
-        seconds = time.perf_counter() - started
+        seconds = reporter.seconds
         for line in (
             f"{_called(table, comparison).sum():,} calls in {seconds:.0f} s, a share of at most "
             f"{comparison.fdr_target:g} of which is expected to be false. Effects are PSI of the "
@@ -152,6 +151,19 @@ def differential(
             f"The table is in {output}" + (f", the calls are in {bed}." if bed else "."),
         ):
             reporter.out.print(escape(line), soft_wrap=True)
+        reporter.result(
+            {
+                "data": data,
+                "model": model,
+                "output": output,
+                "bed": bed,
+                "n_cells": adata.n_obs,
+                "n_junctions": adata.n_vars,
+                "replicates": "cells" if comparison.sample_key is None else "samples",
+                **comparison.arguments(),
+                "comparisons": _comparisons(table, comparison),
+            }
+        )
 
 
 def _check_model(folder: Path) -> None:
@@ -295,6 +307,19 @@ def _summary(table: pd.DataFrame, comparison: ComparisonOptions) -> list[Table |
         if len(calls):
             summary.append(_calls(calls.iloc[:_MAX_ROWS]))
     return summary
+
+
+def _comparisons(table: pd.DataFrame, comparison: ComparisonOptions) -> list[dict[str, object]]:
+    """Return the numbers of calls of each comparison."""
+    return [
+        {
+            "comparison": name,
+            "n_tested": int(rows["is_tested"].sum()),
+            "n_calls": int(_called(rows, comparison).sum()),
+            "n_more_in_first": int((rows["effect_size"][_called(rows, comparison)] > 0).sum()),
+        }
+        for name, rows in table.groupby("comparison", sort=False)
+    ]
 
 
 def _counts(parts: list[pd.DataFrame], comparison: ComparisonOptions) -> Table:

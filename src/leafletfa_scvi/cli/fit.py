@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
+from leafletfa_scvi._constants import RESULTS_SLOT
+from leafletfa_scvi._warnings import ConvergenceWarning
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line, set_seed
+from leafletfa_scvi.cli._fit_summary import content_lines, convergence, facts, next_lines
 from leafletfa_scvi.cli._h5ad import read_data, write_data
 from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import (
@@ -30,10 +32,10 @@ from leafletfa_scvi.cli._shared_options import (
     OUT_OF_MEMORY,
     TRAIN,
     DataArgument,
+    DisplayOptions,
     LayerOptions,
     MethodOption,
     ModelOptions,
-    QuietOption,
     SeedOption,
     TrainingOptions,
     check_accelerator,
@@ -45,6 +47,7 @@ _FDR = 0.05
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from leafletfa_scvi.cli._fit_summary import Convergence
     from leafletfa_scvi.model import Identifiability
 
 
@@ -77,7 +80,7 @@ def fit(
     seed: SeedOption = 0,
     model: ModelOptions,
     layers: LayerOptions,
-    quiet: QuietOption = False,
+    display: DisplayOptions,
 ) -> None:
     """Fit the model to DATA and write activities and programs into a copy of it."""
     check_method(method, max_epochs=training.max_epochs, batch_size=batch_size)
@@ -86,10 +89,10 @@ def fit(
     check_output(output, [data], overwrite)
     if save_model is not None:
         check_model_dir(save_model, (data, output), overwrite)
-    reporter = Reporter(quiet)
-    reporter.stage(f"Reading {data}")
+    reporter = Reporter.of(fit, display)
     with reporter.tidy():
-        started = time.perf_counter()
+        reporter.writes(output, save_model)
+        reporter.stage(f"Reading {data}")
         check_accelerator(training.accelerator)
         adata = read_data(data)
         fitted = _fit(
@@ -100,16 +103,22 @@ def fit(
             options={"n_programs": n_programs, **model.arguments()},
             training={"method": method, "batch_size": batch_size, **training.arguments()},
         )
+        end = convergence(fitted, method, training.max_epochs)
+        if not end.converged:
+            reporter.warn(f"The fit has not converged: {end.text}.")
         identified = fitted.identifiability()
-        reporter.stage(f"Writing {output}" + (f" and {save_model}" if save_model else ""))
+        reporter.stage("Writing")
         _write(fitted, adata, output, save_model)
-        seconds = time.perf_counter() - started
-        reporter.out.print(_data_table(adata, layers, fitted, identified, seconds))
+        sizes = _sizes(adata, layers)
+        reporter.out.print(_data_table(adata, sizes, fitted, identified, end, reporter.seconds))
         reporter.out.print(_program_table(adata, identified))
-        reporter.out.print(
-            escape(f"Results are in {output}: obsm[{ACTIVITY_SLOT!r}], varm[{PROGRAM_SLOT!r}]."),
-            soft_wrap=True,
-        )
+        for line in content_lines(adata, output, save_model):
+            reporter.out.print(escape(line), soft_wrap=True)
+        reporter.out.print("\nNext:", style="bold")
+        for line in next_lines(adata, output, save_model):
+            reporter.out.print(escape(f"  {line}"), soft_wrap=True)
+        files = {"data": data, "output": output, "model": save_model}
+        reporter.result(facts(adata, fitted, identified, end, files, sizes))
 
 
 def _fit(
@@ -138,7 +147,10 @@ def _fit(
         f"{adata.n_vars:,} junctions"
     )
     try:
-        model.train(enable_progress_bar=reporter.progress_bar, **training)
+        with reporter.progress() as progress, warnings.catch_warnings():
+            # Said in the words of the command: the model cannot be trained further.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.train(enable_progress_bar=False, progress=progress, **training)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise UserError(
             OUT_OF_MEMORY
@@ -167,22 +179,34 @@ def _write(
         write_data(adata, paths[0])
 
 
+def _sizes(adata: AnnData, layers: LayerOptions) -> dict[str, int | None]:
+    """Count cells, junctions, ATSEs (None without labels) and observed entries."""
+    key = layers.atse_key
+    return {
+        "n_cells": adata.n_obs,
+        "n_junctions": adata.n_vars,
+        "n_atses": int(adata.var[key].nunique()) if key in adata.var else None,
+        "n_observed": int((adata.layers[layers.cluster_layer] > 0).sum()),
+    }
+
+
 def _data_table(
     adata: AnnData,
-    layers: LayerOptions,
+    sizes: dict[str, int | None],
     fitted: lfa.LeafletFAModel,
     identified: Identifiability,
+    end: Convergence,
     seconds: float,
 ) -> Table:
-    observed = int((adata.layers[layers.cluster_layer] > 0).sum())
-    size = adata.n_obs * adata.n_vars
-    key = layers.atse_key
+    n_atses, n_observed = sizes["n_atses"], sizes["n_observed"] or 0
+    share = n_observed / max(adata.n_obs * adata.n_vars, 1)
     rows = {
         "Cells": f"{adata.n_obs:,}",
         "Junctions": f"{adata.n_vars:,}",
-        "ATSEs": f"{adata.var[key].nunique():,}" if key in adata.var else "no labels given",
-        "Observed entries": f"{observed:,} ({observed / size:.1%})",
+        "ATSEs": "no labels given" if n_atses is None else f"{n_atses:,}",
+        "Observed entries": f"{n_observed:,} ({share:.1%})",
         "Likelihood": fitted.module.model.likelihood.name,
+        "Converged": ("yes, " if end.converged else "no, ") + end.steps,
         "Concentration kappa": _concentration(adata.uns[RESULTS_SLOT]["kappa"]),
         **_activity_rows(identified),
         **_batch_rows(fitted),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
@@ -23,10 +21,10 @@ from leafletfa_scvi.cli._dataset_options import (
 from leafletfa_scvi.cli._h5ad import check_ends, write_data
 from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import check_distinct, check_output, check_reach, staged
-from leafletfa_scvi.cli._shared_options import BAD_DATA, QuietOption
+from leafletfa_scvi.cli._shared_options import BAD_DATA, DisplayOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     import pandas as pd
     from anndata import AnnData
@@ -73,12 +71,12 @@ def make_dataset(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output and the report.")
     ] = False,
-    quiet: QuietOption = False,
     *,
     reading: ReadingOptions,
     counting: CountingOptions,
     junctions: JunctionOptions,
     atses: AtseOptions,
+    display: DisplayOptions,
 ) -> None:
     """Make a splicing data set for `leafletfa fit` from alignments or junction files."""
     inside = {
@@ -93,7 +91,8 @@ def make_dataset(
     for name, path in {**inside, "--work-dir": reading.work_dir}.items():
         if path is not None:
             check_reach(path, name)
-    files = _list_files(inputs, reading.format)
+    reporter = Reporter.of(make_dataset, display)
+    files = _list_files(inputs, reading.format, reporter)
     sources = _files_read(inputs, files, inside.values())
     check_output(output, sources, overwrite)
     if no_report:
@@ -112,11 +111,10 @@ def make_dataset(
     if like is not None and like.is_file():
         check_ends(like)
 
-    reporter = Reporter(quiet)
     with reporter.tidy():
-        from leafletfa_scvi.cli._qc_report import summary_tables, write_report
+        from leafletfa_scvi.cli import _qc_report
 
-        started = time.perf_counter()
+        reporter.writes(output, report)
         parts = reading.work_dir or output.with_name(f"{output.name}.parts")
         arguments = {
             "gtf": gtf,
@@ -128,23 +126,30 @@ def make_dataset(
             **atses.arguments(),
         }
         adata = _make(files, parts, reading.dask, reporter, arguments)
-        reporter.stage(f"Writing {output}" + (f" and {report}" if report else ""))
+        reporter.stage("Writing")
         with staged(output, *([report] if report else [])) as paths:
             write_data(adata, paths[0], compression="gzip")
             if report is not None:
-                write_report(adata, paths[1])
+                _qc_report.write_report(adata, paths[1])
         if reading.work_dir is None:
             _remove_parts(parts)
-        for table in summary_tables(adata, time.perf_counter() - started):
+        for table in _qc_report.summary_tables(adata, reporter.seconds):
             reporter.out.print(table)
-        reporter.out.print(f"The data set is in {escape(str(output))}. Next:", soft_wrap=True)
+        for line in _qc_report.large_losses(adata):
+            reporter.out.print(escape(reporter.words(line)), style="yellow", soft_wrap=True)
+        page = f", what each step kept and dropped in {report}" if report else ""
+        where = escape(f"The data set is in {output}{page}. Next:")
+        reporter.out.print(where, soft_wrap=True)
         reporter.out.print(f"leafletfa fit {escape(str(output))}", style="bold", soft_wrap=True)
+        reporter.result({"output": output, "report": report, **_qc_report.facts(adata)})
 
 
-def _list_files(inputs: list[str], format: Literal["auto", InputFormat]) -> pd.DataFrame:
+def _list_files(
+    inputs: list[str], format: Literal["auto", InputFormat], reporter: Reporter
+) -> pd.DataFrame:
     """Return the table of input files."""
     try:
-        with Reporter().tidy():
+        with reporter.tidy():
             return lfa.pp.list_files(inputs, format)
     except (ValueError, OSError) as error:
         raise UserError(one_line(error)) from error
@@ -167,11 +172,11 @@ def _make(
 ) -> AnnData:
     """Make the data set; counts of single files are in ``parts``."""
     try:
-        with _client(dask) as client, _bar(reporter) as progress:
+        with _client(dask) as client, reporter.progress() as show:
             return lfa.pp.make_splicing_dataset(
                 files,
                 stage=reporter.stage,
-                progress=progress,
+                progress=lambda done, of: show("files", done, of),
                 client=client,
                 work_dir=parts,
                 **arguments,
@@ -190,22 +195,6 @@ def _remove_parts(folder: Path) -> None:
             if re.fullmatch(r"\.?[0-9a-f]{32}\.npz(\.\d+)?", path.name):
                 path.unlink()
         folder.rmdir()
-
-
-@contextmanager
-def _bar(reporter: Reporter) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows on a terminal how many files are done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    shown = reporter.err.is_terminal and not reporter.quiet
-    with Progress(
-        *columns, TimeRemainingColumn(), console=reporter.err, disable=not shown, transient=True
-    ) as bars:
-        task = bars.add_task("Files", total=None)
-
-        def show(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total, visible=done < total)
-
-        yield show
 
 
 @contextmanager

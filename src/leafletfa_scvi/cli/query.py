@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -18,6 +17,7 @@ from leafletfa_scvi._constants import ACTIVITY_SLOT, OVERLAP_SLOT
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line, quiet_libraries, set_seed
 from leafletfa_scvi.cli._defaults import defaults_of
 from leafletfa_scvi.cli._h5ad import read_data, write_data
+from leafletfa_scvi.cli._json import rows
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._outputs import (
     DATA_FILE,
@@ -31,7 +31,7 @@ from leafletfa_scvi.cli._shared_options import (
     BAD_DATA,
     TRAIN,
     DataArgument,
-    QuietOption,
+    DisplayOptions,
     SeedOption,
     check_accelerator,
 )
@@ -143,7 +143,7 @@ def query(
     placement: PlacementOptions,
     mapping: MappingOptions,
     seed: SeedOption = 0,
-    quiet: QuietOption = False,
+    display: DisplayOptions,
 ) -> None:
     """Place the cells of DATA on the programs of a fitted model, which do not change."""
     _check_mapping(mapping)
@@ -151,20 +151,19 @@ def query(
     _check_reference(reference)
     sources = [data, reference, reference / MODEL_FILE, reference / DATA_FILE]
     check_output(output, [*sources, *_mapping_files(mapping).values()], overwrite)
-    reporter = Reporter(quiet)
-    reporter.stage(f"Reading {data} and {reference}")
+    reporter = Reporter.of(query, display)
     with reporter.tidy():
-        started = time.perf_counter()
+        reporter.writes(output)
+        reporter.stage(f"Reading {data} and {reference}")
         check_accelerator(placement.accelerator)
         adata = read_data(data)
         model = _load(reference, placement.accelerator)
         pairs = _mapping(adata, model, reporter, mapping)
         aligned = _align(adata, model, reporter, junctions, pairs)
         placed = _place(aligned, model, reporter, seed, query_prevalence, placement)
-        reporter.stage(f"Writing {output}")
+        reporter.stage("Writing")
         _write(placed, output)
-        seconds = time.perf_counter() - started
-        reporter.out.print(_overlap_table(placed, model, seconds))
+        reporter.out.print(_overlap_table(placed, model, reporter.seconds))
         reporter.out.print(_program_table(placed, model))
         for line in (
             f"Results are in {output}: obsm[{ACTIVITY_SLOT!r}], obs[{model.program_names[0]!r}] "
@@ -173,6 +172,8 @@ def query(
             f"scanpy.pp.neighbors(adata, use_rep={ACTIVITY_SLOT!r}).",
         ):
             reporter.out.print(escape(line), soft_wrap=True)
+        files = {"data": data, "reference": reference, "output": output}
+        reporter.result({**files, **_facts(placed, model)})
 
 
 def _check_mapping(options: MappingOptions) -> None:
@@ -273,8 +274,7 @@ def _align(
         )
         overlap = None if mapping is not None else model.compare_junctions(adata, model)
     except BAD_DATA as error:
-        message = one_line(error).replace("min_overlap=", "--min-overlap ")
-        raise UserError(message.replace(" min_overlap ", " --min-overlap ")) from error
+        raise UserError(one_line(error)) from error
     if overlap is None:
         return aligned
     reporter.stage(f"  {overlap.describe()}")
@@ -300,7 +300,8 @@ def _place(
         placed = lfa.LeafletFAModel.load_query_data(
             adata, model, query_prevalence=prevalence, accelerator=options.accelerator
         )
-        placed.train(enable_progress_bar=reporter.progress_bar, **options.arguments())
+        with reporter.progress() as progress:
+            placed.train(enable_progress_bar=False, progress=progress, **options.arguments())
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise UserError("Out of memory; try a smaller --batch-size, such as 2048.") from error
     except (*BAD_DATA, FloatingPointError) as error:
@@ -324,7 +325,7 @@ def _overlap_table(adata: AnnData, model: lfa.LeafletFAModel, seconds: float) ->
     n_observed, size = int(observed.sum()), adata.n_obs * adata.n_vars
     empty = int((observed.sum(axis=1) == 0).sum())
     statuses = ("complete", "partial", "absent")
-    rows = {
+    shown = {
         "Cells placed": f"{adata.n_obs - empty:,}",
         "Cells without reads in ATSEs": f"{empty:,}" if empty else "",
         "Junctions shared": f"{numbers['n_shared']:,} ({numbers['share_of_junctions']:.1%})",
@@ -338,23 +339,48 @@ def _overlap_table(adata: AnnData, model: lfa.LeafletFAModel, seconds: float) ->
     table = Table(box=box.SIMPLE_HEAD, show_header=False, title="Query", title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right")
-    for name, value in rows.items():
+    for name, value in shown.items():
         if value:
             table.add_row(name, value)
     return table
 
 
+def _programs(adata: AnnData, model: lfa.LeafletFAModel) -> pd.DataFrame:
+    """Return how common programs are in the reference and in the query."""
+    import numpy as np
+    import pandas as pd
+
+    activities = np.asarray(adata.obsm[ACTIVITY_SLOT])
+    return pd.DataFrame(
+        {
+            "program": model.program_names,
+            "reference_prevalence": model.get_program_prevalence().to_numpy(),
+            "mean_activity": activities.mean(axis=0),
+            "n_cells": np.bincount(activities.argmax(axis=1), minlength=model.n_programs),
+        }
+    )
+
+
+def _facts(adata: AnnData, model: lfa.LeafletFAModel) -> dict[str, Any]:
+    """Return what the command prints, for ``--json``."""
+    observed = adata.layers[model._layers[1]] > 0
+    return {
+        "n_cells": adata.n_obs,
+        "n_cells_without_reads": int((observed.sum(axis=1) == 0).sum()),
+        "n_junctions": adata.n_vars,
+        "n_observed": int(observed.sum()),
+        "n_programs": model.n_programs,
+        "overlap": dict(adata.uns[OVERLAP_SLOT]),
+        "programs": rows(_programs(adata, model)),
+    }
+
+
 def _program_table(adata: AnnData, model: lfa.LeafletFAModel) -> Table:
     """Return a table of how common programs are in the reference and in the query."""
-    import numpy as np
-
-    activities = adata.obsm[ACTIVITY_SLOT]
-    leads = np.bincount(activities.argmax(axis=1), minlength=model.n_programs)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("Program", style="bold")
     for name in ("Prevalence in the reference", "Mean activity here", "Cells it leads"):
         table.add_column(name, justify="right")
-    columns = (model.get_program_prevalence(), activities.mean(axis=0), leads)
-    for name, prevalence, mean, n in zip(model.program_names, *columns, strict=True):
+    for name, prevalence, mean, n in _programs(adata, model).itertuples(index=False):
         table.add_row(name, f"{prevalence:.3f}", f"{mean:.3f}", f"{n:,}")
     return table

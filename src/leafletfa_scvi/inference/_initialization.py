@@ -19,7 +19,7 @@ from leafletfa_scvi.likelihoods._mean_psi import composite_weight, junction_mean
 from leafletfa_scvi.priors import MixturePrior
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from leafletfa_scvi.ops import ObservedEntries
 
@@ -38,6 +38,7 @@ _ITERATIONS, _SHARED_ITERATIONS = (15, 3, 40), (8, 2, 4)
 """Iterations of clusters before, between and after merging: for one K, and for several."""
 
 Residuals = Literal["centered", "pearson"]
+_KINDS: tuple[Residuals, ...] = ("pearson", "centered")
 
 
 class Initialization(NamedTuple):
@@ -77,6 +78,7 @@ def waypoints(
     n_programs: int,
     seed: int,
     atse: torch.Tensor | np.ndarray | None = None,
+    callback: Callable[[int, int], None] | None = None,
 ) -> Waypoints:
     """Initialize programs from K groups of cells with similar splicing.
 
@@ -99,8 +101,10 @@ def waypoints(
         Seed of the SVD and of k-means.
     atse
         ``(P,)`` 0-based ATSE of each junction. If None, each junction is its own.
+    callback
+        Called after each grouping of the cells with their number and how many there will be.
     """
-    return waypoint_path(entries, [n_programs], seed, atse)[n_programs]
+    return waypoint_path(entries, [n_programs], seed, atse, callback=callback)[n_programs]
 
 
 def waypoint_path(
@@ -109,6 +113,7 @@ def waypoint_path(
     seed: int,
     atse: torch.Tensor | np.ndarray | None = None,
     n_tries: int | None = None,
+    callback: Callable[[int, int], None] | None = None,
 ) -> dict[int, Waypoints]:
     """Initialize programs as :func:`waypoints` does, for several K from the same groups of cells.
 
@@ -125,6 +130,8 @@ def waypoint_path(
     n_tries
         Number of times that k-means is repeated for each kind of residuals. If None, 3 for small
         data and 1 otherwise.
+    callback
+        As of :func:`waypoints`.
 
     Returns
     -------
@@ -147,12 +154,16 @@ def waypoint_path(
     reads = weighted_reads(sample, atse)
     prior = MixturePrior(LIKELIHOODS["betabinomial"]).first_fit(mean, atse)
     best = None
-    for group, scores in _groupings(sample, mean, numbers[0], seed, per_program, n_tries):
+    n_tries = _n_tries(sample, n_tries)
+    groupings = _groupings(sample, mean, numbers[0], seed, per_program, n_tries)
+    for i, (group, scores) in enumerate(groupings, 1):
         n_groups = group.max() + 1
         clusters = SoftClusters(reads, prior, _membership(group, n_groups)).run(n_first)
         clusters.merge_to(min(numbers[0], n_groups), n_between).run(n_last)
         if best is None or clusters.log_likelihood > best[0].log_likelihood:
             best = clusters, scores
+        if callback is not None:
+            callback(i, len(_KINDS) * n_tries)
     path = {}
     for k in numbers:
         if best is None:  # nothing was observed
@@ -200,6 +211,13 @@ def _residuals(entries: ObservedEntries, mean: torch.Tensor, kind: Residuals) ->
     return sp.csr_matrix((values, entries.column.numpy(), entries.indptr.numpy()), shape=shape)
 
 
+def _n_tries(entries: ObservedEntries, given: int | None) -> int:
+    """Return how often k-means is repeated for each kind of residuals."""
+    if given is not None:
+        return given
+    return _TRIES if entries.n_entries <= _TRIED_ENTRIES else 1
+
+
 def _groupings(
     entries: ObservedEntries,
     mean: torch.Tensor,
@@ -214,10 +232,7 @@ def _groupings(
     data, k-means is repeated with several seeds for each kind of residuals.
     """
     n_components = min(ceil(_COMPONENTS_PER_GROUP * n_programs), _MAX_COMPONENTS)
-    if n_tries is None:
-        n_tries = _TRIES if entries.n_entries <= _TRIED_ENTRIES else 1
-    kinds: tuple[Residuals, ...] = ("pearson", "centered")
-    for kind in kinds:
+    for kind in _KINDS:
         matrix = _residuals(entries, mean, kind)
         rank = min(max(n_components, 2), *matrix.shape)
         with threadpool_limits(1):
@@ -231,7 +246,7 @@ def _groupings(
         directions = scores[placed] / length[placed]
         distinct = len(np.unique(directions.round(6), axis=0))
         weight = np.minimum(length[placed, 0], np.quantile(length[placed, 0], _LONGEST)) ** 2
-        for i in range(n_tries):
+        for i in range(_n_tries(entries, n_tries)):
             means = KMeans(
                 min(groups_per_program * n_programs, distinct), n_init=3, random_state=seed + i
             )

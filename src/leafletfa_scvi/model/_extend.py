@@ -361,6 +361,7 @@ def initialize_extension(
         activity_concentration=float(delta),
         activity_weight=float(generative.activity_weight),
         n_iterations=options.em_iterations,
+        callback=options.report_em,
         device=device,
         seed=seed,
     )

@@ -16,7 +16,7 @@ from leafletfa_scvi.model._variances import initial_prior, set_activity_weight
 from leafletfa_scvi.train import fits_on_device
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from leafletfa_scvi.model._base import SplicingModelBase
     from leafletfa_scvi.model._training_options import Init, TrainingOptions
@@ -38,9 +38,11 @@ class StartedFit(NamedTuple):
     run: inference.EMRun
     waypoints: inference.Waypoints | None
 
-    def result(self, n_iterations: int) -> tuple[inference.EMResult, inference.Waypoints | None]:
+    def result(
+        self, n_iterations: int, callback: Callable[[int, float], None] | None = None
+    ) -> tuple[inference.EMResult, inference.Waypoints | None]:
         """Continue to ``n_iterations`` in all, or to convergence."""
-        self.run.advance(n_iterations)
+        self.run.advance(n_iterations, callback=callback)
         return self.run.result(), self.waypoints
 
 
@@ -68,10 +70,22 @@ def initialize(
     best: tuple[inference.EMResult, inference.Waypoints | None] | None = None
     for restart in range(options.n_restarts):
         if model._started_fit is not None:
-            fit, groups = model._started_fit.result(options.em_iterations)
+            fit, groups = model._started_fit.result(options.em_iterations, options.report_em)
         else:
-            data, given, groups = _em_arguments(model, entries, options.init, options.device)
-            fit = inference.fit_em(*data, **given, n_iterations=options.em_iterations)
+            options.progress("start", 0, None)
+            data, given, groups = _em_arguments(
+                model,
+                entries,
+                options.init,
+                options.device,
+                lambda done, of: options.progress("start", done, of),
+            )
+            fit = inference.fit_em(
+                *data,
+                **given,
+                n_iterations=options.em_iterations,
+                callback=options.report_em,
+            )
         value = fit.objective[-1] if fit.objective else -math.inf
         log.info("Initialization %d: EM objective %.1f", restart + 1, value)
         if best is None or value > best[0].objective[-1]:
@@ -125,6 +139,7 @@ def _em_arguments(
     entries: ObservedEntries,
     init: Init | inference.Waypoints,
     device: torch.device,
+    callback: Callable[[int, int], None] | None = None,
 ) -> tuple[tuple[Any, ...], dict[str, Any], inference.Waypoints | None]:
     """Return entries, start and prior of EM, its other arguments, and waypoints, if any."""
     options, seed, groups = model.module.model, model._seed(), None
@@ -138,7 +153,7 @@ def _em_arguments(
     elif not isinstance(init, str):
         start = given_initialization(model, init, entries)
     elif init == "waypoints":
-        groups = inference.waypoints(grouped, model.n_programs, seed, _atse(model))
+        groups = inference.waypoints(grouped, model.n_programs, seed, _atse(model), callback)
         start = groups.start
     elif init == "random":
         start = inference.random_initialization(entries, model.n_programs, seed)

@@ -16,6 +16,7 @@ from leafletfa_scvi.model._cells import fit_new_cells
 if TYPE_CHECKING:
     from leafletfa_scvi.model._base import SplicingModelBase
     from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.train import Progress
 
 _FIRST_STEPS, _LAST_STEPS = 3, 4
 _FIRST_KAPPA = 10.0
@@ -30,6 +31,7 @@ def place_cells(
     hidden: ObservedEntries | None,
     n_steps: int | None,
     batch_size: int | None,
+    progress: Progress,
 ) -> None:
     """Fit the activities of the cells of a query, each on its own, as those of any new cells.
 
@@ -46,6 +48,8 @@ def place_cells(
     batch_size
         Maximum number of cells fitted at a time, which changes no result. If None, as many as fit
         in a block of entries.
+    progress
+        Function to tell how many steps have been taken, over all blocks of cells.
     """
     guide = model.module.guide
     fit_new_batches(model, training)
@@ -53,9 +57,14 @@ def place_cells(
         learned = learn_prevalence(model, training)
         guide.pi_log.copy_(learned.log().to(guide.pi_log))
     losses: dict[int, float] = {}
+    n_calls = 0
+    progress("activities", 0, None)
 
     def add(step: int, loss: float) -> None:
         losses[step] = losses.get(step, 0.0) + loss
+        nonlocal n_calls
+        n_calls += 1
+        progress("activities", n_calls, None)
 
     options: dict[str, Any] = {} if n_steps is None else {"n_steps": n_steps}
     fitted = fit_new_cells(model, training, max_cells=batch_size, callback=add, **options)

@@ -22,7 +22,12 @@ from leafletfa_scvi.model._placement import place_cells
 from leafletfa_scvi.model._training_options import Init, TrainingOptions
 from leafletfa_scvi.model._variances import set_variances
 from leafletfa_scvi.module import pyro_alone
-from leafletfa_scvi.train import SplicingDataSplitter, SplicingTrainingPlan, has_plateaued
+from leafletfa_scvi.train import (
+    SplicingDataSplitter,
+    SplicingTrainingPlan,
+    has_plateaued,
+    without_adverts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi._choices import TrainingMethod
     from leafletfa_scvi.model._initialize import StartedFit
     from leafletfa_scvi.ops import ObservedEntries
+    from leafletfa_scvi.train import Progress
 
 _DEFAULT_STEPS, _MIN_EPOCHS = 300, 30
 _JUDGED_EPOCHS, _MIN_JUDGED = 60, 20
@@ -61,6 +67,7 @@ class TrainingMixin(SplicingModelBase):
         lr: float | None = None,
         plan_kwargs: dict[str, Any] | None = None,
         logger: str | Logger | Sequence[Logger] | None = None,
+        progress: Progress | None = None,
         **trainer_kwargs: Any,
     ) -> None:
         """Fit the model.
@@ -123,6 +130,11 @@ class TrainingMixin(SplicingModelBase):
         logger
             One or several Lightning loggers, or ``"csv"``, ``"tensorboard"`` or ``"wandb"``, in
             addition to ``model.history``.
+        progress
+            Called with the name of the stage (``"start"``, ``"EM"``, ``"variational inference"``
+            or ``"variances"``; of a query ``"activities"``), how many of its steps are done, and
+            how many there are at most, or None if that is not known. Unlike Lightning's bar,
+            which ``enable_progress_bar=False`` hides, it covers all stages.
         **trainer_kwargs
             Arguments of :class:`scvi.train.Trainer`: ``callbacks``, ``enable_progress_bar``, ...
 
@@ -161,6 +173,7 @@ class TrainingMixin(SplicingModelBase):
             lr=lr,
             plan_kwargs=plan_kwargs,
             logger=logger,
+            progress=progress,
             trainer_kwargs=trainer_kwargs,
         )
         self._check_gradients()
@@ -168,7 +181,7 @@ class TrainingMixin(SplicingModelBase):
             training, hidden = self._hold_out(options.validation_size)
             if self.fits_activities_only:
                 self._place(training, hidden, options)
-                self._finish(training)
+                self._finish(training, options)
                 report_identifiability(self, training)
                 return
             fit = None if self.is_trained_ else initialize(self, training, options)
@@ -178,7 +191,7 @@ class TrainingMixin(SplicingModelBase):
                 self._finish_em(fit, options)
             if fit is not None:
                 self.history_ = {**(self.history_ or {}), "em_objective": _em_history(fit)}
-            self._finish(training)
+            self._finish(training, options)
             report_identifiability(self, training)
 
     def _check_gradients(self) -> None:
@@ -222,7 +235,9 @@ class TrainingMixin(SplicingModelBase):
     ) -> None:
         """Fit the activities of a query."""
         self.to_device(options.device)
-        place_cells(self, training, hidden, options.max_epochs, options.batch_size)
+        place_cells(
+            self, training, hidden, options.max_epochs, options.batch_size, options.progress
+        )
         self._has_converged = True
         assert self.history_ is not None
         n_steps = len(self.history_["elbo_train"])
@@ -247,17 +262,18 @@ class TrainingMixin(SplicingModelBase):
         plan = self._training_plan_cls(
             self.module, **{"n_steps": max_epochs * n_batches, **options.plan}
         )
-        runner = self._train_runner_cls(
-            self,
-            training_plan=plan,
-            data_splitter=splitter,
-            max_epochs=max_epochs,
-            **options.trainer,
-        )
-        self._has_converged = True
-        self.module.train()
-        kept = fixed_state(self)
-        runner()
+        with without_adverts():
+            runner = self._train_runner_cls(
+                self,
+                training_plan=plan,
+                data_splitter=splitter,
+                max_epochs=max_epochs,
+                **options.trainer,
+            )
+            self._has_converged = True
+            self.module.train()
+            kept = fixed_state(self)
+            runner()
         kept.restore(self)  # exactly, also with an optimizer that decays weights
         # scvi leaves out of the history what the first run had not logged.
         self.history_ = {**runner.trainer.logger.history, **(self.history_ or {})}
@@ -303,8 +319,9 @@ class TrainingMixin(SplicingModelBase):
             self.is_trained_ = True
             self._order(entries)
 
-    def _finish(self, entries: ObservedEntries) -> None:
+    def _finish(self, entries: ObservedEntries, options: TrainingOptions) -> None:
         """Order programs by prevalence, restore the prior of unobserved parts, set variances."""
+        options.progress("variances", 0, None)
         self._order(entries)
         set_variances(self, entries)
 

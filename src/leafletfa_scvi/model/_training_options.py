@@ -19,7 +19,7 @@ from leafletfa_scvi._arguments import check_inside, check_one_of, check_positive
 from leafletfa_scvi._choices import Initialization, TrainingMethod
 from leafletfa_scvi._constants import EM_ITERATIONS, FIRST_EM_ITERATIONS
 from leafletfa_scvi._scvi import SimpleLogger, parse_device_args
-from leafletfa_scvi.train import ElboPlateau
+from leafletfa_scvi.train import ElboPlateau, EpochProgress, Progress, no_progress
 
 if TYPE_CHECKING:
     from leafletfa_scvi.model._base import SplicingModelBase
@@ -57,6 +57,8 @@ class TrainingOptions:
         Arguments of the training plan.
     trainer
         Arguments of the trainer, callbacks and loggers among them.
+    progress
+        Function to tell how far training is.
     """
 
     method: TrainingMethod
@@ -69,6 +71,7 @@ class TrainingOptions:
     device: torch.device
     plan: dict[str, Any]
     trainer: dict[str, Any]
+    progress: Progress
 
     @classmethod
     def checked(
@@ -89,6 +92,7 @@ class TrainingOptions:
         lr: float | None,
         plan_kwargs: dict[str, Any] | None,
         logger: str | Logger | Sequence[Logger] | None,
+        progress: Progress | None,
         trainer_kwargs: dict[str, Any],
     ) -> TrainingOptions:
         """Check the arguments of ``train`` and fill in those left out.
@@ -152,6 +156,12 @@ class TrainingOptions:
                     "method='em' has no epochs or minibatches, and stops at convergence: leave "
                     "out max_epochs, batch_size and early_stopping."
                 )
+        if progress is not None and not callable(progress):
+            raise TypeError(
+                "Expected progress to be a function of stage, done and of, found "
+                f"{type(progress).__name__}. Leave it out for none; enable_progress_bar=False "
+                "hides the bar."
+            )
         if lr is None:
             lr = _FURTHER_LR if model.is_trained_ else _INITIAL_LR
         validation_size = _check_validation_size(validation_size, stop_by)
@@ -168,13 +178,18 @@ class TrainingOptions:
             trainer={
                 **_trainer_defaults(stop_by, validation_size),
                 **trainer_kwargs,
-                "callbacks": _callbacks(trainer_kwargs.get("callbacks"), stop_by),
+                "callbacks": _callbacks(trainer_kwargs.get("callbacks"), stop_by, progress),
                 "logger": resolve_loggers(logger),
                 "accelerator": accelerator,
                 "devices": devices,
                 "early_stopping": stop_by == "validation",
             },
+            progress=progress or no_progress,
         )
+
+    def report_em(self, n_iterations: int, objective: float) -> None:
+        """Tell how far EM is."""
+        self.progress("EM", min(n_iterations, self.em_iterations), self.em_iterations)
 
 
 def _check_query(given: Mapping[str, bool]) -> None:
@@ -224,12 +239,15 @@ def _trainer_defaults(stop_by: str | None, validation_size: float) -> dict[str, 
     return defaults
 
 
-def _callbacks(given: Any, stop_by: str | None) -> list[pl.Callback]:
-    """List the callbacks of the user (one, several or None), and that of early stopping."""
+def _callbacks(given: Any, stop_by: str | None, progress: Progress | None) -> list[pl.Callback]:
+    """List the callbacks of the user (one, several or None), of early stopping and progress."""
     if given is None:
         given = []
     callbacks = list(given) if isinstance(given, list | tuple) else [given]
-    return [*callbacks, ElboPlateau()] if stop_by == "elbo" else callbacks
+    own: list[pl.Callback] = [ElboPlateau()] if stop_by == "elbo" else []
+    if progress is not None:
+        own.append(EpochProgress(progress))
+    return [*callbacks, *own]
 
 
 def check_early_stopping(value: Any) -> str | None:

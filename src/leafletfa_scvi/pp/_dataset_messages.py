@@ -18,10 +18,28 @@ _ADVICE: Final = {
     "no gene": "Is the annotation of this species and genome build? Or pass no_gene='keep'.",
     "several genes": "Or pass multi_gene='keep'.",
     "joining two genes": "Or pass read_through='keep'.",
-    "unknown strand": "Pass gtf or genome to find strands, or unstranded='keep'.",
+    "unknown strand": "To find strands, pass {strands}; or pass unstranded='keep'.",
     "no other junction at their splice sites": "Too few junctions may have been read.",
 }
-"""Remedies, by reason; for other reasons, which are arguments, lower the criterion."""
+"""Remedies, by reason (``{strands}``: what finds strands); for other reasons, which are arguments,
+lower the criterion.
+"""
+
+_LOST_TO_ATSES: Final = {
+    "unknown strand": "unstranded_dropped",
+    "no gene": "without_gene_dropped",
+    "joining two genes": "joining_genes_dropped",
+    "several genes": "of_several_genes_dropped",
+    "no other junction at their splice sites": "alone",
+}
+"""Keys of the record of ATSEs, by reason."""
+
+_STRANDS: Final = {
+    "gtf (--gtf)": "annotation_unmatched_contigs",
+    "genome (--genome)": "genome_unmatched_contigs",
+    "strand='FR' (--strand FR, or RF) if the library is stranded": "",
+}
+"""What finds strands, and the key of the record of strands if it was used."""
 
 _UNALIGNED: Final = (
     "The reads are not aligned: align them to the genome with an aligner that knows introns, such "
@@ -86,18 +104,23 @@ def nothing_left(record: dict[str, Any]) -> str:
         ``uns["splicing"]`` after the last step.
     """
     qc, atses = record["junction_qc"], record["atses"]
-    lost = {key: value["junctions"] for key, value in qc.get("dropped", {}).items()}
+    lost = {key: (v["junctions"], v["reads"]) for key, v in qc.get("dropped", {}).items()}
     usage = record["splice_site_usage"]
-    lost["min_usage"] = usage["junctions"] - usage["junctions_kept"]
-    lost["unknown strand"] = atses["junctions_unstranded_dropped"]
-    lost["no gene"] = atses["junctions_without_gene_dropped"]
-    lost["joining two genes"] = atses["junctions_joining_genes_dropped"]
-    lost["several genes"] = atses["junctions_of_several_genes_dropped"]
-    lost["no other junction at their splice sites"] = atses["junctions_alone"]
-    lost = {why: number for why, number in lost.items() if number}
-    worst = max(lost, key=lambda why: lost[why])
+    lost["min_usage"] = (
+        usage["junctions"] - usage["junctions_kept"],
+        usage.get("reads", 0) - usage.get("reads_kept", 0),
+    )
+    for why, key in _LOST_TO_ATSES.items():
+        lost[why] = atses[f"junctions_{key}"], atses.get(f"reads_{key}", 0)
+    lost = {why: number for why, number in lost.items() if number[0]}
+    # Many junctions have a single read, by chance: what took most of the reads matters.
+    worst = max(lost, key=lambda why: lost[why][::-1])
     advice = _ADVICE.get(worst, f"Is {worst} right for so many cells and reads?")
-    steps = ", ".join(f"{why} {number:,}" for why, number in lost.items())
+    if worst == "unknown strand":
+        used = record.get("strand", {})
+        sources = [name for name, key in _STRANDS.items() if key not in used]
+        advice = advice.format(strands=" or ".join(sources))
+    steps = ", ".join(f"{why} ({number:,})" for why, (number, _) in lost.items())
     return f"No ATSE is left of {qc['junctions_before']:,} junctions. Lost to {steps}. {advice}"
 
 

@@ -115,7 +115,7 @@ _FILTERS: Final = {
 _ATSES: Final = {
     "junctions_unstranded_dropped": (
         "unknown strand",
-        "gtf (--gtf), genome (--genome), strand (--strand) or unstranded='keep' "
+        "gtf (--gtf), genome (--genome), strand='FR' (--strand FR) or unstranded='keep' "
         "(--unstranded keep)",
     ),
     "junctions_without_gene_dropped": ("no gene", "no_gene='keep' (--no-gene keep)"),
