@@ -81,7 +81,7 @@ def test_the_axis_on_the_right_is_the_difference_from_the_end_in_percent():
     assert len(ticks) > 2
     assert {text[0] for text in ticks} == {"0", "+", "-"}
     assert [*ticks.values()] == pytest.approx([200 + 2 * float(text) for text in ticks])
-    assert ax.child_axes[0].get_ylabel() == "difference from the end (%)"
+    assert ax.child_axes[0].get_ylabel() == "difference\nfrom the end (%)"
     rising = percent(lfa.pl.history({"em_objective": em_record([-300.0, -200.0])}))
     assert [*rising.values()] == pytest.approx([-200 + 2 * float(text) for text in rising])
 

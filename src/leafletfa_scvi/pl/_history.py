@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from leafletfa_scvi._constants import RESULTS_SLOT
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._panels import one_or_all
-from leafletfa_scvi.pl._stacked import GivenAxes, stacked_panels
 from leafletfa_scvi.pl._slots import short_number
+from leafletfa_scvi.pl._stacked import GivenAxes, stacked_panels
 
 if TYPE_CHECKING:
     import os
@@ -184,7 +184,7 @@ def _draw(ax: Axes, frame: pd.DataFrame, key: str, color: str) -> None:
         return end + percent * unit
 
     right = ax.secondary_yaxis("right", functions=(to_percent, to_nats))
-    right.set_ylabel("difference from the end (%)")
+    right.set_ylabel("difference\nfrom the end (%)")
     right.yaxis.set_major_locator(MaxNLocator(5))
     right.yaxis.set_major_formatter(FuncFormatter(lambda p, _: f"{p:+g}" if p else "0"))
 

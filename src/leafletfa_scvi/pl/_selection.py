@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from leafletfa_scvi._deprecated import renamed_function
 from leafletfa_scvi.pl._figures import finish, new_axes
 from leafletfa_scvi.pl._panels import one_or_all
-from leafletfa_scvi.pl._stacked import GivenAxes, stacked_panels
 from leafletfa_scvi.pl._slots import GRAY, text_on
+from leafletfa_scvi.pl._stacked import GivenAxes, stacked_panels
 
 if TYPE_CHECKING:
     import os
