@@ -112,6 +112,18 @@ class TestWaypoints:
             len(list(_initialization._groupings(entries, junction_mean_psi(entries), 2, 0))) == 2
         )
 
+    def test_components_explain_the_shares_of_a_full_decomposition(self):
+        y, n, _, _ = grouped()
+        entries = entries_of(y, n)
+        mean = junction_mean_psi(entries)
+        found = waypoints(entries, 2, 0)
+        kinds = [
+            _initialization._residuals(entries, mean, k).toarray() for k in ("pearson", "centered")
+        ]
+        shares = [np.linalg.svd(x, compute_uv=False) ** 2 / np.square(x).sum() for x in kinds]
+        assert any(np.allclose(found.explained, x[:3], rtol=1e-3) for x in shares)
+        assert 0 < found.explained.sum() < 1
+
     def test_outlying_cells_do_not_take_a_program_each(self):
         """Cells of great depth and odd splicing: their scores are far out, their number small."""
         y, n, group, _ = grouped(3)
@@ -135,7 +147,7 @@ class TestWaypoints:
         y[odd] = rng.binomial(3000, rng.random((3, 80)).round() * 0.98 + 0.01)
         entries = entries_of(y, n)
         given = list(_initialization._groupings(entries, junction_mean_psi(entries), 2, 0))
-        found, scores = given[at]
+        found, scores, _ = given[at]
         rest = np.setdiff1d(np.arange(len(group)), odd)
         assert (
             np.linalg.norm(scores[odd], axis=1).min() > np.linalg.norm(scores[rest], axis=1).max()

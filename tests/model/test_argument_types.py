@@ -77,7 +77,7 @@ def test_objects_that_are_not_models(wrong, gaps):
         lfa.tl.evaluate_holdout(wrong, gaps)
     with pytest.raises(TypeError, match="a LeafletFAModel, found a"):
         lfa.pl.waypoints(wrong)
-    with pytest.raises(TypeError, match="a LeafletFAModel or its history, found a"):
+    with pytest.raises(TypeError, match="its history, or an AnnData, found a"):
         lfa.pl.history(wrong)
 
 

@@ -35,8 +35,11 @@ def selection(n_seeds=3, stopped=()):
 
 def test_gain_and_stability_by_number_of_programs():
     result = selection()
-    ax = lfa.pl.program_selection(result)
+    panels = lfa.pl.program_selection(result, title="Choice")
+    assert list(panels) == ["gain", "stability"]
+    ax, below = panels.values()
     ax.figure.draw_without_rendering()
+    assert ax.figure.get_suptitle() == "Choice"
     chosen, points, mean = ax.lines[:3]
     assert list(chosen.get_xdata()) == [4, 4]
     np.testing.assert_array_equal(points.get_xdata(), result.scores["n_programs"])
@@ -45,26 +48,29 @@ def test_gain_and_stability_by_number_of_programs():
     bars = ax.collections[0].get_segments()
     ends = result.summary["log_likelihood_gain"] - result.summary["se"]
     np.testing.assert_allclose([bar[0, 1] for bar in bars], ends)
-    right = ax.figure.axes[1]
-    np.testing.assert_array_equal(right.lines[0].get_ydata(), result.summary["stability"])
-    assert right.get_ylim() == (-0.1, 1.05)
+    assert list(below.lines[0].get_xdata()) == [4, 4]
+    np.testing.assert_array_equal(below.lines[1].get_ydata(), result.summary["stability"])
+    assert below.get_ylim() == pytest.approx((-0.15, 1.05))
     texts = [t.get_text() for t in ax.get_legend().get_texts()]
-    assert texts == ["held-out gain", "stability", "recommended: 4"]
-    assert ax.get_xlabel() == "number of programs"
+    assert texts == ["mean ± standard error", "single seed", "recommended: 4"]
+    assert (ax.get_xlabel(), below.get_xlabel()) == ("", "number of programs")
+    assert ax.get_xlim() == below.get_xlim()
+    assert len(ax.figure.axes) == 2
 
 
 def test_stopped_fits_are_hollow():
     result = selection(stopped=[2, 8])
     result.summary.loc[[2, 8], "stability"] = np.nan
-    ax = lfa.pl.program_selection(result)
+    ax = lfa.pl.program_selection(result)["gain"]
     ax.figure.draw_without_rendering()
-    (hollow,) = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    (hollow,) = [line for line in ax.lines if line.get_markerfacecolor() == ax.get_facecolor()]
     assert list(hollow.get_xdata()) == [2, 8]
     gain = result.summary["log_likelihood_gain"]
     np.testing.assert_array_equal(hollow.get_ydata(), gain[[2, 8]])
+    assert "stopped early" in [t.get_text() for t in ax.get_legend().get_texts()]
 
 
-def test_one_seed_has_no_secondary_axis():
+def test_one_seed_has_one_panel():
     ax = lfa.pl.program_selection(selection(1))
     ax.figure.draw_without_rendering()
     assert len(ax.figure.axes) == 1
@@ -98,19 +104,33 @@ def test_stability_of_programs(stability):
     assert [t.get_text() for t in ax.get_yticklabels()] == ["SP_1", "SP_2", "SP_3", "SP_4"]
     black = [to_rgba(t.get_color()) == to_rgba("black") for t in ax.get_yticklabels()]
     assert black == stability.programs["reproducible"].tolist() == [True, True, True, False]
-    assert ax.get_title(loc="left") == "3 of 4 programs reproducible"
+    assert ax.get_title() == "3 of 4 programs reproducible"
+    assert lfa.pl.program_stability(stability, title="Seeds").get_title() == "Seeds"
     assert len(ax.texts) == 7
     assert "first" in ax.get_ylabel()
+
+
+def test_figures_are_returned_and_saved(stability, tmp_path):
+    for draw, result in (
+        (lfa.pl.program_selection, selection()),
+        (lfa.pl.program_stability, stability),
+    ):
+        save = tmp_path / f"{draw.__name__}.png"
+        figure = draw(result, figsize=(4, 3), return_fig=True, save=save)
+        np.testing.assert_array_equal(figure.get_size_inches(), [4, 3])
+        assert save.stat().st_size > 0
 
 
 def test_axes_are_used(stability):
     _, (left, right) = plt.subplots(1, 2)
     assert lfa.pl.program_selection(selection(), ax=left) is left
+    _, pair = plt.subplots(2)
+    assert list(lfa.pl.program_selection(selection(), ax=pair).values()) == list(pair)
     assert lfa.pl.program_stability(stability, ax=right, cmap="magma") is right
     assert right.images[0].get_cmap().name == "magma"
 
 
 def test_the_old_name_warns():
     with pytest.warns(FutureWarning, match="n_programs is deprecated; use program_selection"):
-        ax = lfa.pl.n_programs(selection())
-    assert ax.get_xlabel() == "number of programs"
+        panels = lfa.pl.n_programs(selection())
+    assert panels["stability"].get_xlabel() == "number of programs"

@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 import leafletfa_scvi as lfa
+from leafletfa_scvi.pl._groups import MISSING, OKABE_ITO
 from leafletfa_scvi.pl._slots import program_colors
 
 
@@ -77,8 +78,9 @@ def test_cells_by_main_program_and_waypoints_by_name(model, components):
     for name, position in zip(model.program_names, found["positions"][:, chosen], strict=True):
         assert tuple(names[name]) == tuple(position)
     assert legend(ax) == {f"SP_{k + 1}": palette[k] for k in np.unique(main)}
-    assert ax.get_xlabel() == f"component {components[0]} of centered PSI"
-    assert ax.get_ylabel() == f"component {components[1]}"
+    first, second = (f"{100 * found['explained'][i]:.1f} % of variance" for i in components)
+    assert ax.get_xlabel() == f"component {components[0]} of centered PSI ({first})"
+    assert ax.get_ylabel() == f"component {components[1]} ({second})"
 
 
 def test_a_waypoint_lies_among_the_cells_of_its_program(model):
@@ -93,8 +95,9 @@ def test_colors_of_categories(model):
     kind = np.array(["b", "a", "c", None], dtype=object)[np.arange(80) % 4]
     model.adata.obs["kind"] = pd.Categorical(kind, categories=["b", "a", "unused", "c"])
     ax = lfa.pl.waypoints(model, color="kind")
-    palette = program_colors(4)
-    wanted = {"b": palette[0], "a": palette[1], "c": palette[3], "none": to_hex("0.75")}
+    wanted = dict(zip("ba-c", map(str.lower, OKABE_ITO), strict=False)) | {"none": MISSING}
+    wanted.pop("-")
+    wanted = {name: wanted[name] for name in ("b", "a", "c", "none")}
     assert legend(ax) == wanted
     assert list(legend(ax)) == ["b", "a", "c", "none"]
     scores = model.waypoints_["scores"][:, :2]
@@ -104,6 +107,11 @@ def test_colors_of_categories(model):
 
     model.adata.uns["kind_colors"] = ["#000001", "#000002", "#000003", "#000004"]
     assert legend(lfa.pl.waypoints(model, color="kind"))["c"] == "#000004"
+    shades = mpl.colormaps["Set1"].colors
+    found = legend(lfa.pl.waypoints(model, color="kind", palette="Set1"))
+    assert found["c"] == to_hex(shades[3])
+    found = legend(lfa.pl.waypoints(model, palette="Set1"))
+    assert found["SP_1"] == to_hex(shades[0])
 
 
 def test_colors_of_numbers_and_booleans(model):
@@ -117,6 +125,45 @@ def test_colors_of_numbers_and_booleans(model):
     assert ax.figure.axes[1].get_ylabel() == "reads"
     model.adata.obs["deep"] = np.arange(80) > 20
     assert list(legend(lfa.pl.waypoints(model, color="deep"))) == ["False", "True"]
+
+
+def test_a_far_program_does_not_squeeze_the_others(model):
+    """A twentieth of the cells is 30 times as far away as the others are apart."""
+    found = model.waypoints_
+    assert lfa.pl.waypoints(model).get_xscale() == "linear"
+    rng = np.random.default_rng(0)
+    found["scores"][:, :2] = rng.normal(size=(80, 2))
+    found["scores"][:4, 0] += 60
+    ax = lfa.pl.waypoints(model, title="Far")
+    ax.figure.draw_without_rendering()
+    assert (ax.get_xscale(), ax.get_yscale()) == ("asinh", "linear")
+    assert ax.get_xlabel().endswith("% of variance, asinh scale)")
+    assert ax.get_title() == "Far"
+    x = ax.transData.transform(found["scores"][:, :2])[:, 0]
+    assert np.ptp(x[4:]) > 0.35 * np.ptp(x)
+    labels = [t for t in ax.get_xticklabels() if t.get_text()]
+    at = ax.transData.transform([(float(t.get_text()), 0) for t in labels])[:, 0]
+    np.testing.assert_allclose(at, [ax.transData.transform((p, 0))[0] for p in ax.get_xticks()])
+    boxes = [t.get_window_extent() for t in labels]
+    assert len(boxes) > 3
+    assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+
+
+def test_models_saved_before_have_no_shares(model):
+    del model.waypoints_["explained"]
+    assert lfa.pl.waypoints(model).get_xlabel() == "component 0 of centered PSI"
+
+
+def test_a_legend_of_many_long_names_has_room(model):
+    names = [f"{i:02d} excitatory neuron of layer 5, number" for i in range(40)]
+    model.adata.obs["kind"] = pd.Categorical(np.repeat(names, 2), categories=names)
+    ax = lfa.pl.waypoints(model, color="kind")
+    ax.figure.draw_without_rendering()
+    box, page = ax.get_legend().get_window_extent(), ax.figure.bbox
+    assert page.x0 <= ax.get_window_extent().x1 < box.x0 < box.x1 <= page.x1
+    assert page.y0 <= box.y0 < box.y1 <= page.y1
+    assert ax.get_window_extent().width > 300
+    assert len(legend(ax)) == 40
 
 
 def test_only_cells_used_for_waypoints_are_drawn(model):
@@ -182,6 +229,8 @@ def test_components_out_of_range(model, components, words):
 
 
 def test_errors(model, small, fit):
+    with pytest.raises(TypeError, match="found an AnnData. Waypoints are kept in the model"):
+        lfa.pl.waypoints(model.adata)
     with pytest.raises(KeyError, match="column of model.adata.obs, one of .*, found 'nope'"):
         lfa.pl.waypoints(model, color="nope")
     model.waypoints_ = None

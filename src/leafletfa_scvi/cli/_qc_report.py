@@ -170,7 +170,8 @@ def write_report(adata: AnnData, path: Path) -> None:
 
 def _figure(adata: AnnData) -> Figure:
     plt.switch_backend("Agg")
-    return lfa.pl.dataset_qc(adata)
+    figure: Figure = lfa.pl.dataset_qc(adata, return_fig=True)
+    return figure
 
 
 def _page(adata: AnnData, figure: Figure) -> str:

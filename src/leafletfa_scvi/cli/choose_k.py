@@ -186,10 +186,9 @@ def _write(result: ProgramSelection, output: Path, figure: Path | None) -> None:
             import matplotlib.pyplot as plt
 
             plt.switch_backend("Agg")
-            canvas, ax = plt.subplots(figsize=(5.5, 3.5), layout="constrained")
-            lfa.pl.program_selection(result, ax=ax)
-            canvas.savefig(paths[1], dpi=150)
-            plt.close(canvas)
+            drawn = lfa.pl.program_selection(result, return_fig=True)
+            drawn.savefig(paths[1], dpi=150)
+            plt.close(drawn)
 
 
 def _table(result: ProgramSelection) -> Table:

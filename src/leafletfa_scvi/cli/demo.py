@@ -189,9 +189,9 @@ def draw(
         [str(k + 1) for k in range(len(leader.categories))]
     )
     figures: dict[str, Any] = {
-        "history": lfa.pl.history(model).figure,
-        "programs": lfa.pl.program_match(correlation).figure,
-        "activities": lfa.pl.structure(shown, "planted program").figure,
+        "history": lfa.pl.history(model, return_fig=True),
+        "programs": lfa.pl.program_match(correlation, return_fig=True),
+        "activities": lfa.pl.structure(shown, "planted program", return_fig=True),
         "umap": sc.pl.umap(
             shown,
             color=["planted program", *correlation.columns],

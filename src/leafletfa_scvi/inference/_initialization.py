@@ -64,6 +64,9 @@ class Waypoints(NamedTuple):
         ``(K, D)`` mean scores of the groups; 0 for programs that have none.
     log_likelihood
         Quasi-log-likelihood of these cells, each in one group.
+    explained
+        ``(D,)`` share of each component in the sum of squares of the weighted, centered PSI of
+        the observed entries of these cells.
     """
 
     start: Initialization
@@ -71,6 +74,7 @@ class Waypoints(NamedTuple):
     scores: np.ndarray
     positions: np.ndarray
     log_likelihood: float
+    explained: np.ndarray
 
 
 def waypoints(
@@ -156,12 +160,12 @@ def waypoint_path(
     best = None
     n_tries = _n_tries(sample, n_tries)
     groupings = _groupings(sample, mean, numbers[0], seed, per_program, n_tries)
-    for i, (group, scores) in enumerate(groupings, 1):
+    for i, (group, scores, explained) in enumerate(groupings, 1):
         n_groups = group.max() + 1
         clusters = SoftClusters(reads, prior, _membership(group, n_groups)).run(n_first)
         clusters.merge_to(min(numbers[0], n_groups), n_between).run(n_last)
         if best is None or clusters.log_likelihood > best[0].log_likelihood:
-            best = clusters, scores
+            best = clusters, scores, explained
         if callback is not None:
             callback(i, len(_KINDS) * n_tries)
     path = {}
@@ -170,16 +174,17 @@ def waypoint_path(
             flat = mean.new_full((entries.n_cells, k), 1.0 / k)
             start = Initialization(flat, mean[:, None].repeat(1, k))
             none = np.zeros((len(cells), 2))
-            path[k] = Waypoints(start, cells.numpy(), none, np.zeros((k, 2)), 0.0)
+            path[k] = Waypoints(start, cells.numpy(), none, np.zeros((k, 2)), 0.0, np.zeros(2))
             continue
-        clusters, scores = best
+        clusters, scores, explained = best
         if clusters.membership.shape[1] > k:
             clusters.merge_to(k, n_between).run(n_last)
         share = clusters.membership / clusters.membership.sum(0).clip(min=1e-12)
         positions = np.zeros((k, scores.shape[1]))
         positions[: share.shape[1]] = share.T @ scores
         start = _from_clusters(clusters, entries, sample, atse, mean, k)
-        path[k] = Waypoints(start, cells.numpy(), scores, positions, clusters.log_likelihood)
+        found = scores, positions, clusters.log_likelihood, explained
+        path[k] = Waypoints(start, cells.numpy(), *found)
     return path
 
 
@@ -225,8 +230,10 @@ def _groupings(
     seed: int,
     groups_per_program: int = _GROUPS_PER_PROGRAM,
     n_tries: int | None = None,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Group cells by direction (-1 without one); yield groups and scores ``(B, D)``.
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Group cells by direction (-1 without one); yield groups, scores ``(B, D)`` and their shares.
+
+    The share of a component, ``(D,)``, is that of the sum of squares of the residuals.
 
     Cells weigh as the squared length of their scores, limited to its 95 % quantile. For small
     data, k-means is repeated with several seeds for each kind of residuals.
@@ -238,6 +245,7 @@ def _groupings(
         with threadpool_limits(1):
             u, s, _ = randomized_svd(matrix, rank, random_state=seed, n_iter=5)
         scores = u * s
+        explained = s**2 / max(float(np.square(matrix.data, dtype=np.float64).sum()), 1e-12)
         length = np.linalg.norm(scores, axis=1, keepdims=True)
         has_entries = np.diff(matrix.indptr) > 0  # rows of zeros have scores of rounding noise
         placed = np.flatnonzero(has_entries & (length[:, 0] > 1e-8))
@@ -253,7 +261,7 @@ def _groupings(
             group = np.full(entries.n_cells, -1)
             with threadpool_limits(1):
                 group[placed] = means.fit(directions, sample_weight=weight).labels_
-            yield group, scores
+            yield group, scores, explained
 
 
 def _membership(group: np.ndarray, n_groups: int) -> np.ndarray:

@@ -80,7 +80,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         Seed of the (cell, ATSE) pairs hidden for validation; None if none were hidden yet.
     waypoints_
         Positions of ``cells`` among the training cells, their ``scores`` on the components of
-        centered PSI, and ``positions`` of the waypoints; None after another initialization.
+        centered PSI, ``positions`` of the waypoints, and the share of variance that each component
+        has ``explained`` (models saved by earlier versions lack it); None after another
+        initialization.
     """
 
     module: LeafletFAModule

@@ -270,4 +270,5 @@ def _saved_waypoints(groups: inference.Waypoints) -> dict[str, np.ndarray]:
         "cells": groups.cells,
         "scores": groups.scores[:, :_SAVED_COMPONENTS].astype(np.float32),
         "positions": groups.positions[:, :_SAVED_COMPONENTS].astype(np.float32),
+        "explained": groups.explained[:_SAVED_COMPONENTS].astype(np.float32),
     }

@@ -103,6 +103,29 @@ def program_posterior(model: SplicingModelBase) -> tuple[torch.Tensor, torch.Ten
     return _widened(inclusion, exclusion, variance)
 
 
+def program_variance(
+    psi: np.ndarray, concentration: np.ndarray, variance: np.ndarray
+) -> np.ndarray:
+    """Return the variance of each entry of the programs, ``(P, K)``, from what was exported.
+
+    Parameters
+    ----------
+    psi, concentration
+        Mean, and sum of the parameters, of the guide's Beta distributions.
+    variance
+        Variance from the curvature.
+    """
+    a, b = (torch.from_numpy(x * concentration).double() for x in (psi, 1.0 - psi))
+    return beta_variance(*_widened(a, b, torch.from_numpy(variance)))
+
+
+def beta_variance(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
+    """Return the variances of Beta distributions."""
+    mean, total = a / (a + b), a + b
+    variance: np.ndarray = (mean * (1.0 - mean) / (total + 1.0)).detach().numpy()
+    return variance
+
+
 @torch.no_grad()
 def posterior_summary(model: SplicingModelBase, level: float) -> pd.DataFrame:
     """Summarize global parameters; see ``LeafletFAModel.posterior_summary``."""

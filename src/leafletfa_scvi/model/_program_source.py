@@ -95,7 +95,7 @@ class ProgramSource:
                 f"varm[{PROGRAM_SLOT!r}], found a {type(programs).__name__}."
             )
         psi = _named(given, slot)
-        results = {} if adata is None else _results(adata, psi.index, psi.shape[1])
+        results = {} if adata is None else exported_results(adata, psi.index, psi.shape[1])
         if var is None:
             table = pd.DataFrame(index=psi.index) if adata is None else adata.var
             annotation = table.set_axis(psi.index)
@@ -388,7 +388,7 @@ def _labels(atse_id: Any, junctions: pd.Index) -> np.ndarray:
     return labels
 
 
-def _results(adata: AnnData, junctions: pd.Index, n_programs: int) -> Mapping[str, Any]:
+def exported_results(adata: AnnData, junctions: pd.Index, n_programs: int) -> Mapping[str, Any]:
     """Read what an export wrote to ``uns``, in the order of the junctions.
 
     Values of junctions are left out if the AnnData has others now, and all if it has other

@@ -5,8 +5,8 @@ from ._differential_splicing import differential_splicing as differential_splici
 from ._embedding import activity_embedding as activity_embedding
 from ._history import history as history
 from ._markers import markers as markers
-from ._programs import program_heatmap as program_heatmap
-from ._programs import program_match as program_match
+from ._program_heatmap import program_heatmap as program_heatmap
+from ._program_match import program_match as program_match
 from ._psi import psi as psi
 from ._psi_embedding import psi_embedding as psi_embedding
 from ._qc import dataset_qc as dataset_qc

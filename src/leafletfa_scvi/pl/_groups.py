@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -74,7 +75,7 @@ def group_colors(adata: AnnData, groupby: str, palette: Palette | None = None) -
     """
     names = [str(name) for name in _categories(adata, groupby).categories]
     if palette is not None:
-        return _from_palette(names, palette)
+        return palette_colors(names, palette)
     kept = adata.uns.get(f"{groupby}_colors")
     if kept is not None and len(kept) >= len(names) and all(map(is_color_like, kept)):
         return {name: to_hex(color) for name, color in zip(names, kept, strict=False)}
@@ -114,12 +115,33 @@ def _luminance(color: ColorType) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def _from_palette(names: list[str], palette: Palette) -> dict[str, str]:
+def palette_colors(
+    names: Sequence[str], palette: Palette, what: str = "categories"
+) -> dict[str, str]:
+    """Return a color of ``palette`` for each name.
+
+    Parameters
+    ----------
+    names
+        Categories, programs or others.
+    palette
+        Color map, colors in the order of the names, or a color by name.
+    what
+        What the names are, in the plural, for messages.
+
+    Raises
+    ------
+    ValueError
+        ``palette`` has fewer colors than there are names, or something that is no color.
+    """
     if isinstance(palette, str):
         if palette not in mpl.colormaps:
+            near = get_close_matches(palette, list(mpl.colormaps), 1)
+            remedy = f"Did you mean {near[0]!r}? " if near else ""
             raise ValueError(
-                f"Expected palette to be a color map of matplotlib, found {palette!r}. Pass a "
-                "name such as 'tab20', a list of colors, or a dictionary of colors by category."
+                f"Expected palette to be a color map of matplotlib, found {palette!r}. {remedy}"
+                f"Pass a name such as 'tab20', a list of colors, or a dictionary of colors by "
+                f"{what}."
             )
         cmap = mpl.colormaps[palette]
         listed = getattr(cmap, "colors", ())
@@ -134,7 +156,7 @@ def _from_palette(names: list[str], palette: Palette) -> dict[str, str]:
     without = [name for name in names if name not in colors]
     if without:
         raise ValueError(
-            f"Expected palette to have a color for each of {len(names)} categories, found none "
+            f"Expected palette to have a color for each of {len(names)} {what}, found none "
             f"for {', '.join(map(repr, without[:5]))}."
         )
     wrong = [colors[name] for name in names if not is_color_like(colors[name])]

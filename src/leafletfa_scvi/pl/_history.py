@@ -6,22 +6,30 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+import pandas as pd
+from anndata import AnnData
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from leafletfa_scvi.pl._figures import new_axes
+from leafletfa_scvi._constants import RESULTS_SLOT
+from leafletfa_scvi.pl._figures import finish
+from leafletfa_scvi.pl._panels import one_or_all
 from leafletfa_scvi.pl._slots import short_number
+from leafletfa_scvi.pl._stacked import GivenAxes, stacked_panels
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import os
+
     from matplotlib.axes import Axes
 
-_LABELS = {
-    "elbo_train": "training loss (negative ELBO)",
-    "elbo_validation": "validation loss (negative ELBO)",
-    "reconstruction_loss_validation": "held-out loss",
-    "em_objective": "EM objective (log posterior)",
-}
 _LOSS, _OBJECTIVE = "elbo_train", "em_objective"
+_LABELS = {
+    _LOSS: "training loss:\nnegative ELBO (nats)",
+    "elbo_validation": "validation loss:\nnegative ELBO (nats)",
+    "reconstruction_loss_validation": "held-out loss\n(nats per entry)",
+    _OBJECTIVE: "EM objective:\nlog posterior (nats)",
+}
+_LEAST_SPAN = 0.01
+"""Smallest range of the y axis, as a share of the last value."""
 
 
 def history(
@@ -29,85 +37,164 @@ def history(
     *,
     train_key: str | None = None,
     validation_key: str | None = "reconstruction_loss_validation",
-    ax: Axes | None = None,
-) -> Axes:
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: GivenAxes = None,
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+    return_fig: bool = False,
+) -> Any:
     """Plot the training loss and, if available, the held-out loss, or the objective of EM.
 
     At the end of training, the loss should no longer decrease, and the objective of EM no longer
     increase, except in cycles that refit prior concentrations and concentrations. A held-out loss
     that rises again indicates that programs fit noise.
 
+    The axis on the right is the difference from the last value in percent of it. Axes span at
+    least 1 %, so that a change of less does not fill the figure.
+
     Parameters
     ----------
     model
-        A trained model, or its ``history``: a mapping of names to data frames with one row per
-        epoch, or per cycle of EM.
+        A trained model; its ``history``, a mapping of names to data frames with one row per
+        epoch, or per cycle of EM; or an AnnData with the training loss in
+        ``adata.uns["leafletfa"]``, as written by ``model.export_posterior``.
     train_key
-        Quantity on the left y axis: ``"elbo_train"``, or ``"em_objective"`` for the
-        log-likelihood plus log prior of EM. If None, the former, or the latter for models trained
-        with ``method="em"``.
+        Quantity to draw: ``"elbo_train"``, or ``"em_objective"`` for the log-likelihood plus log
+        prior of EM. If None, the former, or the latter for models trained with ``method="em"``.
     validation_key
-        Name of the held-out loss, drawn on a secondary y axis (different unit) with its minimum
-        marked, if the history contains it. If None, it is not drawn.
+        Name of the held-out loss, drawn in a panel below with its minimum marked, if the history
+        contains it. If None, it is not drawn.
+    title
+        Title of the axes, or of the figure if there are two panels.
+    figsize
+        Width and height of a new figure, in inches.
     ax
-        Axes to draw into. If None, a new figure is created.
+        Axes of the training loss, the only panel then, or a pair of axes for both panels. If None,
+        a new figure is created.
+    show
+        Whether to call ``matplotlib.pyplot.show``.
+    save
+        File to write the figure to; its ending is the format. Text in vector formats stays text.
+    return_fig
+        Whether to return the figure in place of the axes.
 
     Returns
     -------
-    matplotlib.axes.Axes
-        Axes of the training loss.
+    matplotlib.axes.Axes or dict
+        Axes of the training loss; with a held-out loss, a dictionary of the axes ``"training"``
+        and ``"held_out"``; None if ``show`` is true.
 
     Raises
     ------
     ValueError
-        The model has not been trained.
+        The model has not been trained, or the AnnData has no history, as EM alone has none there.
     KeyError
-        The history does not contain ``train_key``.
+        The history does not contain ``train_key``, or the AnnData has no results.
+    TypeError
+        ``model`` is none of the three.
+
+    Examples
+    --------
+    >>> lfa.pl.history(model)
     """
-    record: Mapping[str, pd.DataFrame] | None = getattr(model, "history", model)
-    if record is not None and not isinstance(record, Mapping):
-        raise TypeError(
-            "Expected model to be a LeafletFAModel or its history, found a "
-            f"{type(model).__name__}."
-        )
-    if not record:
-        raise ValueError("Expected a trained model, found no history. Call model.train() first.")
+    record = _record(model)
     if train_key is None:
         train_key = _OBJECTIVE if _OBJECTIVE in record and _LOSS not in record else _LOSS
     if train_key not in record:
         raise KeyError(f"Expected train_key to be one of {list(record)}, found {train_key!r}.")
-    ax = new_axes(5.5, 3.5) if ax is None else ax
-    lines = _draw(ax, record[train_key], train_key, "C0")
-    step = str(record[train_key].index.name or "epoch")
-    ax.set_xlabel(f"{step} of EM" if train_key == _OBJECTIVE else step)
-    ax.spines["top"].set_visible(False)
-    held_out = None if validation_key is None else record.get(validation_key)
-    if held_out is None or train_key == _OBJECTIVE:
-        ax.spines["right"].set_visible(False)
-    else:
-        right = ax.twinx()
-        right.spines["top"].set_visible(False)
+    held_out = None
+    if validation_key is not None and train_key != _OBJECTIVE:
+        held_out = record.get(validation_key)
+    names, heights = ["training"], [3.3]
+    if held_out is not None:
+        names, heights = ["training", "held_out"], [2.5, 2.3]
+    panels = stacked_panels(ax, names, heights, figsize)
+    _draw(panels["training"], record[train_key], train_key, "C0")
+    if "held_out" in panels:
+        assert held_out is not None
         assert validation_key is not None
-        lines += _draw(right, held_out, validation_key, "C1")
-        x, y = lines[-1].get_data()
-        best = int(np.nanargmin(y))
-        lines += right.plot(
-            x[best], y[best], "o", color="C1", markersize=5, label=f"lowest, epoch {x[best]:.0f}"
+        _draw(panels["held_out"], held_out, validation_key, "C1")
+        _mark_lowest(panels["held_out"])
+    step = str(record[train_key].index.name or "epoch")
+    last = list(panels.values())[-1]
+    last.set_xlabel(f"{step} of EM" if train_key == _OBJECTIVE else step)
+    return finish(one_or_all(panels), title=title, show=show, save=save, return_fig=return_fig)
+
+
+def _record(model: Any) -> Mapping[str, pd.DataFrame]:
+    """Find the history, or say where it is."""
+    if isinstance(model, AnnData):
+        return {_LOSS: _exported(model)}
+    record: Mapping[str, pd.DataFrame] | None = getattr(model, "history", model)
+    if record is not None and not isinstance(record, Mapping):
+        raise TypeError(
+            "Expected model to be a LeafletFAModel or its history, or an AnnData, found a "
+            f"{type(model).__name__}."
         )
-        for side in (ax, right):  # two units: color each axis like its line
-            side.yaxis.label.set_color(side.lines[0].get_color())
-            side.tick_params(axis="y", colors=side.lines[0].get_color())
-        ax.legend(handles=lines, frameon=False, fontsize="small", loc="upper right")
-    return ax
+    if not record:
+        raise ValueError("Expected a trained model, found no history. Call model.train() first.")
+    return record
 
 
-def _draw(ax: Axes, frame: pd.DataFrame, key: str, color: str) -> list[Any]:
+def _exported(adata: AnnData) -> pd.DataFrame:
+    """Read the training loss from an AnnData."""
+    results = adata.uns.get(RESULTS_SLOT)
+    if not isinstance(results, Mapping) or "elbo_history" not in results:
+        raise KeyError(
+            f"Expected adata.uns[{RESULTS_SLOT!r}] to contain 'elbo_history', found "
+            f"{', '.join(map(repr, adata.uns)) or 'no keys'} in adata.uns. Call "
+            "model.export_posterior(adata) first, or pass the model."
+        )
+    elbo = np.asarray(results["elbo_history"], dtype=float).ravel()
+    if not len(elbo):
+        raise ValueError(
+            f"Expected the training history in adata.uns[{RESULTS_SLOT!r}], found an empty one, "
+            "as of a model trained with method='em'. Pass the model, whose history has the "
+            "objective of EM."
+        )
+    return pd.DataFrame({_LOSS: -elbo}).rename_axis("epoch")
+
+
+def _draw(ax: Axes, frame: pd.DataFrame, key: str, color: str) -> None:
+    """Draw one quantity, with the difference from its end on the right."""
     values = frame.iloc[:, 0].astype(float).dropna()
-    label = _LABELS.get(key, key)
-    ax.set_ylabel(label)
-    if values.abs().max() >= 1e4:
+    x, y = values.index.to_numpy(float), values.to_numpy()
+    ax.plot(x, y, color=color, marker="o" if len(y) == 1 else None)
+    ax.set_ylabel(_LABELS.get(key, key))
+    ax.spines["top"].set_visible(False)
+    if not len(y) or not np.isfinite(y).any():
+        return
+    low, high, end = float(np.nanmin(y)), float(np.nanmax(y)), float(y[-1])
+    missing = _LEAST_SPAN * abs(end) - (high - low)
+    if missing > 0:
+        low, high = low - missing / 2, high + missing / 2
+    pad = 0.05 * (high - low) or 0.5
+    ax.set_ylim(low - pad, high + pad)
+    if max(abs(low), abs(high)) >= 1e4:
         ax.yaxis.set_major_formatter(FuncFormatter(short_number))
-    marker = "o" if len(values) == 1 else None
-    return ax.plot(
-        values.index.to_numpy(float), values.to_numpy(), color=color, label=label, marker=marker
-    )
+    if end == 0 or not np.isfinite(end):
+        return
+    unit = abs(end) / 100
+
+    def to_percent(value: Any) -> Any:
+        return (value - end) / unit
+
+    def to_nats(percent: Any) -> Any:
+        return end + percent * unit
+
+    right = ax.secondary_yaxis("right", functions=(to_percent, to_nats))
+    right.set_ylabel("difference\nfrom the end (%)")
+    right.yaxis.set_major_locator(MaxNLocator(5))
+    right.yaxis.set_major_formatter(FuncFormatter(lambda p, _: f"{p:+g}" if p else "0"))
+
+
+def _mark_lowest(ax: Axes) -> None:
+    (line,) = ax.lines
+    x, y = (np.asarray(values, float) for values in line.get_data())
+    if not len(y) or np.isnan(y).all():
+        return
+    best = int(np.nanargmin(y))
+    label = f"lowest, {y[best]:.4g} at epoch {x[best]:.0f}"
+    ax.plot(x[best], y[best], "o", color=line.get_color(), markersize=5, label=label)
+    ax.legend(frameon=False, fontsize="small", loc="upper right")

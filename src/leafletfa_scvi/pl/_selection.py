@@ -8,87 +8,129 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from leafletfa_scvi._deprecated import renamed_function
-from leafletfa_scvi.pl._figures import new_axes
+from leafletfa_scvi.pl._figures import finish, new_axes
+from leafletfa_scvi.pl._panels import one_or_all
+from leafletfa_scvi.pl._slots import GRAY, text_on
+from leafletfa_scvi.pl._stacked import GivenAxes, stacked_panels
 
 if TYPE_CHECKING:
+    import os
+
     from matplotlib.axes import Axes
 
     from leafletfa_scvi.tl._select import ProgramSelection
     from leafletfa_scvi.tl._stability import ProgramStability
 
 
-def program_selection(result: ProgramSelection, *, ax: Axes | None = None) -> Axes:
+def program_selection(
+    result: ProgramSelection,
+    *,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: GivenAxes = None,
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+    return_fig: bool = False,
+) -> Any:
     """Plot held-out log-likelihood gain and stability against the number of programs.
 
     The gain rises while additional programs improve the prediction of held-out reads, and falls
-    once programs fit noise; stability falls once programs are not reproduced over seeds.
+    once programs fit noise; stability, in the panel below, falls once programs are not reproduced
+    over seeds. The recommended number is a vertical line in both panels.
 
     Parameters
     ----------
     result
         Result of :func:`leafletfa_scvi.tl.select_n_programs`.
+    title
+        Title of the figure, or of the axes if there is one panel.
+    figsize
+        Width and height of a new figure, in inches.
     ax
-        Axes to draw into. If None, a new figure is created.
+        Axes of the gain, the only panel then, or a pair of axes for both panels. If None, a new
+        figure is created.
+    show
+        Whether to call ``matplotlib.pyplot.show``.
+    save
+        File to write the figure to; its ending is the format. Text in vector formats stays text.
+    return_fig
+        Whether to return the figure in place of the axes.
 
     Returns
     -------
-    matplotlib.axes.Axes
-        Axes of the gain: mean and standard error, hollow for fits that were stopped early, a point
-        for each seed, and the recommended number as a vertical line. With several seeds, stability
-        is drawn on a secondary y axis.
+    matplotlib.axes.Axes or dict
+        With several seeds, a dictionary of the axes ``"gain"`` (mean and standard error, hollow
+        for fits that were stopped early, and a pale point for each seed) and ``"stability"``
+        (mean matched correlation of seeds); with one seed, the axes of the gain; None if ``show``
+        is true.
+
+    Raises
+    ------
+    ValueError
+        ``ax`` are neither one nor two axes.
+
+    Examples
+    --------
+    >>> lfa.pl.program_selection(lfa.tl.select_n_programs(adata, range(2, 9)))
     """
+    summary = result.summary
+    names, heights = ["gain"], [3.5]
+    if not summary["stability"].isna().all():
+        names, heights = ["gain", "stability"], [3.0, 1.9]
+    panels = stacked_panels(ax, names, heights, figsize)
+    for panel in panels.values():
+        chosen = panel.axvline(
+            result.n_programs,
+            color=GRAY,
+            linestyle=":",
+            zorder=0,
+            label=f"recommended: {result.n_programs}",
+        )
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles = _gain(panels["gain"], result)
+    _legend_above(panels["gain"], [*handles, chosen])
+    if "stability" in panels:
+        _stability(panels["stability"], result)
+    list(panels.values())[-1].set_xlabel("number of programs")
+    return finish(one_or_all(panels), title=title, show=show, save=save, return_fig=return_fig)
+
+
+def _gain(ax: Axes, result: ProgramSelection) -> list[Any]:
+    """Draw the gain of each seed, and its mean; return the handles of a legend."""
     summary, scores = result.summary, result.scores
-    ax = new_axes(5.5, 3.5) if ax is None else ax
-    numbers = summary.index.to_numpy(float)
-    error = summary["se"].fillna(0.0).to_numpy() if len(scores) > len(summary) else None
-    chosen = f"recommended: {result.n_programs}"
-    lines = [ax.axvline(result.n_programs, color="0.6", linestyle=":", zorder=0, label=chosen)]
-    ax.plot(
-        scores["n_programs"],
-        scores["log_likelihood_gain"],
-        "o",
-        color="C0",
-        markersize=3.5,
-        alpha=0.4,
-        markeredgewidth=0,
-    )
-    gain = ax.errorbar(
+    numbers, several = summary.index.to_numpy(float), len(scores) > len(summary)
+    color, handles = "C0", list[Any]()
+    if several:
+        seeds = scores["n_programs"], scores["log_likelihood_gain"]
+        style: dict[str, Any] = {"markersize": 3.5, "alpha": 0.5, "markeredgewidth": 0}
+        handles += ax.plot(*seeds, "o", color=color, label="single seed", **style)
+    mean = ax.errorbar(
         numbers,
         summary["log_likelihood_gain"],
-        yerr=error,
-        color="C0",
+        yerr=summary["se"].fillna(0.0).to_numpy() if several else None,
+        color=color,
         marker="o",
         markersize=5,
         capsize=2.5,
-        label="held-out gain",
+        label="mean ± standard error" if several else "held-out gain",
     )
+    handles.insert(0, mean)
     stopped = summary["stopped"].to_numpy(bool)
     if stopped.any():  # hollow, as these are gains of unfinished fits
         gains = summary["log_likelihood_gain"].to_numpy()[stopped]
-        ax.plot(numbers[stopped], gains, "o", markersize=5, mec="C0", mfc="white", zorder=4)
-    ax.set_xlabel("number of programs")
+        face = ax.get_facecolor()
+        style = {"markersize": 5, "mec": color, "mfc": face, "zorder": 4}
+        handles += ax.plot(numbers[stopped], gains, "o", label="stopped early", **style)
     ax.set_ylabel("held-out log-likelihood gain\n(nats per entry)")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.spines["top"].set_visible(False)
-    stability = summary["stability"]
-    if stability.isna().all():
-        ax.spines["right"].set_visible(False)
-        _legend_above(ax, [gain, *lines])
-        return ax
-    right = ax.twinx()
-    right.set_zorder(ax.get_zorder() - 1)  # draw the gain, which decides, on top
-    ax.patch.set_visible(False)
-    right.spines["top"].set_visible(False)
-    drawn = right.plot(
-        numbers, stability, "s--", color="C1", markersize=4, linewidth=1.2, label="stability"
-    )
-    right.set_ylim(min(0.0, float(stability.min())), 1.05)
-    right.set_ylabel("mean matched correlation of seeds")
-    for side, color in ((ax, "C0"), (right, "C1")):
-        side.yaxis.label.set_color(color)
-        side.tick_params(axis="y", colors=color)
-    _legend_above(ax, [gain, *drawn, *lines])
-    return ax
+    return handles
+
+
+def _stability(ax: Axes, result: ProgramSelection) -> None:
+    stability = result.summary["stability"]
+    ax.plot(stability.index.to_numpy(float), stability, "s-", color="C1", markersize=4)
+    ax.set_ylim(min(0.0, float(stability.min())) - 0.05, 1.05)
+    ax.set_ylabel("stability (mean\ncorrelation of seeds)")
 
 
 n_programs = renamed_function(program_selection, "n_programs")
@@ -102,13 +144,21 @@ def _legend_above(ax: Axes, handles: list[Any]) -> None:
         fontsize="small",
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
-        ncols=len(handles),
+        ncols=len(handles) if len(handles) < 4 else 2,
     )
 
 
 def program_stability(
-    result: ProgramStability, *, cmap: str = "viridis", ax: Axes | None = None
-) -> Axes:
+    result: ProgramStability,
+    *,
+    cmap: str = "viridis",
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+    return_fig: bool = False,
+) -> Any:
     """Plot the matched correlations of the programs of a reference model with all other models.
 
     Parameters
@@ -117,20 +167,34 @@ def program_stability(
         Result of :func:`leafletfa_scvi.tl.program_stability`.
     cmap
         Name of a color map for correlations from 0 to 1; negative ones are drawn as 0.
+    title
+        Title of the axes. If None, the number of reproducible programs.
+    figsize
+        Width and height of a new figure, in inches.
     ax
         Axes to draw into. If None, a new figure is created.
+    show
+        Whether to call ``matplotlib.pyplot.show``.
+    save
+        File to write the figure to; its ending is the format. Text in vector formats stays text.
+    return_fig
+        Whether to return the figure in place of the axes.
 
     Returns
     -------
     matplotlib.axes.Axes
         Axes with one image, programs of the reference model x other models. Correlations below
-        the threshold (line in the color bar) are faded, missing matches are white, and names of
-        programs that are not reproducible are gray.
+        the threshold (line in the color bar) are faded, missing matches are empty, and names of
+        programs that are not reproducible are gray. None if ``show`` is true.
+
+    Examples
+    --------
+    >>> lfa.pl.program_stability(lfa.tl.program_stability([model, other]))
     """
     values = result.correlation.to_numpy(float)
     n_rows, n_columns = values.shape
     if ax is None:
-        ax = new_axes(max(3.4, 2.2 + 0.5 * n_columns), 1.3 + 0.36 * n_rows)
+        ax = new_axes(max(3.4, 2.2 + 0.5 * n_columns), 1.3 + 0.36 * n_rows, figsize)
     reproduced = np.nan_to_num(values, nan=-1.0) >= result.threshold
     image = ax.imshow(
         values,
@@ -142,28 +206,30 @@ def program_stability(
         alpha=np.where(reproduced, 1.0, 0.4),
     )
     for edge in range(1, n_rows):
-        ax.axhline(edge - 0.5, color="white", linewidth=1.5)
+        ax.axhline(edge - 0.5, color=ax.get_facecolor(), linewidth=1.5)
     for edge in range(1, n_columns):
-        ax.axvline(edge - 0.5, color="white", linewidth=1.5)
+        ax.axvline(edge - 0.5, color=ax.get_facecolor(), linewidth=1.5)
     if n_rows <= 40 and n_columns <= 12:
         for i, j in np.argwhere(np.isfinite(values)):
-            color = "black" if values[i, j] > 0.65 else "white"
-            color = color if reproduced[i, j] else "0.35"
+            shade = image.to_rgba(values[i, j])
+            color = text_on(shade, ax, 1.0 if reproduced[i, j] else 0.4)
             text = f"{values[i, j]:.2f}"
             ax.text(j, i, text, ha="center", va="center", color=color, fontsize=8)
-    ax.set_xticks(range(n_columns), [str(name) for name in result.correlation.columns])
+    others = [str(name) for name in result.correlation.columns]
+    turn: dict[str, Any] = {"rotation": 90} if max(map(len, others)) > 6 else {}
+    ax.set_xticks(range(n_columns), others, **turn)
     ax.set_yticks(range(n_rows), [str(name) for name in result.correlation.index])
     reproducible = result.programs["reproducible"].to_numpy()
     for label, is_reproducible in zip(ax.get_yticklabels(), reproducible, strict=True):
-        label.set_color("black" if is_reproducible else "0.6")
+        if not is_reproducible:
+            label.set_color(GRAY)
     ax.set(xlabel="other models", ylabel=f"programs of model {result.reference}")
-    ax.set_title(
-        f"{result.n_reproducible} of {n_rows} programs reproducible", fontsize="medium", loc="left"
-    )
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(image, ax=ax, shrink=min(1.0, 6 / n_rows + 0.3), aspect=14)
-    bar.ax.axhline(result.threshold, color="white", linewidth=1.5)
+    bar.ax.axhline(result.threshold, color=ax.get_facecolor(), linewidth=1.5)
     bar.set_label("matched correlation")
     bar.outline.set_visible(False)
-    return ax
+    if title is None:
+        title = f"{result.n_reproducible} of {n_rows} programs reproducible"
+    return finish(ax, title=title, show=show, save=save, return_fig=return_fig)

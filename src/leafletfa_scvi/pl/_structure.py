@@ -5,27 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.font_manager import FontProperties
 
 from leafletfa_scvi._constants import ACTIVITY_SLOT
+from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi.pl._figures import finish, new_axes
-from leafletfa_scvi.pl._groups import cells_by_group
-from leafletfa_scvi.pl._slots import program_colors, result_slot
+from leafletfa_scvi.pl._groups import Palette, cells_by_group, palette_colors
+from leafletfa_scvi.pl._slots import GRAY, program_colors, result_slot
+from leafletfa_scvi.pl._spread import spread
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+_WIDTH, _HEIGHT = 9.0, 2.6
+_GAP = 0.0045
+"""Largest gap between groups, as a share of all bars."""
+_LEADER = 8.0
+"""Distance of turned labels from the axes, in points."""
 
+
+@renamed_arguments(colors="palette")
 def structure(
     adata: AnnData,
     groupby: str | None = None,
     *,
     key: str = ACTIVITY_SLOT,
     max_cells: int | None = 2000,
-    colors: Sequence[str] | None = None,
+    palette: Palette | None = None,
     seed: int = 0,
     title: str | None = None,
     figsize: tuple[float, float] | None = None,
@@ -37,28 +46,30 @@ def structure(
     """Plot the activities of cells as stacked bars, one per cell, grouped and sorted.
 
     Within a group, cells are ordered by their main program, the most frequent one first, and by
-    its activity.
+    its activity. The first program is at the top of the bars and of the legend.
 
     Parameters
     ----------
     adata
         AnnData with activities in ``adata.obsm[key]``, as written by ``model.export_posterior``.
     groupby
-        Column of ``adata.obs`` with groups of cells, drawn in the order of its categories. Cells
-        without a group are omitted.
+        Column of ``adata.obs`` with groups of cells, drawn in the order of its categories and
+        labeled with their number of cells. Cells without a group are omitted.
     key
         Key of the activities in ``obsm``: cells x programs.
     max_cells
         Maximum number of cells to draw, because bars narrower than a pixel are invisible. Groups
         are subsampled in proportion, to at least 10 cells each. If None, all cells are drawn.
-    colors
-        A color for each program.
+    palette
+        Colors of the programs: the name of a color map such as ``"tab20"``, a list in the order
+        of programs, or a dictionary by program. If None, colors that differ from those of cell
+        types and that color-blind people tell apart, for up to 10 programs.
     seed
         Seed of the subsampling.
     title
         Title of the axes.
     figsize
-        Width and height of a new figure, in inches.
+        Width and height of a new figure, in inches. If None, labels of groups make it higher.
     ax
         Axes to draw into. If None, a new figure is created.
     show
@@ -80,42 +91,54 @@ def structure(
     TypeError
         ``groupby`` is not the name of one column.
     ValueError
-        ``colors`` has fewer colors than programs, or no cell has a group.
+        ``palette`` has fewer colors than programs or something that is no color, or no cell has a
+        group.
+
+    Examples
+    --------
+    >>> lfa.pl.structure(adata, groupby="cell_type")
     """
     activities = result_slot(adata, "obsm", key)
-    phi = activities.to_numpy(float)
-    groups = cells_by_group(adata, groupby) if groupby else {"": np.arange(adata.n_obs)}
-    palette = program_colors(phi.shape[1]) if colors is None else list(colors)
-    if len(palette) < phi.shape[1]:
-        raise ValueError(f"Expected colors with {phi.shape[1]} colors, found {len(palette)}.")
-
+    names, phi = [str(name) for name in activities.columns], activities.to_numpy(float)
+    colors = program_colors(len(names))
+    if palette is not None:
+        colors = list(palette_colors(names, palette, "programs").values())
+    groups = {"": np.arange(adata.n_obs)} if groupby is None else cells_by_group(adata, groupby)
+    sizes = {name: len(cells) for name, cells in groups.items()}
     if max_cells is not None:
         groups = _subsample(groups, max_cells, np.random.default_rng(seed))
     groups = {name: cells[_order(phi[cells])] for name, cells in groups.items()}
-    order = np.concatenate(list(groups.values()))
-    ax = new_axes(9, 2.6, figsize) if ax is None else ax
-    # Cell i fills the interval [i, i + 1), so each edge appears twice, as in a step plot.
-    edges = np.repeat(np.arange(len(order) + 1), 2)[1:-1]
-    heights = np.repeat(phi[order], 2, axis=0).T
-    ax.stackplot(
-        edges, heights, colors=palette, labels=activities.columns, linewidth=0, antialiased=False
-    )
-    ax.set(xlim=(0, len(order)), ylim=(0, 1), ylabel="activity", yticks=[0, 0.5, 1])
-    _label_groups(ax, groups, groupby)
-    handles, labels = ax.get_legend_handles_labels()
+    n_drawn = np.array([len(cells) for cells in groups.values()])
+    starts = _starts(n_drawn)
+    width = starts[-1] + n_drawn[-1]
+
+    may_grow = ax is None and figsize is None
+    ax = new_axes(max(_WIDTH, 2.5 + 0.15 * len(groups)), _HEIGHT, figsize) if ax is None else ax
+    edges, heights = _steps(phi, groups, starts)
+    below = heights[:, ::-1].cumsum(axis=1)[:, ::-1] - heights
+    style: dict[str, Any] = {"linewidth": 0, "antialiased": False}
+    for k, (name, color) in enumerate(zip(names, colors, strict=True)):
+        lower, upper = below[:, k], below[:, k] + heights[:, k]
+        ax.fill_between(edges, lower, upper, color=color, label=name, **style)
+    ax.set(xlim=(0, width), ylim=(0, 1), ylabel="activity", yticks=[0, 0.5, 1])
+    ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.legend(
-        handles,
-        labels,
         loc="upper left",
         bbox_to_anchor=(1.005, 1.03),
         frameon=False,
         fontsize="small",
-        ncols=1 + (len(labels) - 1) // 10,
+        ncols=1 + (len(names) - 1) // 10,
         handlelength=1,
         handleheight=1,
         borderaxespad=0.2,
     )
-    ax.spines[["top", "right", "bottom"]].set_visible(False)
+    total, drawn = sum(sizes.values()), int(n_drawn.sum())
+    shown = f"{total:,} cells" if drawn == total else f"{drawn:,} of {total:,} cells"
+    if groupby is None:
+        ax.set(xticks=[], xlabel=shown)
+    else:
+        ax.set_xlabel(f"{groupby} (number of cells)" + f"; {shown}" * (drawn < total))
+        _label_groups(ax, starts, n_drawn, sizes, may_grow)
     return finish(ax, title=title, show=show, save=save, return_fig=return_fig)
 
 
@@ -139,22 +162,59 @@ def _order(phi: np.ndarray) -> np.ndarray:
     return np.lexsort((-phi.max(axis=1), rank[main]))
 
 
-def _label_groups(ax: Axes, groups: dict[str, np.ndarray], groupby: str | None) -> None:
-    if groupby is None:
-        ax.set(xticks=[], xlabel=f"{sum(map(len, groups.values())):,} cells")
-        return
-    ends = np.cumsum([len(cells) for cells in groups.values()])
-    starts = ends - [len(cells) for cells in groups.values()]
-    for end in ends[:-1]:
-        ax.axvline(end, color="white", linewidth=2.5)
-    names = list(groups)
-    # About 11 characters of a tick label fit in an inch.
-    per_cell = ax.get_window_extent().width / ax.figure.dpi * 11 / ends[-1]
-    spans = zip(starts, ends, names, strict=True)
-    space = min((end - start) * per_cell - len(name) for start, end, name in spans)
-    rotation: dict[str, Any] = (
-        {} if space > 1 else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    )
-    ax.set_xticks((starts + ends) / 2, names, **rotation)
+def _starts(n_drawn: np.ndarray) -> np.ndarray:
+    """Return where the bars of each group start: cells have width 1, gaps at most a tenth of all.
+
+    Gaps are not lines over the bars, which would hide groups of few cells.
+    """
+    gap = float(n_drawn.sum()) * min(_GAP, 0.1 / len(n_drawn))
+    starts: np.ndarray = n_drawn.cumsum() - n_drawn + gap * np.arange(len(n_drawn))
+    return starts
+
+
+def _steps(
+    phi: np.ndarray, groups: dict[str, np.ndarray], starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both edges of each cell and its activities at both, with NaN between the groups."""
+    x: list[np.ndarray] = []
+    y: list[np.ndarray] = []
+    for cells, start in zip(groups.values(), starts, strict=True):
+        x += [np.repeat(start + np.arange(len(cells) + 1.0), 2)[1:-1], np.array([np.nan])]
+        y += [np.repeat(phi[cells], 2, axis=0), np.full((1, phi.shape[1]), np.nan)]
+    return np.concatenate(x)[:-1], np.concatenate(y)[:-1]
+
+
+def _label_groups(
+    ax: Axes, starts: np.ndarray, n_drawn: np.ndarray, sizes: dict[str, int], may_grow: bool
+) -> None:
+    """Label groups with their sizes, level if all labels fit, else turned and moved apart."""
+    centers, end = starts + n_drawn / 2, float(starts[-1] + n_drawn[-1])
+    figure: Any = ax.figure.canvas.figure
+    ax.set_xticks([])
+    figure.draw_without_rendering()  # lays out, so that the width of the axes is known
+    per_cell = ax.get_window_extent().width * 72 / figure.dpi / end  # in points
+    ax.set_xticks(centers, [f"{name}\n({size:,})" for name, size in sizes.items()])
     ax.tick_params(axis="x", length=0)
-    ax.set_xlabel(groupby)
+    labels = ax.get_xticklabels()
+    wide = np.array([t.get_window_extent().width for t in labels]) * 72 / figure.dpi
+    if (wide + 4 <= n_drawn * per_cell).all():
+        return
+    line_height = 1.2 * FontProperties(size="small").get_size_in_points()
+    places = spread(centers, line_height / per_cell, 0.0, end)
+    names = [f"{name} ({size:,})" for name, size in sizes.items()]
+    ax.set_xticks(places, names, rotation=90, fontsize="small")
+    ax.tick_params(axis="x", length=0, pad=_LEADER + 2)
+    for center, place in zip(centers, places, strict=True):
+        ax.annotate(
+            "",
+            (center, 0),
+            (place, -_LEADER),
+            xycoords=("data", "axes fraction"),
+            textcoords=("data", "offset points"),
+            arrowprops={"arrowstyle": "-", "color": GRAY, "linewidth": 0.7, "shrinkA": 0},
+            annotation_clip=False,
+        )
+    if may_grow:
+        width, height = figure.get_size_inches()
+        longest = max(t.get_window_extent().height for t in ax.get_xticklabels())
+        figure.set_size_inches(width, height + longest / figure.dpi)

@@ -6,25 +6,35 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._narrow_stubs import categorical
-from leafletfa_scvi.pl._figures import new_axes
-from leafletfa_scvi.pl._slots import program_colors
+from leafletfa_scvi.pl._figures import finish, new_axes
+from leafletfa_scvi.pl._groups import MISSING, Palette, group_colors, palette_colors
+from leafletfa_scvi.pl._slots import GRAY, program_colors
 
 if TYPE_CHECKING:
+    import os
+
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.legend import Legend
 
     from leafletfa_scvi.model import LeafletFAModel
 
-_MISSING = "0.75"
+_SIZE = (5.8, 4.2)
+"""Width and height of a figure with a small legend, in inches."""
+_SQUEEZED = 12.0
+"""Range of an axis in interquartile ranges, above which it is not linear."""
 _MARK_WIDTH, _CHARACTER, _LINE = 9.0, 5.2, 10.0
 """Width of a mark, width of a character and height of a line of its label, in points."""
-_GAPS = (1.5, 9.0, 20.0, 34.0)
+_GAPS = (1.5, 9.0, 20.0, 34.0, 50.0, 70.0)
 """Possible distances of a label from its mark, in points."""
 
 
@@ -33,13 +43,23 @@ def waypoints(
     *,
     components: tuple[int, int] = (0, 1),
     color: str | None = None,
+    palette: Palette | None = None,
+    cmap: str = "viridis",
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
-) -> Axes:
+    show: bool | None = None,
+    save: str | os.PathLike[str] | None = None,
+    return_fig: bool = False,
+) -> Any:
     """Plot cells on two components of centered PSI, with the waypoints of programs.
 
     Waypoints are means of clusters of cells with similar splicing, found before training
     (``init="waypoints"``), and labeled with the programs that were initialized from them. Cells
     colored by main program show how far programs have moved from their initialization.
+
+    If a few cells are so far away that they would squeeze all others, the axis is linear around 0
+    and logarithmic far away from it (inverse hyperbolic sine), and says so.
 
     Parameters
     ----------
@@ -47,20 +67,36 @@ def waypoints(
         A trained model. Its data are needed only if ``color`` is given.
     components
         Two 0-based components; at most the leading 10 are kept. Higher components may separate
-        clusters that overlap in the first two.
+        clusters that overlap in the first two. Axes show the share of the variance of the
+        weighted, centered PSI of observed entries that a component explains.
     color
         Column of ``model.adata.obs`` to color cells by. Categories use the colors in
         ``adata.uns["<color>_colors"]`` if available. Cells whose counts are no longer in
         ``model.adata`` are gray. If None, cells are colored by main program, the one with the
         largest activity.
+    palette
+        Colors of the categories or programs: the name of a color map, a list in their order, or a
+        dictionary by name.
+    cmap
+        Color map of a numeric ``color``.
+    title
+        Title of the axes.
+    figsize
+        Width and height of a new figure, in inches.
     ax
         Axes to draw into. If None, a new figure is created.
+    show
+        Whether to call ``matplotlib.pyplot.show``.
+    save
+        File to write the figure to; its ending is the format. Text in vector formats stays text.
+    return_fig
+        Whether to return the figure in place of the axes.
 
     Returns
     -------
     matplotlib.axes.Axes
         Axes with a point for each cell and a diamond for each waypoint, in the order of programs.
-        Programs without a cluster have no diamond.
+        Programs without a cluster have no diamond. None if ``show`` is true.
 
     Raises
     ------
@@ -68,12 +104,23 @@ def waypoints(
         The model is not trained.
     ValueError
         The model was not initialized from waypoints, has no data for ``color``, or a component
-        is out of range.
+        is out of range; or ``palette`` has too few colors.
     KeyError
         ``model.adata.obs`` has no column ``color``.
+    TypeError
+        ``model`` is not a model, such as an AnnData, which does not contain waypoints.
+
+    Examples
+    --------
+    >>> lfa.pl.waypoints(model, color="cell_type")
     """
     if not hasattr(model, "waypoints_"):
-        raise TypeError(f"Expected model to be a LeafletFAModel, found a {type(model).__name__}.")
+        kind = type(model).__name__
+        article = "an" if kind[0] in "AEIOU" else "a"
+        raise TypeError(
+            f"Expected model to be a LeafletFAModel, found {article} {kind}. Waypoints are kept "
+            "in the model, LeafletFAModel.load(folder, adata=adata)."
+        )
     model._require_trained()
     saved = model.waypoints_
     if saved is None:
@@ -84,33 +131,91 @@ def waypoints(
     first, second = _components(components, saved["scores"].shape[1])
     cells = saved["cells"]
     names = np.array(model.program_names)
-    palette = program_colors(len(names))
+    shades = program_colors(len(names))
     if color is None:
+        if palette is not None:
+            shades = list(palette_colors(list(names), palette, "programs").values())
         main = model._trained_activities().to_numpy()[cells].argmax(axis=1)
-        coloring = _Coloring(categorical(main, names), palette, "main program")
+        coloring = _Coloring(categorical(main, names), shades, "main program")
     else:
-        coloring = _from_obs(model, check_column("color", color), cells)
+        coloring = _from_obs(model, check_column("color", color), cells, palette)
 
-    ax = new_axes(5.8, 4.2) if ax is None else ax
-    _draw_cells(ax, saved["scores"][:, [first, second]], coloring)
+    may_grow = ax is None and figsize is None
+    ax = new_axes(*_SIZE, figsize) if ax is None else ax
+    ends = _scale(ax, saved["scores"][:, [first, second]])
+    _draw_cells(ax, saved["scores"][:, [first, second]], coloring, cmap)
     positions = saved["positions"]
     # Programs without a cluster are stored as 0.
     programs = np.flatnonzero((positions != 0).any(axis=1))
     xy = positions[programs][:, [first, second]]
-    faces = [palette[k] for k in programs] if color is None else "white"
+    legend = ax.get_legend()
+    if may_grow and legend is not None:
+        _make_room(ax, legend)
+    faces = [shades[k] for k in programs] if color is None else "white"
     x, y = xy.T
-    ax.scatter(x, y, s=55, marker="D", c=faces, edgecolors="black", linewidths=1.1, zorder=3)
-    _label(ax, xy, names[programs])
-    ax.set(xlabel=f"component {first} of centered PSI", ylabel=f"component {second}")
+    edge = plt.rcParams["text.color"] if color is None else "black"
+    ax.scatter(x, y, s=55, marker="D", c=faces, edgecolors=edge, linewidths=1.1, zorder=3)
+    parts = [f"component {first} of centered PSI", f"component {second}"]
+    explained = saved.get("explained")
+    for side, i, start, end in zip("xy", (first, second), parts, ends, strict=True):
+        note = [] if explained is None else [f"{100 * explained[i]:.1f} % of variance"]
+        note += [end] * (end != "")
+        ax.set(**{f"{side}label": f"{start} ({', '.join(note)})" if note else start})
+    for axis in (ax.xaxis, ax.yaxis):
+        _set_asinh_ticks(axis)
     ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    figure: Any = ax.figure.canvas.figure
+    figure.draw_without_rendering()  # lays out, so that the places of waypoints are known
+    _label(ax, xy, names[programs])
+    return finish(ax, title=title, show=show, save=save, return_fig=return_fig)
+
+
+def _make_room(ax: Axes, legend: Legend) -> None:
+    """Widen the figure by what a legend takes beyond the space there is for a small one."""
+    figure: Any = ax.figure.canvas.figure
+    size = legend.get_window_extent()
+    width = max(_SIZE[0], _SIZE[0] - 1.3 + size.width / figure.dpi)
+    figure.set_size_inches(width, max(_SIZE[1], 0.3 + size.height / figure.dpi))
+
+
+def _scale(ax: Axes, xy: np.ndarray) -> list[str]:
+    """Choose the scale of each axis; return what its label says of it."""
+    notes = []
+    for values, set_scale in zip(xy.T, (ax.set_xscale, ax.set_yscale), strict=True):
+        low, high = np.quantile(values, [0.25, 0.75]) if len(values) else (0.0, 0.0)
+        is_squeezed = len(values) > 0 and np.ptp(values) > _SQUEEZED * (high - low) > 0
+        if is_squeezed:
+            set_scale("asinh", linear_width=max(abs(low), abs(high)))
+        notes.append("asinh scale" if is_squeezed else "")
+    return notes
+
+
+def _set_asinh_ticks(axis: Axis) -> None:
+    """Set ticks at 0 and at 1, 2 and 5 times powers of 10, as far as their labels fit."""
+    if axis.get_scale() != "asinh":
+        return
+    low, high = axis.get_view_interval()
+    largest = max(abs(low), abs(high))
+    steps = [m * 10.0**p for p in range(-6, 7) for m in (1, 2, 5) if m * 10.0**p <= largest]
+    transform = axis.get_transform().transform
+    space = 0.09 * np.ptp(transform([low, high]))
+    ticks = [0.0]
+    for sign in (-1.0, 1.0):
+        at, end = 0.0, high if sign > 0 else -low
+        for step in steps:
+            if step <= end and transform([step])[0] - at >= space:
+                ticks.append(sign * step)
+                at = transform([step])[0]
+    axis.set_major_locator(FixedLocator(sorted(t for t in ticks if low <= t <= high)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 class _Coloring(NamedTuple):
-    """Value of each cell: categories with a palette, or numbers without."""
+    """Value of each cell: categories with their colors, or numbers without."""
 
     values: pd.Categorical | np.ndarray
-    palette: list[Any] | None
+    shades: list[Any] | None
     title: str
 
 
@@ -126,7 +231,9 @@ def _components(given: Any, n_kept: int) -> tuple[int, int]:
     return int(given[0]), int(given[1])
 
 
-def _from_obs(model: LeafletFAModel, color: str, cells: np.ndarray) -> _Coloring:
+def _from_obs(
+    model: LeafletFAModel, color: str, cells: np.ndarray, palette: Palette | None = None
+) -> _Coloring:
     """Return values of training cells; missing for cells that ``adata`` no longer contains."""
     adata = model.adata
     if adata is None:
@@ -145,16 +252,14 @@ def _from_obs(model: LeafletFAModel, color: str, cells: np.ndarray) -> _Coloring
         values = column.to_numpy(float, na_value=np.nan)[rows]
         return _Coloring(np.where(rows < 0, np.nan, values), None, color)
     groups = pd.Categorical(column)
-    stored = adata.uns.get(f"{color}_colors")
-    is_valid = stored is not None and len(stored) == len(groups.categories)
-    palette = list(stored) if is_valid else program_colors(len(groups.categories))
+    shades = list(group_colors(adata, color, palette).values())
     codes = np.where(rows < 0, -1, groups.codes[rows])
     # The stub takes no arrays of codes.
     values = pd.Categorical.from_codes(codes, dtype=groups.dtype)  # type: ignore[arg-type]
-    return _Coloring(values, palette, color)
+    return _Coloring(values, shades, color)
 
 
-def _draw_cells(ax: Axes, xy: np.ndarray, coloring: _Coloring) -> None:
+def _draw_cells(ax: Axes, xy: np.ndarray, coloring: _Coloring, cmap: str) -> None:
     """Draw a point for each cell, in random order so that no group covers another."""
     order = np.random.default_rng(0).permutation(len(xy))
     x, y = xy[order].T
@@ -164,16 +269,16 @@ def _draw_cells(ax: Axes, xy: np.ndarray, coloring: _Coloring) -> None:
         "alpha": 0.8,
         "rasterized": True,
     }
-    if coloring.palette is None:
+    if coloring.shades is None:
         values = np.ma.masked_invalid(coloring.values[order])
-        cmap = matplotlib.colormaps["viridis"].with_extremes(bad=_MISSING)
-        points = ax.scatter(x, y, c=values, cmap=cmap, plotnonfinite=True, **style)
+        shades = matplotlib.colormaps[cmap].with_extremes(bad=MISSING)
+        points = ax.scatter(x, y, c=values, cmap=shades, plotnonfinite=True, **style)
         bar = ax.figure.colorbar(points, ax=ax, shrink=0.8, aspect=16, label=coloring.title)
         bar.outline.set_visible(False)
         return
     groups = coloring.values
     assert isinstance(groups, pd.Categorical)
-    colors = np.array([*map(matplotlib.colors.to_rgba, [*coloring.palette, _MISSING])])
+    colors = np.array([*map(matplotlib.colors.to_rgba, [*coloring.shades, MISSING])])
     ax.scatter(x, y, c=colors[groups.codes[order]], **style)
     present = [i for i in range(len(groups.categories)) if (groups.codes == i).any()]
     entries = [(str(groups.categories[i]), colors[i]) for i in present]
@@ -192,7 +297,7 @@ def _draw_cells(ax: Axes, xy: np.ndarray, coloring: _Coloring) -> None:
         fontsize="small",
         title_fontsize="small",
         alignment="left",
-        ncols=1 + (len(handles) - 1) // 16,
+        ncols=1 + (len(handles) - 1) // 20,
         handletextpad=0.2,
         borderaxespad=0.2,
     )
@@ -202,7 +307,6 @@ def _label(ax: Axes, xy: np.ndarray, names: np.ndarray) -> None:
     """Label waypoints, each label where it overlaps least with other labels and marks."""
     if not len(xy):
         return
-    ax.autoscale_view()
     marks = ax.transData.transform(xy) * 72.0 / ax.figure.dpi
     occupied = np.column_stack([marks, np.full_like(marks, _MARK_WIDTH)])
     angles = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)
@@ -212,10 +316,11 @@ def _label(ax: Axes, xy: np.ndarray, names: np.ndarray) -> None:
         size = np.array([_CHARACTER * len(names[i]), _LINE])
         offsets = np.concatenate([_around(size, gap, angles) for gap in _GAPS])
         cost = np.repeat(np.arange(len(_GAPS)), len(angles)) * 0.15
-        cost = cost + _overlap(marks[i] + offsets, size, occupied) / size.prod()
+        cost = cost + 6 * _overlap(marks[i] + offsets, size, occupied) / size.prod()
         best = int(cost.argmin())
         occupied = np.vstack([occupied, [*(marks[i] + offsets[best]), *size]])
         far = best >= len(angles)
+        arrow = {"arrowstyle": "-", "linewidth": 0.7, "shrinkB": 4.0, "color": GRAY}
         ax.annotate(
             str(names[i]),
             xy[i],
@@ -224,8 +329,8 @@ def _label(ax: Axes, xy: np.ndarray, names: np.ndarray) -> None:
             ha="center",
             va="center",
             fontsize="small",
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
-            arrowprops={"arrowstyle": "-", "linewidth": 0.7, "shrinkB": 4.0} if far else None,
+            path_effects=[withStroke(linewidth=2.5, foreground=ax.get_facecolor())],
+            arrowprops=arrow if far else None,
             zorder=4,
         )
 
