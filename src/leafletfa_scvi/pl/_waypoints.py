@@ -128,7 +128,7 @@ def _components(given: Any, n_kept: int) -> tuple[int, int]:
 
 def _from_obs(model: LeafletFAModel, color: str, cells: np.ndarray) -> _Coloring:
     """Return values of training cells; missing for cells that ``adata`` no longer contains."""
-    adata = model.adata
+    adata = model._data(None)
     if adata is None:
         raise ValueError(
             f"Expected a model with its data for color={color!r}, found one that was loaded "
