@@ -76,7 +76,7 @@ def expression_association(
     groupby
         Column with the groups, such as cell types, whose differences are taken out. Columns are
         those of the cells with activities (of any modality of a MuData, ``"rna:cell_type"``), or,
-        if they lack it, of ``expression``.
+        if they lack it, of ``expression``. If None, a unit is all cells of a sample.
     sample_key
         Column with the samples (donor, animal, plate). If None, cells are the replicates.
     covariates
