@@ -42,9 +42,14 @@ def read_h5ad(path: Path) -> AnnData:
     Exception
         Errors of anndata and h5py for damaged files.
     """
+    check_parts(path)
+    return anndata.read_h5ad(path)
+
+
+def check_parts(path: Path) -> None:
+    """Check that an HDF5 file is self-contained; errors are those of :func:`read_h5ad`."""
     with h5py.File(path, "r") as file:
         _check_group(file, {_address(file)})
-    return anndata.read_h5ad(path)
 
 
 def read_h5ad_tables(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -142,13 +147,10 @@ def write_h5ad(adata: AnnData, path: Path, **options: Any) -> None:
     TypeError
         An unknown option is given.
     """
-    unknown = set(options) - set(_OPTIONS)
-    if unknown:
-        raise TypeError(f"Expected the options {', '.join(_OPTIONS)}, found {min(unknown)!r}.")
-    options = {name: value for name, value in options.items() if value is not None}
+    options = check_options(options)
     if adata.isbacked:
         adata = adata.to_memory()
-    with _Target(path) as target, _with_categories(adata):
+    with Target(path) as target, with_categories(adata):
         try:
             with h5py.File(target, "w") as file:
                 write_elem(file, "/", adata, dataset_kwargs=options)
@@ -161,8 +163,16 @@ def write_h5ad(adata: AnnData, path: Path, **options: Any) -> None:
         target.check(None)
 
 
+def check_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of writing that are not None, or raise a TypeError for an unknown one."""
+    unknown = set(options) - set(_OPTIONS)
+    if unknown:
+        raise TypeError(f"Expected the options {', '.join(_OPTIONS)}, found {min(unknown)!r}.")
+    return {name: value for name, value in options.items() if value is not None}
+
+
 @contextmanager
-def _with_categories(adata: AnnData) -> Iterator[None]:
+def with_categories(adata: AnnData) -> Iterator[None]:
     """Convert columns of text to categories while writing, as anndata does."""
     obs, var = adata.obs, adata.var
     try:
@@ -173,7 +183,7 @@ def _with_categories(adata: AnnData) -> Iterator[None]:
         adata.obs, adata.var = obs, var
 
 
-class _Target(io.RawIOBase):
+class Target(io.RawIOBase):
     """A file for HDF5 that records the first error instead of raising it.
 
     If HDF5 cannot write to a file, closing it ends the process with a segmentation fault. Writes

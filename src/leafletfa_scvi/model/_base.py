@@ -10,17 +10,22 @@ import pandas as pd
 import torch
 from scvi.model.base import BaseModelClass
 
+from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._choices import QueryPrevalence
 from leafletfa_scvi._constants import ATSE_KEY, program_names
 from leafletfa_scvi.data import (
+    JUNCTIONS,
     cell_fingerprints,
     check_axes,
+    find_modality,
+    is_mudata,
+    joined_cells,
     match_cells,
     reorder_junctions,
     same_layers,
     splicing_data,
 )
-from leafletfa_scvi.model._batches import batch_names, batches_of
+from leafletfa_scvi.model._batches import batch_names, batches_of, field_keys
 from leafletfa_scvi.model._fit_state import (
     SavedAttribute,
     is_codes,
@@ -33,6 +38,7 @@ from leafletfa_scvi.ops import ObservedEntries, split_by_batch
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi.data import LayerDigests
     from leafletfa_scvi.model._initialize import StartedFit
@@ -183,6 +189,48 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     @property
     def _layers(self) -> tuple[str, str]:
         return self._setup_args["junction_layer"], self._setup_args["cluster_layer"]
+
+    @property
+    def _modalities(self) -> dict[str, str] | None:
+        """Modality of each field of a model that was set up with a MuData; None for others."""
+        modalities: dict[str, str] | None = self._setup_args.get("modalities")
+        return modalities
+
+    def _data(self, data: AnnData | MuData | None) -> AnnData | None:
+        """Return the cells and junctions of data that a method takes, for reading.
+
+        Those of a MuData have the columns of ``mdata.obs``, and those of other modalities as
+        ``"rna:plate"``.
+
+        Parameters
+        ----------
+        data
+            Argument of the method. If None, the data of the model, which may be None, too.
+
+        Raises
+        ------
+        TypeError
+            It is of another class, or a MuData for a model that was set up without modalities.
+        """
+        data = self.adata if data is None else data
+        if data is None:
+            return None
+        if not is_mudata(data):
+            return check_anndata(data)
+        self._modality(data)
+        return joined_cells(data, self._modalities or {}, field_keys(self._setup_args))
+
+    def _modality(self, data: AnnData | MuData) -> AnnData:
+        """Return the AnnData with the junctions, for writing; errors are those of ``_data``."""
+        if not is_mudata(data):
+            return check_anndata(data)
+        if self._modalities is None:
+            raise TypeError(
+                "Expected an AnnData, as the model was set up with one, found a MuData. Pass its "
+                "modality with the junctions, as mdata.mod['splicing'], or set the model up with "
+                "LeafletFAModel.setup_mudata."
+            )
+        return find_modality(data, self._modalities[JUNCTIONS])
 
     @property
     def batch_names(self) -> list[str]:
@@ -348,8 +396,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         """Annotation of the junctions: of the model's data, or what its programs came with."""
         if self.adata is None:
             return self.junction_annotation_
-        check_axes(self.adata)
-        var: pd.DataFrame = self.adata.var
+        adata = self._modality(self.adata)
+        check_axes(adata)
+        var: pd.DataFrame = adata.var
         return var
 
     def _require_program_posterior(self) -> None:

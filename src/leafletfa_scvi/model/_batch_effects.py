@@ -93,7 +93,7 @@ class BatchEffectsMixin(SplicingModelBase):
         index = pd.Index(np.tile(self.junction_names, len(names)), name="junction")
         frame = pd.DataFrame(columns, index=index)
         order = np.argsort(np.tile(np.arange(n_junctions), len(names)), kind="stable")
-        return add_annotation(frame.iloc[order], None if self.adata is None else self.adata.var)
+        return add_annotation(frame.iloc[order], self._annotation())
 
     def _batch_position(self, name: Any) -> int:
         """Return the position of a batch by name.

@@ -57,7 +57,7 @@ def check_batches(
     UserWarning
         A value of another column of ``obs`` has just the cells of a batch: their effects are one.
     """
-    keys = _keys(batch_key, covariate_keys)
+    keys = check_keys(batch_key, covariate_keys)
     if not keys:
         return
     for key in keys:
@@ -95,8 +95,14 @@ def check_batches(
     _warn_of_same(adata.obs, codes.to_numpy(), keys)
 
 
-def _keys(batch_key: Any, covariate_keys: Any) -> list[str]:
-    """List the names of the columns that define batches."""
+def check_keys(batch_key: Any, covariate_keys: Any) -> list[str]:
+    """List the names of the columns that define batches.
+
+    Raises
+    ------
+    TypeError
+        An argument is not the name (a list of names) of columns.
+    """
     if batch_key is not None and not isinstance(batch_key, str):
         raise TypeError(
             f"Expected batch_key to be the name of a column of adata.obs, found {batch_key!r}."
@@ -188,6 +194,15 @@ def check_shared_junctions(entries: ObservedEntries, names: Sequence[str]) -> No
         )
 
 
+def field_keys(setup_args: Mapping[str, Any]) -> dict[str, list[str]]:
+    """List the columns of each argument of the setup that defines batches."""
+    batch_key = setup_args.get("batch_key")
+    return {
+        "batch_key": [] if batch_key is None else [batch_key],
+        "categorical_covariate_keys": list(setup_args.get("categorical_covariate_keys") or ()),
+    }
+
+
 def batch_levels(registry: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return the values of each column that defines batches, by name; none without batches."""
     fields = registry["field_registries"]
@@ -246,6 +261,11 @@ def batches_of(adata: AnnData, registry: Mapping[str, Any]) -> torch.Tensor:
         if key not in adata.obs:
             raise KeyError(
                 f"Expected the batch of each cell in adata.obs[{key!r}], found no such column."
+                + (
+                    " The model was set up with a MuData: pass a MuData, or add the column."
+                    if "modalities" in registry["setup_args"]
+                    else ""
+                )
             )
         code = pd.Index(known.astype(str)).get_indexer(adata.obs[key].astype(str))
         unknown = np.flatnonzero(code < 0)

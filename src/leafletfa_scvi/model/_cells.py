@@ -16,6 +16,7 @@ from leafletfa_scvi.model._variances import activity_variance
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi.model._base import SplicingModelBase
     from leafletfa_scvi.ops import ObservedEntries
@@ -61,7 +62,7 @@ class CellPosterior:
 
 @torch.no_grad()
 def cell_posterior(
-    model: SplicingModelBase, adata: AnnData | None, indices: Indices
+    model: SplicingModelBase, adata: AnnData | MuData | None, indices: Indices
 ) -> CellPosterior:
     """Posterior of the activities of cells, looked up for training cells and fitted for others.
 
@@ -77,7 +78,7 @@ def cell_posterior(
     """
     model._require_trained()
     trained = model._trained_concentration()
-    data = model.adata if adata is None else adata
+    data = model._data(adata)
     if data is None:
         model._require_cells()
         rows = positions(indices, model.cell_names_)

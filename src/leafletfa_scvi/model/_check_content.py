@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scvi import REGISTRY_KEYS
 
+from leafletfa_scvi.data import JUNCTIONS
 from leafletfa_scvi.model._fit_state import is_codes, is_whole
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def check_registry(file: Path, registry: dict[str, Any], name: str) -> tuple[int
             is_valid = value is None or (
                 isinstance(value, list) and all(isinstance(x, str) for x in value)
             )
+        if key == "modalities":
+            is_valid = isinstance(value, dict) and JUNCTIONS in value
+            is_valid &= all(isinstance(x, str) for pair in value.items() for x in pair)
         if not is_valid:
             raise ValueError(f"{no_model}found {key!r} among the arguments of its setup.")
     fields = registry.get("field_registries")

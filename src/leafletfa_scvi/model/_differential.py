@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from anndata import AnnData
+    from mudata import MuData
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class DifferentialSplicingMixin(SplicingModelBase):
     @torch.no_grad()
     def differential_splicing(
         self,
-        adata: AnnData | None = None,
+        adata: AnnData | MuData | None = None,
         groupby: str | None = None,
         group1: str | float | Iterable[str | float] | None = None,
         group2: str | float | None = None,
@@ -160,7 +161,7 @@ class DifferentialSplicingMixin(SplicingModelBase):
                 "Expected ATSEs for level='atse', but the model was set up without: name their "
                 "column with LeafletFAModel.setup_anndata(adata, atse_key=...)."
             )
-        data = self.adata if adata is None else adata
+        data = self._data(adata)
         cells = cell_posterior(self, data, None)
         compared = compared_cells(
             data,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from leafletfa_scvi._arguments import check_anndata
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi._version import package_version
 
@@ -15,24 +14,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi.model._posterior import PosteriorMixin
 
 
-def export_posterior(model: PosteriorMixin, adata: AnnData | None, overwrite: bool) -> None:
+def export_posterior(
+    model: PosteriorMixin, adata: AnnData | MuData | None, overwrite: bool
+) -> None:
     """Write activities, programs and global parameters to an AnnData.
 
     Everything is computed before anything is written; arguments and errors are those of
     ``LeafletFAModel.export_posterior``.
     """
     model._require_trained()
-    target = model.adata if adata is None else adata
-    if target is None:
+    given = model.adata if adata is None else adata
+    if given is None:
         raise ValueError("The model was loaded without data: pass adata.")
-    check_anndata(target)
+    target = model._modality(given)
     if not overwrite:
         check_free_names(target, model.program_names)
-    activities = model.get_cell_activities(target)
+    activities = model.get_cell_activities(given)
     indexer = model._junction_indexer(target)
     programs = model.get_splicing_programs()
     programs = programs if indexer is None else programs.iloc[indexer]

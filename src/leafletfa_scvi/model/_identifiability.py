@@ -26,6 +26,7 @@ from leafletfa_scvi.model._intervals import widened_programs
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi.ops import ObservedEntries
 
@@ -122,7 +123,7 @@ class IdentifiabilityMixin(SplicingModelBase):
 
     @torch.no_grad()
     def identifiability(
-        self, adata: AnnData | None = None, indices: Indices = None
+        self, adata: AnnData | MuData | None = None, indices: Indices = None
     ) -> Identifiability:
         """Measure how much of the activities is data, and how distinct the programs are.
 

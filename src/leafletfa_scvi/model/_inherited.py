@@ -8,11 +8,12 @@ import numpy as np
 import rich.pretty  # noqa: F401  (scvi-tools 1.4 uses it without importing it)
 from scvi.model.base import BaseModelClass
 
-from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi.data import is_mudata
 from leafletfa_scvi.model._base import SplicingModelBase
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
     from scvi.data import AnnDataManager
 
 
@@ -20,23 +21,24 @@ class InheritedMixin(SplicingModelBase):
     """Overrides of methods that would accept other data, densify, or mislead."""
 
     @property
-    def adata(self) -> AnnData | None:
-        """AnnData of the model; it can only be set to the cells that the model was built on.
+    def adata(self) -> AnnData | MuData | None:
+        """AnnData or MuData of the model; it can only be set to the cells it was built on.
 
         Raises
         ------
         TypeError, ValueError
-            The new value is not an AnnData, is a view, or holds other cells or junctions.
+            The new value is not an AnnData (a MuData for a model that was set up with one), is a
+            view, or holds other cells or junctions.
         """
         return super().adata
 
     @adata.setter
-    def adata(self, adata: AnnData) -> None:
-        check_anndata(adata)
+    def adata(self, adata: AnnData | MuData) -> None:
+        own = self._of_its_kind(adata)
         if adata.is_view:
             raise ValueError("Expected adata to be no view, found a view: set adata.copy().")
-        self._check_junctions(adata)
-        _, entries, position = self._match_training_cells(adata)
+        self._check_junctions(own)
+        _, entries, position = self._match_training_cells(own)
         if not np.array_equal(position, np.arange(len(self.cell_names_))):
             raise ValueError(
                 "Expected model.adata to hold the cells that the model was built on, in their "
@@ -48,7 +50,19 @@ class InheritedMixin(SplicingModelBase):
             self._entries = entries
             entries.log_coefficient()
 
-    def transfer_fields(self, adata: AnnData, **kwargs: Any) -> AnnDataManager:
+    def _of_its_kind(self, adata: Any) -> AnnData:
+        """Return cells and junctions of data that scvi can register with the model's fields."""
+        own = self._data(adata)
+        assert own is not None
+        if self._modalities is not None and not is_mudata(adata):
+            raise TypeError(
+                f"Expected a MuData, as the model was set up with one, found a "
+                f"{type(adata).__name__}. Pass a MuData with the modalities of setup_mudata, "
+                f"{sorted(set(self._modalities.values()))}."
+            )
+        return own
+
+    def transfer_fields(self, adata: AnnData | MuData, **kwargs: Any) -> AnnDataManager:
         """Register other cells with the setup of this model, after checking them.
 
         Methods that take ``adata`` do not need this.
@@ -65,11 +79,12 @@ class InheritedMixin(SplicingModelBase):
         TypeError, KeyError, ValueError
             The data are invalid, the junctions differ, or the model has no data.
         """
-        self._check_junctions(check_anndata(adata))
-        self._read_entries(adata)
+        own = self._of_its_kind(adata)
+        self._check_junctions(own)
+        self._read_entries(own)
         return super().transfer_fields(adata, **kwargs)
 
-    def deregister_manager(self, adata: AnnData | None = None) -> None:
+    def deregister_manager(self, adata: AnnData | MuData | None = None) -> None:
         """Deregister an AnnData, or with None all but that of this model.
 
         Raises
@@ -80,7 +95,7 @@ class InheritedMixin(SplicingModelBase):
         if self.adata_manager is None:
             raise ValueError("The model was loaded without data: nothing is registered with it.")
         if adata is not None:
-            check_anndata(adata)
+            self._modality(adata)
         super().deregister_manager(adata)
 
     def view_registry(self, hide_state_registries: bool = False) -> None:
@@ -97,7 +112,7 @@ class InheritedMixin(SplicingModelBase):
             self.adata_manager.view_registry(hide_state_registries=hide_state_registries)
 
     def view_anndata_setup(
-        self, adata: AnnData | None = None, hide_state_registries: bool = False
+        self, adata: AnnData | MuData | None = None, hide_state_registries: bool = False
     ) -> None:
         """Print the setup of registered data, which a model without data has, too.
 
@@ -113,7 +128,8 @@ class InheritedMixin(SplicingModelBase):
         elif self.adata_manager is None:
             raise ValueError("The model was loaded without data: none are registered with it.")
         else:
-            super().view_anndata_setup(check_anndata(adata), hide_state_registries)
+            self._modality(adata)
+            super().view_anndata_setup(adata, hide_state_registries)
 
     def update_setup_method_args(self, setup_method_args: dict[str, Any]) -> NoReturn:
         """Raise an error: the layers and labels of a model cannot be changed."""

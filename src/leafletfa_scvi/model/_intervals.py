@@ -15,6 +15,7 @@ from leafletfa_scvi.model._cells import Indices, cell_posterior, cell_variance
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi.model._base import SplicingModelBase
 
@@ -33,7 +34,7 @@ def credible_intervals(
     model: SplicingModelBase,
     parameter: str,
     level: float,
-    adata: AnnData | None,
+    adata: AnnData | MuData | None,
     indices: Indices,
 ) -> CredibleInterval:
     """Compute equal-tailed credible intervals; see ``LeafletFAModel.get_credible_intervals``."""

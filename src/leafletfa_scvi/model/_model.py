@@ -15,14 +15,14 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import LayerField
 
-from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._arguments import WrongKindError, check_anndata
 from leafletfa_scvi._constants import (
     ATSE_KEY,
     CLUSTER_LAYER,
     JUNCTION_LAYER,
     TOTALS_KEY,
 )
-from leafletfa_scvi.data import CheckedContent
+from leafletfa_scvi.data import CheckedContent, is_mudata
 from leafletfa_scvi.likelihoods import LIKELIHOODS
 from leafletfa_scvi.model._batch_effects import BatchEffectsMixin
 from leafletfa_scvi.model._batches import (
@@ -43,10 +43,13 @@ from leafletfa_scvi.model._posterior import PosteriorMixin
 from leafletfa_scvi.model._prepare_query import PrepareQueryMixin
 from leafletfa_scvi.model._prune import PruneMixin
 from leafletfa_scvi.model._query import QueryMixin
+from leafletfa_scvi.model._setup_mudata import SetupMuDataMixin, mudata_manager
 from leafletfa_scvi.model._training import TrainingMixin
 from leafletfa_scvi.module import LeafletFAModule
 
 if TYPE_CHECKING:
+    from mudata import MuData
+
     from leafletfa_scvi._choices import (
         ConcentrationPrior,
         Dispersion,
@@ -78,6 +81,7 @@ class LeafletFAModel(
     QueryMixin,
     FromProgramsMixin,
     PersistenceMixin,
+    SetupMuDataMixin,
     InheritedMixin,
 ):
     """Splicing programs of single cells: a Beta-Dirichlet factor model of junction counts.
@@ -89,9 +93,9 @@ class LeafletFAModel(
     Parameters
     ----------
     adata
-        AnnData registered with :meth:`setup_anndata` and not changed since. The model keeps a
-        copy of the observed entries for :meth:`train`, which later changes of ``adata`` do not
-        affect.
+        AnnData registered with :meth:`setup_anndata`, or MuData registered with
+        :meth:`setup_mudata`, and not changed since. The model keeps a copy of the observed entries
+        for :meth:`train`, which later changes of ``adata`` do not affect.
     n_programs
         Number of splicing programs K, between 1 and the number of cells.
     likelihood
@@ -149,7 +153,7 @@ class LeafletFAModel(
 
     def __init__(
         self,
-        adata: AnnData | None = None,
+        adata: AnnData | MuData | None = None,
         n_programs: int = 10,
         *,
         likelihood: Likelihood = "betabinomial",
@@ -163,8 +167,9 @@ class LeafletFAModel(
         has_reference: bool = False,
     ) -> None:
         if adata is not None:
-            check_anndata(adata)
+            _check_is_set_up(adata)
         super().__init__(adata, registry)
+        data = self._data(adata)
         self.get_normalized_function_name = "get_normalized_splicing"
         n_cells, n_junctions = int(self.summary_stats.n_cells), int(self.summary_stats.n_vars)
         options = ModelOptions.checked(
@@ -181,18 +186,18 @@ class LeafletFAModel(
         )
         self.n_programs = options.n_programs
         batches = batch_names(self.registry_)
-        if adata is not None:
+        if data is not None:
             checked = _CHECKED[self._adata_manager]
-            self._entries = checked.take(adata)
+            self._entries = checked.take(data)
             self._entries.log_coefficient()
             if batches:
-                self._entries = replace(self._entries, batch=batches_of(adata, self.registry_))
+                self._entries = replace(self._entries, batch=batches_of(data, self.registry_))
                 if registry is None:
                     check_shared_junctions(self._entries, batches)
-            self.cell_names_ = adata.obs_names.astype(str).to_numpy()
+            self.cell_names_ = data.obs_names.astype(str).to_numpy()
             self.cell_fingerprints_ = checked.fingerprints
             self.atse_codes_, self._layer_digests = checked.atse_codes, checked.digests
-            self.atse_labels_ = checked.atse_labels(adata)
+            self.atse_labels_ = checked.atse_labels(data)
         if columns is None:
             columns = LIKELIHOODS[options.likelihood].program_atse(
                 self._entries, self.atse_codes_, n_junctions
@@ -205,7 +210,8 @@ class LeafletFAModel(
             has_reference=has_reference,
             **asdict(options),
         )
-        self.junction_names_ = np.asarray(self.get_var_names()).astype(str).astype(object)
+        state = self.registry_["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]
+        self.junction_names_ = np.asarray(state["column_names"]).astype(str).astype(object)
         self._model_summary_string = (
             f"LeafletFAModel with {self.n_programs} splicing programs, {options.likelihood} "
             f"likelihood, {n_cells} cells, {n_junctions} junctions"
@@ -262,6 +268,12 @@ class LeafletFAModel(
         unknown = set(kwargs) - {"source_registry", "extend_categories"}
         if unknown:
             raise TypeError(_unknown_argument(min(unknown)))
+        if is_mudata(adata):
+            raise TypeError(
+                "Expected an AnnData, found a MuData. Use setup_mudata(mdata, "
+                "modalities={'junctions': 'splicing'}), or pass one modality, as "
+                "mdata.mod['splicing']."
+            )
         if check_anndata(adata).is_view:
             raise ValueError("Expected adata to be no view, found a view: pass adata.copy().")
         checked = CheckedContent(
@@ -278,15 +290,18 @@ class LeafletFAModel(
     @classmethod
     def _register(
         cls,
-        adata: AnnData,
+        adata: AnnData | MuData,
         checked: CheckedContent,
         setup_method_args: dict[str, Any],
         **kwargs: Any,
     ) -> None:
         """Register checked data with scvi."""
         given = setup_method_args["setup_args"]
-        batches = given.get("batch_key"), given.get("categorical_covariate_keys")
-        manager = cls._manager(*checked.layers, setup_method_args, *batches)
+        if is_mudata(adata):
+            manager = mudata_manager(setup_method_args)
+        else:
+            batches = given.get("batch_key"), given.get("categorical_covariate_keys")
+            manager = cls._manager(*checked.layers, setup_method_args, *batches)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
         _CHECKED[manager] = checked
@@ -328,6 +343,17 @@ class LeafletFAModel(
         manager.register_fields(adata)
         registry: dict[str, Any] = manager.registry
         return registry
+
+
+def _check_is_set_up(data: Any) -> None:
+    """Check that data are an AnnData, or a MuData that was set up."""
+    if not is_mudata(data):
+        check_anndata(data)
+    elif "_scvi_uuid" not in data.uns:
+        raise WrongKindError(
+            "Expected an AnnData or a MuData that was set up, found a MuData that was not. Call "
+            "LeafletFAModel.setup_mudata(mdata, modalities={'junctions': 'splicing'}) first."
+        )
 
 
 def _unknown_argument(name: str) -> str:

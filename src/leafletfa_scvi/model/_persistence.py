@@ -17,21 +17,26 @@ from leafletfa_scvi._scvi import SAVE_KEYS, download
 from leafletfa_scvi.data import (
     atse_codes,
     cell_fingerprints,
+    is_mudata,
     match_cells,
     read_h5ad,
+    read_h5mu,
     resolve_atse_key,
     write_h5ad,
+    write_h5mu,
 )
 from leafletfa_scvi.data._model_file import ModelContent, read_model_file, write_model_file
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._check_content import check_content, check_registry
 from leafletfa_scvi.model._extend import freeze
 from leafletfa_scvi.model._fit_state import FitState, is_saved
+from leafletfa_scvi.model._setup_mudata import plain_setup_args
 from leafletfa_scvi.model._training_options import training_device
 from leafletfa_scvi.module import pyro_alone
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi.model._model import LeafletFAModel
 
@@ -91,12 +96,14 @@ class PersistenceMixin(SplicingModelBase):
             if self.adata is None:
                 raise ValueError("The model was loaded without data: leave save_anndata out.")
             self._check_own_data()
-        model_file, data_file = _files_of(target, prefix)
+        model_file, data_file = _files_of(target, prefix, self.registry_)
         files = [model_file, data_file] if save_anndata else [model_file]
-        with replacing(*files, remove=() if save_anndata else [data_file]) as places:
+        former = [file for file in _data_files(target, prefix) if file not in files]
+        with replacing(*files, remove=former) as places:
             write_model_file(places[0], self._content(), **(save_kwargs or {}))
             if save_anndata:
-                write_h5ad(self.adata, places[1], **anndata_write_kwargs)
+                write = write_h5mu if is_mudata(self.adata) else write_h5ad
+                write(self.adata, places[1], **anndata_write_kwargs)
 
     def _content(self) -> ModelContent:
         """Collect the content of the file: parameters, junction names and saved attributes."""
@@ -104,10 +111,12 @@ class PersistenceMixin(SplicingModelBase):
         return ModelContent(state.parameters, self.junction_names_, state.attributes)
 
     def _check_own_data(self) -> None:
-        """Check that the model's AnnData holds the cells and junctions it was built on."""
+        """Check that the model's data hold the cells and junctions it was built on."""
         try:
-            self._check_junctions(self.adata)
-            _, _, position = self._match_training_cells(self.adata)
+            adata = self._data(None)
+            assert adata is not None
+            self._check_junctions(adata)
+            _, _, position = self._match_training_cells(adata)
         except (KeyError, ValueError) as error:
             raise ValueError(f"{_NOT_ITS_DATA} {error.args[0]}") from error
         if len(position) != len(self.cell_names_):
@@ -116,15 +125,15 @@ class PersistenceMixin(SplicingModelBase):
             )
         changed = np.flatnonzero(position != np.arange(len(position)))
         if len(changed):
-            name = self.adata.obs_names[changed[0]]
+            name = adata.obs_names[changed[0]]
             raise ValueError(f"{_NOT_ITS_DATA} Cell {name!r} has other counts or was moved.")
-        self._check_own_labels()
+        self._check_own_labels(adata)
 
-    def _check_own_labels(self) -> None:
+    def _check_own_labels(self, adata: AnnData) -> None:
         """Check that ATSE labels have not changed; the default column may have been removed."""
         try:
-            key = resolve_atse_key(self.adata, self._setup_args["atse_key"])
-            codes = None if key is None else atse_codes(self.adata, key)[0]
+            key = resolve_atse_key(adata, self._setup_args["atse_key"])
+            codes = None if key is None else atse_codes(adata, key)[0]
         except (KeyError, ValueError) as error:
             raise ValueError(f"{_NOT_ITS_DATA} {error.args[0]}") from error
         if codes is None:
@@ -143,7 +152,7 @@ class PersistenceMixin(SplicingModelBase):
     def load(
         cls,
         dir_path: str | Path,
-        adata: AnnData | bool | None = None,
+        adata: AnnData | MuData | bool | None = None,
         accelerator: str = "auto",
         device: int | str = "auto",
         prefix: str | None = None,
@@ -158,8 +167,9 @@ class PersistenceMixin(SplicingModelBase):
         dir_path
             Folder it was saved to.
         adata
-            Cells it was trained on. If None, those saved with it; False for none. Programs,
-            activities, prevalence and intervals do not need the data.
+            Cells it was trained on; also the AnnData alone for a model that was set up with a
+            MuData. If None, those saved with it; False for none. Programs, activities, prevalence
+            and intervals do not need the data.
         accelerator, device
             Device of the parameters.
         prefix
@@ -181,13 +191,14 @@ class PersistenceMixin(SplicingModelBase):
         target = training_device(accelerator, device)
         if adata is True:
             raise TypeError("Expected adata to be an AnnData, None or False, found True.")
-        if adata is not None and adata is not False:
+        if adata is not None and adata is not False and not is_mudata(adata):
             check_anndata(adata)
-        model_file, data_file = _files_of(dir_path, prefix)
+        model_file, _ = _files_of(dir_path, prefix)
         for i in range(_MAX_READS):
             before = _stamp(model_file)
             try:
                 content = _read(dir_path, prefix, trust, backup_url)
+                _, data_file = _files_of(dir_path, prefix, content.attributes.get("registry_"))
                 data = _saved_data(data_file) if adata is None else adata
             except (ValueError, OSError):
                 if i + 1 == _MAX_READS or _stamp(model_file) == before:
@@ -207,8 +218,9 @@ class PersistenceMixin(SplicingModelBase):
         model.to_device(target)
         model.module.eval()
         if model.adata is not None:
-            model._check_junctions(model.adata)
-            names = model.adata.obs_names.astype(str).to_numpy()
+            own = model._modality(model.adata)
+            model._check_junctions(own)
+            names = own.obs_names.astype(str).to_numpy()
             prints = cell_fingerprints(model._training_entries())
             position = match_cells(names, prints, model.cell_names_, model.cell_fingerprints_)
             moved = np.flatnonzero(position != np.arange(len(names)))
@@ -220,7 +232,7 @@ class PersistenceMixin(SplicingModelBase):
 
     @classmethod
     def _from_content(
-        cls, content: ModelContent, file: Path, adata: AnnData | None
+        cls, content: ModelContent, file: Path, adata: AnnData | MuData | None
     ) -> LeafletFAModel:
         """Build a model with the parameters and attributes of a file."""
         attributes = dict(content.attributes)
@@ -231,7 +243,7 @@ class PersistenceMixin(SplicingModelBase):
         if unknown:
             raise ValueError(f"{no_model}found attribute {unknown[0]!r}.")
         if adata is not None:
-            cls.setup_anndata(adata, source_registry=registry, **registry["setup_args"])
+            cls._setup_again(adata, registry)
         try:
             model = cls(adata, registry=registry, **init["non_kwargs"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -254,6 +266,20 @@ class PersistenceMixin(SplicingModelBase):
             raise ValueError(f"{no_model}parameter {wrong[0]!r} holds {saved[wrong[0]].dtype}.")
         FitState(saved, {**attributes, "init_params_": init}).restore(model)
         return model
+
+    @classmethod
+    def _setup_again(cls, adata: AnnData | MuData, registry: dict[str, Any]) -> None:
+        """Register data with the arguments of a saved setup, without modalities for an AnnData."""
+        setup_args = registry["setup_args"]
+        if not is_mudata(adata):
+            cls.setup_anndata(adata, source_registry=registry, **plain_setup_args(setup_args))
+        elif "modalities" in setup_args:
+            cls.setup_mudata(adata, source_registry=registry, **setup_args)
+        else:
+            raise TypeError(
+                "Expected an AnnData, as the model was set up with one, found a MuData. Pass its "
+                "modality with the junctions, as mdata.mod['splicing']."
+            )
 
     @staticmethod
     def load_registry(
@@ -306,18 +332,27 @@ def _is_code(cls: type, name: str) -> bool:
     return callable(member) or isinstance(member, property)
 
 
-def _files_of(dir_path: str | Path, prefix: str | None) -> tuple[Path, Path]:
-    """Paths of the files of model and data."""
-    names = (SAVE_KEYS.MODEL_FNAME, SAVE_KEYS.ADATA_FNAME)
-    model, data = (Path(dir_path) / f"{prefix or ''}{name}" for name in names)
-    return model, data
+def _files_of(dir_path: str | Path, prefix: str | None, registry: Any = None) -> tuple[Path, Path]:
+    """Paths of the files of model and data, an AnnData unless the registry is of a MuData."""
+    model = Path(dir_path) / f"{prefix or ''}{SAVE_KEYS.MODEL_FNAME}"
+    setup_args = registry.get("setup_args") if isinstance(registry, dict) else None
+    of_mudata = isinstance(setup_args, dict) and "modalities" in setup_args
+    return model, _data_files(dir_path, prefix)[of_mudata]
+
+
+def _data_files(dir_path: str | Path, prefix: str | None) -> tuple[Path, Path]:
+    """Paths of the files of an AnnData and a MuData."""
+    names = (SAVE_KEYS.ADATA_FNAME, SAVE_KEYS.MDATA_FNAME)
+    adata, mdata = (Path(dir_path) / f"{prefix or ''}{name}" for name in names)
+    return adata, mdata
 
 
 def _read(
     dir_path: str | Path, prefix: str | None, trust: bool, backup_url: str | None = None
 ) -> ModelContent:
     """Read a saved model, after completing the moves of a stopped process."""
-    folder, files = Path(dir_path), _files_of(dir_path, prefix)
+    folder = Path(dir_path)
+    files = (_files_of(dir_path, prefix)[0], *_data_files(dir_path, prefix))
     for home in dict.fromkeys(
         (folder, folder.resolve().parent, *(x.resolve().parent for x in files))
     ):
@@ -336,17 +371,17 @@ def _read_registry(dir_path: str | Path, prefix: str | None, trust: bool) -> dic
     return registry
 
 
-def _saved_data(file: Path) -> AnnData | None:
+def _saved_data(file: Path) -> AnnData | MuData | None:
     """Read the data saved with a model; None if there are none."""
     if not os.path.lexists(file):
         return None
     try:
         check_file(file)
-        return read_h5ad(file)
+        return read_h5mu(file) if file.suffix == ".h5mu" else read_h5ad(file)
     except Exception as error:  # h5py and anndata raise many kinds
         raise ValueError(
-            f"{file} cannot be read as an .h5ad file ({error}). Copy it again, or load the model "
-            "with adata=... or adata=False."
+            f"{file} cannot be read as an {file.suffix} file ({error}). Copy it again, or load "
+            "the model with adata=... or adata=False."
         ) from error
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import scipy.sparse as sp
     from anndata import AnnData
+    from mudata import MuData
 
 
 class PosteriorMixin(SplicingModelBase):
@@ -46,7 +47,7 @@ class PosteriorMixin(SplicingModelBase):
         return pd.DataFrame(psi, self.junction_names, self.program_names)
 
     def get_cell_activities(
-        self, adata: AnnData | None = None, indices: Indices = None
+        self, adata: AnnData | MuData | None = None, indices: Indices = None
     ) -> pd.DataFrame:
         """Posterior mean of the activities phi of cells.
 
@@ -79,7 +80,7 @@ class PosteriorMixin(SplicingModelBase):
         return pd.DataFrame(cells.mean.numpy(), name_index(cells.names), self.program_names)
 
     def get_latent_representation(
-        self, adata: AnnData | None = None, indices: Indices = None
+        self, adata: AnnData | MuData | None = None, indices: Indices = None
     ) -> np.ndarray:
         """Posterior mean of the activities as an array, ``(C, K)``.
 
@@ -119,7 +120,7 @@ class PosteriorMixin(SplicingModelBase):
         self,
         parameter: str,
         level: float = 0.9,
-        adata: AnnData | None = None,
+        adata: AnnData | MuData | None = None,
         indices: Indices = None,
     ) -> CredibleInterval:
         """Marginal equal-tailed credible intervals of programs or activities.
@@ -146,7 +147,7 @@ class PosteriorMixin(SplicingModelBase):
     @torch.no_grad()
     def get_normalized_splicing(
         self,
-        adata: AnnData | None = None,
+        adata: AnnData | MuData | None = None,
         indices: Indices = None,
         junction_list: Sequence[str] | None = None,
         *,
@@ -189,7 +190,7 @@ class PosteriorMixin(SplicingModelBase):
             ``transform_batch`` is not a batch of the model, or is combined with ``shrink``: the
             reads of a cell are those of its own batch.
         """
-        data = self.adata if adata is None else adata
+        data = self._data(adata)
         cells = cell_posterior(self, data, indices)
         indexer = None if data is None else self._junction_indexer(data)
         in_order = junction_list is None and indexer is None
@@ -218,7 +219,7 @@ class PosteriorMixin(SplicingModelBase):
 
     @torch.no_grad()
     def get_log_likelihood(
-        self, adata: AnnData | None = None, indices: Indices = None
+        self, adata: AnnData | MuData | None = None, indices: Indices = None
     ) -> pd.Series:
         """Log-likelihood of the observed entries of each cell at the posterior means.
 
@@ -289,7 +290,9 @@ class PosteriorMixin(SplicingModelBase):
         return posterior_summary(self, level)
 
     @torch.no_grad()
-    def export_posterior(self, adata: AnnData | None = None, *, overwrite: bool = False) -> None:
+    def export_posterior(
+        self, adata: AnnData | MuData | None = None, *, overwrite: bool = False
+    ) -> None:
         """Write the results to an AnnData, which no other method changes.
 
         ``obsm["X_PHI"]`` (C x K) activities, ``varm["psi_learned"]`` (P x K) programs,
@@ -303,7 +306,8 @@ class PosteriorMixin(SplicingModelBase):
         ----------
         adata
             AnnData to write to, with the junctions of the model in any order and any cells, whose
-            activities are those of their current counts. If None, that of the model.
+            activities are those of their current counts. If None, that of the model. Results of a
+            MuData are written to the modality with the junctions.
         overwrite
             Replace columns and slots of these names that no earlier export wrote.
 

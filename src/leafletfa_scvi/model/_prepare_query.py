@@ -14,22 +14,29 @@ from leafletfa_scvi._arguments import check_inside, check_one_of
 from leafletfa_scvi._choices import AtseTotals
 from leafletfa_scvi._constants import OVERLAP_SLOT
 from leafletfa_scvi.data import (
+    JUNCTIONS,
     align_junctions,
     check_axes,
     check_counts_and_totals,
     compare_junctions,
     described_contigs,
+    find_modality,
     hide_junctions,
+    is_mudata,
     named_layers,
     read_mapping,
     rename_contigs,
     rename_junctions,
+    replace_modality,
+    set_modality,
 )
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._new_junctions import join_new_atses
+from leafletfa_scvi.model._setup_mudata import check_mudata
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi.data import JunctionOverlap, Pairs
     from leafletfa_scvi.model._model import LeafletFAModel
@@ -151,6 +158,11 @@ class PrepareQueryMixin(SplicingModelBase):
             return names
         check_one_of("atse_totals", atse_totals, AtseTotals)
         check_inside("min_overlap", min_overlap, "[0, 1]")
+        if is_mudata(adata):
+            raise TypeError(
+                "Expected an AnnData, found a MuData. Use prepare_query_mudata, or pass its "
+                "modality with the junctions, as mdata.mod['splicing']."
+            )
         check_axes(adata)
         codes, (junction_layer, cluster_layer) = reference.atse_codes_, reference._layers
         if atse_totals == "shared" and codes is None:
@@ -205,8 +217,66 @@ class PrepareQueryMixin(SplicingModelBase):
         return None
 
     @classmethod
+    def prepare_query_mudata(
+        cls,
+        mdata: MuData,
+        reference_model: str | LeafletFAModel,
+        return_reference_var_names: bool = False,
+        inplace: bool = True,
+        **options: Any,
+    ) -> MuData | dict[str, pd.Index] | None:
+        """Reorder the junctions of a MuData to those of a reference that was set up with one.
+
+        Other modalities are not changed.
+
+        Parameters
+        ----------
+        mdata
+            New cells, with the modality that has the junctions of the reference.
+        reference_model
+            A trained model, or the folder it was saved to.
+        return_reference_var_names
+            Return only the names of the junctions of the reference, by the name of their modality.
+        inplace
+            Change ``mdata`` itself; otherwise return a new MuData, which shares the other
+            modalities.
+        **options
+            Further arguments of :meth:`prepare_query_anndata`.
+
+        Raises
+        ------
+        TypeError
+            ``mdata`` is no MuData, or the reference was set up with an AnnData.
+        KeyError, ValueError
+            The modality does not exist, or as in :meth:`prepare_query_anndata`.
+        """
+        reference = cls._reference(reference_model, trust=bool(options.get("trust", False)))
+        if reference._modalities is None:
+            raise TypeError(
+                "Expected a reference that was set up with a MuData, found one of an AnnData. Use "
+                "prepare_query_anndata(mdata.mod['splicing'], reference)."
+            )
+        name = reference._modalities[JUNCTIONS]
+        if return_reference_var_names:
+            return {name: pd.Index(reference.junction_names)}
+        check_mudata(mdata)
+        adata = find_modality(mdata, name)
+        aligned = cls.prepare_query_anndata(adata, reference, inplace=False, **options)
+        if not inplace:
+            return replace_modality(mdata, name, aligned)
+        set_modality(mdata, name, aligned)
+        return None
+
+    def _with_mapped(self, data: AnnData | MuData, mapping: Pairs) -> AnnData | MuData:
+        """Return data with the junctions of this model, those of another species mapped."""
+        cls = type(self)
+        prepare = cls.prepare_query_mudata if is_mudata(data) else cls.prepare_query_anndata
+        mapped: AnnData | MuData = prepare(data, self, inplace=False, mapping=mapping)
+        return mapped
+
+    @classmethod
     def compare_junctions(
-        cls, adata: AnnData, reference_model: str | LeafletFAModel, *, trust: bool = False
+        cls, adata: AnnData | MuData, reference_model: str | LeafletFAModel, *, trust: bool = False
     ) -> JunctionOverlap:
         """Compare the junctions and ATSEs of an AnnData with those of a reference.
 
@@ -241,6 +311,7 @@ class PrepareQueryMixin(SplicingModelBase):
         >>> overlap.atses.sort_values("lost_psi")  # doctest: +SKIP
         """
         reference = cls._reference(reference_model, trust=trust)
+        adata = reference._modality(adata)
         check_axes(adata)
         programs = reference.get_splicing_programs() if reference.is_trained_ else None
         return compare_junctions(

@@ -9,16 +9,18 @@ import numpy as np
 
 from leafletfa_scvi._arguments import check_one_of
 from leafletfa_scvi._choices import QueryPrevalence
-from leafletfa_scvi.data import CheckedContent, check_axes
+from leafletfa_scvi.data import CheckedContent, check_axes, is_mudata
 from leafletfa_scvi.model._base import SplicingModelBase
 from leafletfa_scvi.model._batches import check_batches
 from leafletfa_scvi.model._extend import Extension, copy_reference, freeze, joined_rows
 from leafletfa_scvi.model._new_junctions import check_new_atses
+from leafletfa_scvi.model._setup_mudata import check_batches_of_mudata, plain_setup_args
 from leafletfa_scvi.model._training_options import training_device
 
 if TYPE_CHECKING:
     import torch
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi.data import Pairs
     from leafletfa_scvi.model._model import LeafletFAModel
@@ -30,7 +32,7 @@ class QueryMixin(SplicingModelBase):
     @classmethod
     def load_query_data(
         cls: type[LeafletFAModel],
-        adata: AnnData,
+        adata: AnnData | MuData,
         reference_model: str | LeafletFAModel,
         *,
         query_prevalence: QueryPrevalence = "reference",
@@ -67,7 +69,8 @@ class QueryMixin(SplicingModelBase):
         ----------
         adata
             New cells with the junctions of the reference, in the same order; see
-            :meth:`prepare_query_anndata`. With ``freeze_programs=False``, junctions in further
+            :meth:`prepare_query_anndata`. A MuData if the reference was set up with one, or the
+            AnnData with the junctions alone. With ``freeze_programs=False``, junctions in further
             ATSEs may come after them; their programs have the prior alone.
         reference_model
             A trained model, or the folder it was saved to.
@@ -82,8 +85,8 @@ class QueryMixin(SplicingModelBase):
         mapping
             Table of :func:`leafletfa_scvi.pp.map_junctions`, for cells of another species (or
             genome build); see :meth:`prepare_query_anndata`. If given, ``adata`` remains as it is:
-            the model has a new AnnData, ``query.adata``, with the same cells and the junctions of
-            the reference.
+            the model has new data, ``query.adata``, with the same cells and the junctions of the
+            reference.
         accelerator, device
             Device to load a saved reference to.
         freeze_programs
@@ -122,19 +125,27 @@ class QueryMixin(SplicingModelBase):
                 f"{reference.module.model.n_batches}. Train a model of both data sets, or place "
                 "the new cells with freeze_programs=True and without extra programs."
             )
-        check_axes(adata)
+        data = adata
+        check_axes(reference._modality(data))
         if mapping is not None:
-            adata = cls.prepare_query_anndata(adata, reference, inplace=False, mapping=mapping)
+            data = reference._with_mapped(data, mapping)
+        adata = reference._modality(data)
         joined = None if extension.freeze else check_new_atses(adata, reference)
         if joined is None:
             reference._check_junctions(adata)
-        if adata.is_view:
+        if data.is_view:
             raise ValueError("Expected adata to be no view, found a view: pass adata.copy().")
         registry = deepcopy(reference.registry_)
         # Junctions filled in as not observed have no label, and not the total of their ATSE.
         setup_args = {**registry["setup_args"], "atse_key": None}
-        batches = setup_args.get("batch_key"), setup_args.get("categorical_covariate_keys")
-        check_batches(adata, *batches, is_new=False)
+        if is_mudata(data):
+            check_batches_of_mudata(data, setup_args, is_new=False)
+            setup_method_args = cls._get_setup_method_args(cls=cls, mdata=data, **setup_args)
+        else:
+            setup_args = plain_setup_args(setup_args)
+            batches = setup_args.get("batch_key"), setup_args.get("categorical_covariate_keys")
+            check_batches(adata, *batches, is_new=False)
+            setup_method_args = cls._get_setup_method_args(cls=cls, adata=data, **setup_args)
         layers = (setup_args["junction_layer"], setup_args["cluster_layer"])
         checked = CheckedContent(
             adata,
@@ -143,18 +154,17 @@ class QueryMixin(SplicingModelBase):
             fixed_junctions=True,
             fixed_atses=reference.atse_codes_ if joined is None else joined.codes,
         )
-        setup_method_args = cls._get_setup_method_args(cls=cls, adata=adata, **setup_args)
         source: dict[str, Any] = {"source_registry": registry} if joined is None else {}
         if source and reference.module.model.n_batches > 1:
             source["extend_categories"] = True  # batches that the reference has not seen
-        cls._register(adata, checked, setup_method_args, **source)
+        cls._register(data, checked, setup_method_args, **source)
         init = dict(reference.init_params_["non_kwargs"])
         if not extension.is_query:
             init["n_programs"] = reference.n_programs + extension.n_extra
             init["has_reference"] = extension.has_reference
         if joined is not None:
             init["columns"] = joined_rows(reference, checked, joined.codes)
-        model = cls(adata, registry=registry, **init)
+        model = cls(data, registry=registry, **init)
         model.atse_labels_ = reference.atse_labels_ if joined is None else joined.labels
         model.reference_atse_key_ = reference._atse_key
         model.has_program_posterior_ = reference.has_program_posterior_ or not extension.freeze

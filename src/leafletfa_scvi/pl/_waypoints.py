@@ -235,7 +235,7 @@ def _from_obs(
     model: LeafletFAModel, color: str, cells: np.ndarray, palette: Palette | None = None
 ) -> _Coloring:
     """Return values of training cells; missing for cells that ``adata`` no longer contains."""
-    adata = model.adata
+    adata = model._data(None)
     if adata is None:
         raise ValueError(
             f"Expected a model with its data for color={color!r}, found one that was loaded "

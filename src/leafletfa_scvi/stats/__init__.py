@@ -11,6 +11,10 @@ from leafletfa_scvi.stats._false_discovery import (
 from leafletfa_scvi.stats._mixed_model import MixedModelFit, fit_mixed_model
 from leafletfa_scvi.stats._moderation import ModeratedVariances, moderate_variances
 from leafletfa_scvi.stats._multiple_testing import adjust_pvalues
+from leafletfa_scvi.stats._partial_regression import (
+    PartialRegression,
+    PartialRegressions,
+)
 from leafletfa_scvi.stats._permutation import (
     PermutationTest,
     permute_samples,
@@ -27,6 +31,8 @@ __all__ = [
     "DifferencePosterior",
     "MixedModelFit",
     "ModeratedVariances",
+    "PartialRegression",
+    "PartialRegressions",
     "PermutationTest",
     "PooledShare",
     "PopulationDifference",

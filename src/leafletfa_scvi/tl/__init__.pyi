@@ -1,6 +1,8 @@
 from ._associate import associate as associate
+from ._beyond_expression import activities_beyond_expression as activities_beyond_expression
 from ._differential_activity import differential_activity as differential_activity
 from ._enrichment import marker_enrichment as marker_enrichment
+from ._expression_association import expression_association as expression_association
 from ._factor_activity import factor_activity as factor_activity
 from ._holdout import SplicingHoldout as SplicingHoldout
 from ._holdout import evaluate_holdout as evaluate_holdout

@@ -113,4 +113,5 @@ def _of_model(model: Any) -> CellActivities:
         )
     cells = cell_posterior(model, None, None)
     variance = larger_variance(cells.concentration, cell_variance(model, cells))
-    return CellActivities(model.program_names, cells.mean.double().numpy(), variance, model.adata)
+    mean = cells.mean.double().numpy()
+    return CellActivities(model.program_names, mean, variance, model._data(None))

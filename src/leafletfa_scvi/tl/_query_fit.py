@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from leafletfa_scvi._arguments import check_anndata, check_whole
 from leafletfa_scvi._name_index import name_index
+from leafletfa_scvi.data import is_mudata
 from leafletfa_scvi.model._cells import CellPosterior, cell_posterior, fit_new_cells
 from leafletfa_scvi.tl._cell_fit import cell_fit
 from leafletfa_scvi.tl._same_programs import check_same_programs, n_further_programs
@@ -18,13 +19,14 @@ from leafletfa_scvi.tl._same_programs import check_same_programs, n_further_prog
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi import LeafletFAModel
 
 
 def query_fit(
     query_model: LeafletFAModel,
-    adata: AnnData | None = None,
+    adata: AnnData | MuData | None = None,
     *,
     reference: LeafletFAModel | None = None,
     n_reference_cells: int = 5000,
@@ -109,7 +111,9 @@ def query_fit(
     n_reference_cells = check_whole("n_reference_cells", n_reference_cells, 20)
     seed = check_whole("seed", seed, 0)
     if adata is not None:
-        check_anndata(adata, "adata")
+        if not is_mudata(adata):
+            check_anndata(adata, "adata")
+        query_model._modality(adata)
     elif query_model.adata is None:
         raise ValueError(
             "Expected adata, as query_model was loaded without data, found None. Pass the cells."

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
     from leafletfa_scvi import LeafletFAModel
 
@@ -26,14 +27,14 @@ def rank_splicing_groups(
     groups: str | Sequence[str] = "all",
     reference: str = "rest",
     *,
-    adata: AnnData | None = None,
+    adata: AnnData | MuData | None = None,
     sample_key: str | None = None,
     delta: float = 0.1,
     n_junctions: int | None = None,
     rankby_abs: bool = False,
     key_added: str = "rank_genes_groups",
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | MuData | None:
     """Rank junctions for characterizing groups of cells, as :func:`scanpy.tl.rank_genes_groups`.
 
     Runs :meth:`.LeafletFAModel.differential_splicing` and writes the result to ``adata.uns``,
@@ -68,7 +69,7 @@ def rank_splicing_groups(
 
     Returns
     -------
-    None, or a copy. ``uns[key_added]`` has, for each group,
+    None, or a copy. ``uns[key_added]`` (of the modality with the junctions) has, for each group,
 
     - ``names`` of junctions
     - ``scores``: natural log of the odds of a difference above ``delta``, at least 0, with the
@@ -85,7 +86,7 @@ def rank_splicing_groups(
     """
     if n_junctions is not None:
         check_whole("n_junctions", n_junctions, 1)
-    data = model.adata if adata is None else adata
+    data: Any = model.adata if adata is None else adata
     if data is None:
         raise ValueError(
             "Expected an AnnData to write to, but the model was loaded without data: pass adata."
@@ -116,7 +117,7 @@ def rank_splicing_groups(
         "sample_key": sample_key,
     }
     target = data.copy() if copy else data
-    target.uns[key_added] = result
+    model._modality(target).uns[key_added] = result
     return target if copy else None
 
 

@@ -176,9 +176,9 @@ def _categories(values: pd.Series, labels: str, unknown: str) -> pd.Categorical:
 def _reference_activities(reference: Any, query: Any) -> CellActivities:
     """Activities of the reference cells, on the programs of the query if it has more."""
     if n_further_programs(reference, query) and reference.adata is not None:
-        table = query.get_cell_activities(reference.adata)
-        mean = table.to_numpy(np.float64)
-        return CellActivities(list(table.columns), mean, None, reference.adata)
+        adata = reference._data(None)
+        table = query.get_cell_activities(adata)
+        return CellActivities(list(table.columns), table.to_numpy(np.float64), None, adata)
     return cell_activities(reference, "reference")
 
 
