@@ -242,7 +242,7 @@ def test_junctions_of_another_data_set(simulated, run, refused, tmp_path):
     second.unlink()
     (tmp_path / "second.qc.html").unlink()
     line = refused(*simulated.bams[3:], *options, "--min-reads", 3)
-    assert "Expected no min_reads with reference, found min_reads=3" in line
+    assert "Expected no --min-reads with reference, found --min-reads 3" in line
     first.write_bytes(first.read_bytes()[:3000])
     assert "first.h5ad" in refused(*simulated.bams[3:], *options)
     assert "no file" in refused(
@@ -367,7 +367,7 @@ def test_long_tables_with_a_map_of_barcodes(run, refused, tmp_path):
     out = tmp_path / "out.h5ad"
     code, _, err = run("make-dataset", table, *options, "count=n", *barcode_map, "--output", out)
     assert code == 0, err
-    assert "barcode_map (--barcode-map) lacks the barcodes of 4 reads (1 barcodes)" in err
+    assert "--barcode-map lacks the barcodes of 4 reads (1 barcodes)" in err
     adata = ad.read_h5ad(out)
     assert adata.obs_names.tolist() == ["A1", "A2"]
     assert adata.var_names.tolist() == ["1:101-250:?", "1:101-350:?"]

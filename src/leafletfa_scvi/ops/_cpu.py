@@ -143,7 +143,11 @@ class _Sweep:
         grad = torch.from_numpy(dkappa.sum(0))
         # The kernel sums by column: columns of an ATSE share its kappa.
         columns = self.concentration_grad
-        per_column = entries.atse if columns.shape[0] > 1 else torch.zeros(1, dtype=torch.int64)
+        per_column = (
+            entries.atse
+            if columns.shape[0] > 1
+            else torch.zeros(1, dtype=torch.int64, device="cpu")
+        )
         grad.index_add_(0, per_column, columns)
         self.concentration_grad = grad
 
