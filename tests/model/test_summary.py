@@ -112,7 +112,16 @@ class TestExport:
         np.testing.assert_array_equal(gaps.obs[names], trained.get_cell_activities())
         results = gaps.uns["leafletfa"]
         assert set(results) == {
-            *("version", "programs", "pi", "kappa", "delta", "elbo_history", "params"),
+            *(
+                "version",
+                "programs",
+                "pi",
+                "kappa",
+                "delta",
+                "elbo_history",
+                "em_objective",
+                "params",
+            ),
             *("junctions", "psi_concentration", "psi_variance", "activity_weight"),
         }
         np.testing.assert_array_equal(results["pi"], trained.get_program_prevalence())
@@ -127,6 +136,9 @@ class TestExport:
         assert results["delta"] == pytest.approx(summary["delta"])
         np.testing.assert_allclose(
             results["elbo_history"], -trained.history["elbo_train"]["elbo_train"].astype(float)
+        )
+        np.testing.assert_array_equal(
+            results["em_objective"], trained.history["em_objective"]["em_objective"]
         )
         assert results["version"] == lfa.__version__
         assert results["params"]["n_programs"] == 3

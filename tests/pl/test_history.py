@@ -94,8 +94,12 @@ def test_an_anndata_has_the_history_of_the_model(small, fit):
         line = lfa.pl.history(source).lines[0]
         np.testing.assert_allclose(line.get_ydata(), expected)
         np.testing.assert_array_equal(line.get_xdata(), np.arange(12))
-    with pytest.raises(KeyError, match=r"one of \['elbo_train'\], found 'em_objective'"):
-        lfa.pl.history(small, train_key="em_objective")
+    (line,) = lfa.pl.history(small, train_key="em_objective").lines
+    np.testing.assert_array_equal(
+        line.get_ydata(), model.history["em_objective"]["em_objective"].astype(float)
+    )
+    with pytest.raises(KeyError, match=r"'em_objective'\], found 'loss'"):
+        lfa.pl.history(small, train_key="loss")
 
 
 def test_an_anndata_without_a_history():
@@ -103,8 +107,16 @@ def test_an_anndata_without_a_history():
     with pytest.raises(KeyError, match=r"found no keys in adata.uns. Call model.export_posterior"):
         lfa.pl.history(adata)
     adata.uns["leafletfa"] = {"elbo_history": np.zeros(0)}
-    with pytest.raises(ValueError, match="empty one.*method='em'.*Pass the model"):
+    with pytest.raises(ValueError, match=r"empty one\. Pass the model"):
         lfa.pl.history(adata)
+
+
+def test_an_anndata_of_em_alone():
+    adata = ad.AnnData(np.zeros((2, 2)))
+    adata.uns["leafletfa"] = {"elbo_history": np.zeros(0), "em_objective": [-9.0, -5.0, -4.0]}
+    ax = lfa.pl.history(adata)
+    assert ax.lines[0].get_xydata().tolist() == [[0, -9], [1, -5], [2, -4]]
+    assert ax.get_xlabel() == "cycle of EM"
 
 
 def test_a_mapping_and_axes(tmp_path):

@@ -59,12 +59,14 @@ def global_results(model: PosteriorMixin, indexer: np.ndarray | None) -> dict[st
         Position in the model of each junction of the AnnData; None if the order is the same.
     """
     generative = model.module.model
-    history = (model.history_ or {}).get("elbo_train", pd.DataFrame())
+    history = model.history_ or {}
+    loss, objective = (history.get(x, pd.DataFrame()) for x in ("elbo_train", "em_objective"))
     results: dict[str, Any] = {
         "version": package_version(),
         "programs": np.array(model.program_names),
         "pi": model.get_program_prevalence().to_numpy(),
-        "elbo_history": -history.to_numpy(dtype=np.float64).ravel(),
+        "elbo_history": -loss.to_numpy(dtype=np.float64).ravel(),
+        "em_objective": objective.to_numpy(dtype=np.float64).ravel(),
         "params": {
             "n_programs": model.n_programs,
             "likelihood": generative.likelihood.name,

@@ -298,8 +298,8 @@ class PosteriorMixin(SplicingModelBase):
         ``obsm["X_PHI"]`` (C x K) activities, ``varm["psi_learned"]`` (P x K) programs,
         ``obs["SP_1"]`` .. activities by name, and ``uns["leafletfa"]`` with prevalence (``pi``),
         ``kappa`` (a number, or ``(P,)`` with ``dispersion="junction"``), ``delta``, options,
-        ``elbo_history``, ``version`` and what :meth:`from_programs` restores the posterior of the
-        programs from (``junctions``, ``psi_concentration``, ``psi_variance``,
+        ``elbo_history``, ``em_objective``, ``version`` and what :meth:`from_programs` restores the
+        posterior of the programs from (``junctions``, ``psi_concentration``, ``psi_variance``,
         ``activity_weight``). Everything is computed before anything is written.
 
         Parameters

@@ -57,7 +57,7 @@ def history(
     ----------
     model
         A trained model; its ``history``, a mapping of names to data frames with one row per
-        epoch, or per cycle of EM; or an AnnData with the training loss in
+        epoch, or per cycle of EM; or an AnnData with both in
         ``adata.uns["leafletfa"]``, as written by ``model.export_posterior``.
     train_key
         Quantity to draw: ``"elbo_train"``, or ``"em_objective"`` for the log-likelihood plus log
@@ -88,7 +88,7 @@ def history(
     Raises
     ------
     ValueError
-        The model has not been trained, or the AnnData has no history, as EM alone has none there.
+        The model has not been trained, or the AnnData has no history.
     KeyError
         The history does not contain ``train_key``, or the AnnData has no results.
     TypeError
@@ -125,7 +125,7 @@ def history(
 def _record(model: Any) -> Mapping[str, pd.DataFrame]:
     """Find the history, or say where it is."""
     if isinstance(model, AnnData):
-        return {_LOSS: _exported(model)}
+        return _exported(model)
     record: Mapping[str, pd.DataFrame] | None = getattr(model, "history", model)
     if record is not None and not isinstance(record, Mapping):
         raise TypeError(
@@ -137,8 +137,8 @@ def _record(model: Any) -> Mapping[str, pd.DataFrame]:
     return record
 
 
-def _exported(adata: AnnData) -> pd.DataFrame:
-    """Read the training loss from an AnnData."""
+def _exported(adata: AnnData) -> dict[str, pd.DataFrame]:
+    """Read the training loss and the objective of EM from an AnnData."""
     results = adata.uns.get(RESULTS_SLOT)
     if not isinstance(results, Mapping) or "elbo_history" not in results:
         raise KeyError(
@@ -146,14 +146,21 @@ def _exported(adata: AnnData) -> pd.DataFrame:
             f"{', '.join(map(repr, adata.uns)) or 'no keys'} in adata.uns. Call "
             "model.export_posterior(adata) first, or pass the model."
         )
-    elbo = np.asarray(results["elbo_history"], dtype=float).ravel()
-    if not len(elbo):
+    elbo, objective = (
+        np.asarray(results.get(name, ()), dtype=float).ravel()
+        for name in ("elbo_history", _OBJECTIVE)
+    )
+    record = {
+        _LOSS: pd.DataFrame({_LOSS: -elbo}).rename_axis("epoch"),
+        _OBJECTIVE: pd.DataFrame({_OBJECTIVE: objective}).rename_axis("cycle"),
+    }
+    record = {name: frame for name, frame in record.items() if len(frame)}
+    if not record:
         raise ValueError(
-            f"Expected the training history in adata.uns[{RESULTS_SLOT!r}], found an empty one, "
-            "as of a model trained with method='em'. Pass the model, whose history has the "
-            "objective of EM."
+            f"Expected the training history in adata.uns[{RESULTS_SLOT!r}], found an empty one. "
+            "Pass the model."
         )
-    return pd.DataFrame({_LOSS: -elbo}).rename_axis("epoch")
+    return record
 
 
 def _draw(ax: Axes, frame: pd.DataFrame, key: str, color: str) -> None:
