@@ -46,6 +46,7 @@ napoleon_google_docstring = False
 napoleon_numpy_docstring = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False
+typehints_document_rtype_none = False
 typehints_defaults = "comma"
 always_use_bars_union = True
 

@@ -87,12 +87,9 @@ class SetupMuDataMixin(SplicingModelBase):
 
         Examples
         --------
-        >>> from mudata import MuData  # doctest: +SKIP
-        >>> mdata = MuData({"splicing": adata, "rna": expression})  # doctest: +SKIP
-        >>> lfa.LeafletFAModel.setup_mudata(
-        ...     mdata, modalities={"junctions": "splicing"}
-        ... )  # doctest: +SKIP
-        >>> model = lfa.LeafletFAModel(mdata, n_programs=8)  # doctest: +SKIP
+        >>> mdata = mudata.MuData({"splicing": adata, "rna": expression})
+        >>> lfa.LeafletFAModel.setup_mudata(mdata, modalities={"junctions": "splicing"})
+        >>> model = lfa.LeafletFAModel(mdata, n_programs=8)
         """
         check_mudata(mdata)
         unknown = set(kwargs) - {"source_registry", "extend_categories"}

@@ -100,21 +100,22 @@ def expression_association(
 
     Returns
     -------
-    One row per gene and program, those with the smallest p value first. Columns:
+    pandas.DataFrame
+        One row per gene and program, those with the smallest p value first. Columns:
 
-    - ``gene``, ``program``.
-    - ``partial_correlation`` of expression and activity over units, both without what groups and
-      covariates explain.
-    - ``effect``: difference in log expression for a difference of 1 in the transformed activity;
-      ``se``, its standard error.
-    - ``statistic``, ``pvalue``, ``padj`` (Benjamini and Hochberg over all rows of the call),
-      ``is_associated_fdr_<target>``. NaN and False where expression or activity do not vary
-      beyond groups and covariates, or the program is below ``min_activity``.
-    - ``mean_expression``, ``fraction``: mean log expression over units, and share of cells that
-      express the gene.
-    - ``n_units``, ``n_samples``; ``replicates``: ``"samples"`` or ``"cells"``.
+        - ``gene``, ``program``.
+        - ``partial_correlation`` of expression and activity over units, both without what groups
+          and covariates explain.
+        - ``effect``: difference in log expression for a difference of 1 in the transformed
+          activity; ``se``, its standard error.
+        - ``statistic``, ``pvalue``, ``padj`` (Benjamini and Hochberg over all rows of the call),
+          ``is_associated_fdr_<target>``. NaN and False where expression or activity do not vary
+          beyond groups and covariates, or the program is below ``min_activity``.
+        - ``mean_expression``, ``fraction``: mean log expression over units, and share of cells
+          that express the gene.
+        - ``n_units``, ``n_samples``; ``replicates``: ``"samples"`` or ``"cells"``.
 
-    ``attrs["replicates"]`` says what the result holds for.
+        ``attrs["replicates"]`` says what the result holds for.
 
     Raises
     ------
