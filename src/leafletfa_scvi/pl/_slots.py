@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 
 from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._colors import PROGRAM_COLORS as PROGRAM_COLORS
+from leafletfa_scvi._colors import program_colors as program_colors
 from leafletfa_scvi._constants import program_names
 
 if TYPE_CHECKING:
@@ -36,43 +37,8 @@ def result_slot(adata: AnnData, slot: str, key: str) -> pd.DataFrame:
     return pd.DataFrame(values, index=names, columns=program_names(values.shape[1]))
 
 
-PROGRAM_COLORS = (
-    "#cc6677",
-    "#332288",
-    "#ddcc77",
-    "#117733",
-    "#88ccee",
-    "#882255",
-    "#44aa99",
-    "#999933",
-    "#aa4499",
-    "#661100",
-    "#0fffd2",
-    "#5a4b00",
-    "#9687f0",
-    "#e1b4b4",
-    "#693c96",
-    "#96c33c",
-    "#f087c3",
-    "#6969c3",
-    "#785a69",
-    "#7887a5",
-)
-"""Colors of programs, other ones than those of groups of cells (Okabe and Ito's).
-
-The first nine are the muted scheme of Tol (2021, https://sro.sron.nl/pt/), which people with any
-color vision tell apart. Each of the others was chosen as the color that is farthest from those
-before it, in OKLab, also as people with deuteranopia or protanopia see them (Machado et al. 2009).
-"""
 GRAY = "0.5"
 """Color of notes and helping lines, legible on white and on black."""
-
-
-def program_colors(n_programs: int) -> list[str]:
-    """Return a color for each program, :data:`PROGRAM_COLORS` for up to 20 programs."""
-    if n_programs <= len(PROGRAM_COLORS):
-        return list(PROGRAM_COLORS[:n_programs])
-    return [to_hex(c) for c in matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, n_programs))]
 
 
 def short_number(value: float, _: object = None) -> str:
