@@ -23,3 +23,4 @@ from ._variance_explained import VarianceExplained as VarianceExplained
 from ._variance_explained import variance_explained as variance_explained
 from ._write_bed import write_bed as write_bed
 from ._write_table import write_table as write_table
+from ._write_tracks import write_tracks as write_tracks

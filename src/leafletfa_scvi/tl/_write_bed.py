@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,8 +12,8 @@ from leafletfa_scvi._arguments import check_whole
 from leafletfa_scvi._files import replacing
 from leafletfa_scvi.pp._codes import STRANDS
 from leafletfa_scvi.pp._junctions import Introns, coordinates_in_names, introns
-from leafletfa_scvi.pp.write._blocks import intron_blocks
 from leafletfa_scvi.pp.write._outputs import check_targets, text_file
+from leafletfa_scvi.tl._bed_lines import UNPRINTABLE, bed_lines, genome_order, quotable
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +27,6 @@ _FULL: Final = 0.5
 _RED: Final = np.array([[244, 165, 130], [178, 24, 43]])
 _BLUE: Final = np.array([[146, 197, 222], [33, 102, 172]])
 """Light and dark colors of the palette RdBu of ColorBrewer, distinct to color-blind readers."""
-_UNPRINTABLE: Final = r"[\s\x00-\x1f\x7f]+"
 
 
 def write_bed(
@@ -101,16 +99,9 @@ def write_bed(
     rows = _rows(table, score, only_significant)
     names = pd.Index(rows["junction"])
     place = junction_coordinates(names, junctions)
-    blocks = intron_blocks(place, names, anchor)
-    strands = np.array([".", *STRANDS[1:]], object)[place.strand]
-    fields = zip(
-        *(place.contig, blocks.begin, blocks.end, rows["label"], rows["score"], strands),
-        *(blocks.begin, blocks.end, _colors(rows["effect"].to_numpy())),
-        *(["2"] * len(rows), blocks.sizes, blocks.starts),
-        strict=True,
-    )
-    lines = ["\t".join(map(str, line)) + "\n" for line in fields]
-    order = np.lexsort((place.strand, place.end, place.start, place.chrom))
+    colors = _colors(rows["effect"].to_numpy())
+    lines = bed_lines(place, names, rows["label"], rows["score"], colors, anchor)
+    order = genome_order(place)
     (target,) = check_targets([path], overwrite)
     with replacing(target) as (staged,), text_file(staged) as file:
         for code, name, heading in _tracks(table, rows, score, track_name):
@@ -192,7 +183,7 @@ def _rows(table: pd.DataFrame, score: str, only_significant: bool) -> pd.DataFra
             f"{gene}:{name}"
             for gene, name in zip(genes[has_gene], rows["junction"][has_gene], strict=True)
         ]
-    rows["label"] = rows["label"].str.replace(_UNPRINTABLE, "_", regex=True)
+    rows["label"] = rows["label"].str.replace(UNPRINTABLE, "_", regex=True)
     rows = rows.loc[kept]
     wrong = rows.index[rows["value"].abs() > 1 + 1e-6]
     if len(wrong):
@@ -232,12 +223,7 @@ def _tracks(
         if track_name is not None:
             title = track_name if len(names) == 1 else f"{track_name} {name}"
         heading = f"{name}: score is {score}, red more, blue less"
-        yield code, _quotable(title), _quotable(heading)
-
-
-def _quotable(text: str) -> str:
-    """Return text that can stand between double quotes on one line."""
-    return re.sub(_UNPRINTABLE, " ", text).replace('"', "'").strip()
+        yield code, quotable(title), quotable(heading)
 
 
 def _score_column(table: pd.DataFrame, score: str) -> str:
