@@ -32,6 +32,15 @@ def test_progress_is_a_bar_on_a_terminal_only(is_terminal, quiet):
         assert (part in text) == (is_terminal and not quiet)
 
 
+def test_paths_are_written_as_they_are(tmp_path, capsys):
+    """Also where a part of them is an argument of the command."""
+    folder = tmp_path / "of min_reads and n_programs=8 runs"
+    Reporter.of(make_dataset, DisplayOptions()).writes(folder / "a.h5ad", None, folder / "b")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"Results will be in {folder}/a.h5ad"
+    assert second == f"               and {folder}/b"
+
+
 def test_progress_is_a_line_every_half_minute_elsewhere(capsys, monkeypatch):
     times = iter([100.0, 101.0, 131.0, 132.0, 165.0, 200.0])
     monkeypatch.setattr(_console.time, "monotonic", lambda: next(times))

@@ -11,8 +11,9 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
+from leafletfa_scvi._colors import OKABE_ITO, group_colors
 from leafletfa_scvi.pl._figures import finish, new_axes
-from leafletfa_scvi.pl._groups import OKABE_ITO, cells_by_group, group_colors
+from leafletfa_scvi.pl._groups import cells_by_group
 
 
 @pytest.fixture(autouse=True)

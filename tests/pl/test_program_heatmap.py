@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.pl._slots import program_colors
+from leafletfa_scvi._colors import program_colors
 
 PREVALENCE = np.array([0.4, 0.3, 0.2, 0.1])
 MEAN_PSI = 0.5

@@ -9,8 +9,8 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from leafletfa_scvi.pl._groups import OKABE_ITO
-from leafletfa_scvi.pl._slots import program_colors, text_on
+from leafletfa_scvi._colors import OKABE_ITO, program_colors
+from leafletfa_scvi.pl._slots import text_on
 
 # Machado et al. (2009), severity 1, linear RGB.
 SEEN = {

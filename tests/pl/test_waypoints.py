@@ -13,8 +13,8 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 import leafletfa_scvi as lfa
-from leafletfa_scvi.pl._groups import MISSING, OKABE_ITO
-from leafletfa_scvi.pl._slots import program_colors
+from leafletfa_scvi._colors import OKABE_ITO, program_colors
+from leafletfa_scvi.pl._groups import MISSING
 
 
 @pytest.fixture(autouse=True)

@@ -105,9 +105,10 @@ class Reporter:
     def writes(self, *paths: Path | None) -> None:
         """Say where the results will be, in full."""
         given = [os.path.abspath(path) for path in paths if path is not None]
-        self.stage(f"Results will be in {given[0]}")
-        for path in given[1:]:
-            self.stage(f"               and {path}")
+        heads = ["Results will be in", *["               and"] * len(given)]
+        for head, path in zip(heads, given, strict=False):  # names of files are not for words()
+            style = None if head.startswith(" ") else "bold"
+            self.err.print(escape(f"{head} {path}"), style=style, soft_wrap=True)
 
     def stage(self, text: str) -> None:
         """Announce the next step; indented text is a detail of the one before."""

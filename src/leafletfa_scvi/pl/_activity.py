@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from leafletfa_scvi._arguments import check_column, check_one_of, check_whole
+from leafletfa_scvi._colors import Palette, group_colors
 from leafletfa_scvi.pl._activity_kinds import draw_dots, draw_heatmap, draw_matrix, draw_violins
 from leafletfa_scvi.pl._choice import choose
 from leafletfa_scvi.pl._figures import finish, new_axes
-from leafletfa_scvi.pl._groups import Palette, cells_by_group, group_colors
+from leafletfa_scvi.pl._groups import cells_by_group
 from leafletfa_scvi.pl._rows import cluster, draw_tree, label_rows, leaves, names_width
 from leafletfa_scvi.tl._activities import CellActivities, cell_activities
 from leafletfa_scvi.tl._labels import check_columns

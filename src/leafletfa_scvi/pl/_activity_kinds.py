@@ -10,9 +10,9 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Normalize
 from scipy.ndimage import gaussian_filter1d
 
+from leafletfa_scvi.pl._groups import subsampled
 from leafletfa_scvi.pl._panels import color_bar, size_legend
 from leafletfa_scvi.pl._rows import CHARACTER, cluster, leaves
-from leafletfa_scvi.pl._structure import _subsample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,7 +136,7 @@ def draw_heatmap(
     if groups.samples is not None:
         rows = {name: table.to_numpy() for name, table in groups.samples.items()}
     else:
-        kept = _subsample({n: np.arange(len(r)) for n, r in rows.items()}, max_cells, rng)
+        kept = subsampled({n: np.arange(len(r)) for n, r in rows.items()}, max_cells, rng)
         rows = {name: rows[name][kept[name]] for name in rows}
     n_programs = len(groups.programs)
     share = np.array([len(r) for r in rows.values()], dtype=float)

@@ -9,11 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patheffects import withStroke
 
-from leafletfa_scvi._colors import OKABE_ITO as OKABE_ITO
-from leafletfa_scvi._colors import Palette as Palette
 from leafletfa_scvi._colors import categories_of
-from leafletfa_scvi._colors import group_colors as group_colors
-from leafletfa_scvi._colors import palette_colors as palette_colors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -71,3 +67,17 @@ def _luminance(color: ColorType) -> float:
     channel = np.array(to_rgb(color))
     linear = np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def subsampled(
+    groups: dict[str, np.ndarray], max_cells: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Draw ``max_cells`` positions in proportion to the groups, at least 10 of each."""
+    total = sum(map(len, groups.values()))
+    if total <= max_cells:
+        return groups
+    subset = {}
+    for name, cells in groups.items():
+        size = min(len(cells), max(10, round(len(cells) * max_cells / total)))
+        subset[name] = rng.choice(cells, size, replace=False)
+    return subset

@@ -12,9 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from leafletfa_scvi._arguments import check_column, check_inside, check_once, check_whole
+from leafletfa_scvi._colors import program_colors
 from leafletfa_scvi._constants import PROGRAM_SLOT
 from leafletfa_scvi.pl._figures import finish, new_axes
-from leafletfa_scvi.pl._slots import GRAY, program_colors, program_ticks
+from leafletfa_scvi.pl._slots import GRAY, program_ticks
 
 if TYPE_CHECKING:
     import os

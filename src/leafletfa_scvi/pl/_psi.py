@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 
 from leafletfa_scvi import tl
 from leafletfa_scvi._arguments import check_anndata, check_names, check_whole
+from leafletfa_scvi._colors import OKABE_ITO, group_colors
 from leafletfa_scvi.pl._figures import finish
-from leafletfa_scvi.pl._groups import OKABE_ITO, group_colors, outline
+from leafletfa_scvi.pl._groups import outline
 from leafletfa_scvi.pl._splice_target import find_junctions
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from leafletfa_scvi import LeafletFAModel
-    from leafletfa_scvi.pl._groups import Palette
+    from leafletfa_scvi._colors import Palette
 
 _ROW = 0.27
 """Height of a group, in inches; of each of its parts, if it has several, 0.6 of this."""

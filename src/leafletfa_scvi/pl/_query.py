@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from leafletfa_scvi._arguments import check_column, check_inside
+from leafletfa_scvi._colors import Palette, group_colors
 from leafletfa_scvi._constants import OVERLAP_SLOT
 from leafletfa_scvi.pl._choice import check_table
 from leafletfa_scvi.pl._embedding import coordinates, dot_size, label_embedding
 from leafletfa_scvi.pl._figures import finish
-from leafletfa_scvi.pl._groups import MISSING, Palette, group_colors
+from leafletfa_scvi.pl._groups import MISSING
 from leafletfa_scvi.pl._query_panels import draw_fit, draw_overlap
 from leafletfa_scvi.pl._rows import names_width
 from leafletfa_scvi.tl._activities import CellActivities, cell_activities

@@ -9,8 +9,6 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 
 from leafletfa_scvi._arguments import check_anndata
-from leafletfa_scvi._colors import PROGRAM_COLORS as PROGRAM_COLORS
-from leafletfa_scvi._colors import program_colors as program_colors
 from leafletfa_scvi._constants import program_names
 
 if TYPE_CHECKING:

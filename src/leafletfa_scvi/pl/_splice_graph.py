@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from leafletfa_scvi import LeafletFAModel
-    from leafletfa_scvi.pl._groups import Palette
+    from leafletfa_scvi._colors import Palette
     from leafletfa_scvi.pl._splice_values import Panel
     from leafletfa_scvi.pp import Annotation
 

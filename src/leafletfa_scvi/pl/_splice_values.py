@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leafletfa_scvi import tl
+from leafletfa_scvi._colors import OKABE_ITO, Palette, group_colors, program_colors
 from leafletfa_scvi._constants import RESULTS_SLOT
-from leafletfa_scvi.pl._groups import OKABE_ITO, Palette, group_colors
-from leafletfa_scvi.pl._slots import program_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

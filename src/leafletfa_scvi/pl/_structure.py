@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.font_manager import FontProperties
 
+from leafletfa_scvi._colors import Palette, palette_colors, program_colors
 from leafletfa_scvi._constants import ACTIVITY_SLOT
 from leafletfa_scvi._deprecated import renamed_arguments
 from leafletfa_scvi.pl._figures import finish, new_axes
-from leafletfa_scvi.pl._groups import Palette, cells_by_group, palette_colors
-from leafletfa_scvi.pl._slots import GRAY, program_colors, result_slot
+from leafletfa_scvi.pl._groups import cells_by_group, subsampled
+from leafletfa_scvi.pl._slots import GRAY, result_slot
 from leafletfa_scvi.pl._spread import spread
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def structure(
     groups = {"": np.arange(adata.n_obs)} if groupby is None else cells_by_group(adata, groupby)
     sizes = {name: len(cells) for name, cells in groups.items()}
     if max_cells is not None:
-        groups = _subsample(groups, max_cells, np.random.default_rng(seed))
+        groups = subsampled(groups, max_cells, np.random.default_rng(seed))
     groups = {name: cells[_order(phi[cells])] for name, cells in groups.items()}
     n_drawn = np.array([len(cells) for cells in groups.values()])
     starts = _starts(n_drawn)
@@ -140,19 +141,6 @@ def structure(
         ax.set_xlabel(f"{groupby} (number of cells)" + f"; {shown}" * (drawn < total))
         _label_groups(ax, starts, n_drawn, sizes, may_grow)
     return finish(ax, title=title, show=show, save=save, return_fig=return_fig)
-
-
-def _subsample(
-    groups: dict[str, np.ndarray], max_cells: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    total = sum(map(len, groups.values()))
-    if total <= max_cells:
-        return groups
-    subset = {}
-    for name, cells in groups.items():
-        size = min(len(cells), max(10, round(len(cells) * max_cells / total)))
-        subset[name] = rng.choice(cells, size, replace=False)
-    return subset
 
 
 def _order(phi: np.ndarray) -> np.ndarray:

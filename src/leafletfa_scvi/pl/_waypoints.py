@@ -14,10 +14,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from leafletfa_scvi._arguments import check_column
+from leafletfa_scvi._colors import Palette, group_colors, palette_colors, program_colors
 from leafletfa_scvi._narrow_stubs import categorical
 from leafletfa_scvi.pl._figures import finish, new_axes
-from leafletfa_scvi.pl._groups import MISSING, Palette, group_colors, palette_colors
-from leafletfa_scvi.pl._slots import GRAY, program_colors
+from leafletfa_scvi.pl._groups import MISSING
+from leafletfa_scvi.pl._slots import GRAY
 
 if TYPE_CHECKING:
     import os
