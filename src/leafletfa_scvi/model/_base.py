@@ -34,6 +34,7 @@ from leafletfa_scvi.model._fit_state import (
     is_text,
     is_whole,
 )
+from leafletfa_scvi.model._junction_positions import junction_positions
 from leafletfa_scvi.ops import ObservedEntries, split_by_batch
 
 if TYPE_CHECKING:
@@ -316,26 +317,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         ValueError
             ``adata`` has other junctions than the model.
         """
-        ours, theirs = pd.Index(self.junction_names), adata.var_names.astype(str)
-        if len(ours) == len(theirs):
-            indexer = ours.get_indexer(theirs)
-            if np.array_equal(indexer, np.arange(len(ours))):
-                return None
-            if indexer.min() >= 0 and theirs.is_unique:
-                return indexer
-        missing = ours.difference(theirs, sort=False)
-        if len(missing) == 0:
-            others = theirs.difference(ours, sort=False)
-            raise ValueError(
-                f"adata holds {len(others)} junctions that the model lacks, the first of them "
-                f"{others[0]!r}: LeafletFAModel.prepare_query_anndata(adata, model) drops them "
-                "and sums the totals again."
-            )
-        raise ValueError(
-            f"adata lacks {len(missing)} of the model's {len(ours)} junctions, the first of them "
-            f"{missing[0]!r}: LeafletFAModel.prepare_query_anndata(adata, model) reorders them, "
-            "adds missing ones and sums the totals again."
-        )
+        return junction_positions(adata, self.junction_names)
 
     def _check_junctions(self, adata: AnnData) -> None:
         """Check that the junctions of ``adata`` are those of the model, in the same order."""

@@ -22,7 +22,7 @@ from leafletfa_scvi.model._cells import (
     larger_variance,
 )
 from leafletfa_scvi.model._expected import programs_of_batches
-from leafletfa_scvi.model._intervals import widened_programs
+from leafletfa_scvi.model._program_table import program_table, program_variance
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -181,7 +181,7 @@ class IdentifiabilityMixin(SplicingModelBase):
             "main_program": pd.Categorical.from_codes(phi.argmax(1), pd.Index(self.program_names)),
             "main_activity": phi.max(1),
         }
-        programs = _program_table(self, phi, variance)
+        programs = program_table(self, phi, variance)
         calibration = _calibration(self, entries, phi, cells.position)
         return Identifiability(
             pd.DataFrame(table, name_index(cells.names)),
@@ -206,7 +206,7 @@ def report_identifiability(model: SplicingModelBase, entries: ObservedEntries) -
         concentration = model._trained_concentration()
         phi = (concentration / concentration.sum(1, keepdim=True)).numpy().astype(np.float64)
         variance = larger_variance(concentration, model.module.guide.phi_variance.cpu())
-        share, programs = _prior_share(model, variance), _program_table(model, phi, variance)
+        share, programs = _prior_share(model, variance), program_table(model, phi, variance)
         calibration = _calibration(model, entries, phi, np.arange(len(phi)))
     log.info("Fit of %d cells: %s.", len(phi), _description(share, programs, calibration))
     problems = _problems(model, share, programs, calibration)
@@ -239,7 +239,7 @@ def _calibration(
         return inference.Calibration(float("nan"), float("nan"))
     module = model.module
     psi = module.programs().cpu().double().numpy()
-    variance = _program_variance(model) if model.has_program_posterior_ else np.zeros_like(psi)
+    variance = program_variance(model) if model.has_program_posterior_ else np.zeros_like(psi)
     learned = module.junction_concentration()
     concentration = np.inf if learned is None else learned.cpu().double().numpy()
     kappa = np.broadcast_to(concentration, len(psi))
@@ -254,15 +254,6 @@ def _calibration(
         model.atse_codes_,
         (position >= 0) & (not model.fits_activities_only),
     )
-
-
-def _program_variance(model: SplicingModelBase) -> np.ndarray:
-    """Posterior variances ``(P, K)`` of the programs, as in their credible intervals."""
-    n_junctions = len(model.junction_names)
-    a, b = (x[:n_junctions].numpy() for x in widened_programs(model))
-    total = a + b
-    variance: np.ndarray = a * b / (total**2 * (total + 1.0))
-    return variance
 
 
 def _reliability(
@@ -301,49 +292,6 @@ def _information(
         info = inference.information(fitted, factors.to("cpu")).activity
         value[rows.numpy()] = inference.pseudo_counts(chosen, info).numpy()
     return value * float(model.module.model.activity_weight)
-
-
-def _program_table(
-    model: SplicingModelBase, phi: np.ndarray, variance: np.ndarray
-) -> pd.DataFrame:
-    """Table of programs; see :class:`Identifiability`."""
-    n_programs = model.n_programs
-    square = phi**2
-    spread = phi.var(0) if len(phi) else np.zeros(n_programs)
-    noise = variance.mean(0) if len(phi) else np.zeros(n_programs)
-    table = pd.DataFrame(
-        {
-            "prevalence": model.module.guide.pi().mean.cpu().double().numpy(),
-            "n_cells": np.bincount(phi.argmax(1), minlength=n_programs),
-            "effective_cells": square.sum(0) ** 2 / np.maximum((square**2).sum(0), 1e-300),
-            "reliability": spread / np.maximum(spread + noise, 1e-300),
-        },
-        index=pd.Index(model.program_names, name="program"),
-    )
-    return pd.concat([table, _differences(model)], axis=1)
-
-
-def _differences(model: SplicingModelBase) -> pd.DataFrame:
-    """Difference of each program from the nearest other one, which has the smallest mean."""
-    psi = model.module.programs().cpu().double().numpy()
-    n_programs, names = psi.shape[1], model.program_names
-    variance = np.full_like(psi, np.nan)
-    if model.has_program_posterior_:
-        variance = np.maximum(_program_variance(model), 1e-300)
-    rows: list[tuple[str | float | None, ...]] = []
-    for k in range(n_programs):
-        difference = np.abs(psi - psi[:, [k]])
-        mean = difference.mean(0)
-        mean[k] = np.inf
-        nearest = int(mean.argmin())
-        if n_programs == 1:
-            rows.append((None, *[np.nan] * 4))
-            continue
-        difference = difference[:, nearest]
-        z = difference / np.sqrt(variance[:, k] + variance[:, nearest])
-        rows.append((names[nearest], difference.mean(), difference.max(), z.mean(), z.max()))
-    columns = ["nearest", "mean_difference", "max_difference", "mean_z", "max_z"]
-    return pd.DataFrame(rows, index=pd.Index(names, name="program"), columns=columns)
 
 
 def _description(
