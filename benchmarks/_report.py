@@ -98,3 +98,10 @@ def _replace(path: Path, text: str) -> None:
     temporary = path.with_suffix(path.suffix + f".{os.getpid()}")
     temporary.write_text(text)
     os.replace(temporary, path)
+
+
+def written_rows(name: str, heading: str, folder: Path | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a table that :func:`write` wrote, for a run that goes on with it."""
+    path = (folder or FOLDER) / f"{name}.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text())[heading]
+    return rows

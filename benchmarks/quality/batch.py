@@ -18,7 +18,7 @@ import numpy as np
 import scvi
 import torch
 from benchmarks._machine import device_name, load, versions
-from benchmarks._report import Table, now, write
+from benchmarks._report import Table, now, write, written_rows
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_score
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.1, 0.3])
     parser.add_argument("--extra", nargs="+", type=int, default=[0, 2], help="K beyond the truth")
     parser.add_argument("--method", choices=("svi", "em"), default="em", help="fit")
+    parser.add_argument("--resume", action="store_true", help="go on with the rows written before")
     parser.add_argument("--no-results", action="store_true", help="print without writing files")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -54,9 +55,14 @@ def main() -> None:
     columns = {"shifted": 7, "K": 2, "seed": 4, "fit": 14, "phi": 6, "psi": 6, "batch": 6}
     table = Table({**columns, "gain": 6, "AUROC": 6, "power": 6, "FDP": 6, "s": 6})
     table.start()
+    for row in written_rows("batch", "Fits") if args.resume else ():
+        table.add(**row)
+    done = {(row["shifted"], row["K"], row["seed"]) for row in table.rows}
     for seed in range(args.seeds):
         for share in args.shares:
             for extra_programs in args.extra:
+                if (f"{share:.0%}", N_PROGRAMS + extra_programs, seed) in done:
+                    continue
                 add(table, share, N_PROGRAMS + extra_programs, seed, args.method)
                 if not args.no_results:
                     write("batch", "Batches that shift PSI", facts, {"Fits": table})

@@ -20,7 +20,7 @@ import numpy as np
 import scvi
 import torch
 from benchmarks._machine import device_name, load, versions
-from benchmarks._report import Table, now, write
+from benchmarks._report import Table, now, write, written_rows
 from benchmarks.quality._scores import cell_type_scores
 from benchmarks.quality.batch import COVERAGE, N_ATSES, N_BATCHES, N_PROGRAMS, shifts_found
 
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.1, 0.3])
     parser.add_argument("--mixes", nargs="+", default=["beside", "alone"], help="of SP4")
     parser.add_argument("--method", choices=("svi", "em"), default="em", help="fit")
+    parser.add_argument("--resume", action="store_true", help="go on with the rows written before")
     parser.add_argument("--no-results", action="store_true", help="print without writing files")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -71,9 +72,14 @@ def main() -> None:
     found = {"AUROC": 6, "power": 6, "FDP": 6, "s": 6}
     table = Table(columns | own | found)
     table.start()
+    for row in written_rows("mixes", "Fits") if args.resume else ():
+        table.add(**row)
+    done = {(row["SP4"], row["shifted"], row["seed"]) for row in table.rows}
     for seed in range(args.seeds):
         for mix in args.mixes:
             for share in args.shares:
+                if (mix, f"{share:.0%}", seed) in done:
+                    continue
                 add(table, mix, share, seed, args.method)
                 if not args.no_results:
                     tables = {"Means": means(table), "Fits": table}
