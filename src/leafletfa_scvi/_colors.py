@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.colors import is_color_like, to_hex
+from matplotlib.colors import is_color_like, to_hex, to_rgb
 
 from leafletfa_scvi._arguments import check_column, check_once
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from matplotlib.typing import ColorType
 
+LEAST_CONTRAST = 1.6
+"""Contrast to the background, below which a color is hardly visible."""
 Palette = str | Sequence[str] | Mapping[str, str]
 """A color map's name, colors in the order of the categories, or a color by category."""
 
@@ -65,7 +68,7 @@ def group_colors(adata: AnnData, groupby: str, palette: Palette | None = None) -
 
     Without ``palette``, colors are those of ``adata.uns["{groupby}_colors"]``, which scanpy
     writes, or, if there are too few, Okabe and Ito's for up to eight categories and scanpy's
-    for more. ``adata`` is not changed.
+    for more, without those that are hardly visible on white or black. ``adata`` is not changed.
 
     Raises
     ------
@@ -82,11 +85,30 @@ def group_colors(adata: AnnData, groupby: str, palette: Palette | None = None) -
         return dict(zip(names, OKABE_ITO, strict=False))
     from scanpy.plotting import palettes
 
-    for colors in (palettes.default_20, palettes.default_28, palettes.default_102):
+    visible = [color for color in palettes.default_102 if _is_visible(color)]
+    for colors in (palettes.default_20, visible):
         if len(names) <= len(colors):
             return {name: to_hex(color) for name, color in zip(names, colors, strict=False)}
     shades = mpl.colormaps["turbo"](np.linspace(0.03, 0.97, len(names)))
     return {name: to_hex(color) for name, color in zip(names, shades, strict=True)}
+
+
+def contrast(color: ColorType, other: ColorType) -> float:
+    """Return the contrast of two colors, 1 to 21, as WCAG 2.2 defines it."""
+    bright, dark = sorted((_luminance(color), _luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: ColorType) -> float:
+    channel = np.array(to_rgb(color))
+    linear = np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def _is_visible(color: ColorType) -> bool:
+    return (
+        contrast(color, "white") >= LEAST_CONTRAST and contrast(color, "black") >= LEAST_CONTRAST
+    )
 
 
 def program_colors(n_programs: int) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -184,9 +186,27 @@ def test_several_comparisons_share_their_limits():
     assert ax.get_title() == "B vs rest"
     (box,) = panels["A vs rest"].figure.legends
     assert [t.get_text() for t in box.get_texts()] == [
-        "more in the first group",
-        "more in the second group",
+        "more in the first group, FDR 0.05",
+        "more in the second group, FDR 0.05",
+        "reads disagree",
     ]
+
+
+def test_limits_of_coverage_are_those_of_all_panels():
+    """The last panel has the fewest cells."""
+    many, few = splicing_table(), splicing_table("B vs rest", 1)
+    columns = ["n_obs_group1", "n_obs_group2"]
+    many[columns] = many[columns].astype(float) * 50
+    panels = lfa.pl.differential_splicing(pd.concat([many, few]), kind="coverage", labels=0)
+    low, high = panels["B vs rest"].get_xlim()
+    assert panels["A vs rest"].get_xlim() == (low, high)
+    for rows in (many, few):
+        cells = rows[columns].min(axis=1)
+        assert low < cells[cells > 0].min()
+        assert high > cells.max()
+    panels["A vs rest"].figure.draw_without_rendering()
+    ticks = [t.get_text() for t in panels["B vs rest"].get_xticklabels() if t.get_text()]
+    assert all(re.fullmatch(r"[125]?0*k?", text) for text in ticks)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from leafletfa_scvi._colors import OKABE_ITO, group_colors
+from leafletfa_scvi._colors import LEAST_CONTRAST, OKABE_ITO, contrast, group_colors
 from leafletfa_scvi.pl._figures import finish, new_axes
-from leafletfa_scvi.pl._groups import cells_by_group
+from leafletfa_scvi.pl._groups import cells_by_group, diverging_map, edge_widths
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,37 @@ def test_colors_differ(number):
     colors = group_colors(cells(names, names), "group")
     assert list(colors) == names
     assert len(set(colors.values())) == number
+
+
+@pytest.mark.parametrize("number", [21, 28, 40, 80])
+def test_colors_of_many_groups_are_visible_on_white_and_on_black(number):
+    names = [f"type {i}" for i in range(number)]
+    for color in group_colors(cells(names, names), "group").values():
+        assert contrast(color, "white") >= LEAST_CONTRAST
+        assert contrast(color, "black") >= LEAST_CONTRAST
+
+
+def test_contrast_is_that_of_the_guidelines():
+    assert contrast("black", "white") == contrast("white", "black") == pytest.approx(21)
+    assert contrast("#777777", "white") == pytest.approx(4.48, abs=0.005)  # as WebAIM has it
+    assert contrast("red", "red") == 1
+
+
+def test_the_middle_of_a_diverging_map_is_about_the_background():
+    for background, other in (("white", "black"), ("black", "white")):
+        shades = mpl.colormaps.get_cmap(diverging_map(None, background))
+        assert contrast(shades(0.5), background) < 1.5
+        for end, name in ((shades(0.0), "blue"), (shades(1.0), "red")):
+            assert contrast(end, background) > 8
+            assert (end[2] > end[0]) == (name == "blue")
+        assert contrast(shades(0.5), other) > 12
+    assert diverging_map("PiYG", "black") == "PiYG"
+
+
+def test_only_dots_that_are_hardly_visible_have_an_edge():
+    colors = ["#FFFF00", "#DDEFFF", "#0072B2", "#000000"]
+    np.testing.assert_array_equal(edge_widths(colors, "white") > 0, [True, True, False, False])
+    np.testing.assert_array_equal(edge_widths(colors, "black") > 0, [False, False, False, True])
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ def percent(ax) -> dict[str, float]:
     transform = right.transData + ax.transData.inverted()
     places = right.get_yticks()
     at = transform.transform(np.column_stack([np.zeros(len(places)), places]))[:, 1]
-    return {t.get_text(): y for t, y in zip(right.get_yticklabels(), at, strict=True)}
+    texts = [t.get_text().replace("\N{MINUS SIGN}", "-") for t in right.get_yticklabels()]
+    return dict(zip(texts, at, strict=True))
 
 
 def test_losses_have_a_panel_each_and_the_lowest_held_out_loss_a_mark():

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.pl._differential_splicing import DOWN, OTHER, UP
-from leafletfa_scvi.pl._groups import MISSING
+from leafletfa_scvi.pl._groups import MISSING, missing_color
 
 N_ATSES = 12
 
@@ -285,6 +285,26 @@ def test_query_and_reference_are_on_one_embedding_with_the_same_colors(pair):
     assert panels["query"].get_title() == "query, 30 cells"
 
 
+def test_pale_groups_of_a_query_have_an_edge_also_in_the_legend(pair):
+    palette = {"B": "#ffff00", "A": "#0072b2", "new": "#d55e00"}
+    panels = lfa.pl.query(*pair, "cell_type", palette=palette, query_fit=fit_table(pair[1]))
+    (dots,) = panels["reference"].collections
+    is_pale = np.array([to_hex(c) == "#ffff00" for c in dots.get_facecolors()])
+    np.testing.assert_array_equal(np.array(dots.get_linewidths()) > 0, is_pale)
+    assert is_pale.any()
+    assert not is_pale.all()
+    (box,) = panels["query"].figure.legends
+    edges = [to_hex(handle.get_markeredgecolor()) for handle in box.legend_handles]
+    assert edges == [to_hex(mpl.rcParams["axes.edgecolor"]), "#0072b2", "#d55e00"]
+    assert [dots.get_linewidths() for dots in panels["fit"].collections] == [[0], [0]]
+
+
+def test_reference_cells_are_faint_on_black(pair):
+    with plt.style.context("dark_background"):
+        behind = lfa.pl.query(*pair, "cell_type")["query"].collections[0]
+    assert set(cells_of(behind).values()) == {missing_color("black")} != {MISSING}
+
+
 def test_without_an_embedding_it_is_the_pca_of_the_reference(pair):
     reference, query = pair
     panels = lfa.pl.query(*pair)
@@ -313,6 +333,26 @@ def test_fit_shows_scores_medians_and_the_share_below_alpha(pair):
         assert medians[y] == pytest.approx(own["z"].median())
         assert ax.texts[y].get_text() == f"{(own['p_value'] < 0.3).mean():.0%}"
     assert ax.texts[2].get_text() == "P < 0.3"
+
+
+def test_many_groups_leave_no_empty_quarter(pair):
+    """Scores of forty groups are beside the other panels, not above an empty space."""
+    reference, query = pair
+    names = [f"a type of cells with a long name, no. {i:03d}" for i in range(40)]
+    query = ad.concat([query] * 4, index_unique="-")
+    query.uns["junction_overlap"] = pair[1].uns["junction_overlap"]
+    query.obs["cell_type"] = pd.Categorical([names[i % 40] for i in range(query.n_obs)])
+    panels = lfa.pl.query(reference, query, "cell_type", query_fit=fit_table(query))
+    figure = panels["fit"].figure
+    figure.draw_without_rendering()
+    fit, *others = (panels[key].get_position() for key in ("fit", "reference", "query", "overlap"))
+    assert all(box.x0 > fit.x1 for box in others)
+    assert fit.height > 0.85
+    assert sum(box.height for box in others) > 0.7
+    boxes = [t.get_window_extent() for t in panels["fit"].get_yticklabels()]
+    assert len(boxes) == 40
+    assert all(a.y0 > b.y1 for a, b in zip(boxes, boxes[1:], strict=False))
+    assert boxes[0].x0 > 0
 
 
 def test_a_group_without_reads_is_said(pair):

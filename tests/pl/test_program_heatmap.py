@@ -175,6 +175,7 @@ def test_lists_and_dictionaries_of_junctions_are_drawn_as_given(exported):
 def test_labels_and_names_of_programs(exported):
     exported.var["gene_name"] = exported.var["gene_name"].astype("category")
     exported.var.loc["z:a", "gene_name"] = None
+    exported.var["prefix"] = exported.var_names.str[0]
     values = exported.varm["psi_learned"]
     exported.varm["psi_learned"] = pd.DataFrame(values, exported.var_names, list("ABCD"))
     ax = lfa.pl.program_heatmap(exported, label="gene_name")
@@ -182,6 +183,9 @@ def test_labels_and_names_of_programs(exported):
     assert "z:a" in shown(ax).index
     assert list(shown(ax).columns) == list("ABCD")
     assert list(blocks(ax)) == list("ABCD")
+    # Not said twice where names of junctions begin with it.
+    names = shown(lfa.pl.program_heatmap(exported, label="prefix")).index
+    assert {"x:inclusion", "z:a"} <= set(names)
 
 
 def test_twenty_programs_are_labeled_without_overlap():

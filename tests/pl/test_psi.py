@@ -146,7 +146,10 @@ def test_embedding_shows_the_observed_cells_above_the_others(groups):
     assert shown.get_clim() == (0, 1)
     words = [text.get_text() for text in ax.figure.legends[0].get_texts()]
     assert words == ["fewer than 2 reads"]
-    assert ax.get_xlabel() == "UMAP1"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("UMAP1", "UMAP2")
+    assert not len(ax.get_xticks())
+    other = lfa.pl.psi_embedding(groups, groups.var_names[0], "umap", components=(1, 0))
+    assert (other.get_xlabel(), other.get_ylabel()) == ("UMAP2", "UMAP1")
 
 
 def test_embedding_of_a_model_shows_all_cells(groups, fit):

@@ -127,6 +127,10 @@ def test_colors_of_numbers_and_booleans(model):
     assert list(legend(lfa.pl.waypoints(model, color="deep"))) == ["False", "True"]
 
 
+def number(label) -> float:
+    return float(label.get_text().replace("\N{MINUS SIGN}", "-"))
+
+
 def test_a_far_program_does_not_squeeze_the_others(model):
     """A twentieth of the cells is 30 times as far away as the others are apart."""
     found = model.waypoints_
@@ -142,7 +146,7 @@ def test_a_far_program_does_not_squeeze_the_others(model):
     x = ax.transData.transform(found["scores"][:, :2])[:, 0]
     assert np.ptp(x[4:]) > 0.35 * np.ptp(x)
     labels = [t for t in ax.get_xticklabels() if t.get_text()]
-    at = ax.transData.transform([(float(t.get_text()), 0) for t in labels])[:, 0]
+    at = ax.transData.transform([(number(t), 0) for t in labels])[:, 0]
     np.testing.assert_allclose(at, [ax.transData.transform((p, 0))[0] for p in ax.get_xticks()])
     boxes = [t.get_window_extent() for t in labels]
     assert len(boxes) > 3

@@ -12,6 +12,7 @@ from leafletfa_scvi._arguments import check_column, check_one_of, check_whole
 from leafletfa_scvi._colors import Palette, group_colors
 from leafletfa_scvi.pl._activity_kinds import draw_dots, draw_heatmap, draw_matrix, draw_violins
 from leafletfa_scvi.pl._choice import choose
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish, new_axes
 from leafletfa_scvi.pl._groups import cells_by_group
 from leafletfa_scvi.pl._rows import cluster, draw_tree, label_rows, leaves, names_width
@@ -61,6 +62,7 @@ class GroupActivities(NamedTuple):
     leads: np.ndarray
 
 
+@shared_docs
 def activity(
     adata: AnnData | LeafletFAModel,
     groupby: str,
@@ -84,14 +86,10 @@ def activity(
 
     Parameters
     ----------
-    adata
-        AnnData with activities in ``obsm["X_PHI"]``, as ``model.export_posterior`` writes, or a
-        trained model with its AnnData.
-    groupby
-        Column of ``obs`` with groups of cells, drawn in the order of its categories. Cells without
-        a value are left out, and so are categories without cells, which is logged.
-    programs
-        Name or names of programs, in the order to draw them. If None, all.
+    $cells
+    $groupby
+        Cells without a value are left out, and so are categories without cells, which is logged.
+    $programs
     sample_key
         Column of ``obs`` with samples (donor, mouse, plate). Means of groups are then those of
         samples, each counting once, as in :func:`leafletfa_scvi.tl.differential_activity`. Violins
@@ -108,31 +106,19 @@ def activity(
     max_cells
         Maximum number of cells of a heat map. Groups are subsampled in proportion, to at least 10
         cells each.
-    palette
-        Colors of groups in violins: a color map, colors in the order of the categories, or a color
-        by category. If None, those of ``uns["{groupby}_colors"]``.
+    $palette
+        Only violins have them.
     cmap
         Name of a color map of activities.
     seed
         Seed of the subsampling.
-    title
-        Title of the axes.
-    figsize
-        Width and height of a new figure, in inches.
-    ax
-        Axes to draw into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $figure
 
     Returns
     -------
     matplotlib.axes.Axes
         Axes with groups on the y axis and programs on the x axis; legends and dendrogram are inset
-        axes to its right. None if ``show`` is true.
+        axes to its right.
 
     Raises
     ------
@@ -146,7 +132,40 @@ def activity(
 
     Examples
     --------
-    >>> lfa.pl.activity(adata, "cell_type", kind="heatmap", dendrogram=True)  # doctest: +SKIP
+    Distribution over cells, with a line at the mean:
+
+    >>> lfa.pl.activity(adata, "cell_type")
+
+    .. image:: /_static/gallery/activity.png
+       :alt: Violins of four types of cells in rows and eight programs in columns.
+
+    Means as colors and numbers, similar groups side by side:
+
+    >>> lfa.pl.activity(adata, "cell_type", kind="matrix", dendrogram=True)
+
+    .. image:: /_static/gallery/activity_matrix.png
+       :alt: A matrix of means with numbers, and a tree.
+
+    How many cells each program leads, as areas:
+
+    >>> lfa.pl.activity(adata, "cell_type", kind="dotplot")
+
+    .. image:: /_static/gallery/activity_dotplot.png
+       :alt: Dots of two scales, types of cells by programs.
+
+    A row for each cell:
+
+    >>> lfa.pl.activity(adata, "cell_type", kind="heatmap", dendrogram=True)
+
+    .. image:: /_static/gallery/activity_heatmap.png
+       :alt: Rows of cells in blocks by type, columns of programs, and a tree.
+
+    With a point for each of six simulated donors in a group:
+
+    >>> lfa.pl.activity(adata, "group", sample_key="donor")
+
+    .. image:: /_static/gallery/activity_samples.png
+       :alt: Violins of two groups with points of donors.
     """
     check_one_of("kind", kind, _Kind)
     max_cells = check_whole("max_cells", max_cells, 1)

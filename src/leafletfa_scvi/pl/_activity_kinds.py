@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from leafletfa_scvi.pl._groups import subsampled
 from leafletfa_scvi.pl._panels import color_bar, size_legend
 from leafletfa_scvi.pl._rows import CHARACTER, cluster, leaves
+from leafletfa_scvi.pl._slots import text_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,9 +90,7 @@ def draw_matrix(
     )
     if mean.size <= 320:
         for i, k in np.ndindex(mean.shape):
-            red, green, blue, _ = image.to_rgba(mean[i, k])
-            bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-            color = "black" if bright else "white"
+            color = text_on(image.to_rgba(mean[i, k]), ax)
             text = f"{mean[i, k]:.2f}".removeprefix("0")
             ax.text(k, i, text, ha="center", va="center", fontsize="x-small", color=color)
     _program_axis(ax, groups.programs, np.arange(mean.shape[1]))
@@ -123,7 +122,7 @@ def draw_dots(
     def legend(x: float) -> None:
         color_bar(ax, dots, "mean activity", left=x, top=0.1)
         areas = {f"{share:.0%}": _LARGEST_DOT * share for share in (0.1, 0.5, 1.0)}
-        size_legend(ax, areas, "main program\nof cells", left=x + 1.1, top=0.1)
+        size_legend(ax, areas, "cells it\nleads", left=x + 1.1, top=0.1)
 
     return np.arange(len(mean), dtype=float), legend
 

@@ -11,6 +11,7 @@ import pandas as pd
 from leafletfa_scvi._arguments import check_whole
 from leafletfa_scvi.pl._choice import called_rows, check_table, choose, label_texts
 from leafletfa_scvi.pl._differential_splicing import DOWN, OTHER, UP
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._marker_choice import atse_of
 from leafletfa_scvi.pl._rows import names_width
@@ -25,6 +26,7 @@ _SOURCE = "model.get_batch_effects"
 _COLUMNS = ("batch", "shift", "lower", "upper", "proba_zero")
 
 
+@shared_docs
 def batch_effects(
     effects: pd.DataFrame,
     batches: str | Sequence[str] | None = None,
@@ -56,14 +58,8 @@ def batch_effects(
         Seed of the scatter of points about their row.
     title
         Title of the figure.
-    figsize
-        Width and height of the figure, in inches.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $figsize
+    $output
 
     Returns
     -------
@@ -71,7 +67,7 @@ def batch_effects(
         ``"batches"``: axes with a row for each batch; points are called shifts, a bar spans the
         middle 99 % of all, and the number of called ones is on the right. ``"junctions"``: axes
         with the largest shift of each junction, its interval and its batch; small gray points are
-        its shifts in other batches. None if ``show`` is true.
+        its shifts in other batches.
 
     Raises
     ------
@@ -84,7 +80,12 @@ def batch_effects(
 
     Examples
     --------
-    >>> lfa.pl.batch_effects(model.get_batch_effects())  # doctest: +SKIP
+    Three simulated batches:
+
+    >>> lfa.pl.batch_effects(model.get_batch_effects())
+
+    .. image:: /_static/gallery/batch_effects.png
+       :alt: Shifts of each batch in rows, and the junctions with the largest.
     """
     n_junctions = check_whole("n_junctions", n_junctions, 1)
     effects = check_table("effects", effects, _COLUMNS, _SOURCE)
@@ -100,6 +101,7 @@ def batch_effects(
     _, (left, right) = plt.subplots(1, 2, figsize=figsize or (width, height), layout="constrained")
     _draw_batches(left, effects, called.to_numpy(), names, np.random.default_rng(seed))
     left.set_title(f"called: {bound}" if bound else "shifts", fontsize="medium")
+    left.set_xlabel("shift of logit PSI (bar: middle 99% of all)")
     is_called = called.to_numpy()[_rows_of(effects, top)]
     _draw_junctions(right, effects, top, texts, is_called)
     what = "largest shifts" if is_called.any() else "no shift is called; most probable"

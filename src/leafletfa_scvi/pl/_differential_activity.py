@@ -13,6 +13,7 @@ from natsort import natsorted
 
 from leafletfa_scvi.pl._choice import called_rows, check_table, choose
 from leafletfa_scvi.pl._differential_splicing import DOWN, OTHER, UP
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._panels import keep_outer_labels, legend_below, one_or_all, panel_grid
 
@@ -26,6 +27,7 @@ _SOURCE = "tl.differential_activity"
 _COLUMNS = ("program", "effect", "effect_lower", "effect_upper", "padj")
 
 
+@shared_docs
 def differential_activity(
     table: pd.DataFrame,
     comparisons: str | Sequence[str] | None = None,
@@ -51,28 +53,20 @@ def differential_activity(
     comparisons
         Comparison or comparisons, such as ``"Epi vs rest"`` (terms of a formula), in the order to
         draw them. If None, all.
-    programs
-        Name or names of programs, in the order to draw them. If None, all, by their number.
-    ncols
-        Number of panels in a row.
-    title
-        Title of the figure, or of the only panel.
-    figsize
-        Width and height of a new figure, in inches.
+    $programs
+        They are in the order of their numbers then.
+    $ncols
+    $title_of_panels
+    $figsize
     ax
         Axes to draw the only comparison into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $output
 
     Returns
     -------
     matplotlib.axes.Axes or dict
         Axes of each comparison by name, or of the only one, which then has the adjusted p values
-        on the right; None if ``show`` is true.
+        on the right.
 
     Raises
     ------
@@ -85,10 +79,13 @@ def differential_activity(
 
     Examples
     --------
-    >>> table = lfa.tl.differential_activity(
-    ...     model, "cell_type", sample_key="donor"
-    ... )  # doctest: +SKIP
-    >>> lfa.pl.differential_activity(table)  # doctest: +SKIP
+    Two groups of six simulated donors each:
+
+    >>> table = lfa.tl.differential_activity(model, "group", "B", "A", sample_key="donor")
+    >>> lfa.pl.differential_activity(table)
+
+    .. image:: /_static/gallery/differential_activity.png
+       :alt: A forest plot of the programs, with intervals and adjusted p values.
     """
     table = check_table("table", table, _COLUMNS, _SOURCE)
     facet = next((c for c in ("comparison", "term") if c in table), None)

@@ -12,9 +12,11 @@ from matplotlib.lines import Line2D
 
 from leafletfa_scvi._arguments import check_one_of, check_whole
 from leafletfa_scvi.pl._choice import called_rows, check_table, choose
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._labels import place_labels
 from leafletfa_scvi.pl._panels import keep_outer_labels, legend_below, one_or_all, panel_grid
+from leafletfa_scvi.pl._slots import log_ticks
 
 if TYPE_CHECKING:
     import os
@@ -48,6 +50,7 @@ class _Evidence(NamedTuple):
     is_probability: bool
 
 
+@shared_docs
 def differential_splicing(
     table: pd.DataFrame,
     comparisons: str | Sequence[str] | None = None,
@@ -86,25 +89,17 @@ def differential_splicing(
         selection), or names in the column ``label``, or of ATSEs or junctions.
     label
         Column with the names to write. Where it has none, the junction is named.
-    ncols
-        Number of panels in a row.
-    title
-        Title of the figure, or of the only panel.
-    figsize
-        Width and height of a new figure, in inches.
+    $ncols
+    $title_of_panels
+    $figsize
     ax
         Axes to draw the only comparison into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $output
 
     Returns
     -------
     matplotlib.axes.Axes or dict
-        Axes of each comparison by name, or of the only one; None if ``show`` is true.
+        Axes of each comparison by name, or of the only one.
 
     Raises
     ------
@@ -121,8 +116,22 @@ def differential_splicing(
 
     Examples
     --------
-    >>> table = model.differential_splicing(groupby="cell_type")  # doctest: +SKIP
-    >>> lfa.pl.differential_splicing(table, "Motor neuron vs rest")  # doctest: +SKIP
+    Difference against its probability:
+
+    >>> table = model.differential_splicing(groupby="cell_type")
+    >>> lfa.pl.differential_splicing(table, "Motor neuron vs rest")
+
+    .. image:: /_static/gallery/differential_splicing.png
+       :alt: A volcano of points, those that differ in color, ten of them labeled.
+
+    Difference against the number of cells with reads, of two types of cells:
+
+    >>> table = model.differential_splicing(groupby="cell_type")
+    >>> some = ["Epi vs rest", "Motor neuron vs rest"]
+    >>> lfa.pl.differential_splicing(table, some, kind="coverage", labels=5)
+
+    .. image:: /_static/gallery/differential_splicing_coverage.png
+       :alt: Two panels of points around zero, those that differ in color.
     """
     check_one_of("kind", kind, _Kind)
     table = check_table("table", table, ["effect_size"], _SOURCE)
@@ -137,13 +146,12 @@ def differential_splicing(
     for (name, rows), panel in zip(parts.items(), panels.values(), strict=True):
         _draw(panel, rows, kind, alone)
         panel.set_title("\n".join(textwrap.wrap(name, 48)), fontsize="medium")
-    if not alone:
+    if kind == "coverage":
+        for panel in panels.values():
+            log_ticks(panel)
+    drawn = pd.concat(list(parts.values()))
+    if not alone and (handles := _handles(drawn, of_programs=facet == "program")):
         figure: Any = next(iter(panels.values())).figure
-        names = ["more in the first group", "more in the second group"]
-        handles = [_dot(color, text) for color, text in zip((UP, DOWN), names, strict=True)]
-        if facet == "program":
-            handles[0].set_label("more under the program")
-            handles[1].set_label("less under the program")
         legend_below(figure, handles)
     keep_outer_labels(panels)
     for rows, panel in zip(parts.values(), panels.values(), strict=True):
@@ -229,9 +237,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, kind: _Kind, alone: bool) -> None:
         _volcano_axes(ax, rows)
     else:
         ax.axhline(0, color=ink, linewidth=0.6, alpha=0.4, zorder=0)
-        ax.set_xscale("log")
-        if drawn.any():
-            ax.set_xlim(0.85 * x[drawn].min(), 1.2 * x[drawn].max())
+        ax.set_xscale("log")  # limits are those of the points of all panels
         ax.set(xlabel="cells with reads (group with fewer)", ylabel="difference in PSI")
     ax.spines[["top", "right"]].set_visible(False)
     n_missing = int((~drawn).sum())
@@ -258,6 +264,21 @@ def _draw(ax: Axes, rows: pd.DataFrame, kind: _Kind, alone: bool) -> None:
                 title_fontsize="small",
                 alignment="left",
             )
+
+
+def _handles(rows: pd.DataFrame, *, of_programs: bool) -> list[Line2D]:
+    """Return the entries of a legend of several panels."""
+    called, bound = called_rows(rows, "is_ds_fdr_")
+    if not bound:
+        return []
+    if of_programs:
+        names = ["more under the program", "less under the program"]
+    else:
+        names = ["more in the first group", "more in the second group"]
+    handles = [_dot(c, f"{text}, {bound}") for c, text in zip((UP, DOWN), names, strict=True)]
+    if "reads_disagree" in rows and (rows["reads_disagree"] & called).any():
+        handles.append(_dot("none", "reads disagree", edge=plt.rcParams["text.color"]))
+    return handles
 
 
 def _volcano_axes(ax: Axes, rows: pd.DataFrame) -> None:

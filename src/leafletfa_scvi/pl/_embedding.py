@@ -10,6 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from leafletfa_scvi.pl._choice import choose
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._panels import keep_outer_labels, one_or_all, panel_grid
 from leafletfa_scvi.tl._activities import cell_activities
@@ -63,8 +64,13 @@ def coordinates(adata: AnnData, basis: str, argument: str = "adata") -> tuple[st
             f"Expected {argument}.obsm[{key!r}] to have two dimensions or more, found shape "
             f"{values.shape}."
         )
+    return basis_name(key), values[:, :2]
+
+
+def basis_name(key: str) -> str:
+    """Return the name of an embedding, as axes have it."""
     name = key.removeprefix("X_")
-    return name.upper() if name in ("umap", "pca") else name, values[:, :2]
+    return {"umap": "UMAP", "pca": "PC", "tsne": "tSNE"}.get(name, name)
 
 
 def dot_size(n_cells: int) -> float:
@@ -72,11 +78,13 @@ def dot_size(n_cells: int) -> float:
     return min(120_000 / max(n_cells, 1), 30.0)
 
 
-def label_embedding(ax: Axes, name: str) -> None:
+def label_embedding(ax: Axes, name: str, components: tuple[int, int] = (0, 1)) -> None:
     """Name the axes of an embedding, whose scale means nothing."""
-    ax.set(xticks=[], yticks=[], xlabel=f"{name}1", ylabel=f"{name}2")
+    first, second = components
+    ax.set(xticks=[], yticks=[], xlabel=f"{name}{first + 1}", ylabel=f"{name}{second + 1}")
 
 
+@shared_docs
 def activity_embedding(
     adata: AnnData | LeafletFAModel,
     programs: str | list[str] | None = None,
@@ -99,38 +107,26 @@ def activity_embedding(
 
     Parameters
     ----------
-    adata
-        AnnData with activities in ``obsm["X_PHI"]``, as ``model.export_posterior`` writes, or a
-        trained model with its AnnData.
-    programs
-        Name or names of programs, in the order to draw them. If None, all.
-    basis
-        Key of the embedding in ``obsm``, with or without ``"X_"``.
+    $cells
+    $programs
+    $basis
     cmap
         Name of a color map.
     vmax
         Activity of the last color. If None, the highest activity drawn.
     size
         Area of a dot, in points squared.
-    ncols
-        Number of panels in a row.
-    title
-        Title of the figure, or of the only panel.
-    figsize
-        Width and height of a new figure, in inches.
+    $ncols
+    $title_of_panels
+    $figsize
     ax
         Axes to draw the only program into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $output
 
     Returns
     -------
     matplotlib.axes.Axes or dict
-        Axes of each program by name, or of the only one; None if ``show`` is true.
+        Axes of each program by name, or of the only one.
 
     Raises
     ------
@@ -143,7 +139,12 @@ def activity_embedding(
 
     Examples
     --------
-    >>> lfa.pl.activity_embedding(adata, ["SP_1", "SP_2"], basis="umap")  # doctest: +SKIP
+    All programs on one color scale:
+
+    >>> lfa.pl.activity_embedding(adata)
+
+    .. image:: /_static/gallery/activity_embedding.png
+       :alt: Eight UMAPs with cells colored by activity.
     """
     cells = cell_activities(adata, "adata")
     names = choose("programs", programs, cells.programs)

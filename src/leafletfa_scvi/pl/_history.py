@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator
 
 from leafletfa_scvi._constants import RESULTS_SLOT
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._panels import one_or_all
 from leafletfa_scvi.pl._slots import short_number
@@ -32,6 +33,7 @@ _LEAST_SPAN = 0.01
 """Smallest range of the y axis, as a share of the last value."""
 
 
+@shared_docs
 def history(
     model: Any,
     *,
@@ -65,25 +67,18 @@ def history(
     validation_key
         Name of the held-out loss, drawn in a panel below with its minimum marked, if the history
         contains it. If None, it is not drawn.
-    title
-        Title of the axes, or of the figure if there are two panels.
-    figsize
-        Width and height of a new figure, in inches.
+    $title_of_panels
+    $figsize
     ax
         Axes of the training loss, the only panel then, or a pair of axes for both panels. If None,
         a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $output
 
     Returns
     -------
     matplotlib.axes.Axes or dict
         Axes of the training loss; with a held-out loss, a dictionary of the axes ``"training"``
-        and ``"held_out"``; None if ``show`` is true.
+        and ``"held_out"``.
 
     Raises
     ------
@@ -96,7 +91,20 @@ def history(
 
     Examples
     --------
+    A fit by EM, with the objective of each cycle:
+
     >>> lfa.pl.history(model)
+
+    .. image:: /_static/gallery/history.png
+       :alt: A line that rises steeply and then levels off.
+
+    Stochastic variational inference on simulated cells, some pairs of cells and ATSEs held out:
+
+    >>> lfa.pl.history(model)
+
+    .. image:: /_static/gallery/history_held_out.png
+       :alt: Two lines that fall, the loss of training above the held-out loss,
+           whose lowest point is marked.
     """
     record = _record(model)
     if train_key is None:
@@ -193,7 +201,11 @@ def _draw(ax: Axes, frame: pd.DataFrame, key: str, color: str) -> None:
     right = ax.secondary_yaxis("right", functions=(to_percent, to_nats))
     right.set_ylabel("difference\nfrom the end (%)")
     right.yaxis.set_major_locator(MaxNLocator(5))
-    right.yaxis.set_major_formatter(FuncFormatter(lambda p, _: f"{p:+g}" if p else "0"))
+    right.yaxis.set_major_formatter(FuncFormatter(_signed))
+
+
+def _signed(percent: float, _: object = None) -> str:
+    return Formatter.fix_minus(f"{percent:+g}") if percent else "0"
 
 
 def _mark_lowest(ax: Axes) -> None:

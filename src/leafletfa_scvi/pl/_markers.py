@@ -13,8 +13,10 @@ from matplotlib.transforms import ScaledTranslation
 
 from leafletfa_scvi._arguments import check_anndata, check_whole
 from leafletfa_scvi.pl._choice import called_rows, check_table, choose, label_texts
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish, new_axes
 from leafletfa_scvi.pl._group_psi import group_psi
+from leafletfa_scvi.pl._groups import diverging_map
 from leafletfa_scvi.pl._marker_choice import top_markers
 from leafletfa_scvi.pl._panels import color_bar, size_legend
 from leafletfa_scvi.pl._rows import CHARACTER, names_width
@@ -50,6 +52,8 @@ class _Dots(NamedTuple):
         ``(R, P)`` bool.
     labels
         Labels of the colors, of the sizes, and of missing values.
+    format
+        How to write sizes.
     """
 
     rows: list[str]
@@ -57,8 +61,10 @@ class _Dots(NamedTuple):
     size: np.ndarray
     ringed: np.ndarray
     labels: tuple[str, str, str]
+    format: str
 
 
+@shared_docs
 def markers(
     data: pd.DataFrame | AnnData | LeafletFAModel,
     groupby: str | None = None,
@@ -68,7 +74,7 @@ def markers(
     n_junctions: int = 3,
     junctions: Sequence[str] | None = None,
     label: str = "gene_name",
-    cmap: str = "RdBu_r",
+    cmap: str | None = None,
     vmax: float | None = None,
     title: str | None = None,
     figsize: tuple[float, float] | None = None,
@@ -89,9 +95,8 @@ def markers(
     data
         Result of :meth:`leafletfa_scvi.LeafletFAModel.program_markers` with all rows, a model, or
         an AnnData to which ``model.export_posterior`` wrote programs; it is then computed.
-    groupby
-        Column of ``obs`` with groups of cells, drawn in the order of its categories. If None, rows
-        are programs.
+    $groupby
+        If None, rows are programs.
     adata
         Cells for ``groupby``, if ``data`` is a table.
     programs
@@ -103,22 +108,10 @@ def markers(
     label
         Column with the names to write. The junction is named where it has none, and in addition
         where several junctions have the same.
-    cmap
-        Name of a diverging color map; its middle is no deviation.
+    $diverging
     vmax
         Deviation of the last color. If None, the largest drawn.
-    title
-        Title of the axes.
-    figsize
-        Width and height of a new figure, in inches.
-    ax
-        Axes to draw into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $figure
 
     Returns
     -------
@@ -127,7 +120,6 @@ def markers(
         the others, and areas the probability of a difference; rings are within the bound on false
         discoveries. By group, colors are the PSI of its pooled reads minus that of the other
         groups, and areas the share of its cells with reads. Crosses are where there is no value.
-        None if ``show`` is true.
 
     Raises
     ------
@@ -141,8 +133,19 @@ def markers(
 
     Examples
     --------
-    >>> lfa.pl.markers(model)  # doctest: +SKIP
-    >>> lfa.pl.markers(model.program_markers(), "cell_type", adata=adata)  # doctest: +SKIP
+    Three junctions that tell each program from the others:
+
+    >>> lfa.pl.markers(model)
+
+    .. image:: /_static/gallery/markers.png
+       :alt: Red and blue dots in eight rows of programs, red ones on the diagonal.
+
+    The same junctions in the reads of groups of cells:
+
+    >>> lfa.pl.markers(model, "cell_type")
+
+    .. image:: /_static/gallery/markers_groups.png
+       :alt: Red and blue dots in four rows of types of cells.
     """
     n_junctions = check_whole("n_junctions", n_junctions, 1)
     table = _marker_table(data)
@@ -216,7 +219,7 @@ def _by_program(table: pd.DataFrame, names: list[str], drawn: list[str]) -> _Dot
     effect, size, ringed = (found[c].to_numpy().reshape(shape) for c in found)
     ring = f"\n(ring: {bound})" if bound else ""
     labels = "PSI, program\nminus others", f"probability{ring}", "not in the table"
-    return _Dots(names, effect, size, np.nan_to_num(ringed) > 0, labels)
+    return _Dots(names, effect, size, np.nan_to_num(ringed) > 0, labels, "g")
 
 
 def _by_group(adata: AnnData, groupby: str, drawn: list[str]) -> _Dots:
@@ -224,10 +227,11 @@ def _by_group(adata: AnnData, groupby: str, drawn: list[str]) -> _Dots:
     found = group_psi(adata, groupby, drawn)
     labels = "PSI, group\nminus others", "cells with\nreads", "no reads"
     effect = found.psi - found.psi_others
-    return _Dots(found.groups, effect, found.observed, np.zeros(effect.shape, bool), labels)
+    ringed = np.zeros(effect.shape, bool)
+    return _Dots(found.groups, effect, found.observed, ringed, labels, ".0%")
 
 
-def _draw(ax: Axes, dots: _Dots, at: np.ndarray, cmap: str, vmax: float | None) -> None:
+def _draw(ax: Axes, dots: _Dots, at: np.ndarray, cmap: str | None, vmax: float | None) -> None:
     """Draw dots and legends."""
     x, y = np.meshgrid(at, np.arange(len(dots.rows)))
     has = np.isfinite(dots.effect)
@@ -240,7 +244,7 @@ def _draw(ax: Axes, dots: _Dots, at: np.ndarray, cmap: str, vmax: float | None) 
         y[has],
         s=_LARGEST * dots.size[has],
         c=dots.effect[has],
-        cmap=cmap,
+        cmap=diverging_map(cmap, ax.get_facecolor()),
         norm=Normalize(-top, top),
         edgecolors=edges,
         linewidths=widths,
@@ -250,7 +254,8 @@ def _draw(ax: Axes, dots: _Dots, at: np.ndarray, cmap: str, vmax: float | None) 
     ax.tick_params(length=0)
     colors, sizes, missing = dots.labels
     color_bar(ax, points, colors, top=0.2)
-    areas = {f"{share:g}": _LARGEST * share for share in (0.1, 0.5, 1.0)}
+    shares = (0.1, 0.5, 1.0)
+    areas = {f"{share:{dots.format}}": _LARGEST * share for share in shares}
     where = size_legend(ax, areas, sizes, left=1.3, top=0.2)
     if not has.all():
         where.annotate(

@@ -14,7 +14,9 @@ from matplotlib.transforms import ScaledTranslation
 from leafletfa_scvi._arguments import check_column, check_inside, check_once, check_whole
 from leafletfa_scvi._colors import program_colors
 from leafletfa_scvi._constants import PROGRAM_SLOT
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish, new_axes
+from leafletfa_scvi.pl._groups import diverging_map
 from leafletfa_scvi.pl._slots import GRAY, program_ticks
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class _Block(NamedTuple):
     color: str
 
 
+@shared_docs
 def program_heatmap(
     adata: AnnData | LeafletFAModel,
     n_junctions: int = 5,
@@ -47,7 +50,7 @@ def program_heatmap(
     markers: pd.DataFrame | Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     key: str = PROGRAM_SLOT,
     label: str | None = None,
-    cmap: str = "RdBu_r",
+    cmap: str | None = None,
     title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
@@ -85,27 +88,15 @@ def program_heatmap(
     key
         Key of the programs in ``varm``: junctions x programs, PSI in [0, 1].
     label
-        Column of ``adata.var`` to prepend to junction names, such as ``"gene_name"``.
-    cmap
-        Name of a diverging color map, centered at 0.
-    title
-        Title of the axes.
-    figsize
-        Width and height of a new figure, in inches.
-    ax
-        Axes to draw into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+        Column of ``adata.var`` to prepend to junction names, such as ``"gene_name"``, but to those
+        that begin with it.
+    $diverging
+    $figure
 
     Returns
     -------
     matplotlib.axes.Axes
-        Axes with one image, selected junctions x programs in their order; None if ``show`` is
-        true.
+        Axes with one image, selected junctions x programs in their order.
 
     Raises
     ------
@@ -120,8 +111,13 @@ def program_heatmap(
 
     Examples
     --------
+    Junctions that deviate most certainly from their mean, in blocks by program:
+
     >>> lfa.pl.program_heatmap(adata, label="gene_name")
-    >>> lfa.pl.program_heatmap(adata, markers=model.program_markers(level="atse"))
+
+    .. image:: /_static/gallery/program_heatmap.png
+       :alt: A red and blue matrix, junctions by programs, with red blocks on the
+           diagonal.
     """
     # Imports torch and scvi-tools, which other figures need not.
     from leafletfa_scvi.tl._distinctive import compared_programs
@@ -145,7 +141,12 @@ def program_heatmap(
         ax = new_axes(*size, figsize)
     limit = max(0.05, float(np.abs(deviation).max()))
     image = ax.imshow(
-        deviation, aspect="auto", cmap=cmap, vmin=-limit, vmax=limit, interpolation="nearest"
+        deviation,
+        aspect="auto",
+        cmap=diverging_map(cmap, ax.get_facecolor()),
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
     )
     font = "x-small" if many else "small"
     program_ticks(ax.set_xticks, list(map(str, programs.psi.columns)), top=True)
@@ -236,7 +237,7 @@ def _positions(programs: ComparedPrograms, junctions: Any) -> np.ndarray:
 
 
 def _labels(programs: ComparedPrograms, label: str | None) -> list[str]:
-    """Return the name of each junction, after the value of a column."""
+    """Return the name of each junction, after the value of a column unless it begins with it."""
     names = list(programs.psi.index.astype(str))
     if label is None:
         return names
@@ -248,7 +249,7 @@ def _labels(programs: ComparedPrograms, label: str | None) -> list[str]:
         )
     check_once(var, label, "var")
     first = var[label].astype(object).fillna("").astype(str)
-    return [f"{a}  {b}" if a else b for a, b in zip(first, names, strict=True)]
+    return [b if b.startswith(a) else f"{a}  {b}" for a, b in zip(first, names, strict=True)]
 
 
 def _write_means(ax: Axes, means: np.ndarray, font: str) -> None:

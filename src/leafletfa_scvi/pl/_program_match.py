@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 from scipy.optimize import linear_sum_assignment
 
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish, new_axes
+from leafletfa_scvi.pl._groups import diverging_map
 from leafletfa_scvi.pl._slots import program_ticks, text_on
 
 if TYPE_CHECKING:
@@ -18,10 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@shared_docs
 def program_match(
     correlation: pd.DataFrame | np.ndarray,
     *,
-    cmap: str = "RdBu_r",
+    cmap: str | None = None,
     title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
@@ -37,25 +41,13 @@ def program_match(
         ``(K1, K2)`` result of :func:`leafletfa_scvi.tl.program_correlation`: reference programs
         in rows, learned ones in columns. Columns are drawn in the order of their matches,
         unmatched ones last.
-    cmap
-        Name of a color map for correlations from -1 to 1.
-    title
-        Title of the axes.
-    figsize
-        Width and height of a new figure, in inches.
-    ax
-        Axes to draw into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $diverging
+    $figure
 
     Returns
     -------
     matplotlib.axes.Axes
-        Axes with one image, reference x reordered learned programs; None if ``show`` is true.
+        Axes with one image, reference x reordered learned programs.
 
     Raises
     ------
@@ -64,7 +56,13 @@ def program_match(
 
     Examples
     --------
-    >>> lfa.pl.program_match(lfa.tl.program_correlation(reference, learned))
+    Programs of a fit and those that were simulated:
+
+    >>> correlation = lfa.tl.program_correlation(truth, model.get_splicing_programs())
+    >>> lfa.pl.program_match(correlation)
+
+    .. image:: /_static/gallery/program_match.png
+       :alt: A matrix of correlations with matched pairs on the diagonal.
     """
     frame = pd.DataFrame(correlation)
     values = frame.to_numpy(float)
@@ -81,7 +79,13 @@ def program_match(
     n_rows, n_columns = shown.shape
     if ax is None:
         ax = new_axes(1.8 + 0.5 * n_columns, 1.0 + 0.5 * n_rows, figsize)
-    image = ax.imshow(shown, cmap=cmap, vmin=-1, vmax=1, interpolation="nearest")
+    image = ax.imshow(
+        shown,
+        cmap=diverging_map(cmap, ax.get_facecolor()),
+        vmin=-1,
+        vmax=1,
+        interpolation="nearest",
+    )
     if max(n_rows, n_columns) <= 20:
         for i, j in np.ndindex(shown.shape):
             color = text_on(image.to_rgba(shown[i, j]), ax)
@@ -96,7 +100,7 @@ def program_match(
             )
     frame_style: dict[str, Any] = {
         "fill": False,
-        "edgecolor": "black",
+        "edgecolor": plt.rcParams["text.color"],
         "linewidth": 1.5,
         "clip_on": False,
     }

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from leafletfa_scvi import tl
 from leafletfa_scvi._arguments import check_anndata, check_names, check_whole
 from leafletfa_scvi._colors import OKABE_ITO, group_colors
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._groups import outline
 from leafletfa_scvi.pl._splice_target import find_junctions
@@ -43,6 +44,7 @@ _LINES = {1: (0.0,), 2: (-0.17, 0.19), 3: (-0.27, 0.0, 0.27)}
 _SAMPLE = "#808080"
 
 
+@shared_docs
 def psi(
     adata: AnnData,
     junctions: str | Sequence[str],
@@ -70,14 +72,10 @@ def psi(
     ----------
     adata
         Cells x junctions with both layers of counts.
-    junctions
-        Names of junctions; or the name of one junction, ATSE (``var["atse_id"]``) or gene, all of
-        whose junctions are drawn.
-    groupby
-        Column of ``adata.obs`` with groups of cells, drawn in the order of its categories. If
-        None, all cells are one group.
-    groups
-        Groups to draw, in this order; all if None.
+    $junctions
+    $groupby
+        If None, all cells are one group.
+    $groups
     sample_key
         Column of ``adata.obs`` with samples, which are drawn as points and are what intervals are
         over. If None, intervals are over cells.
@@ -85,27 +83,18 @@ def psi(
         Trained model whose expected PSI is drawn beside the observed one.
     level
         Probability of the intervals; see :func:`~leafletfa_scvi.tl.psi_by_group`.
-    palette
-        Colors of groups, as in scanpy. If None, those of ``adata.uns["{groupby}_colors"]``.
-    ncols
-        Number of panels beside one another.
-    title
-        Title of the axes, or of the figure if there are several.
-    figsize
-        Width and height of a new figure, in inches.
+    $palette
+    $ncols
+    $title_of_panels
+    $figsize
     ax
         Axes to draw into, for one junction. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $output
 
     Returns
     -------
     matplotlib.axes.Axes, or dict of str to Axes
-        Axes of the junction, or of each by name if there are several; None if ``show`` is true.
+        Axes of the junction, or of each by name if there are several.
 
     Raises
     ------
@@ -120,7 +109,21 @@ def psi(
 
     Examples
     --------
-    >>> lfa.pl.psi(adata, "Ncam1_2", "cell_type", model=model)  # doctest: +SKIP
+    Reads and model side by side:
+
+    >>> names = ["Ncam1_2:inclusion", "Cadm1_6:inclusion", "Gnas_4:inclusion"]
+    >>> lfa.pl.psi(adata, names, "cell_type", model=model)
+
+    .. image:: /_static/gallery/psi.png
+       :alt: Three panels with PSI of four types of cells, dots with intervals and
+           diamonds.
+
+    With a point for each simulated donor, and intervals over donors:
+
+    >>> lfa.pl.psi(adata, "ATSE_9", "group", sample_key="donor")
+
+    .. image:: /_static/gallery/psi_samples.png
+       :alt: PSI of two groups of donors, small points around each dot.
     """
     check_anndata(adata)
     names = junctions_named(adata, junctions)

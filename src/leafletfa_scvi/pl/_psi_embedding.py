@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 from leafletfa_scvi import tl
 from leafletfa_scvi._arguments import check_anndata, check_positive, check_whole
 from leafletfa_scvi._similar import did_you_mean
+from leafletfa_scvi.pl._docs import shared_docs
+from leafletfa_scvi.pl._embedding import basis_name, label_embedding
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._groups import missing_color
 from leafletfa_scvi.pl._psi import heading, junctions_named, panel_grid
@@ -33,6 +35,7 @@ _RASTERIZED = 20_000
 """Number of cells from which points are pixels in vector formats too."""
 
 
+@shared_docs
 def psi_embedding(
     adata: AnnData,
     junctions: str | Sequence[str],
@@ -62,11 +65,8 @@ def psi_embedding(
     ----------
     adata
         Cells x junctions with both layers of counts, and the embedding in ``adata.obsm``.
-    junctions
-        Names of junctions; or the name of one junction, ATSE (``var["atse_id"]``) or gene, all of
-        whose junctions are drawn.
-    basis
-        Key of the embedding in ``obsm``, with or without ``X_``.
+    $junctions
+    $basis
     model
         Trained model, whose expected PSI is drawn instead, of all cells.
     min_reads
@@ -78,27 +78,19 @@ def psi_embedding(
     size
         Area of a point, in square points; by default, 30,000 divided by the number of cells, at
         most 25.
-    ncols
-        Number of panels beside one another.
+    $ncols
     seed
         Seed of the order of cells.
-    title
-        Title of the axes, or of the figure if there are several.
-    figsize
-        Width and height of a new figure, in inches.
+    $title_of_panels
+    $figsize
     ax
         Axes to draw into, for one junction. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $output
 
     Returns
     -------
     matplotlib.axes.Axes, or dict of str to Axes
-        Axes of the junction, or of each by name if there are several; None if ``show`` is true.
+        Axes of the junction, or of each by name if there are several.
 
     Raises
     ------
@@ -109,7 +101,20 @@ def psi_embedding(
 
     Examples
     --------
-    >>> lfa.pl.psi_embedding(adata, "Ncam1_2:inclusion", "umap")  # doctest: +SKIP
+    Cells without reads of the exon are gray:
+
+    >>> lfa.pl.psi_embedding(adata, ["Ncam1_2:inclusion", "Cadm1_6:inclusion"])
+
+    .. image:: /_static/gallery/psi_embedding.png
+       :alt: Two UMAPs with cells colored by PSI.
+
+    Expected PSI of the model, of all cells:
+
+    >>> names = ["Ncam1_2:inclusion", "Cadm1_6:inclusion"]
+    >>> lfa.pl.psi_embedding(adata, names, model=model)
+
+    .. image:: /_static/gallery/psi_embedding_model.png
+       :alt: Two UMAPs with all cells colored by expected PSI.
     """
     check_anndata(adata)
     names = junctions_named(adata, junctions)
@@ -146,6 +151,7 @@ def psi_embedding(
         drawn = {names[0]: ax}
     first = drawn[names[0]]
     missing = missing_color(first.get_facecolor())
+    name_of_basis = basis_name(basis)
     order = np.random.default_rng(seed).permutation(adata.n_obs)
     options: dict[str, Any] = {
         "s": size,
@@ -159,13 +165,9 @@ def psi_embedding(
         image = axes.scatter(
             *points[shown].T, c=values[shown, j], cmap=cmap, vmin=0, vmax=1, zorder=2, **options
         )
-        axes.set(xticks=[], yticks=[], aspect="auto")
-        axes.spines[["top", "right"]].set_visible(False)
+        label_embedding(axes, name_of_basis, components)
         if len(names) > 1 or title is None:
             axes.set_title(heading(adata, name), fontsize="small")
-        label = basis.removeprefix("X_").upper()
-        axes.set_xlabel(f"{label}{components[0] + 1}", fontsize="small")
-        axes.set_ylabel(f"{label}{components[1] + 1}", fontsize="small")
     bar = first.figure.colorbar(
         image,
         ax=list(drawn.values()),

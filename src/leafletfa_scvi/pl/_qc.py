@@ -10,16 +10,14 @@ import pandas as pd
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import (
     FuncFormatter,
-    LogLocator,
     MaxNLocator,
-    NullFormatter,
-    NullLocator,
     PercentFormatter,
 )
 
 from leafletfa_scvi._constants import ATSE_KEY
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish
-from leafletfa_scvi.pl._slots import GRAY, short_number
+from leafletfa_scvi.pl._slots import GRAY, log_ticks, short_number
 from leafletfa_scvi.pp import qc_metrics
 from leafletfa_scvi.pp.qc import require_splicing
 
@@ -38,6 +36,7 @@ _MANY_CELLS = 3000
 """Number of cells above which the density of points is drawn instead of points."""
 
 
+@shared_docs
 def dataset_qc(
     adata: AnnData,
     *,
@@ -64,20 +63,13 @@ def dataset_qc(
         Column of ``adata.var`` with ATSE labels.
     title
         Title, written above a line with the size of the data set.
-    figsize
-        Width and height of the figure, in inches.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $figsize
+    $output
 
     Returns
     -------
     dict
-        The six axes of a new figure by the names of the columns, in the order above; None if
-        ``show`` is true.
+        The six axes of a new figure by the names of the columns, in the order above.
 
     Raises
     ------
@@ -88,7 +80,12 @@ def dataset_qc(
 
     Examples
     --------
+    Reads of cells, cells of ATSEs, and how much ATSEs are spliced otherwise:
+
     >>> lfa.pl.dataset_qc(adata)
+
+    .. image:: /_static/gallery/dataset_qc.png
+       :alt: Six panels of histograms and points, each with its median.
     """
     require_splicing(adata)
     if 0 in adata.shape:
@@ -169,7 +166,7 @@ def _histogram(ax: Axes, values: pd.Series, label: str, what: str, color: str) -
     )
     if logarithmic:
         ax.set_xlim(edges[0] / 1.15, edges[-1] * 1.15)
-        _log_ticks(ax)
+        log_ticks(ax)
     median = float(np.median(array))
     if len(array) > 1 and (median > 0 or not logarithmic):
         ax.axvline(median, color=GRAY, linestyle="--", linewidth=1)
@@ -219,7 +216,7 @@ def _observed(ax: Axes, cells: pd.DataFrame) -> None:
         ax.scatter(reads, observed, s=size, color=_CELLS, alpha=0.5, linewidths=0, rasterized=True)
     if logarithmic:
         ax.set_xlim(reads.min() / 1.3, reads.max() * 1.3)
-        _log_ticks(ax)
+        log_ticks(ax)
     else:
         ax.xaxis.set_major_locator(_integer_ticks(5))
         ax.xaxis.set_major_formatter(FuncFormatter(short_number))
@@ -317,14 +314,3 @@ def _message(ax: Axes, text: str) -> None:
 
 def _integer_ticks(number: int) -> MaxNLocator:
     return MaxNLocator(number, integer=True, steps=[1, 2, 5, 10])
-
-
-def _log_ticks(ax: Axes) -> None:
-    """Set ticks at powers of 10, and at 2 and 5 times these if the axis spans few of them."""
-    low, high = ax.get_xlim()
-    wide = high > 300 * low
-    minor = LogLocator(10, subs=range(2, 10), numticks=12) if wide else NullLocator()
-    ax.xaxis.set_major_locator(LogLocator(10, subs=(1,) if wide else (1, 2, 5), numticks=12))
-    ax.xaxis.set_minor_locator(minor)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_number(x) if x >= 1 else ""))
-    ax.xaxis.set_minor_formatter(NullFormatter())

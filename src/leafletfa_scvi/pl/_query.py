@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.lines import Line2D
 
 from leafletfa_scvi._arguments import check_column, check_inside
 from leafletfa_scvi._colors import Palette, group_colors
 from leafletfa_scvi._constants import OVERLAP_SLOT
 from leafletfa_scvi.pl._choice import check_table
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._embedding import coordinates, dot_size, label_embedding
 from leafletfa_scvi.pl._figures import finish
-from leafletfa_scvi.pl._groups import MISSING
+from leafletfa_scvi.pl._groups import edge_widths, legend_dot, missing_color
 from leafletfa_scvi.pl._query_panels import draw_fit, draw_overlap
 from leafletfa_scvi.pl._rows import names_width
 from leafletfa_scvi.tl._activities import CellActivities, cell_activities
@@ -30,9 +30,12 @@ if TYPE_CHECKING:
 
 _ALL = "all cells"
 _NAMES_PER_COLUMN = 24
+_EMBEDDING, _OVERLAP = 4.0, 2.4
+"""Heights of panels, in inches."""
 _QUERY_COLOR = "#d55e00"
 
 
+@shared_docs
 def query(
     reference: AnnData | LeafletFAModel,
     query: AnnData | LeafletFAModel,
@@ -79,14 +82,8 @@ def query(
         Seed of the order in which cells are drawn, and of the scatter of points about their row.
     title
         Title of the figure.
-    figsize
-        Width and height of the figure, in inches.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $figsize
+    $output
 
     Returns
     -------
@@ -95,7 +92,7 @@ def query(
         reference in gray; ``"fit"``, scores z by group, with the share of cells below ``alpha``
         (given ``query_fit``); ``"overlap"``, what the query has of the reference's junctions,
         ATSEs, and of its own reads at them (if ``query.uns["junction_overlap"]`` has it, as
-        ``prepare_query_anndata`` records). None if ``show`` is true.
+        ``prepare_query_anndata`` records).
 
     Raises
     ------
@@ -108,10 +105,14 @@ def query(
 
     Examples
     --------
-    >>> fit = lfa.tl.query_fit(placed, reference=model)  # doctest: +SKIP
-    >>> labels = lfa.tl.transfer_labels(model, placed, "cell_type")  # doctest: +SKIP
-    >>> placed.adata.obs["cell_type"] = labels["label"]  # doctest: +SKIP
-    >>> lfa.pl.query(model, placed, "cell_type", query_fit=fit)  # doctest: +SKIP
+    Motor neurons are missing in the reference, and do not fit it:
+
+    >>> fit = lfa.tl.query_fit(query_model, reference=model)
+    >>> lfa.pl.query(model, query_model, "cell_type", query_fit=fit)
+
+    .. image:: /_static/gallery/query.png
+       :alt: Two embeddings, of reference and query, scores of fit by type, and bars of
+           the overlap.
     """
     alpha = check_inside("alpha", alpha, "[0, 1]")
     known, placed = cell_activities(reference, "reference"), cell_activities(query, "query")
@@ -123,8 +124,8 @@ def query(
 
     groups = _members(labels[1])
     lower = [key for key, has in (("fit", fit is not None), ("overlap", bool(overlap))) if has]
-    mosaic: list[Any] = [["reference", "query"], *([lower * (2 // len(lower))] if lower else [])]
     below = 1.2 + max(1.3, 0.26 * len(groups) if fit is not None else 0.0)
+    mosaic, heights = _layout(lower, below)
     legend = 0.0
     if groupby is not None:
         n_columns = -(-len(colors) // _NAMES_PER_COLUMN)
@@ -132,8 +133,8 @@ def query(
     width = 8.4 + legend + (names_width(list(groups)) if fit is not None else 0.0)
     figure, axes = plt.subplot_mosaic(
         mosaic,
-        figsize=figsize or (width, 4.0 + (below if lower else 0.0)),
-        height_ratios=[4.0, below] if lower else [1],
+        figsize=figsize or (width, sum(heights)),
+        height_ratios=heights,
         layout="constrained",
     )
     panels: dict[str, Axes] = dict(axes)
@@ -151,6 +152,23 @@ def query(
     if overlap:
         draw_overlap(panels["overlap"], overlap)
     return finish(panels, title=title, show=show, save=save, return_fig=return_fig)
+
+
+def _layout(lower: list[str], below: float) -> tuple[list[Any], list[float]]:
+    """Return the places of the panels and the heights of rows, in inches.
+
+    Embeddings are side by side, above the other panels; where these are higher than the
+    embeddings, all but the fit are one below the other beside it.
+    """
+    if "fit" in lower and below > 1.5 * _EMBEDDING:
+        column = ["reference", "query", *lower[1:]]
+        heights = [_EMBEDDING, _EMBEDDING, *[_OVERLAP] * len(lower[1:])]
+        missing = max(0.0, below - sum(heights)) / 2
+        heights[:2] = [_EMBEDDING + missing] * 2
+        return [["fit", name] for name in column], heights
+    if lower:
+        return [["reference", "query"], lower * (2 // len(lower))], [_EMBEDDING, below]
+    return [["reference", "query"]], [_EMBEDDING]
 
 
 def _points(
@@ -262,16 +280,24 @@ def _draw_cells(
     rng: np.random.Generator,
 ) -> None:
     """Draw the cells of both on the same scales."""
-    style: dict[str, Any] = {"s": area, "linewidths": 0, "rasterized": True}
-    panels["query"].scatter(*points[0].T, color=MISSING, alpha=0.6, **style)
+    background = panels["query"].get_facecolor()
+    missing = missing_color(background)
+    style: dict[str, Any] = {"s": area, "rasterized": True}
+    panels["query"].scatter(*points[0].T, color=missing, alpha=0.6, linewidths=0, **style)
     for key, where, groups in zip(("reference", "query"), points, labels, strict=True):
         order = rng.permutation(len(where))
         if groups is None:
-            panels[key].scatter(*where[order].T, color=MISSING, **style)
+            panels[key].scatter(*where[order].T, color=missing, linewidths=0, **style)
             continue
-        palette = np.array([*(colors[str(c)] for c in groups.categories), MISSING])
+        palette = np.array([*(colors[str(c)] for c in groups.categories), missing])
+        widths = np.array([*edge_widths(palette[:-1], background), 0.0])
         panels[key].scatter(
-            where[order, 0], where[order, 1], c=palette[groups.codes[order]], **style
+            where[order, 0],
+            where[order, 1],
+            c=palette[groups.codes[order]],
+            edgecolors=plt.rcParams["axes.edgecolor"],
+            linewidths=widths[groups.codes[order]],
+            **style,
         )
     together = np.concatenate(points)
     low, high = np.nanmin(together, axis=0), np.nanmax(together, axis=0)
@@ -284,10 +310,10 @@ def _draw_cells(
 
 
 def _legend(figure: Any, colors: dict[str, str], is_gray: bool, groupby: str) -> None:
-    style: dict[str, Any] = {"linestyle": "", "marker": "o", "ms": 5}
-    handles = [Line2D([], [], color=color, label=name, **style) for name, color in colors.items()]
+    background = plt.rcParams["axes.facecolor"]
+    handles = [legend_dot(name, color, background) for name, color in colors.items()]
     if is_gray:
-        handles.append(Line2D([], [], color=MISSING, label="reference", **style))
+        handles.append(legend_dot("reference", missing_color(background), background))
     figure.legend(
         handles=handles,
         title=groupby,

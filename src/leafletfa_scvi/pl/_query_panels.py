@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from leafletfa_scvi.pl._groups import edge_widths
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -45,7 +47,8 @@ def draw_fit(
             s=6,
             color=colors[name],
             alpha=0.7,
-            linewidths=0,
+            edgecolors=plt.rcParams["axes.edgecolor"],
+            linewidths=edge_widths([colors[name]], ax.get_facecolor())[0],
             rasterized=True,
         )
         text = "no reads"

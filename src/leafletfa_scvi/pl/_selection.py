@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from leafletfa_scvi._deprecated import renamed_function
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish, new_axes
 from leafletfa_scvi.pl._panels import one_or_all
 from leafletfa_scvi.pl._slots import GRAY, text_on
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi.tl._stability import ProgramStability
 
 
+@shared_docs
 def program_selection(
     result: ProgramSelection,
     *,
@@ -42,27 +44,19 @@ def program_selection(
     ----------
     result
         Result of :func:`leafletfa_scvi.tl.select_n_programs`.
-    title
-        Title of the figure, or of the axes if there is one panel.
-    figsize
-        Width and height of a new figure, in inches.
+    $title_of_panels
+    $figsize
     ax
         Axes of the gain, the only panel then, or a pair of axes for both panels. If None, a new
         figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $output
 
     Returns
     -------
     matplotlib.axes.Axes or dict
         With several seeds, a dictionary of the axes ``"gain"`` (mean and standard error, hollow
         for fits that were stopped early, and a pale point for each seed) and ``"stability"``
-        (mean matched correlation of seeds); with one seed, the axes of the gain; None if ``show``
-        is true.
+        (mean matched correlation of seeds); with one seed, the axes of the gain.
 
     Raises
     ------
@@ -71,7 +65,14 @@ def program_selection(
 
     Examples
     --------
-    >>> lfa.pl.program_selection(lfa.tl.select_n_programs(adata, range(2, 9)))
+    Held-out gain of two to eight programs, where five were simulated:
+
+    >>> result = lfa.tl.select_n_programs(adata, range(2, 9), share_starts=False)
+    >>> lfa.pl.program_selection(result)
+
+    .. image:: /_static/gallery/program_selection.png
+       :alt: Gain and stability against the number of programs, with a line at the
+           recommended one.
     """
     summary = result.summary
     names, heights = ["gain"], [3.5]
@@ -148,6 +149,7 @@ def _legend_above(ax: Axes, handles: list[Any]) -> None:
     )
 
 
+@shared_docs
 def program_stability(
     result: ProgramStability,
     *,
@@ -167,29 +169,29 @@ def program_stability(
         Result of :func:`leafletfa_scvi.tl.program_stability`.
     cmap
         Name of a color map for correlations from 0 to 1; negative ones are drawn as 0.
-    title
-        Title of the axes. If None, the number of reproducible programs.
-    figsize
-        Width and height of a new figure, in inches.
-    ax
-        Axes to draw into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $title
+        If None, the number of reproducible programs.
+    $figsize
+    $ax
+    $output
 
     Returns
     -------
     matplotlib.axes.Axes
         Axes with one image, programs of the reference model x other models. Correlations below
         the threshold (line in the color bar) are faded, missing matches are empty, and names of
-        programs that are not reproducible are gray. None if ``show`` is true.
+        programs that are not reproducible are gray.
 
     Examples
     --------
-    >>> lfa.pl.program_stability(lfa.tl.program_stability([model, other]))
+    Three fits of six programs from different random numbers, where five were simulated:
+
+    >>> result = lfa.tl.program_stability(models)
+    >>> lfa.pl.program_stability(result)
+
+    .. image:: /_static/gallery/program_stability.png
+       :alt: A matrix of correlations, programs by models, those below the
+           threshold faded.
     """
     values = result.correlation.to_numpy(float)
     n_rows, n_columns = values.shape

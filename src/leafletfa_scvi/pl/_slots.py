@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.ticker import (
+    Formatter,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from leafletfa_scvi._arguments import check_anndata
+from leafletfa_scvi._colors import contrast
 from leafletfa_scvi._constants import program_names
 
 if TYPE_CHECKING:
@@ -43,18 +51,26 @@ def short_number(value: float, _: object = None) -> str:
     """Format a tick label, 1500000 as ``1.5M``."""
     for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit:
-            return f"{value / unit:g}{letter}"
-    return f"{value:g}"
+            return Formatter.fix_minus(f"{value / unit:g}{letter}")
+    return Formatter.fix_minus(f"{value:g}")
+
+
+def log_ticks(ax: Axes) -> None:
+    """Set ticks at powers of 10, and at 2 and 5 times these if the axis spans few of them."""
+    low, high = ax.get_xlim()
+    wide = high > 300 * low
+    minor = LogLocator(10, subs=range(2, 10), numticks=12) if wide else NullLocator()
+    ax.xaxis.set_major_locator(LogLocator(10, subs=(1,) if wide else (1, 2, 5), numticks=12))
+    ax.xaxis.set_minor_locator(minor)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_number(x) if x >= 1 else ""))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def text_on(shade: Any, ax: Axes, alpha: float = 1.0) -> str:
-    """Return black or white, whichever contrasts more with a color drawn over the axes.
-
-    Luminance and contrast are those of the Web Content Accessibility Guidelines 2.2.
-    """
+    """Return black or white, whichever contrasts more with a color drawn over the axes."""
     rgb = alpha * np.array(to_rgb(shade)) + (1 - alpha) * np.array(to_rgb(ax.get_facecolor()))
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
+    mixed = to_hex((rgb[0], rgb[1], rgb[2]))
+    return "black" if contrast(mixed, "black") > contrast(mixed, "white") else "white"
 
 
 def program_ticks(

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from leafletfa_scvi._arguments import check_anndata, check_at_least, check_one_of, check_whole
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish
 from leafletfa_scvi.pl._splice_layout import arc_levels, axis_scale
 from leafletfa_scvi.pl._splice_panels import (
@@ -51,6 +52,7 @@ _CHARACTERS = 13.0
 """Number of characters of the title of a panel in an inch."""
 
 
+@shared_docs
 def splice_graph(
     adata: AnnData,
     name: str,
@@ -91,11 +93,9 @@ def splice_graph(
     name
         An ATSE (``var["atse_id"]`` or ``"atse_label"``), a gene (``"gene_name"`` or
         ``"gene_id"``), or a junction, for its ATSE.
-    groupby
-        Column of ``adata.obs`` with groups of cells. If neither this nor ``programs`` is given,
-        all cells are one group.
-    groups
-        Groups to draw, in this order; all if None.
+    $groupby
+        If neither this nor ``programs`` is given, all cells are one group.
+    $groups
     programs
         Programs to draw instead of groups, in this order; all if True. They are those of
         ``model``, or of ``varm["psi_learned"]``.
@@ -125,27 +125,20 @@ def splice_graph(
         Maximum number of transcripts to draw of each gene, chosen so that they have as many of the
         junctions as possible, and of other genes in the range, one line each.
         Transcripts that are the same between the ends of the graph are drawn as one.
-    palette
-        Colors of groups, as in scanpy. If None, those of ``adata.uns["{groupby}_colors"]``.
+    $palette
     ncols
         Number of columns of panels; if None, as many as needed for ten rows.
     title
         Title of the figure; the name of the gene and ATSE if None.
-    figsize
-        Width and height of the figure, in inches.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $figsize
+    $output
 
     Returns
     -------
     dict of str to matplotlib.axes.Axes
         Axes of each group or program by name, whose x are positions in the genome (edges between
         bases: an intron from base s to base e spans s - 1 to e). Below each column are axes of the
-        annotation, ``"annotation"``, ``"annotation 2"``, .... None if ``show`` is true.
+        annotation, ``"annotation"``, ``"annotation 2"``, ....
 
     Raises
     ------
@@ -163,8 +156,28 @@ def splice_graph(
 
     Examples
     --------
-    >>> annotation = lfa.pp.read_annotation("gencode.gtf.gz")  # doctest: +SKIP
-    >>> lfa.pl.splice_graph(adata, "Snap25", "cell_type", gtf=annotation)  # doctest: +SKIP
+    A cassette exon that motor neurons include:
+
+    >>> lfa.pl.splice_graph(adata, "Ncam1_2", "cell_type")
+
+    .. image:: /_static/gallery/splice_graph.png
+       :alt: Arcs of inclusion and skipping in four types of cells, labeled with PSI.
+
+    The same under the programs of a model:
+
+    >>> lfa.pl.splice_graph(adata, "Ncam1_2", programs=["SP_2", "SP_7", "SP_8"])
+
+    .. image:: /_static/gallery/splice_graph_programs.png
+       :alt: Arcs of inclusion and skipping under three programs.
+
+    With an annotation (:func:`~leafletfa_scvi.pp.read_annotation`), exons and transcripts are
+    drawn: exons 5a and 5b of Snap25, of which a transcript has one:
+
+    >>> lfa.pl.splice_graph(adata, "Snap25", "cells", gtf=annotation)
+
+    .. image:: /_static/gallery/splice_graph_annotation.png
+       :alt: Arcs between the exons of Snap25 in three sorts of neurons, above its
+           transcripts.
     """
     check_anndata(adata)
     check_one_of("by", by, _By)

@@ -10,6 +10,7 @@ from matplotlib.font_manager import FontProperties
 from leafletfa_scvi._colors import Palette, palette_colors, program_colors
 from leafletfa_scvi._constants import ACTIVITY_SLOT
 from leafletfa_scvi._deprecated import renamed_arguments
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish, new_axes
 from leafletfa_scvi.pl._groups import cells_by_group, subsampled
 from leafletfa_scvi.pl._slots import GRAY, result_slot
@@ -29,6 +30,7 @@ _LEADER = 8.0
 
 
 @renamed_arguments(colors="palette")
+@shared_docs
 def structure(
     adata: AnnData,
     groupby: str | None = None,
@@ -53,9 +55,8 @@ def structure(
     ----------
     adata
         AnnData with activities in ``adata.obsm[key]``, as written by ``model.export_posterior``.
-    groupby
-        Column of ``adata.obs`` with groups of cells, drawn in the order of its categories and
-        labeled with their number of cells. Cells without a group are omitted.
+    $groupby
+        They are labeled with their number of cells. Cells without a group are omitted.
     key
         Key of the activities in ``obsm``: cells x programs.
     max_cells
@@ -67,23 +68,16 @@ def structure(
         types and that color-blind people tell apart, for up to 10 programs.
     seed
         Seed of the subsampling.
-    title
-        Title of the axes.
-    figsize
-        Width and height of a new figure, in inches. If None, labels of groups make it higher.
-    ax
-        Axes to draw into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $title
+    $figsize
+        If None, labels of groups make it higher.
+    $ax
+    $output
 
     Returns
     -------
     matplotlib.axes.Axes
-        Axes with one filled area per program, in order; None if ``show`` is true.
+        Axes with one filled area per program, in order.
 
     Raises
     ------
@@ -97,7 +91,12 @@ def structure(
 
     Examples
     --------
+    Each cell is a bar, and its programs are the colors:
+
     >>> lfa.pl.structure(adata, groupby="cell_type")
+
+    .. image:: /_static/gallery/structure.png
+       :alt: Stacked bars of four types of cells in the colors of eight programs.
     """
     activities = result_slot(adata, "obsm", key)
     names, phi = [str(name) for name in activities.columns], activities.to_numpy(float)

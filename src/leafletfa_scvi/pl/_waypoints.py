@@ -9,16 +9,16 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from leafletfa_scvi._arguments import check_column
 from leafletfa_scvi._colors import Palette, group_colors, palette_colors, program_colors
 from leafletfa_scvi._narrow_stubs import categorical
+from leafletfa_scvi.pl._docs import shared_docs
 from leafletfa_scvi.pl._figures import finish, new_axes
-from leafletfa_scvi.pl._groups import MISSING
-from leafletfa_scvi.pl._slots import GRAY
+from leafletfa_scvi.pl._groups import edge_widths, legend_dot, missing_color
+from leafletfa_scvi.pl._slots import short_number
 
 if TYPE_CHECKING:
     import os
@@ -39,6 +39,7 @@ _GAPS = (1.5, 9.0, 20.0, 34.0, 50.0, 70.0)
 """Possible distances of a label from its mark, in points."""
 
 
+@shared_docs
 def waypoints(
     model: LeafletFAModel,
     *,
@@ -80,24 +81,13 @@ def waypoints(
         dictionary by name.
     cmap
         Color map of a numeric ``color``.
-    title
-        Title of the axes.
-    figsize
-        Width and height of a new figure, in inches.
-    ax
-        Axes to draw into. If None, a new figure is created.
-    show
-        Whether to call ``matplotlib.pyplot.show``.
-    save
-        File to write the figure to; its ending is the format. Text in vector formats stays text.
-    return_fig
-        Whether to return the figure in place of the axes.
+    $figure
 
     Returns
     -------
     matplotlib.axes.Axes
         Axes with a point for each cell and a diamond for each waypoint, in the order of programs.
-        Programs without a cluster have no diamond. None if ``show`` is true.
+        Programs without a cluster have no diamond.
 
     Raises
     ------
@@ -113,7 +103,13 @@ def waypoints(
 
     Examples
     --------
+    Clusters that programs started from, and where the cells of each type are:
+
     >>> lfa.pl.waypoints(model, color="cell_type")
+
+    .. image:: /_static/gallery/waypoints.png
+       :alt: Cells as points colored by type, waypoints as diamonds labeled with
+           programs.
     """
     if not hasattr(model, "waypoints_"):
         kind = type(model).__name__
@@ -209,7 +205,7 @@ def _set_asinh_ticks(axis: Axis) -> None:
                 at = transform([step])[0]
     axis.set_major_locator(FixedLocator(sorted(t for t in ticks if low <= t <= high)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(short_number))
 
 
 class _Coloring(NamedTuple):
@@ -266,29 +262,35 @@ def _draw_cells(ax: Axes, xy: np.ndarray, coloring: _Coloring, cmap: str) -> Non
     x, y = xy[order].T
     style: dict[str, Any] = {
         "s": float(np.clip(9000 / max(len(xy), 1), 2.0, 16.0)),
-        "linewidths": 0,
         "alpha": 0.8,
         "rasterized": True,
     }
+    background = ax.get_facecolor()
+    missing = missing_color(background)
     if coloring.shades is None:
         values = np.ma.masked_invalid(coloring.values[order])
-        shades = matplotlib.colormaps[cmap].with_extremes(bad=MISSING)
-        points = ax.scatter(x, y, c=values, cmap=shades, plotnonfinite=True, **style)
+        shades = matplotlib.colormaps[cmap].with_extremes(bad=missing)
+        points = ax.scatter(x, y, c=values, cmap=shades, plotnonfinite=True, linewidths=0, **style)
         bar = ax.figure.colorbar(points, ax=ax, shrink=0.8, aspect=16, label=coloring.title)
         bar.outline.set_visible(False)
         return
     groups = coloring.values
     assert isinstance(groups, pd.Categorical)
-    colors = np.array([*map(matplotlib.colors.to_rgba, [*coloring.shades, MISSING])])
-    ax.scatter(x, y, c=colors[groups.codes[order]], **style)
+    colors = np.array([*map(matplotlib.colors.to_rgba, [*coloring.shades, missing])])
+    widths = np.array([*edge_widths(colors[:-1], background), 0.0])
+    ax.scatter(
+        x,
+        y,
+        c=colors[groups.codes[order]],
+        edgecolors=plt.rcParams["axes.edgecolor"],
+        linewidths=widths[groups.codes[order]],
+        **style,
+    )
     present = [i for i in range(len(groups.categories)) if (groups.codes == i).any()]
     entries = [(str(groups.categories[i]), colors[i]) for i in present]
     if (groups.codes < 0).any():
         entries.append(("none", colors[-1]))
-    handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=6, color=c, label=name)
-        for name, c in entries
-    ]
+    handles = [legend_dot(name, color, background) for name, color in entries]
     ax.legend(
         handles=handles,
         title=coloring.title,
@@ -321,7 +323,13 @@ def _label(ax: Axes, xy: np.ndarray, names: np.ndarray) -> None:
         best = int(cost.argmin())
         occupied = np.vstack([occupied, [*(marks[i] + offsets[best]), *size]])
         far = best >= len(angles)
-        arrow = {"arrowstyle": "-", "linewidth": 0.7, "shrinkB": 4.0, "color": GRAY}
+        arrow = {
+            "arrowstyle": "-",
+            "linewidth": 0.8,
+            "shrinkB": 4.0,
+            "color": plt.rcParams["text.color"],
+            "path_effects": [withStroke(linewidth=2.2, foreground=ax.get_facecolor())],
+        }
         ax.annotate(
             str(names[i]),
             xy[i],
