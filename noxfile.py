@@ -1,4 +1,4 @@
-"""Everyday tasks: ``nox -s demo``, ``tests``, ``lint``, ``docs``, ``benchmarks``.
+"""Everyday tasks: ``nox -s demo``, ``tests``, ``lint``, ``docs``, ``gallery``, ``benchmarks``.
 
 Each session has a virtual environment of its own, with the versions of ``constraints.txt``;
 ``tests-oldest`` and ``tests-newest`` have the oldest and newest that are supported. pip's own
@@ -104,6 +104,16 @@ def docs(session: nox.Session) -> None:
         "docs/_build/html",
         *session.posargs,
     )
+
+
+@nox.session
+def gallery(session: nox.Session) -> None:
+    """Draw the pictures of the docs, or those of the functions named after ``--``.
+
+    Real cells are read from the folder in ``LEAFLETFA_TEST_DATA``, as in the tests.
+    """
+    install(session)
+    session.run("python", "docs/make_gallery.py", *session.posargs)
 
 
 @nox.session
