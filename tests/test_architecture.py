@@ -28,7 +28,8 @@ BELOW = {
     "model": "ops stats data distributions likelihoods priors inference module train",
     "tl": "ops stats data pp likelihoods inference model",
     "pl": "pp model tl",
-    "cli": "data pp datasets model tl pl",
+    "_report": "data pp model tl pl",
+    "cli": "data pp datasets model tl pl _report",
 }
 """Packages that each may import at run time. Modules beside them are for all."""
 

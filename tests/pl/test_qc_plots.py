@@ -11,7 +11,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from leafletfa_scvi.cli._qc_report import events, overview
+from leafletfa_scvi._report._dataset import events, overview
 from leafletfa_scvi.datasets import simulate_splicing
 from leafletfa_scvi.pl._qc import _readable, dataset_qc
 from leafletfa_scvi.pl._slots import short_number

@@ -112,7 +112,10 @@ def make_dataset(
         check_ends(like)
 
     with reporter.tidy():
-        from leafletfa_scvi.cli import _qc_report
+        import matplotlib.pyplot as plt
+
+        from leafletfa_scvi._report._qc_page import write_qc_report
+        from leafletfa_scvi.cli import _dataset_summary
 
         reporter.writes(output, report)
         parts = reading.work_dir or output.with_name(f"{output.name}.parts")
@@ -130,18 +133,19 @@ def make_dataset(
         with staged(output, *([report] if report else [])) as paths:
             write_data(adata, paths[0], compression="gzip")
             if report is not None:
-                _qc_report.write_report(adata, paths[1])
+                plt.switch_backend("Agg")
+                write_qc_report(adata, paths[1])
         if reading.work_dir is None:
             _remove_parts(parts)
-        for table in _qc_report.summary_tables(adata, reporter.seconds):
+        for table in _dataset_summary.summary_tables(adata, reporter.seconds):
             reporter.out.print(table)
-        for line in _qc_report.large_losses(adata):
+        for line in _dataset_summary.large_losses(adata):
             reporter.out.print(escape(reporter.words(line)), style="yellow", soft_wrap=True)
         page = f", what each step kept and dropped in {report}" if report else ""
         where = escape(f"The data set is in {output}{page}. Next:")
         reporter.out.print(where, soft_wrap=True)
         reporter.out.print(f"leafletfa fit {escape(str(output))}", style="bold", soft_wrap=True)
-        reporter.result({"output": output, "report": report, **_qc_report.facts(adata)})
+        reporter.result({"output": output, "report": report, **_dataset_summary.facts(adata)})
 
 
 def _list_files(

@@ -1,132 +1,22 @@
-"""Report of ``make-dataset`` for a data set of known numbers, and its calls of pp."""
+"""What ``make-dataset`` says of a data set of known numbers, and its calls of pp."""
 
 from __future__ import annotations
 
 import json
-import re
 from contextlib import nullcontext
-from html.parser import HTMLParser
 
-import numpy as np
 import pytest
+from helpers.known_dataset import known_dataset
 
 import leafletfa_scvi as lfa
+from leafletfa_scvi._report._dataset import events, overview
 from leafletfa_scvi.cli import main
-from leafletfa_scvi.cli._qc_report import (
-    events,
-    large_losses,
-    losses,
-    overview,
-    steps,
-    summary_tables,
-    write_report,
-)
-
-COUNTS = [[3, 1, 0, 0, 0, 0], [0, 2, 0, 0, 1, 1], [0] * 6, [1, 0, 1000, 1, 0, 0]]
+from leafletfa_scvi.cli._dataset_summary import large_losses, summary_tables
 
 
 @pytest.fixture
 def adata():
-    adata = lfa.pp.splicing_from_counts(COUNTS, list("aabbcc"))
-    adata.var["event_type"] = ["cassette_exon"] * 4 + ["complex"] * 2
-    adata.var["gene_id"] = ["g", "g", "g", "g", "", ""]
-    lfa.pp.qc_metrics(adata)
-    adata.uns["splicing"] |= {
-        "reading": {"rows": 12_345, "rows_without_reads": 0, "of": "text"},
-        "junction_qc": {
-            "junctions_before": np.int64(8),
-            "reads_before": np.int64(9_000),
-            "junctions_kept": np.int64(6),
-            "dropped": {
-                "min_reads": {"junctions": 2, "reads": 1_500},
-                "max_length": {"junctions": 0, "reads": 0},
-            },
-        },
-        "atses": {"largest_giant_atses": {"g:ATSE_1": 1_234}},
-        "parameters": {"min_reads": 10, "gtf": "a<b>.gtf"},
-        "failed_files": ["/x/<bad>.bam"],
-    }
-    return adata
-
-
-def test_numbers_of_the_data_set(adata):
-    assert overview(adata) == {
-        "Cells": "4",
-        "Cells without any ATSE": "1",
-        "Junctions": "6",
-        "ATSEs": "3",
-        "Observed entries": "10 (41.7%)",
-        "Junction reads": "1,010",
-        "Junction reads per cell, median": "4",
-        "Genes": "1",
-    }
-    del adata.var["gene_id"]
-    assert "Genes" not in overview(adata)
-
-
-def test_atses_are_counted_by_type_not_their_junctions(adata):
-    assert list(events(adata).items()) == [("cassette exon", "2"), ("complex", "1")]
-
-
-def test_losses_name_the_option_that_keeps_them(adata):
-    numbers = "2 of 8 junctions (1,500 of 9,000 reads)"
-    loss = ("Junction filters", "too few reads", numbers, "min_reads (--min-reads)")
-    assert losses(adata) == [loss]
-
-
-def test_steps_are_reported_without_zeros(adata):
-    assert steps(adata) == {
-        "Reading": {"rows": "12,345"},
-        "Junction filters": {
-            "junctions before": "8",
-            "reads before": "9,000",
-            "junctions kept": "6",
-        },
-        "Largest ATSEs, junctions": {"g:ATSE_1": "1,234"},
-    }
-
-
-class Cells(HTMLParser):
-    """Text of all cells of tables."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.inside = False
-
-    def handle_starttag(self, tag, attrs):
-        self.inside = tag == "td"
-        if self.inside:
-            self.found.append("")
-
-    def handle_endtag(self, tag):
-        self.inside = False
-
-    def handle_data(self, data):
-        if self.inside:
-            self.found[-1] += data
-
-
-def test_the_page_holds_every_number_and_escapes_names(adata, tmp_path):
-    write_report(adata, tmp_path / "qc.html")
-    page = (tmp_path / "qc.html").read_text(encoding="utf-8")
-    cells = Cells()
-    cells.feed(page)
-    for row in losses(adata):
-        at = cells.found.index(row[0])
-        assert tuple(cells.found[at : at + 4]) == row
-        del cells.found[at : at + 4]
-    rows = dict(zip(cells.found[::2], cells.found[1::2], strict=True))
-    for section in (overview(adata), events(adata), *steps(adata).values()):
-        assert section.items() <= rows.items()
-    assert rows["gtf"] == "a<b>.gtf"
-    assert "/x/<bad>.bam" in rows
-    assert "<bad>" not in page
-    assert re.search(r'src="data:image/png;base64,[A-Za-z0-9+/=]{1000,}"', page)
-    again = adata[:3].copy()
-    again.uns["splicing"] |= {"failed_files": []}
-    write_report(again, tmp_path / "qc.html")
-    assert "could not be read" not in (tmp_path / "qc.html").read_text(encoding="utf-8")
+    return known_dataset()
 
 
 def test_the_terminal_gets_numbers_types_and_time(adata):
