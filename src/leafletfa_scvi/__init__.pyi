@@ -7,6 +7,7 @@ from . import pl as pl
 from . import pp as pp
 from . import stats as stats
 from . import tl as tl
+from ._report import report as report
 from .model import LeafletFAModel as LeafletFAModel
 
 __version__: str

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import leafletfa_scvi as lfa
+from leafletfa_scvi.cli import _json
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line, quiet_libraries
 from leafletfa_scvi.cli._defaults import defaults_of
 from leafletfa_scvi.cli._h5ad import read_data
@@ -130,6 +131,8 @@ def differential(
     _check_outputs(data, output, bed, overwrite)
     reporter = Reporter.of(differential, display)
     with reporter.tidy():
+        from leafletfa_scvi.tl._comparison_counts import comparison_counts
+
         reporter.writes(output, bed)
         reporter.stage(f"Reading {data} and {model}")
         adata = read_data(data)
@@ -161,7 +164,7 @@ def differential(
                 "n_junctions": adata.n_vars,
                 "replicates": "cells" if comparison.sample_key is None else "samples",
                 **comparison.arguments(),
-                "comparisons": _comparisons(table, comparison),
+                "comparisons": _json.rows(comparison_counts(table, comparison.fdr_target)),
             }
         )
 
@@ -293,7 +296,7 @@ def _summary(table: pd.DataFrame, comparison: ComparisonOptions) -> list[Table |
     """Return the leading calls of each comparison, or their numbers if there are many."""
     parts = [rows for _, rows in table.groupby("comparison", sort=False)]
     if len(parts) > _MAX_COMPARISONS:
-        return [_counts(parts, comparison)]
+        return [_counts(table, comparison.fdr_target)]
     what = "ATSEs" if comparison.level == "atse" else "junctions"
     summary: list[Table | Text] = []
     for rows in parts:
@@ -309,31 +312,18 @@ def _summary(table: pd.DataFrame, comparison: ComparisonOptions) -> list[Table |
     return summary
 
 
-def _comparisons(table: pd.DataFrame, comparison: ComparisonOptions) -> list[dict[str, object]]:
-    """Return the numbers of calls of each comparison."""
-    return [
-        {
-            "comparison": name,
-            "n_tested": int(rows["is_tested"].sum()),
-            "n_calls": int(_called(rows, comparison).sum()),
-            "n_more_in_first": int((rows["effect_size"][_called(rows, comparison)] > 0).sum()),
-        }
-        for name, rows in table.groupby("comparison", sort=False)
-    ]
-
-
-def _counts(parts: list[pd.DataFrame], comparison: ComparisonOptions) -> Table:
+def _counts(table: pd.DataFrame, fdr_target: float) -> Table:
     """Return a table of the numbers of calls of many comparisons."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("Comparison", style="bold", overflow="fold")
+    from leafletfa_scvi.tl._comparison_counts import comparison_counts
+
+    shown = Table(box=box.SIMPLE_HEAD)
+    shown.add_column("Comparison", style="bold", overflow="fold")
     for name in ("Calls", "More in the first", "Less", "Tested"):
-        table.add_column(name, justify="right")
-    for rows in parts:
-        effect = rows["effect_size"][_called(rows, comparison)]
-        numbers = (len(effect), sum(effect > 0), sum(effect < 0), sum(rows["is_tested"]))
-        label = escape(str(rows["comparison"].iloc[0]))
-        table.add_row(label, *(f"{number:,}" for number in numbers))
-    return table
+        shown.add_column(name, justify="right")
+    for name, n_tested, n, n_more in comparison_counts(table, fdr_target).itertuples(index=False):
+        numbers = (n, n_more, n - n_more, n_tested)
+        shown.add_row(escape(str(name)), *(f"{number:,}" for number in numbers))
+    return shown
 
 
 def _calls(rows: pd.DataFrame) -> Table:

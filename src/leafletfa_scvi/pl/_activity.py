@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from leafletfa_scvi._arguments import check_column, check_one_of, check_whole
+from leafletfa_scvi._arguments import check_one_of, check_whole
 from leafletfa_scvi._colors import Palette, group_colors
 from leafletfa_scvi.pl._activity_kinds import draw_dots, draw_heatmap, draw_matrix, draw_violins
 from leafletfa_scvi.pl._choice import choose
@@ -17,8 +17,7 @@ from leafletfa_scvi.pl._figures import finish, new_axes
 from leafletfa_scvi.pl._groups import cells_by_group
 from leafletfa_scvi.pl._rows import cluster, draw_tree, label_rows, leaves, names_width
 from leafletfa_scvi.tl._activities import CellActivities, cell_activities
-from leafletfa_scvi.tl._labels import check_columns
-from leafletfa_scvi.tl._units import mean_activities
+from leafletfa_scvi.tl._group_activities import GroupActivities, group_activities
 
 if TYPE_CHECKING:
     import os
@@ -35,31 +34,6 @@ _COLUMN = {"violin": 0.75, "matrix": 0.45, "dotplot": 0.36, "heatmap": 0.45}
 """Width of a program, in inches."""
 _RIGHT = {"violin": 1.4, "matrix": 2.2, "dotplot": 3.3, "heatmap": 2.2}
 """Space for numbers, dendrogram and legends, in inches."""
-
-
-class GroupActivities(NamedTuple):
-    """Activities of G groups.
-
-    Attributes
-    ----------
-    programs
-        Names of the K programs drawn.
-    rows
-        For each group, activities of its cells ``(C_g, K)``.
-    samples
-        For each group, mean activities of its samples ``(S_g, K)``, samples in rows by name; None
-        without samples.
-    mean
-        ``(G, K)`` means over cells, or over samples, each counting once.
-    leads
-        ``(G, K)`` share of the cells of a group whose main program this is.
-    """
-
-    programs: list[str]
-    rows: dict[str, np.ndarray]
-    samples: dict[str, pd.DataFrame] | None
-    mean: np.ndarray
-    leads: np.ndarray
 
 
 @shared_docs
@@ -203,35 +177,9 @@ def _group(
 ) -> GroupActivities:
     """Collect the activities of the cells and samples of each group."""
     names = choose("programs", programs, cells.programs)
-    columns = [cells.programs.index(name) for name in names]
     members = cells_by_group(cells.adata, groupby)
     _log_empty(cells.adata, groupby, members)
-    main = cells.mean.argmax(1)
-    samples: dict[str, pd.DataFrame] | None = None
-    if sample_key is not None:
-        check_columns(cells.adata.obs, [check_column("sample_key", sample_key)], "sample_key")
-        codes, labels = pd.factorize(cells.adata.obs[sample_key], sort=True)
-        members = {name: rows[codes[rows] >= 0] for name, rows in members.items()}
-        without = [name for name, rows in members.items() if not len(rows)]
-        if without:
-            raise ValueError(
-                f"Expected samples of all groups in adata.obs[{sample_key!r}], found missing "
-                f"values only for {without[0]!r}. Fill them in, or leave out these cells."
-            )
-        samples = {}
-        for name, rows in members.items():
-            used, unit = np.unique(codes[rows], return_inverse=True)
-            means = mean_activities(cells.mean[rows], unit, len(used))[:, columns]
-            samples[name] = pd.DataFrame(means, [str(labels[i]) for i in used], names)
-    rows_of = {name: cells.mean[rows][:, columns] for name, rows in members.items()}
-    if samples is None:
-        size = [len(rows) for rows in rows_of.values()]
-        stacked = np.concatenate(list(rows_of.values()))
-        mean = mean_activities(stacked, np.repeat(np.arange(len(size)), size), len(size))
-    else:
-        mean = np.array([table.to_numpy().mean(0) for table in samples.values()])
-    leads = [[np.mean(main[rows] == k) for k in columns] for rows in members.values()]
-    return GroupActivities(names, rows_of, samples, mean, np.array(leads))
+    return group_activities(cells, members, names, sample_key)
 
 
 def _reordered(groups: GroupActivities, order: np.ndarray) -> GroupActivities:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from leafletfa_scvi.pl._activity import GroupActivities
+    from leafletfa_scvi.tl._group_activities import GroupActivities
 
 SPAN = 0.85
 """Width of the scale from 0 to 1 in the column of a program, which is 1 wide."""
