@@ -27,7 +27,7 @@ from leafletfa_scvi.tl._group_activities import group_activities
 if TYPE_CHECKING:
     from leafletfa_scvi._report._inputs import Inputs
 
-NO_GROUPS = "No groups were named: pass groupby= (--groupby COLUMN), a column of obs."
+NO_GROUPS = "No groups were named: pass groupby (--groupby COLUMN), a column of obs."
 _MAX_FORESTS = 15
 
 
@@ -53,7 +53,7 @@ def activity_section(inputs: Inputs) -> Section:
         blocks.append(Missing(what, NO_GROUPS))
     elif inputs.sample_key is None:
         why = (
-            "It compares samples, such as donors or animals: pass sample_key= (--sample COLUMN). "
+            "It compares samples, such as donors or animals: pass sample_key (--sample COLUMN). "
             "Cells of one sample are not replicates of a population."
         )
         blocks.append(Missing(what, why))

@@ -62,7 +62,7 @@ def fit_section(inputs: Inputs) -> tuple[Section, FitFindings]:
         blocks.append(
             Missing(
                 "Convergence, how much of the activities is data, and problems of the fit",
-                "These need the model: pass model= (--model DIR, the folder that leafletfa fit "
+                "These need the model: pass model (--model DIR, the folder that leafletfa fit "
                 "--save-model wrote).",
             )
         )
@@ -82,7 +82,7 @@ def fit_section(inputs: Inputs) -> tuple[Section, FitFindings]:
     if model is not None and model.batch_names:
         blocks += attempted("Effects of batches", lambda: _batches(model, inputs.fdr_target))
     elif model is None and str(inputs.results.get("params", {}).get("batch_key")) != "None":
-        blocks.append(Missing("Effects of batches", "They need the model: pass model= (--model)."))
+        blocks.append(Missing("Effects of batches", "They need the model: pass model (--model)."))
     return Section("fit", "Fit", blocks), FitFindings(identified, converged, notices)
 
 

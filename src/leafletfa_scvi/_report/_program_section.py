@@ -218,7 +218,7 @@ def _enrichment(inputs: Inputs, markers: Markers | None) -> list[Block]:
     """Test gene sets among markers."""
     what = "Enrichment"
     if inputs.gene_sets is None:
-        why = "Pass gene sets (columns source and target) as gene_sets= (--gene-sets FILE)."
+        why = "Pass gene sets (columns source and target) as gene_sets (--gene-sets FILE)."
         return [Missing(what, why)]
     if markers is None:
         return [Missing(what, "It needs the markers of programs, see above.")]

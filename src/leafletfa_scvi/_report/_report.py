@@ -149,10 +149,15 @@ def report(
         max_rows=max_rows,
     )
     page = make_page(inputs, str(title), progress or _silent)
+    write_page(page, path)
+    return path
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write a page whole or not at all."""
     text = rendered(page)
     with replacing(path) as (staged,):
         staged.write_text(text, encoding="utf-8")
-    return path
 
 
 def make_page(

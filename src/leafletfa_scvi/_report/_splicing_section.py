@@ -36,9 +36,10 @@ _MAX_ROWS = 6000
 """Rows of all comparisons together, whatever their number."""
 _MIN_ROWS = 20
 _LABELS = 6
+CALLS = "Calls by comparison"
 CELLS_ONLY = (
     "Cells are the replicates: differences between groups hold for these cells only, not for the "
-    "populations that donors or animals come from. Name their column with sample_key= (--sample)."
+    "populations that donors or animals come from. Name their column with sample_key (--sample)."
 )
 
 
@@ -68,7 +69,7 @@ def splicing_section(inputs: Inputs) -> tuple[Section, Comparisons | None]:
         blocks: list[Block] = [Missing(what, NO_GROUPS)]
     elif inputs.model is None:
         why = (
-            "The test needs the model: pass model= (--model DIR, the folder that leafletfa fit "
+            "The test needs the model: pass model (--model DIR, the folder that leafletfa fit "
             "--save-model wrote). A model of the programs in this file, "
             "LeafletFAModel.from_programs(adata), serves as well, but fits the activities of all "
             "cells again, which takes minutes."
@@ -141,7 +142,7 @@ def _counts(counts: pd.DataFrame) -> Table:
         number_column("Less", counts["n_calls"] - counts["n_more_in_first"], count),
         number_column("Tested", counts["n_tested"], count),
     ]
-    return Table("Calls by comparison", columns)
+    return Table(CALLS, columns)
 
 
 def _volcano(inputs: Inputs, comparisons: Comparisons) -> list[Block]:

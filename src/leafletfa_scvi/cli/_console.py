@@ -36,6 +36,7 @@ _STAGES: Final = {
     "variational inference": ("Variational inference", "epochs"),
     "variances": ("Variances", ""),
     "activities": ("Activities", "steps"),
+    "report": ("Page", "sections"),
 }
 """Stages of training: title and what is counted."""
 

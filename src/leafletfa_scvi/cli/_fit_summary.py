@@ -84,9 +84,12 @@ def next_lines(adata: AnnData, output: Path, save_model: Path | None) -> list[st
     group = _grouping(adata)
     where = shlex.quote(str(output))
     lines = []
-    if save_model is not None:
+    by = "COLUMN" if group is None else shlex.quote(group)
+    if save_model is None:
+        lines.append(f"leafletfa report {where} --groupby {by}")
+    else:
         model = shlex.quote(str(save_model))
-        by = "COLUMN" if group is None else shlex.quote(group)
+        lines.append(f"leafletfa report {where} --model {model} --groupby {by}")
         lines.append(f"leafletfa differential {where} --model {model} --groupby {by}")
         lines.append(f"leafletfa query OTHER.h5ad --reference {model} --output PLACED.h5ad")
     lines.append(f"python: adata = scanpy.read_h5ad({str(output)!r})")
@@ -95,7 +98,8 @@ def next_lines(adata: AnnData, output: Path, save_model: Path | None) -> list[st
     lines.append(f"        scanpy.pp.neighbors(adata, use_rep={ACTIVITY_SLOT!r})")
     if save_model is None:
         lines.append(
-            "For leafletfa differential and leafletfa query, fit with --save-model DIR as well."
+            "For leafletfa differential, query, and all of report, fit with --save-model DIR as "
+            "well."
         )
     return lines
 

@@ -17,6 +17,7 @@ from leafletfa_scvi.cli.differential import differential
 from leafletfa_scvi.cli.fit import fit
 from leafletfa_scvi.cli.make_dataset import make_dataset
 from leafletfa_scvi.cli.query import query
+from leafletfa_scvi.cli.report import report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,7 @@ app.command("choose-k")(choose_k)
 app.command()(fit)
 app.command()(query)
 app.command()(differential)
+app.command()(report)
 app.command()(demo)
 
 

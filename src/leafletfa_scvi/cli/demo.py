@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,11 @@ from rich.table import Table
 import leafletfa_scvi as lfa
 from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi.cli._console import Reporter, UserError, set_seed
+from leafletfa_scvi.cli._fitted_model import save_model
 from leafletfa_scvi.cli._h5ad import write_data
 from leafletfa_scvi.cli._json import rows
 from leafletfa_scvi.cli._option_groups import with_groups
-from leafletfa_scvi.cli._outputs import check_output, check_reach, staged
+from leafletfa_scvi.cli._outputs import MODEL_FILE, check_output, check_reach, staged
 from leafletfa_scvi.cli._shared_options import TRAIN, DisplayOptions, SeedOption
 
 if TYPE_CHECKING:
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+MODEL_DIR = "model"
 FILES = ("fitted.h5ad", "history.png", "programs.png", "activities.png", "umap.png")
+GROUPS = "program_true"
+"""Column of ``obs`` with the planted program that leads each cell."""
 MIN_CORRELATION = 0.7
 """Minimum correlation, of PSI and of activities, for a planted program to count as recovered."""
 
@@ -55,13 +60,16 @@ def demo(
 ) -> None:
     """Simulate cells with planted programs, fit them, and show whether they were found.
 
-    Writes fitted.h5ad and four figures. Exit code 1 if a planted program was not found.
+    Writes fitted.h5ad, the model, and four figures. Exit code 1 if a planted program is missed.
     """
     check_reach(output_dir, "--output-dir")
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"--output-dir {output_dir} is a file; expected a folder.")
-    for name in FILES if output_dir.is_dir() else ():
-        check_output(output_dir / name, [], overwrite)
+    model_file = output_dir / MODEL_DIR / MODEL_FILE
+    if output_dir.is_dir():
+        for path in (*(output_dir / name for name in FILES), model_file):
+            if path != model_file or path.parent.exists():
+                check_output(path, [], overwrite)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,7 +90,11 @@ def demo(
         reporter.stage("Drawing")
         _embed(adata, seed)
         agreement, correlation = compare(adata)
-        with staged(*(output_dir / name for name in FILES)) as (path, *pictures):
+        targets = [model_file, *(output_dir / name for name in FILES)]
+        with staged(*targets) as (saved, path, *pictures):
+            save_model(model, saved)
+            for key in [key for key in adata.uns if key.startswith("_scvi")]:
+                del adata.uns[key]
             write_data(adata, path)
             draw(adata, model, correlation, pictures)
 
@@ -97,11 +109,16 @@ def demo(
         reporter.out.print(
             escape(
                 f"In {output_dir}/ are {fitted}, the data with activities and PSI of the "
-                f"programs, and the figures {', '.join(figures)}."
+                f"programs, the model in {MODEL_DIR}/, and the figures {', '.join(figures)}."
             ),
             soft_wrap=True,
         )
-        reporter.out.print("Next, with counts or alignments of your own:")
+        reporter.out.print("Next, a page with programs, groups and splice graphs:")
+        where, saved_in = (shlex.quote(str(output_dir / name)) for name in (fitted, MODEL_DIR))
+        page = shlex.quote(str(output_dir / "report.html"))
+        line = f"leafletfa report {where} --model {saved_in} --groupby {GROUPS} --output {page}"
+        reporter.out.print(escape(line), style="bold", soft_wrap=True)
+        reporter.out.print("Then, with counts or alignments of your own:")
         for line in (
             "leafletfa make-dataset bams/ --gtf genes.gtf.gz --output cells.h5ad",
             "leafletfa fit cells.h5ad",
@@ -111,6 +128,7 @@ def demo(
             {
                 "output": output_dir,
                 "files": [output_dir / name for name in FILES],
+                "model": output_dir / MODEL_DIR,
                 "n_cells": adata.n_obs,
                 "n_junctions": adata.n_vars,
                 "n_programs": n_programs,

@@ -14,16 +14,15 @@ from rich.text import Text
 
 import leafletfa_scvi as lfa
 from leafletfa_scvi.cli import _json
-from leafletfa_scvi.cli._console import Reporter, UserError, one_line, quiet_libraries
+from leafletfa_scvi.cli._console import Reporter, UserError, one_line
 from leafletfa_scvi.cli._defaults import defaults_of
+from leafletfa_scvi.cli._fitted_model import check_fit, check_model, load_model
 from leafletfa_scvi.cli._h5ad import read_data
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._outputs import (
-    MODEL_FILE,
     check_distinct,
     check_input,
     check_output,
-    check_reach,
     staged,
 )
 from leafletfa_scvi.cli._shared_options import BAD_DATA, DataArgument, DisplayOptions
@@ -126,7 +125,7 @@ def differential(
     if comparison.all_pairs and comparison.group2 is not None:
         raise UserError("--all-pairs compares every pair of groups: leave --group2 out.")
     check_input(data)
-    _check_model(model)
+    check_model(model)
     output = data.with_suffix(".differential.csv") if output is None else output
     _check_outputs(data, output, bed, overwrite)
     reporter = Reporter.of(differential, display)
@@ -138,8 +137,8 @@ def differential(
         adata = read_data(data)
         _check_columns(adata, comparison)
         coordinates = None if bed is None else _coordinates(adata, reporter)
-        fitted = _load(model)
-        _check_fit(fitted, adata, f"DATA does not fit --model {model}", reporter)
+        fitted = load_model(model)
+        check_fit(fitted, adata, f"DATA does not fit --model {model}", reporter)
         table = _compare(fitted, adata, reporter, comparison)
         reporter.stage("Writing")
         _write(table, output, bed, coordinates)
@@ -166,16 +165,6 @@ def differential(
                 **comparison.arguments(),
                 "comparisons": _json.rows(comparison_counts(table, comparison.fdr_target)),
             }
-        )
-
-
-def _check_model(folder: Path) -> None:
-    """Raise an error if a folder holds no saved model."""
-    check_reach(folder, "--model")
-    if not (folder / MODEL_FILE).is_file():
-        raise UserError(
-            f"There is no model in --model {folder}: expected a folder that leafletfa fit "
-            "--save-model wrote."
         )
 
 
@@ -220,34 +209,6 @@ def _coordinates(adata: AnnData, reporter: Reporter) -> pd.DataFrame | None:
     if missing:
         reporter.stage(f"  {missing:,} junctions have no coordinates: --bed leaves them out")
     return known
-
-
-def _load(folder: Path) -> lfa.LeafletFAModel:
-    """Load a trained model without its data."""
-    quiet_libraries()
-    try:
-        model = lfa.LeafletFAModel.load(folder, adata=False)
-    except BAD_DATA as error:
-        raise UserError(one_line(error)) from error
-    if not model.is_trained_:
-        raise UserError(f"The model in --model {folder} is not trained.")
-    return model
-
-
-def _check_fit(
-    model: lfa.LeafletFAModel, adata: AnnData, problem: str, reporter: Reporter
-) -> None:
-    """Raise an error for data of other junctions than the model's; say if cells are new to it."""
-    try:
-        _, _, position = model._match_training_cells(adata)
-    except BAD_DATA as error:
-        raise UserError(f"{problem}: {one_line(error)}") from error
-    new = int((position < 0).sum())
-    if new:
-        reporter.stage(
-            f"  {new:,} of {adata.n_obs:,} cells are not among those that the model was trained "
-            "on: their activities are fitted, with programs fixed"
-        )
 
 
 def _compare(

@@ -16,6 +16,7 @@ from leafletfa_scvi._constants import RESULTS_SLOT
 from leafletfa_scvi._warnings import ConvergenceWarning
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line, set_seed
 from leafletfa_scvi.cli._fit_summary import content_lines, convergence, facts, next_lines
+from leafletfa_scvi.cli._fitted_model import save_model as write_model
 from leafletfa_scvi.cli._h5ad import read_data, write_data
 from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import (
@@ -171,9 +172,7 @@ def _write(
     earlier = [] if save_model is None else [save_model / DATA_FILE]
     with staged(*targets, remove=earlier) as paths:
         if save_model is not None:
-            folder = paths[1].with_name("model")
-            model.save(folder)
-            (folder / MODEL_FILE).replace(paths[1])
+            write_model(model, paths[1])
         for key in [key for key in adata.uns if key.startswith("_scvi")]:
             del adata.uns[key]
         write_data(adata, paths[0])
