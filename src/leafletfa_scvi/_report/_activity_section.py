@@ -13,6 +13,7 @@ from leafletfa_scvi._report._blocks import (
     Table,
     Text,
     count,
+    interval_column,
     number_column,
     share,
     signed,
@@ -149,8 +150,7 @@ def _differences(inputs: Inputs) -> list[Block]:
         text_column("Comparison", table["comparison"]),
         text_column("Program", table["program"]),
         number_column("Effect (log ratio)", table["effect"], signed),
-        number_column("From", table["effect_lower"], signed),
-        number_column("To", table["effect_upper"], signed),
+        interval_column("90 % interval", table["effect_lower"], table["effect_upper"]),
         number_column("Activity in group", table["mean_activity1"], share),
         number_column("Activity in others", table["mean_activity2"], share),
         number_column("P", table["pvalue"], small),
@@ -171,6 +171,5 @@ def _differences(inputs: Inputs) -> list[Block]:
             f" {left_out} further comparisons are in the table." if left_out else ""
         )
         image = encoded(figure, alt, caption)
-    note = "From and to are the ends of the 90 % interval."
-    drawn = Table("Differential activity", columns, note, filter_by="Comparison")
+    drawn = Table("Differential activity", columns, filter_by="Comparison")
     return [*blocks, Text(text), image, drawn]

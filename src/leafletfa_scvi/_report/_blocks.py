@@ -110,6 +110,8 @@ class Column:
     name: str
     cells: Sequence[str]
     keys: Sequence[float] | None = None
+    is_name: bool = False
+    """Whether cells are names, which are not broken into lines."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,18 @@ class Table:
     filter_by: str | None = None
 
     @property
-    def rows(self) -> Iterable[tuple[tuple[str, str | None], ...]]:
-        """Text and key of each cell, by row; no key where the text is its own."""
+    def rows(self) -> Iterable[tuple[tuple[str, str | None, bool], ...]]:
+        """Text and key of each cell, and whether it is a name, by row.
+
+        There is no key where the text is its own.
+        """
         parts = [
-            [(text, None) for text in column.cells]
+            [(text, None, column.is_name) for text in column.cells]
             if column.keys is None
-            else [(text, _key(key)) for text, key in zip(column.cells, column.keys, strict=True)]
+            else [
+                (text, _key(key), False)
+                for text, key in zip(column.cells, column.keys, strict=True)
+            ]
             for column in self.columns
         ]
         return zip(*parts, strict=True)
@@ -235,9 +243,20 @@ def number_column(
     return Column(name, [missing if math.isnan(k) else text(k) for k in keys], keys)
 
 
-def text_column(name: str, values: pd.Series | Iterable[Any]) -> Column:
+def text_column(name: str, values: pd.Series | Iterable[Any], *, is_name: bool = False) -> Column:
     """Return a column of text; missing values are empty."""
-    return Column(name, ["" if _is_missing(value) else str(value) for value in values])
+    texts = ["" if _is_missing(value) else str(value) for value in values]
+    return Column(name, texts, is_name=is_name)
+
+
+def interval_column(name: str, lower: Iterable[Any], upper: Iterable[Any]) -> Column:
+    """Return a column of intervals, sorted by their lower ends."""
+    low, high = [float(x) for x in lower], [float(x) for x in upper]
+    texts = [
+        "–" if math.isnan(a) else f"{signed(a)} to {signed(b)}"
+        for a, b in zip(low, high, strict=True)
+    ]
+    return Column(name, texts, low)
 
 
 def _is_missing(value: Any) -> bool:

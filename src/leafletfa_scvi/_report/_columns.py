@@ -17,9 +17,9 @@ def identity_columns(rows: pd.DataFrame) -> list[Column]:
     columns = []
     gene = next((name for name in ("gene_name", "gene_id") if name in rows), None)
     if gene is not None:
-        columns.append(text_column("Gene", rows[gene]))
+        columns.append(text_column("Gene", rows[gene], is_name=True))
     junctions = rows["junction"] if "junction" in rows else rows.index
-    columns.append(text_column("Junction", junctions))
+    columns.append(text_column("Junction", junctions, is_name=True))
     if "event_type" in rows:
         types = rows["event_type"].astype(object).map(lambda x: str(x).replace("_", " "))
         columns.append(text_column("Event type", types))

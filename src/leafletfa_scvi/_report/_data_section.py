@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def data_section(inputs: Inputs) -> Section:
     """Say what the data set has: cells, junctions, groups, coverage, losses."""
     adata, layers = inputs.adata, inputs.layers
-    blocks: list[Block] = [Facts("Data set", overview(adata, layers))]
+    blocks: list[Block] = [Facts("Size and coverage", overview(adata, layers))]
     if "event_type" in adata.var and layers.atses in adata.var:
         blocks.append(Facts("ATSEs by event type", events(adata, layers)))
     blocks += _groups(inputs)

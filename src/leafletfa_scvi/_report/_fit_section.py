@@ -57,7 +57,7 @@ def fit_section(inputs: Inputs) -> tuple[Section, FitFindings]:
     notices = list(identified.problems) if identified is not None else []
     if converged is False:
         notices.insert(0, "Training had not converged: train longer before using the results.")
-    blocks: list[Block] = [Facts("Fit", _facts(inputs, identified, converged))]
+    blocks: list[Block] = [Facts("Model and training", _facts(inputs, identified, converged))]
     if identified is None:
         blocks.append(
             Missing(

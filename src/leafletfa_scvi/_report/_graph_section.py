@@ -131,5 +131,8 @@ def _graph(inputs: Inputs, choice: _Choice) -> list[Block]:
             f"Splice graph of {title} in {drawn}. {choice.of}: the PSI of {choice.junction} "
             f"differs by {choice.effect:+.2f}."
         )
-        caption = f"{choice.of}: {choice.junction} differs by {choice.effect:+.2f} in PSI.{hidden}"
+        caption = (
+            f"{title}. {choice.of}: the PSI of {choice.junction} differs by {choice.effect:+.2f}."
+            f"{hidden}"
+        )
         return [encoded(figure, alt, caption)]

@@ -26,6 +26,7 @@ from leafletfa_scvi._report._columns import identity_columns
 from leafletfa_scvi._report._figures import drawing, encoded
 from leafletfa_scvi._report._inputs import attempted
 from leafletfa_scvi.model import LeafletFAModel
+from leafletfa_scvi.model._tables import add_annotation
 from leafletfa_scvi.tl._distinctive import compared_programs, listed_markers
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _markers(inputs: Inputs) -> Markers:
     model = inputs.model
     source = LeafletFAModel.from_programs(inputs.adata) if model is None else model
     table = source.program_markers(delta=inputs.delta, fdr_target=inputs.fdr_target)
+    table = add_annotation(table, inputs.adata.var)  # a model without its data has none
     called = table[table[f"is_ds_fdr_{inputs.fdr_target}"]]
     programs = compared_programs(inputs.adata if model is None else model)
     rows = programs.psi.index.get_indexer(called.index)

@@ -14,6 +14,7 @@ from leafletfa_scvi._report._blocks import (
     Table,
     Text,
     count,
+    interval_column,
     number_column,
     share,
     signed,
@@ -181,8 +182,7 @@ def _table(inputs: Inputs, comparisons: Comparisons) -> Table:
     columns += identity_columns(rows)
     columns += [
         number_column("Effect", rows["effect_size"], signed),
-        number_column("From", rows["effect_lower"], signed),
-        number_column("To", rows["effect_upper"], signed),
+        interval_column("90 % interval", rows["effect_lower"], rows["effect_upper"]),
         number_column("Probability", rows["proba_ds"], _probability),
         text_column("Called", is_called.map({True: "yes", False: "no"})),
         number_column("PSI in group", rows["est_psi1"], share),
@@ -191,8 +191,8 @@ def _table(inputs: Inputs, comparisons: Comparisons) -> Table:
         number_column("Cells with reads, others", rows["n_obs_group2"], count),
     ]
     note = (
-        f"From and to are the ends of the 90 % interval of the effect. Shown are the {limit:,} "
-        f"most probable of each comparison, {len(rows):,} of {len(tested):,} tested {what}"
+        f"Up to {limit:,} of each comparison, the most probable: {len(rows):,} of "
+        f"{len(tested):,} tested {what}"
     )
     not_tested = len(table) - len(tested)
     if not_tested:
