@@ -569,9 +569,10 @@ def test_demo_finds_the_planted_programs(run, tmp_path):
     assert code == 0, out + err
     assert "2 of 2 planted programs were found" in out
     assert err.startswith(f"Results will be in {folder}\n")
-    assert "leafletfa make-dataset" in out.split("Next")[1]
+    assert "leafletfa report" in out.split("Next")[1]
+    assert "leafletfa make-dataset" in out.split("Then")[1]
     figures = ["activities.png", "history.png", "programs.png", "umap.png"]
-    assert leftovers(folder) == sorted([*figures, "fitted.h5ad"])
+    assert leftovers(folder) == sorted([*figures, "fitted.h5ad", "model"])
     for name in figures:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     fitted = ad.read_h5ad(folder / "fitted.h5ad")
@@ -616,7 +617,9 @@ def test_demo_replaces_files_only_if_asked(run, refused, tmp_path):
     assert (found["n_found"] == 2) == (code == 0)
     assert len(found["programs"]) == found["n_programs"] == 2
     assert mine.read_bytes().startswith(b"\x89PNG")
-    assert len(leftovers(tmp_path)) == 5
+    assert found["model"] == str(tmp_path / "model")
+    assert len(leftovers(tmp_path)) == 6
+    assert "exists; pass --overwrite" in refused(*args)
 
 
 def test_demo_refuses_a_file_as_folder(refused, data):

@@ -214,6 +214,8 @@ class Page:
         Main numbers by name.
     notices
         What a reader has to know first.
+    facts
+        The main numbers for programs.
     """
 
     title: str
@@ -221,18 +223,13 @@ class Page:
     sections: Sequence[Section]
     tiles: Mapping[str, str] = field(default_factory=dict)
     notices: Sequence[str] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[Missing]:
         """What is not shown, in order."""
         blocks = [block for section in self.sections for block in section.blocks]
         return [block for block in blocks if isinstance(block, Missing)]
-
-    def table(self, caption: str) -> Table | None:
-        """Return the table with a caption; None if there is none."""
-        blocks = [block for section in self.sections for block in section.blocks]
-        tables = [block for block in blocks if isinstance(block, Table)]
-        return next((table for table in tables if table.caption == caption), None)
 
 
 def number_column(

@@ -171,8 +171,8 @@ def _check_obs(adata: AnnData, name: str, column: str) -> None:
         offer = did_you_mean(column, known)
         listed = ", ".join(map(repr, known[:12])) + (", ..." if len(known) > 12 else "")
         raise KeyError(
-            f"Expected {name} to be a column of adata.obs, found {column!r}.{offer} There are "
-            f"{listed or 'no columns'}."
+            f"Expected {name}={column!r} to name a column of adata.obs, found none of this name."
+            f"{offer} There are {listed or 'no columns'}."
         )
 
 

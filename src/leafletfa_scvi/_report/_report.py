@@ -20,6 +20,7 @@ from leafletfa_scvi._report._program_section import program_section
 from leafletfa_scvi._report._render import rendered
 from leafletfa_scvi._report._splicing_section import CELLS_ONLY, splicing_section
 from leafletfa_scvi._version import package_version
+from leafletfa_scvi.tl._comparison_counts import called
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,31 +189,50 @@ def make_page(
         f"Report of {inputs.adata.n_obs:,} cells, made on {_date()} with leafletfa-scvi "
         f"{package_version()}."
     )
-    return Page(title, lead, sections, _tiles(inputs, findings, comparisons), notices)
+    facts = _facts(inputs, findings, comparisons)
+    return Page(title, lead, sections, _tiles(facts), notices, facts)
 
 
-def _tiles(
+def _facts(
     inputs: Inputs, findings: FitFindings, comparisons: Comparisons | None
-) -> dict[str, str]:
-    """Return the main numbers."""
+) -> dict[str, Any]:
+    """Return the main numbers; None for what is not known."""
     found = numbers(inputs.adata, inputs.layers)
-    tiles: dict[str, Any] = {"Cells": found["n_cells"], "Junctions": found["n_junctions"]}
-    if "n_atses" in found:
-        tiles["ATSEs"] = found["n_atses"]
-    tiles["Programs"] = len(inputs.programs)
-    if inputs.groupby is not None:
-        tiles["Groups"] = len(inputs.groups)
-    if inputs.sample_key is not None:
-        tiles["Samples"] = inputs.adata.obs[inputs.sample_key].nunique()
+    samples = None if inputs.sample_key is None else inputs.adata.obs[inputs.sample_key].nunique()
+    facts: dict[str, Any] = {
+        **{name: found.get(name) for name in ("n_cells", "n_junctions", "n_atses", "n_observed")},
+        "n_programs": len(inputs.programs),
+        "n_groups": len(inputs.groups) or None,
+        "n_samples": samples,
+        "converged": findings.converged,
+        "level": None,
+        "n_differ": None,
+        "comparisons": [],
+    }
     if comparisons is not None:
-        what = "ATSEs" if comparisons.level == "atse" else "Junctions"
         table = comparisons.table
-        calls = table.index[table[f"is_ds_fdr_{inputs.fdr_target}"]]
-        tiles[f"{what} that differ between groups"] = calls.nunique()
-    texts = {name: f"{value:,}" for name, value in tiles.items()}
-    if findings.converged is not None:
-        texts["Converged"] = "yes" if findings.converged else "no"
-    return texts
+        facts["level"] = comparisons.level
+        facts["n_differ"] = table.index[called(table, inputs.fdr_target)].nunique()
+        facts["comparisons"] = comparisons.counts.to_dict("records")
+    return facts
+
+
+def _tiles(facts: dict[str, Any]) -> dict[str, str]:
+    """Return the main numbers for people."""
+    what = "Junctions" if facts["level"] == "junction" else "ATSEs"
+    names = {
+        "n_cells": "Cells",
+        "n_junctions": "Junctions",
+        "n_atses": "ATSEs",
+        "n_programs": "Programs",
+        "n_groups": "Groups",
+        "n_samples": "Samples",
+        "n_differ": f"{what} that differ between groups",
+    }
+    tiles = {title: f"{facts[k]:,}" for k, title in names.items() if facts[k] is not None}
+    if facts["converged"] is not None:
+        tiles["Converged"] = "yes" if facts["converged"] else "no"
+    return tiles
 
 
 def _date() -> str:

@@ -37,7 +37,6 @@ _MAX_ROWS = 6000
 """Rows of all comparisons together, whatever their number."""
 _MIN_ROWS = 20
 _LABELS = 6
-CALLS = "Calls by comparison"
 CELLS_ONLY = (
     "Cells are the replicates: differences between groups hold for these cells only, not for the "
     "populations that donors or animals come from. Name their column with sample_key (--sample)."
@@ -143,7 +142,7 @@ def _counts(counts: pd.DataFrame) -> Table:
         number_column("Less", counts["n_calls"] - counts["n_more_in_first"], count),
         number_column("Tested", counts["n_tested"], count),
     ]
-    return Table(CALLS, columns)
+    return Table("Calls by comparison", columns)
 
 
 def _volcano(inputs: Inputs, comparisons: Comparisons) -> list[Block]:

@@ -144,7 +144,9 @@ def report(
         where = f"The page is in {output} ({size / 1e6:.1f} MB). Next: open it in a browser."
         reporter.out.print(escape(where), soft_wrap=True)
         given = {"data": data, "model": model, "output": output, "bytes": size}
-        reporter.result({**given, **content.arguments(), **_facts(page)})
+        missing = [{"what": m.what, "why": m.why} for m in page.missing]
+        last = {"notices": page.notices, "not_shown": missing}
+        reporter.result({**given, **content.arguments(), **page.facts, **last})
 
 
 def _gene_sets(path: Path) -> pd.DataFrame:
@@ -202,34 +204,14 @@ def _numbers(page: Page, seconds: float) -> Table:
 
 def _lines(page: Page) -> list[str]:
     """Say how much groups differ, and what the page lacks."""
-    lines = []
-    calls = _calls(page)
-    for row in calls[:_MAX_LINES]:
-        lines.append(f"{row['comparison']}: {row['calls']} of {row['tested']} differ")
-    if len(calls) > _MAX_LINES:
-        lines.append(f"and {len(calls) - _MAX_LINES} further comparisons")
+    rows = page.facts["comparisons"]
+    lines = [
+        f"{row['comparison']}: {row['n_calls']:,} of {row['n_tested']:,} differ"
+        for row in rows[:_MAX_LINES]
+    ]
+    if len(rows) > _MAX_LINES:
+        lines.append(f"and {len(rows) - _MAX_LINES} further comparisons")
     if page.missing:
         lines.append("Not shown, and why:")
         lines += [f"  {missing.what}: {missing.why}" for missing in page.missing]
     return lines
-
-
-def _calls(page: Page) -> list[dict[str, str]]:
-    """Return the table of calls by comparison; nothing if groups were not compared."""
-    from leafletfa_scvi._report._splicing_section import CALLS
-
-    table = page.table(CALLS)
-    if table is None:
-        return []
-    by_name = {column.name: column.cells for column in table.columns}
-    parts = zip(by_name["Comparison"], by_name["Calls"], by_name["Tested"], strict=True)
-    return [{"comparison": a, "calls": b, "tested": c} for a, b, c in parts]
-
-
-def _facts(page: Page) -> dict[str, Any]:
-    """Return what the command prints, for ``--json``."""
-    return {
-        "numbers": page.tiles,
-        "comparisons": _calls(page),
-        "not_shown": [{"what": m.what, "why": m.why} for m in page.missing],
-    }
