@@ -34,7 +34,7 @@ class Reported:
 
 @pytest.fixture(scope="session")
 def fitted() -> tuple[AnnData, lfa.LeafletFAModel]:
-    """6 donors, three groups by the main planted program, with hostile names, and a fit of 2 programs."""
+    """6 donors, three groups with hostile names, and a fit of 2 programs."""
     adata = lfa.datasets.simulate_cohort(
         (3, 3), n_cells=150, n_atses=60, n_programs=3, coverage=0.6, shift=0.6, seed=1
     )
