@@ -49,8 +49,8 @@ def test_differential_splicing_is_that_of_the_model(reported):
         "Probability": "proba_ds",
         "PSI in group": "est_psi1",
         "PSI in others": "est_psi2",
-        "Cells with reads, group": "n_obs_group1",
-        "Cells with reads, others": "n_obs_group2",
+        "Cells in group": "n_obs_group1",
+        "Cells in others": "n_obs_group2",
     }
     for name, column in columns.items():
         np.testing.assert_allclose(numbers(found, name), rows[column], rtol=1e-5)

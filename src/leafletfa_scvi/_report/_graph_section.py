@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from leafletfa_scvi import pl
+from leafletfa_scvi._constants import ATSE_KEY
 from leafletfa_scvi._report._blocks import Block, Missing, Section, Text
 from leafletfa_scvi._report._figures import drawing, encoded
 from leafletfa_scvi._report._inputs import attempted
@@ -25,8 +26,9 @@ _MIN_PSI = 0.01
 
 
 class _Choice(NamedTuple):
-    """An ATSE to draw: a junction of it, the group that it differs in, and its effect."""
+    """An ATSE to draw: its name and a junction, the group that it differs in, and its effect."""
 
+    atse: str
     junction: str
     group: str | None
     effect: float
@@ -63,7 +65,7 @@ def graph_section(
         )
     )
     for choice in choices:
-        blocks += attempted(f"Splice graph of {choice.junction}", partial(_graph, inputs, choice))
+        blocks += attempted(f"Splice graph of {choice.atse}", partial(_graph, inputs, choice))
     return Section("graphs", title, blocks)
 
 
@@ -93,6 +95,7 @@ def _in_turn(
             junction = str(row["junction"] if "junction" in row else rows.index[i])
             atse = var.loc[junction, key] if key in var else junction
             choice = _Choice(
+                str(atse) if key == ATSE_KEY else junction,
                 junction,
                 None if group is None else str(row[group]),
                 float(row["effect_size"]),
@@ -117,7 +120,7 @@ def _graph(inputs: Inputs, choice: _Choice) -> list[Block]:
     with drawing():
         figure = pl.splice_graph(
             inputs.adata,
-            choice.junction,
+            choice.atse,
             inputs.groupby,
             groups=groups,
             sample_key=inputs.sample_key if inputs.groupby is not None else None,

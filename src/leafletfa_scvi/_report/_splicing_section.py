@@ -186,8 +186,8 @@ def _table(inputs: Inputs, comparisons: Comparisons) -> Table:
         text_column("Called", is_called.map({True: "yes", False: "no"})),
         number_column("PSI in group", rows["est_psi1"], share),
         number_column("PSI in others", rows["est_psi2"], share),
-        number_column("Cells with reads, group", rows["n_obs_group1"], count),
-        number_column("Cells with reads, others", rows["n_obs_group2"], count),
+        number_column("Cells in group", rows["n_obs_group1"], count),
+        number_column("Cells in others", rows["n_obs_group2"], count),
     ]
     note = (
         f"Up to {limit:,} of each comparison, the most probable: {len(rows):,} of "
@@ -201,7 +201,8 @@ def _table(inputs: Inputs, comparisons: Comparisons) -> Table:
             ". All are written by leafletfa differential, or model.differential_splicing and "
             "lfa.tl.write_table"
         )
-    return Table(f"Differential splicing by {what}", columns, f"{note}.", filter_by="Comparison")
+    note += ". Cells are those with reads of the ATSE."
+    return Table(f"Differential splicing by {what}", columns, note, filter_by="Comparison")
 
 
 def _probability(value: float) -> str:
