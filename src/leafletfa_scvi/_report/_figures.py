@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib.pyplot as plt
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.text import Text
 
 from leafletfa_scvi._report._blocks import Figure
@@ -23,6 +24,7 @@ _PIXELS: Final = 80
 _DPI: Final = 144
 _LARGEST_SVG: Final = 120_000
 """Size of a vector figure in bytes above which it is compared with pixels."""
+_MANY_POINTS: Final = 4000
 _OWN_MATH: Final = re.compile(
     r"\$(\\mathdefault\{[\d.,\-−+^{}\\times ]*\}|1 - 10\^\{-\d+\})\$|\$-\\log_\{10\}\$ (FDR|P)"
 )
@@ -59,16 +61,30 @@ def encoded(figure: MatplotlibFigure, alt: str, caption: str = "") -> Figure:
     for axes in figure.axes:
         for tick in (*axes.get_xticklabels(), *axes.get_yticklabels()):
             tick.set_parse_math(_OWN_MATH.fullmatch(tick.get_text()) is not None)
-    svg = _saved(figure, "svg", metadata={"Date": None, "Creator": None})
-    image, kind = svg, "svg+xml"
-    if len(svg) > _LARGEST_SVG:
-        png = _saved(figure, "png", dpi=_DPI)
-        if len(png) < len(svg):
-            image, kind = png, "png"
+    image, kind = _as_image(figure)
     width, height = (round(_PIXELS * inches) for inches in figure.get_size_inches())
     plt.close(figure)
     data = base64.b64encode(image).decode()
     return Figure(f"data:image/{kind};base64,{data}", alt, caption, width, height)
+
+
+def _as_image(figure: MatplotlibFigure) -> tuple[bytes, str]:
+    """Return the smaller of curves and pixels, and its type; pixels at once of many points."""
+    if _n_points(figure) > _MANY_POINTS:
+        return _saved(figure, "png", dpi=_DPI), "png"
+    svg = _saved(figure, "svg", metadata={"Date": None, "Creator": None})
+    if len(svg) > _LARGEST_SVG:
+        png = _saved(figure, "png", dpi=_DPI)
+        if len(png) < len(svg):
+            return png, "png"
+    return svg, "svg+xml"
+
+
+def _n_points(figure: MatplotlibFigure) -> int:
+    """Count points of scatters and corners of areas."""
+    scatters = sum(len(s.get_offsets()) for s in figure.findobj(PathCollection))
+    areas = figure.findobj(PolyCollection)
+    return scatters + sum(len(path.vertices) for area in areas for path in area.get_paths())
 
 
 def _saved(figure: MatplotlibFigure, kind: str, **options: Any) -> bytes:

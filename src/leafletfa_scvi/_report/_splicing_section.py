@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi._report._blocks import Column
     from leafletfa_scvi._report._inputs import Inputs
 
-_MAX_VOLCANOS = 9
+_MAX_VOLCANOS = 6
 _MAX_ROWS = 6000
 """Rows of all comparisons together, whatever their number."""
 _MIN_ROWS = 20

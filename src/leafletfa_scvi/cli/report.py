@@ -13,7 +13,7 @@ from rich.table import Table
 
 from leafletfa_scvi.cli._console import Reporter, UserError, one_line
 from leafletfa_scvi.cli._defaults import defaults_of
-from leafletfa_scvi.cli._fitted_model import check_fit, check_model, load_model
+from leafletfa_scvi.cli._fitted_model import check_model, load_model
 from leafletfa_scvi.cli._h5ad import read_data
 from leafletfa_scvi.cli._option_groups import OptionGroup, with_groups
 from leafletfa_scvi.cli._outputs import (
@@ -177,11 +177,14 @@ def _page(
         inputs = check_inputs(adata, model=model, **{**rest, **arguments})
     except (*BAD_DATA, OSError) as error:
         raise UserError(one_line(error)) from error
-    if model is not None:
-        check_fit(model, adata, f"DATA does not fit --model {folder}", reporter)
     reporter.stage(f"Making the page of {adata.n_obs:,} cells and {adata.n_vars:,} junctions")
-    with reporter.progress() as progress:
-        return make_page(inputs, title, progress)
+    try:
+        with reporter.progress() as progress:
+            return make_page(inputs, title, progress)
+    except BAD_DATA as error:  # counts that are not those of a data set
+        raise UserError(one_line(error)) from error
+    except MemoryError as error:
+        raise UserError("Out of memory; make the page of fewer cells.") from error
 
 
 def _write(page: Page, output: Path) -> None:
