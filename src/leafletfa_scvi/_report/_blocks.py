@@ -94,6 +94,14 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Figures side by side, where there is room."""
+
+    kind: ClassVar[str] = "gallery"
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True)
 class Column:
     """Column of a table.
 
@@ -173,7 +181,7 @@ def _key(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
-Block: TypeAlias = Text | Notice | Missing | Facts | Heading | Listing | Figure | Table
+Block: TypeAlias = Text | Notice | Missing | Facts | Heading | Listing | Figure | Gallery | Table
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from leafletfa_scvi._report._blocks import (
     number_column,
     text_column,
 )
-from leafletfa_scvi._report._dataset import events, numbers, overview
+from leafletfa_scvi._report._dataset import described, events
 from leafletfa_scvi._report._inputs import attempted
 from leafletfa_scvi._report._qc_page import loss_blocks, qc_figure
 
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 def data_section(inputs: Inputs) -> Section:
     """Say what the data set has: cells, junctions, groups, coverage, losses."""
     adata, layers = inputs.adata, inputs.layers
-    blocks: list[Block] = [Facts("Size and coverage", overview(adata, layers))]
+    blocks: list[Block] = [Facts("Size and coverage", described(inputs.numbers))]
     if "event_type" in adata.var and layers.atses in adata.var:
         blocks.append(Facts("ATSEs by event type", events(adata, layers)))
     blocks += _groups(inputs)
     if layers.atses in adata.var:
-        found = numbers(adata, layers)
-        blocks += attempted("Coverage", lambda: [qc_figure(adata, layers.atses, found)])
+        make = partial(qc_figure, adata, layers.atses, inputs.numbers)
+        blocks += attempted("Coverage", lambda: [make()])
     else:
         blocks.append(Missing("Coverage", f"There are no ATSE labels in var[{layers.atses!r}]."))
     blocks.append(Heading("What was left out"))

@@ -11,6 +11,8 @@ from leafletfa_scvi._constants import ATSE_KEY, CLUSTER_LAYER, DATASET_SLOT, JUN
 from leafletfa_scvi.pp._losses import losses_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
 STEPS: Final = {
@@ -57,14 +59,19 @@ def numbers(adata: AnnData, layers: Layers = _DEFAULT) -> dict[str, int | float]
     return found
 
 
-def overview(adata: AnnData, layers: Layers = _DEFAULT) -> dict[str, str]:
-    """Return the main numbers of the data set by name."""
-    found, size = numbers(adata, layers), max(adata.n_obs * adata.n_vars, 1)
+def overview(adata: AnnData) -> dict[str, str]:
+    """Return the main numbers of the data set by name, for people."""
+    return described(numbers(adata))
+
+
+def described(found: Mapping[str, int | float]) -> dict[str, str]:
+    """Return the main numbers by name, for people."""
+    size = max(int(found["n_cells"] * found["n_junctions"]), 1)
     n_observed = found["n_observed"]
     rows = {
-        "Cells": f"{adata.n_obs:,}",
+        "Cells": f"{found['n_cells']:,}",
         "Cells without any ATSE": f"{found['n_cells_without_atse']:,}",
-        "Junctions": f"{adata.n_vars:,}",
+        "Junctions": f"{found['n_junctions']:,}",
         "ATSEs": f"{found['n_atses']:,}" if "n_atses" in found else "no labels given",
         "Observed entries": f"{n_observed:,} ({n_observed / size:.1%})",
         "Junction reads": f"{found['n_reads']:,}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ import numpy as np
 from leafletfa_scvi._arguments import check_anndata, check_column, check_inside, check_whole
 from leafletfa_scvi._constants import PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi._report._blocks import Missing
-from leafletfa_scvi._report._dataset import Layers
+from leafletfa_scvi._report._dataset import Layers, numbers
 from leafletfa_scvi._similar import did_you_mean
 from leafletfa_scvi.model import LeafletFAModel
 from leafletfa_scvi.pl._groups import cells_by_group
@@ -73,6 +74,11 @@ n_graphs, max_rows
     layers: Layers
     cells: CellActivities
     groups: dict[str, np.ndarray]
+
+    @cached_property
+    def numbers(self) -> dict[str, int | float]:
+        """Main numbers of the data set."""
+        return numbers(self.adata, self.layers)
 
     @property
     def programs(self) -> list[str]:

@@ -6,7 +6,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from leafletfa_scvi._report._blocks import Block, Facts, Heading, Listing, Section, Text
-from leafletfa_scvi._report._dataset import numbers
 from leafletfa_scvi._report._fit_section import training
 from leafletfa_scvi._version import package_version
 
@@ -107,7 +106,7 @@ def versions() -> dict[str, str]:
 
 def _paragraph(inputs: Inputs, compared: bool) -> str:
     """Describe data, model and tests."""
-    found, results = numbers(inputs.adata, inputs.layers), inputs.results
+    found, results = inputs.numbers, inputs.results
     params = results.get("params", {})
     package, *others = (f"{name} {number}" for name, number in versions().items())
     size = max(inputs.adata.n_obs * inputs.adata.n_vars, 1)

@@ -11,7 +11,6 @@ from leafletfa_scvi._files import replacing
 from leafletfa_scvi._report._activity_section import activity_section
 from leafletfa_scvi._report._blocks import Page, Section
 from leafletfa_scvi._report._data_section import data_section
-from leafletfa_scvi._report._dataset import numbers
 from leafletfa_scvi._report._fit_section import fit_section
 from leafletfa_scvi._report._graph_section import graph_section
 from leafletfa_scvi._report._inputs import Inputs, check_inputs, check_output
@@ -197,7 +196,7 @@ def _facts(
     inputs: Inputs, findings: FitFindings, comparisons: Comparisons | None
 ) -> dict[str, Any]:
     """Return the main numbers; None for what is not known."""
-    found = numbers(inputs.adata, inputs.layers)
+    found = inputs.numbers
     samples = None if inputs.sample_key is None else inputs.adata.obs[inputs.sample_key].nunique()
     facts: dict[str, Any] = {
         **{name: found.get(name) for name in ("n_cells", "n_junctions", "n_atses", "n_observed")},

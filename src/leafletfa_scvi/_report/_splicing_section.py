@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leafletfa_scvi import pl
 from leafletfa_scvi._report._activity_section import NO_GROUPS
 from leafletfa_scvi._report._blocks import (
     Block,
+    Figure,
+    Gallery,
     Missing,
     Notice,
     Section,
@@ -102,7 +104,7 @@ def _compare(inputs: Inputs, found: list[Comparisons]) -> list[Block]:
     counts = comparison_counts(table, inputs.fdr_target)
     found.append(Comparisons(table, counts, level))
     blocks += [_described(inputs, level), *_replicates(inputs), _counts(counts)]
-    blocks += attempted("Volcano plot", lambda: _volcano(inputs, found[0]))
+    blocks += attempted("Volcano plots", lambda: _volcanos(found[0]))
     blocks.append(_table(inputs, found[0]))
     return blocks
 
@@ -145,28 +147,39 @@ def _counts(counts: pd.DataFrame) -> Table:
     return Table("Calls by comparison", columns)
 
 
-def _volcano(inputs: Inputs, comparisons: Comparisons) -> list[Block]:
+def _volcanos(comparisons: Comparisons) -> list[Block]:
     """Draw effects against their probability."""
     counts = comparisons.counts
     order = counts.sort_values("n_calls", ascending=False, kind="stable")["comparison"]
     shown = set(order[:_MAX_VOLCANOS].astype(str))
-    names = [str(name) for name in counts["comparison"] if str(name) in shown]
+    figures = [
+        _one_volcano(comparisons.table, row)
+        for row in counts.itertuples()
+        if str(row.comparison) in shown
+    ]
+    blocks: list[Block] = [Gallery(figures)]
+    left_out = len(counts) - len(figures)
+    if left_out:
+        blocks.append(
+            Text(
+                f"These are the {len(figures)} comparisons with most calls; {left_out} others are "
+                "in the tables."
+            )
+        )
+    return blocks
+
+
+def _one_volcano(table: pd.DataFrame, row: Any) -> Figure:
+    """Draw one comparison; ``row`` has its counts."""
+    name = str(row.comparison)
     with drawing():
-        figure = pl.differential_splicing(
-            comparisons.table, names, labels=_LABELS, return_fig=True
+        figure = pl.differential_splicing(table, name, labels=_LABELS, return_fig=True)
+        alt = (
+            f"Volcano plot of {name}: {row.n_calls:,} of {row.n_tested:,} are called, "
+            f"{row.n_more_in_first:,} of them with more in the group."
         )
-        numbers = ", ".join(
-            f"{row.comparison}: {row.n_calls:,} of {row.n_tested:,}"
-            for row in counts.itertuples()
-            if str(row.comparison) in shown
-        )
-        left_out = len(counts) - len(names)
-        caption = "Difference in PSI against its probability; calls are colored." + (
-            f" The {len(names)} comparisons with most calls; {left_out} others are in the tables."
-            if left_out
-            else ""
-        )
-        return [encoded(figure, f"Volcano plot. Calls of tested: {numbers}.", caption)]
+        caption = f"{name}: difference in PSI against its probability; calls are colored."
+        return encoded(figure, alt, caption)
 
 
 def _table(inputs: Inputs, comparisons: Comparisons) -> Table:
