@@ -142,6 +142,14 @@ def test_data_of_another_model(folder, data, refused):
     assert "junctions" in refused(data, "--model", folder / "model")
 
 
+def test_counts_that_are_none(folder, data, refused):
+    adata = ad.read_h5ad(data)
+    adata.layers["cell_by_junction_matrix"] *= 50
+    adata.write_h5ad(data)
+    message = refused(data, "--model", folder / "model", "--groupby", "group")
+    assert "cell_by_junction_matrix" in message
+
+
 def test_defaults_are_those_of_the_function():
     expected = defaults_of("_report", "report")
     for field in dataclasses.fields(ContentOptions):
