@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.text import Text
 
@@ -82,9 +83,12 @@ def _as_image(figure: MatplotlibFigure) -> tuple[bytes, str]:
 
 def _n_points(figure: MatplotlibFigure) -> int:
     """Count points of scatters and corners of areas."""
-    scatters = sum(len(s.get_offsets()) for s in figure.findobj(PathCollection))
-    areas = figure.findobj(PolyCollection)
-    return scatters + sum(len(path.vertices) for area in areas for path in area.get_paths())
+    n_points = 0
+    for scatter in figure.findobj(PathCollection):
+        n_points += np.shape(scatter.get_offsets())[0]
+    for area in figure.findobj(PolyCollection):
+        n_points += sum(np.shape(path.vertices)[0] for path in area.get_paths())
+    return n_points
 
 
 def _saved(figure: MatplotlibFigure, kind: str, **options: Any) -> bytes:
