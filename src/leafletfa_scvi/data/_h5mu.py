@@ -10,6 +10,7 @@ from anndata import AnnData
 from anndata.io import write_elem
 
 from leafletfa_scvi.data._h5ad import Target, check_options, check_parts, with_categories
+from leafletfa_scvi.data._mudata import without_pulling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ def read_h5mu(path: Path) -> MuData:
     import mudata
 
     check_parts(path)
-    with mudata.set_options(pull_on_update=False):
+    with without_pulling():
         return mudata.read_h5mu(path)
 
 

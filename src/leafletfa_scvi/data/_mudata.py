@@ -13,6 +13,7 @@ from leafletfa_scvi._arguments import check_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from mudata import MuData
 
@@ -217,11 +218,21 @@ def registered_cells(mdata: MuData, junctions: str, columns: pd.DataFrame) -> An
     return _with_obs(adata, pd.concat([own, columns], axis=1))
 
 
+def without_pulling() -> AbstractContextManager[Any]:
+    """Return a context in which mudata copies no columns of modalities to those of a MuData."""
+    import mudata
+
+    # mudata 0.4 replaced the function with settings.
+    options = getattr(mudata, "set_options", None) or mudata.settings.override
+    context: AbstractContextManager[Any] = options(pull_on_update=False)
+    return context
+
+
 def replace_modality(mdata: MuData, name: str, adata: AnnData) -> MuData:
     """Return a new MuData with another AnnData for a modality; ``mdata`` is not changed."""
     import mudata
 
-    with mudata.set_options(pull_on_update=False):
+    with without_pulling():
         new = mudata.MuData({**mdata.mod, name: adata})
     new.obs = mdata.obs.copy()
     new.uns = dict(mdata.uns)
@@ -233,9 +244,7 @@ def replace_modality(mdata: MuData, name: str, adata: AnnData) -> MuData:
 
 def set_modality(mdata: MuData, name: str, adata: AnnData) -> None:
     """Replace a modality, without copying columns to ``mdata.obs``."""
-    import mudata
-
-    with mudata.set_options(pull_on_update=False):
+    with without_pulling():
         mdata.mod[name] = adata
         mdata.update()
 
