@@ -19,6 +19,7 @@ from leafletfa_scvi._report._program_section import program_section
 from leafletfa_scvi._report._render import rendered
 from leafletfa_scvi._report._splicing_section import CELLS_ONLY, splicing_section
 from leafletfa_scvi._version import package_version
+from leafletfa_scvi.model._read_once import read_once
 from leafletfa_scvi.tl._comparison_counts import called
 
 if TYPE_CHECKING:
@@ -164,6 +165,11 @@ def make_page(
     inputs: Inputs, title: str, progress: Callable[[str, int, int | None], None]
 ) -> Page:
     """Make all sections."""
+    with read_once(inputs.model, inputs.adata):
+        return _made(inputs, title, progress)
+
+
+def _made(inputs: Inputs, title: str, progress: Callable[[str, int, int | None], None]) -> Page:
     sections: list[Section] = []
 
     def add(section: Section) -> None:

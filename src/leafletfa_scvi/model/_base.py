@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi.data import LayerDigests
     from leafletfa_scvi.model._initialize import StartedFit
+    from leafletfa_scvi.model._read_once import ReadOnce
     from leafletfa_scvi.module import LeafletFAModule
     from leafletfa_scvi.ops import Entries
 
@@ -153,6 +154,7 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
     _model_summary_string: str
     _entries: ObservedEntries | None = None
     _layer_digests: LayerDigests = (None, None)
+    _read_once: ReadOnce | None = None
     _likelihood_cache: tuple[Entries, Entries] | None = None
     _started_fit: StartedFit | None = None
     """EM that has begun, which ``train`` continues; None to begin anew."""
@@ -255,6 +257,9 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         Counts are checked, also within the ATSEs of the model, some of whose junctions a query may
         lack. Layers that are stored exactly as those the model was built on are not read again.
         """
+        kept = self._read_once
+        if kept is not None and kept.adata is adata and kept.found is not None:
+            return kept.found
         check_axes(adata)
         indexer = self._junction_indexer(adata)
         if indexer is None and self._holds_training_data(adata):
@@ -270,6 +275,8 @@ class SplicingModelBase(BaseModelClass):  # type: ignore[misc] # scvi has no typ
         prints = cell_fingerprints(entries)
         if self.module.model.n_batches > 1:
             entries = replace(entries, batch=batches_of(adata, self.registry_))
+        if kept is not None and kept.adata is adata:
+            kept.found = entries, prints
         return entries, prints
 
     def _in_batches_of(self, adata: AnnData) -> ObservedEntries:
