@@ -41,6 +41,32 @@ def test_paths_are_written_as_they_are(tmp_path, capsys):
     assert second == f"               and {folder}/b"
 
 
+def test_only_what_the_library_says_is_in_the_words_of_the_command(tmp_path, capsys):
+    folder = tmp_path / "of min_reads and min_cells=8 runs"
+    bam, cells, gtf = folder / "cell_tag='CB'.bam", "min_reads", folder.with_name("a (gtf=1).gtf")
+    reporter = Reporter.of(make_dataset, DisplayOptions(), folder, cells, gtf, None)
+    reporter.stage(f"Reading {cells} and {folder}")
+    with reporter.tidy():
+        reporter.library_stage(f"Reading {bam}: min_mapq=3")
+        reporter.warn(f"Is min_cells=2 right for {gtf}, min_reads=3?")
+    assert capsys.readouterr().err.splitlines() == [
+        f"Reading {cells} and {folder}",
+        f"Reading {bam}: --min-mapq 3",
+        f"Warning: Is --min-cells 2 right for {gtf}, --min-reads 3?",
+    ]
+    with pytest.raises(UserError) as error, reporter.tidy():
+        raise UserError(f"Lower min_cells, not of {folder}, nor {folder} (min_reads).")
+    assert str(error.value) == f"Lower --min-cells, not of {folder}, nor {folder} (--min-reads)."
+
+
+@pytest.mark.parametrize("path", ["min", "a", ".", "reads", "min_reads", "m/min_reads", "r=1"])
+def test_short_names_of_files_do_not_hide_arguments(path):
+    flags = {"min_reads": "--min-reads"}
+    said = for_command(f"Lower min_reads=3 for {path}, or min_reads.", flags, [path])
+    kept = "--min-reads" if path == "min_reads" else path
+    assert said == f"Lower --min-reads 3 for {kept}, or --min-reads."
+
+
 def test_progress_is_a_line_every_half_minute_elsewhere(capsys, monkeypatch):
     times = iter([100.0, 101.0, 131.0, 132.0, 165.0, 200.0])
     monkeypatch.setattr(_console.time, "monotonic", lambda: next(times))

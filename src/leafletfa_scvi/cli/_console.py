@@ -20,7 +20,7 @@ from leafletfa_scvi.cli._json import plain
 from leafletfa_scvi.cli._words import flags_of, for_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from rich.progress import TaskID
@@ -63,6 +63,8 @@ class Reporter:
         Name of the command.
     flags
         Options of the command by the argument of the library that each is for.
+    paths
+        Files and folders of the command, whose names are never changed.
 
     Attributes
     ----------
@@ -75,19 +77,23 @@ class Reporter:
         display: DisplayOptions | None = None,
         command: str = "",
         flags: Mapping[str, str] | None = None,
+        paths: Iterable[str] = (),
     ) -> None:
         self.quiet = display is not None and display.quiet
         self.json = display is not None and display.json
         self.out = Console(quiet=self.quiet or self.json, highlight=False)
         self.err = Console(stderr=True, quiet=self.quiet, highlight=False)
         self.warnings: list[str] = []
-        self._command, self._flags = command, flags or {}
+        self._command, self._flags, self._paths = command, flags or {}, tuple(paths)
         self._started = time.perf_counter()
 
     @classmethod
-    def of(cls, command: Callable[..., None], display: DisplayOptions) -> Reporter:
-        """Return the reporter of a command, which knows its options."""
-        return cls(display, command.__name__.replace("_", "-"), flags_of(command))
+    def of(
+        cls, command: Callable[..., None], display: DisplayOptions, *paths: Path | str | None
+    ) -> Reporter:
+        """Return the reporter of a command, which knows its options, files and folders."""
+        name, given = command.__name__.replace("_", "-"), [str(path) for path in paths if path]
+        return cls(display, name, flags_of(command), given)
 
     @property
     def seconds(self) -> float:
@@ -101,20 +107,24 @@ class Reporter:
 
     def words(self, text: str) -> str:
         """Name options in a message of the library, which names its arguments."""
-        return for_command(text, self._flags)
+        return for_command(text, self._flags, self._paths)
 
     def writes(self, *paths: Path | None) -> None:
         """Say where the results will be, in full."""
         given = [os.path.abspath(path) for path in paths if path is not None]
         heads = ["Results will be in", *["               and"] * len(given)]
-        for head, path in zip(heads, given, strict=False):  # names of files are not for words()
+        for head, path in zip(heads, given, strict=False):
             style = None if head.startswith(" ") else "bold"
             self.err.print(escape(f"{head} {path}"), style=style, soft_wrap=True)
 
     def stage(self, text: str) -> None:
         """Announce the next step; indented text is a detail of the one before."""
         style = None if text.startswith(" ") else "bold"
-        self.err.print(escape(self.words(text)), style=style, soft_wrap=True)
+        self.err.print(escape(text), style=style, soft_wrap=True)
+
+    def library_stage(self, text: str) -> None:
+        """Announce a step in the words of the command, if the text is the library's."""
+        self.stage(self.words(text))
 
     def warn(self, text: str) -> None:
         """Warn of what the user should know before using the results."""
@@ -214,7 +224,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message."""
-        self._reporter.stage(f"  {' '.join(record.getMessage().split())}")
+        self._reporter.library_stage(f"  {' '.join(record.getMessage().split())}")
 
 
 def quiet_libraries() -> None:

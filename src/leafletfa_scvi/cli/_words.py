@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from typer.models import OptionInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _BOTH: Final = re.compile(r"\b[a-z]\w*(?:=(?:'[^']*'|\w+))? \((--[a-z][^()]*)\)")
 """An argument with its option behind it: ``min_reads (--min-reads)``."""
@@ -33,7 +33,7 @@ def flags_of(command: Callable[..., None]) -> dict[str, str]:
     return flags
 
 
-def for_command(text: str, flags: Mapping[str, str]) -> str:
+def for_command(text: str, flags: Mapping[str, str], paths: Iterable[str] = ()) -> str:
     """Name options in place of the arguments that they are for.
 
     Parameters
@@ -43,13 +43,15 @@ def for_command(text: str, flags: Mapping[str, str]) -> str:
         cell_tag='CB'."``
     flags
         Option of each argument; others are left as they are.
+    paths
+        Files and folders, which are left as they are with what follows up to a space. One that is
+        named as an argument is taken for the argument.
 
     Examples
     --------
     >>> for_command("Pass cell_tag='CB'.", {"cell_tag": "--cell-tag"})
     'Pass --cell-tag CB.'
     """
-    text = _BOTH.sub(r"\1", text)
 
     def with_value(match: re.Match[str]) -> str:
         name, value = match.groups()
@@ -62,7 +64,14 @@ def for_command(text: str, flags: Mapping[str, str]) -> str:
     def alone(match: re.Match[str]) -> Any:
         return flags.get(match.group(1), match.group())
 
-    return "".join(
-        part if _CALL.fullmatch(part) else _NAME.sub(alone, _VALUE.sub(with_value, part))
-        for part in _CALL.split(text)
-    )
+    def translated(text: str) -> str:
+        return "".join(
+            part if _CALL.fullmatch(part) else _NAME.sub(alone, _VALUE.sub(with_value, part))
+            for part in _CALL.split(_BOTH.sub(r"\1", text))
+        )
+
+    names = sorted({path for path in paths if path not in flags}, key=len, reverse=True)
+    if not names:
+        return translated(text)
+    kept = re.compile(rf"(?<![\w./-])((?:{'|'.join(map(re.escape, names))})(?!\w)\S*)")
+    return "".join(part if i % 2 else translated(part) for i, part in enumerate(kept.split(text)))

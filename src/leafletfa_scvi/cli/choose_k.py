@@ -102,7 +102,7 @@ def choose_k(
             )
         check_output(figure, [data], overwrite, "The figure")
         check_distinct({"--output": output, "--figure": figure})
-    reporter = Reporter.of(choose_k, display)
+    reporter = Reporter.of(choose_k, display, data, output, figure)
     with reporter.tidy():
         reporter.writes(output, figure)
         reporter.stage(f"Reading {data}")

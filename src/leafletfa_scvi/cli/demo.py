@@ -75,7 +75,7 @@ def demo(
     except OSError as error:
         raise UserError(f"Cannot make the folder {output_dir}: {error.strerror}.") from error
 
-    reporter = Reporter.of(demo, display)
+    reporter = Reporter.of(demo, display, output_dir)
     with reporter.tidy():
         reporter.writes(output_dir)
         reporter.stage("Simulating")

@@ -128,7 +128,7 @@ def differential(
     check_model(model)
     output = data.with_suffix(".differential.csv") if output is None else output
     _check_outputs(data, output, bed, overwrite)
-    reporter = Reporter.of(differential, display)
+    reporter = Reporter.of(differential, display, data, model, output, bed)
     with reporter.tidy():
         from leafletfa_scvi.tl._comparison_counts import comparison_counts
 

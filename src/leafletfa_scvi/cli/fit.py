@@ -90,7 +90,7 @@ def fit(
     check_output(output, [data], overwrite)
     if save_model is not None:
         check_model_dir(save_model, (data, output), overwrite)
-    reporter = Reporter.of(fit, display)
+    reporter = Reporter.of(fit, display, data, output, save_model)
     with reporter.tidy():
         reporter.writes(output, save_model)
         reporter.stage(f"Reading {data}")

@@ -91,14 +91,15 @@ def make_dataset(
     for name, path in {**inside, "--work-dir": reading.work_dir}.items():
         if path is not None:
             check_reach(path, name)
-    reporter = Reporter.of(make_dataset, display)
-    files = _list_files(inputs, reading.format, reporter)
-    sources = _files_read(inputs, files, inside.values())
-    check_output(output, sources, overwrite)
     if no_report:
         report = None
     elif report is None:
         report = output.with_suffix(".qc.html")
+    outputs = output, report, reading.work_dir
+    reporter = Reporter.of(make_dataset, display, *inputs, *inside.values(), *outputs)
+    files = _list_files(inputs, reading.format, reporter)
+    sources = _files_read(inputs, files, inside.values())
+    check_output(output, sources, overwrite)
     if report is not None:
         if report.suffix not in (".html", ".png"):
             raise UserError(f"--report {report}: expected a name that ends with .html or .png.")
@@ -179,7 +180,7 @@ def _make(
         with _client(dask) as client, reporter.progress() as show:
             return lfa.pp.make_splicing_dataset(
                 files,
-                stage=reporter.stage,
+                stage=reporter.library_stage,
                 progress=lambda done, of: show("files", done, of),
                 client=client,
                 work_dir=parts,

@@ -150,8 +150,9 @@ def query(
     check_input(data)
     _check_reference(reference)
     sources = [data, reference, reference / MODEL_FILE, reference / DATA_FILE]
-    check_output(output, [*sources, *_mapping_files(mapping).values()], overwrite)
-    reporter = Reporter.of(query, display)
+    more = _mapping_files(mapping).values()
+    check_output(output, [*sources, *more], overwrite)
+    reporter = Reporter.of(query, display, output, *sources, *more)
     with reporter.tidy():
         reporter.writes(output)
         reporter.stage(f"Reading {data} and {reference}")
@@ -277,7 +278,7 @@ def _align(
         raise UserError(one_line(error)) from error
     if overlap is None:
         return aligned
-    reporter.stage(f"  {overlap.describe()}")
+    reporter.library_stage(f"  {overlap.describe()}")
     if overlap.renamed_contigs:
         reporter.stage(f"  Contigs are matched: {described_contigs(overlap.renamed_contigs)}")
     return aligned
