@@ -120,7 +120,7 @@ def facts(
     model: lfa.LeafletFAModel,
     identified: Identifiability,
     end: Convergence,
-    files: Mapping[str, Path | None],
+    files: Mapping[str, Path | list[Path] | None],
     sizes: Mapping[str, int | None],
 ) -> dict[str, Any]:
     """Return what the command prints, for ``--json``."""

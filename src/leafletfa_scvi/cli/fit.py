@@ -18,6 +18,7 @@ from leafletfa_scvi.cli._console import Reporter, UserError, one_line, set_seed
 from leafletfa_scvi.cli._fit_summary import content_lines, convergence, facts, next_lines
 from leafletfa_scvi.cli._fitted_model import save_model as write_model
 from leafletfa_scvi.cli._h5ad import read_data, write_data
+from leafletfa_scvi.cli._multiqc_files import check_sections, section_paths
 from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import (
     DATA_FILE,
@@ -69,8 +70,14 @@ def fit(
     save_model: Annotated[
         Path | None, typer.Option(help="Folder for the trained model.", metavar="DIR")
     ] = None,
+    multiqc: Annotated[
+        bool,
+        typer.Option(
+            "--multiqc", help="Write what MultiQC shows of the fit, too: OUTPUT.fit_mqc.json."
+        ),
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output and the saved model.")
+        bool, typer.Option("--overwrite", help="Replace the output and the other files.")
     ] = False,
     method: MethodOption = TRAIN["method"],
     batch_size: Annotated[
@@ -88,11 +95,13 @@ def fit(
     check_input(data)
     output = data.with_suffix(".fitted.h5ad") if output is None else output
     check_output(output, [data], overwrite)
+    section = section_paths(output, "fit") if multiqc else []
+    check_sections(section, [data], overwrite)
     if save_model is not None:
-        check_model_dir(save_model, (data, output), overwrite)
-    reporter = Reporter.of(fit, display, data, output, save_model)
+        check_model_dir(save_model, (data, output, *section), overwrite)
+    reporter = Reporter.of(fit, display, data, output, save_model, *section)
     with reporter.tidy():
-        reporter.writes(output, save_model)
+        reporter.writes(output, save_model, *section)
         reporter.stage(f"Reading {data}")
         check_accelerator(training.accelerator)
         adata = read_data(data)
@@ -108,9 +117,11 @@ def fit(
         if not end.converged:
             reporter.warn(f"The fit has not converged: {end.text}.")
         identified = fitted.identifiability()
-        reporter.stage("Writing")
-        _write(fitted, adata, output, save_model)
         sizes = _sizes(adata, layers)
+        files = {"data": data, "output": output, "model": save_model, "multiqc": section}
+        found = facts(adata, fitted, identified, end, files, sizes)
+        reporter.stage("Writing")
+        _write(fitted, adata, output, save_model, section, found)
         reporter.out.print(_data_table(adata, sizes, fitted, identified, end, reporter.seconds))
         reporter.out.print(_program_table(adata, identified))
         for line in content_lines(adata, output, save_model):
@@ -118,8 +129,7 @@ def fit(
         reporter.out.print("\nNext:", style="bold")
         for line in next_lines(adata, output, save_model):
             reporter.out.print(escape(f"  {line}"), soft_wrap=True)
-        files = {"data": data, "output": output, "model": save_model}
-        reporter.result(facts(adata, fitted, identified, end, files, sizes))
+        reporter.result(found)
 
 
 def _fit(
@@ -165,17 +175,28 @@ def _fit(
 
 
 def _write(
-    model: lfa.LeafletFAModel, adata: AnnData, output: Path, save_model: Path | None
+    model: lfa.LeafletFAModel,
+    adata: AnnData,
+    output: Path,
+    save_model: Path | None,
+    section: list[Path],
+    found: dict[str, Any],
 ) -> None:
-    """Write the data set, and the model if asked for, both or neither."""
+    """Write the data set, and model and section of MultiQC if asked for, all or none."""
+    from leafletfa_scvi._report._multiqc import fit_section, write_sections
+
     targets = [output] if save_model is None else [output, save_model / MODEL_FILE]
     earlier = [] if save_model is None else [save_model / DATA_FILE]
-    with staged(*targets, remove=earlier) as paths:
+    with staged(*targets, *section, remove=earlier) as paths:
         if save_model is not None:
             write_model(model, paths[1])
         for key in [key for key in adata.uns if key.startswith("_scvi")]:
             del adata.uns[key]
         write_data(adata, paths[0])
+        if section:
+            name = output.stem.removesuffix(".fitted")
+            prevalence = adata.uns[RESULTS_SLOT]["pi"]
+            write_sections([fit_section({**found, "prevalence": prevalence}, name)], paths[-1:])
 
 
 def _sizes(adata: AnnData, layers: LayerOptions) -> dict[str, int | None]:

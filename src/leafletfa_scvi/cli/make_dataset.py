@@ -19,6 +19,7 @@ from leafletfa_scvi.cli._dataset_options import (
     ReadingOptions,
 )
 from leafletfa_scvi.cli._h5ad import check_ends, write_data
+from leafletfa_scvi.cli._multiqc_files import check_sections, section_paths
 from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import check_distinct, check_output, check_reach, staged
 from leafletfa_scvi.cli._shared_options import BAD_DATA, DisplayOptions
@@ -68,8 +69,16 @@ def make_dataset(
         ),
     ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no QC report.")] = False,
+    multiqc: Annotated[
+        bool,
+        typer.Option(
+            "--multiqc",
+            help="Write what MultiQC shows of the data set, too: OUTPUT.dataset_mqc.json and "
+            "OUTPUT.reads_mqc.json.",
+        ),
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output and the report.")
+        bool, typer.Option("--overwrite", help="Replace the output and the other files.")
     ] = False,
     *,
     reading: ReadingOptions,
@@ -95,7 +104,8 @@ def make_dataset(
         report = None
     elif report is None:
         report = output.with_suffix(".qc.html")
-    outputs = output, report, reading.work_dir
+    sections = section_paths(output, "dataset", "reads") if multiqc else []
+    outputs = output, report, *sections, reading.work_dir
     reporter = Reporter.of(make_dataset, display, *inputs, *inside.values(), *outputs)
     files = _list_files(inputs, reading.format, reporter)
     sources = _files_read(inputs, files, inside.values())
@@ -104,6 +114,7 @@ def make_dataset(
         if report.suffix not in (".html", ".png"):
             raise UserError(f"--report {report}: expected a name that ends with .html or .png.")
         check_output(report, sources, overwrite, "The report")
+    check_sections(sections, sources, overwrite)
     check_distinct({"--output": output, "--report": report, "--work-dir": reading.work_dir})
     for name, path in inside.items():
         unchecked = ("--cram-reference", "--like")  # the library names what is wrong with these
@@ -115,10 +126,11 @@ def make_dataset(
     with reporter.tidy():
         import matplotlib.pyplot as plt
 
+        from leafletfa_scvi._report._multiqc import dataset_sections, write_sections
         from leafletfa_scvi._report._qc_page import write_qc_report
         from leafletfa_scvi.cli import _dataset_summary
 
-        reporter.writes(output, report)
+        reporter.writes(output, report, *sections)
         parts = reading.work_dir or output.with_name(f"{output.name}.parts")
         arguments = {
             "gtf": gtf,
@@ -131,11 +143,13 @@ def make_dataset(
         }
         adata = _make(files, parts, reading.dask, reporter, arguments)
         reporter.stage("Writing")
-        with staged(output, *([report] if report else [])) as paths:
+        with staged(output, *sections, *([report] if report else [])) as paths:
             write_data(adata, paths[0], compression="gzip")
+            if multiqc:
+                write_sections(dataset_sections(adata, output.stem), paths[1:])
             if report is not None:
                 plt.switch_backend("Agg")
-                write_qc_report(adata, paths[1])
+                write_qc_report(adata, paths[-1])
         if reading.work_dir is None:
             _remove_parts(parts)
         for table in _dataset_summary.summary_tables(adata, reporter.seconds):
@@ -146,7 +160,8 @@ def make_dataset(
         where = escape(f"The data set is in {output}{page}. Next:")
         reporter.out.print(where, soft_wrap=True)
         reporter.out.print(f"leafletfa fit {escape(str(output))}", style="bold", soft_wrap=True)
-        reporter.result({"output": output, "report": report, **_dataset_summary.facts(adata)})
+        files = {"output": output, "report": report, "multiqc": sections}
+        reporter.result({**files, **_dataset_summary.facts(adata)})
 
 
 def _list_files(
