@@ -1,17 +1,20 @@
-"""A small cohort, its fit, and the page about it, made once."""
+"""A small cohort, its fit, the page about it, and a browser, made once."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+from helpers.browser import Browser, installed
 from helpers.pages import read_page
 
 import leafletfa_scvi as lfa
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from anndata import AnnData
@@ -66,3 +69,17 @@ def reported(fitted, tmp_path_factory) -> Reported:
     )
     text = path.read_text(encoding="utf-8")
     return Reported(adata, model, text, read_page(text), seen)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium; see ``LEAFLETFA_REQUIRE_BROWSER``."""
+    found = installed()
+    if found is None:
+        reason = "chromium and chromedriver are not both on PATH"
+        if os.environ.get("LEAFLETFA_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    browser = Browser(*found)
+    yield browser
+    browser.driver.quit()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from leafletfa_scvi._constants import DATASET_SLOT
 from leafletfa_scvi._report._dataset import numbers
@@ -27,9 +27,12 @@ _PAGE: Final = {
     "parent_name": "leafletfa-scvi",
     "parent_description": "finds splicing programs in single cells, from counts of junctions.",
 }
+_Columns: TypeAlias = "Mapping[str, tuple[str, str, Mapping[str, Any]]]"
+"""Heading, description and format of each column."""
+
 _WHOLE: Final = {"format": "{:,.0f}", "min": 0}
 _PERCENT: Final = {"format": "{:,.1f}", "min": 0, "max": 100, "suffix": "%"}
-_DATASET: Final = {
+_DATASET: Final[_Columns] = {
     "n_cells": ("Cells", "Cells of the data set", {**_WHOLE, "scale": "Blues"}),
     "n_atses": (
         "ATSEs",
@@ -54,7 +57,7 @@ _DATASET: Final = {
         {**_WHOLE, "scale": "Reds"},
     ),
 }
-_FIT: Final = {
+_FIT: Final[_Columns] = {
     "n_programs": ("Programs", "Number of splicing programs K", {**_WHOLE, "scale": "Blues"}),
     "converged": ("Converged", "Whether the objective had stopped improving", {"scale": False}),
     "n_cells": ("Cells", "Cells that the model was fitted to", {**_WHOLE, "scale": "Blues"}),
@@ -152,7 +155,7 @@ def _table(
     id: str,
     title: str,
     description: str,
-    columns: Mapping[str, tuple[str, str, Mapping[str, Any]]],
+    columns: _Columns,
     name: str,
     found: Mapping[str, Any],
 ) -> dict[str, Any]:
