@@ -160,8 +160,8 @@ def make_dataset(
         where = escape(f"The data set is in {output}{page}. Next:")
         reporter.out.print(where, soft_wrap=True)
         reporter.out.print(f"leafletfa fit {escape(str(output))}", style="bold", soft_wrap=True)
-        files = {"output": output, "report": report, "multiqc": sections}
-        reporter.result({**files, **_dataset_summary.facts(adata)})
+        written = {"output": output, "report": report, "multiqc": sections}
+        reporter.result({**written, **_dataset_summary.facts(adata)})
 
 
 def _list_files(
