@@ -108,7 +108,7 @@ def test_tracks_are_psi_and_reads_of_groups(groups, tmp_path: Path) -> None:
             gene = groups.var["gene_name"][intron(line)]
             assert line["name"] == f"{gene}|PSI={psi:.2f}|{reads:.0f}/{total:.0f}"
             assert line["score"] == round(psi * 1000)
-            shade = 0.2 + 0.8 * psi
+            shade = 0.4 + 0.6 * psi
             found = [255 - shade * (255 - part) for part in color]
             assert np.abs(np.subtract(line["color"], found)).max() <= 0.5 + 1e-9
     assert (table["n_not_observed"] > 0).any()
@@ -367,7 +367,7 @@ def test_colors_are_those_of_figures_or_of_a_palette(groups, tmp_path: Path) -> 
     _, lines = track_of(tmp_path / "all_cells.bed")
     rgb = 255 * np.array(to_rgb("#102030"))
     for _, line in lines.iterrows():
-        found = 255 - (0.2 + 0.8 * line["score"] / 1000) * (255 - rgb)
+        found = 255 - (0.4 + 0.6 * line["score"] / 1000) * (255 - rgb)
         assert np.abs(np.subtract(line["color"], found)).max() < 0.8
     assert len(lines) <= 30
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from leafletfa_scvi._colors import Palette
     from leafletfa_scvi.pp._junctions import Introns
 
-_PALEST: Final = 0.2
+_PALEST: Final = 0.4
 """Share of the color of a group in that of a junction of PSI 0; the rest is white."""
 
 

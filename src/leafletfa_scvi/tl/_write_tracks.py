@@ -72,7 +72,8 @@ def write_tracks(
 
     - ``<group>.bed``, BED12: the intron lies between two blocks, as regtools writes junctions. The
       name is ``gene|PSI=0.43|12/28``: reads of the junction, of those of its ATSE. The score is
-      PSI times 1,000; the color is that of the group, the paler the lower PSI. IGV draws arcs.
+      PSI times 1,000; the color is that of the group, the paler the lower PSI. IGV draws arcs,
+      IGV-Web and the UCSC browser blocks.
     - ``igv_session.xml``, which opens these files in IGV (*File > Open Session*). It names them
       relative to itself, so that the folder can be moved.
     - ``ucsc_tracks.bed.gz``, all tracks in one file, to upload as a custom track.
@@ -159,7 +160,9 @@ def write_tracks(
     ``start - 1`` to ``end``. See UCSC's `format of BED
     <https://genome.ucsc.edu/FAQ/FAQformat.html#format1>`__. Names of files are those of groups,
     with ``_`` for characters that a system may refuse, and numbers where they are then the same.
-    IGV draws arcs of full thickness from a score of 50 on; their shades show PSI.
+    IGV draws arcs of full thickness from a score of 50 on; their shades show PSI. Betas of IGV 3
+    give all arcs of a track one color. IGV-Web opens the tracks, but not the session, which names
+    files beside it.
 
     Examples
     --------
