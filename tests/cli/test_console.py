@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +58,23 @@ def test_only_what_the_library_says_is_in_the_words_of_the_command(tmp_path, cap
     with pytest.raises(UserError) as error, reporter.tidy():
         raise UserError(f"Lower min_cells, not of {folder}, nor {folder} (min_reads).")
     assert str(error.value) == f"Lower --min-cells, not of {folder}, nor {folder} (--min-reads)."
+
+
+@pytest.mark.parametrize("command", ["fit", "choose-k", "report", "make-dataset"])
+def test_commands_name_their_files_as_they_are(run, tmp_path, command):
+    """In what they say first, while they read, and in the error of a file that is no data set."""
+    folder = tmp_path / "of n_programs=8, delta=0.1, seed=1 and min_cells=3 runs"
+    folder.mkdir()
+    data = folder / "a.h5ad"
+    with h5py.File(data, "w") as file:
+        file["x"] = 1
+    output = folder / f"b.{'html' if command == 'report' else 'h5ad'}"
+    code, _, err = run(command, data, "--output", output)
+    assert code == 2
+    lines = err.splitlines()
+    assert len(lines) == 1 or lines[0] == f"Results will be in {output}"
+    assert str(data) in lines[-1]
+    assert err.count(str(folder)) == err.count(" runs/")
 
 
 @pytest.mark.parametrize("path", ["min", "a", ".", "reads", "min_reads", "m/min_reads", "r=1"])

@@ -168,11 +168,11 @@ def _list_files(
     inputs: list[str], format: Literal["auto", InputFormat], reporter: Reporter
 ) -> pd.DataFrame:
     """Return the table of input files."""
-    try:
-        with reporter.tidy():
+    with reporter.tidy():
+        try:
             return lfa.pp.list_files(inputs, format)
-    except (ValueError, OSError) as error:
-        raise UserError(one_line(error)) from error
+        except (ValueError, OSError) as error:
+            raise UserError(one_line(error)) from error
 
 
 def _files_read(inputs: list[str], files: pd.DataFrame, more: Iterable[Path | None]) -> list[Path]:

@@ -126,7 +126,7 @@ def report(
     if output.suffix.lower() != ".html":
         raise UserError(f"--output {output}: expected a name that ends with .html.")
     check_output(output, sources, overwrite, "The page")
-    reporter = Reporter.of(report, display)
+    reporter = Reporter.of(report, display, output, *sources, model)
     with reporter.tidy():
         reporter.writes(output)
         reporter.stage(f"Reading {data}" + ("" if model is None else f" and {model}"))
