@@ -58,7 +58,7 @@ def test_from_alignments_to_a_fitted_model(simulated, run, tmp_path):
     assert_same(adata.layers["cell_by_junction_matrix"], same.layers["cell_by_junction_matrix"])
     assert adata.var_names.tolist() == same.var_names.tolist()
     page = (tmp_path / "data.qc.html").read_text()
-    assert "data:image/png;base64," in page
+    assert "data:image/svg+xml;base64," in page
     assert f"{adata.n_vars:,}" in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.h5ad", "data.qc.html"]
 
