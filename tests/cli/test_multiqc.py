@@ -102,8 +102,9 @@ def test_the_section_of_a_fit(run, tmp_path):
         }
     }
     assert (tmp_path / "model" / "model.pt").is_file()
-    code, _, err = run("fit", data, *fast, "-o", tmp_path / "d.fitted.2.h5ad")
+    code, _, err = run("fit", data, *fast, "-o", tmp_path / "d.2")
     assert code == 0, err
+    assert list(json.loads((tmp_path / "d.2.fit_mqc.json").read_text())["data"]) == ["d.2"]
     (tmp_path / "d.fitted.h5ad").unlink()
     code, _, err = run("fit", data, *fast)
     assert code == 2

@@ -11,9 +11,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def row_name(output: Path) -> str:
+    """Return the name of the row of a data set, that of its file without ``.h5ad``."""
+    return output.name.removesuffix(".h5ad")
+
+
 def section_paths(output: Path, *sections: str) -> list[Path]:
     """Return a file for each section, ``OUTPUT.<section>_mqc.json``."""
-    return [output.with_suffix(f".{section}_mqc.json") for section in sections]
+    name = row_name(output)
+    return [output.with_name(f"{name}.{section}_mqc.json") for section in sections]
 
 
 def check_sections(paths: Iterable[Path], sources: Iterable[Path], overwrite: bool) -> None:

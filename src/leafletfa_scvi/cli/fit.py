@@ -18,7 +18,7 @@ from leafletfa_scvi.cli._console import Reporter, UserError, one_line, set_seed
 from leafletfa_scvi.cli._fit_summary import content_lines, convergence, facts, next_lines
 from leafletfa_scvi.cli._fitted_model import save_model as write_model
 from leafletfa_scvi.cli._h5ad import read_data, write_data
-from leafletfa_scvi.cli._multiqc_files import check_sections, section_paths
+from leafletfa_scvi.cli._multiqc_files import check_sections, row_name, section_paths
 from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import (
     DATA_FILE,
@@ -194,7 +194,7 @@ def _write(
             del adata.uns[key]
         write_data(adata, paths[0])
         if section:
-            name = output.stem.removesuffix(".fitted")
+            name = row_name(output).removesuffix(".fitted")
             prevalence = adata.uns[RESULTS_SLOT]["pi"]
             write_sections([fit_section({**found, "prevalence": prevalence}, name)], paths[-1:])
 

@@ -19,7 +19,7 @@ from leafletfa_scvi.cli._dataset_options import (
     ReadingOptions,
 )
 from leafletfa_scvi.cli._h5ad import check_ends, write_data
-from leafletfa_scvi.cli._multiqc_files import check_sections, section_paths
+from leafletfa_scvi.cli._multiqc_files import check_sections, row_name, section_paths
 from leafletfa_scvi.cli._option_groups import with_groups
 from leafletfa_scvi.cli._outputs import check_distinct, check_output, check_reach, staged
 from leafletfa_scvi.cli._shared_options import BAD_DATA, DisplayOptions
@@ -146,7 +146,7 @@ def make_dataset(
         with staged(output, *sections, *([report] if report else [])) as paths:
             write_data(adata, paths[0], compression="gzip")
             if multiqc:
-                write_sections(dataset_sections(adata, output.stem), paths[1:])
+                write_sections(dataset_sections(adata, row_name(output)), paths[1:])
             if report is not None:
                 plt.switch_backend("Agg")
                 write_qc_report(adata, paths[-1])
