@@ -63,6 +63,7 @@ def every_block() -> Page:
     small = Table("Few rows", [text_column("Name", ["b", "a"]), number_column("n", [1, 2], str)])
     blocks = [
         Text(f"Text with {SCRIPT}"),
+        Text("Pass the option --of-the-command, or --no-report; " * 9 + f"--{LONG * 3}"),
         Notice(f"Notice {TAG}"),
         Missing(f"What {EVENT}", "because."),
         Heading(f"Heading {SCRIPT}"),
@@ -250,6 +251,25 @@ def test_pages_do_not_scroll_sideways(browser: Browser, page: Path, width: int) 
         }).map((e) => e.outerHTML.slice(0, 80))"""
     )
     assert out == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_options_stay_on_one_line(browser: Browser, pages: dict[str, Path], width: int) -> None:
+    browser.open(pages["blocks"], width=width)
+    options = browser.run(
+        """const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        while (walk.nextNode()) {
+            for (const match of walk.currentNode.data.matchAll(/--[a-z]+(-[a-z]+)*/g)) {
+                const range = document.createRange();
+                range.setStart(walk.currentNode, match.index);
+                range.setEnd(walk.currentNode, match.index + match[0].length);
+                const lines = new Set(Array.from(range.getClientRects(), (box) => box.top));
+                found.push([match[0], lines.size]);
+            }
+        }
+        return found"""
+    )
+    assert options == [["--of-the-command", 1], ["--no-report", 1]] * 9
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import re
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ def rendered(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["prose"] = _prose
     style, script = _source("style.css"), _source("tables.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
@@ -36,6 +39,12 @@ def rendered(page: Page) -> str:
     return environment.get_template("page.html.j2").render(
         page=page, policy=policy, style=style, script=script
     )
+
+
+def _prose(text: str) -> str:
+    """Escape text, and keep lines from breaking after the dashes of an option."""
+    option = r'<span class="option">\g<0></span>'
+    return re.sub(r"(?<![\w-])--[a-z][\w-]{,30}", option, html.escape(text))
 
 
 def _source(name: str) -> str:
