@@ -35,7 +35,7 @@ def parse(text: str) -> list[tuple[dict[str, str], pd.DataFrame]]:
     tracks: list[tuple[dict[str, str], list[dict]]] = []
     for line in text.splitlines():
         if line.startswith("track "):
-            words = shlex.split(line.replace("'", "\\'"))[1:]
+            words = shlex.split(line)[1:]
             tracks.append((dict(word.split("=", 1) for word in words), []))
             continue
         fields = line.split("\t")
@@ -112,6 +112,16 @@ def test_tracks_are_psi_and_reads_of_groups(groups, tmp_path: Path) -> None:
             found = [255 - shade * (255 - part) for part in color]
             assert np.abs(np.subtract(line["color"], found)).max() <= 0.5 + 1e-9
     assert (table["n_not_observed"] > 0).any()
+
+
+@pytest.mark.parametrize("name", ["a\\", "\\", 'a"b', "a'", "a=b", "a\nb"])
+def test_names_of_groups_stand_between_quotes(groups, tmp_path: Path, name: str) -> None:
+    groups.obs["group"] = name
+    table = lfa.tl.write_tracks(groups, tmp_path, "group")
+    head, lines = track_of(tmp_path / table["path"].iloc[0])
+    written = name.replace("\\", "/").replace('"', "'").replace("\n", " ")
+    assert head["name"] == written
+    assert head["description"].startswith(f"{written}: PSI of {len(lines):,} ")
 
 
 def test_few_reads_are_left_out_and_counted(groups, tmp_path: Path) -> None:

@@ -63,5 +63,5 @@ def genome_order(place: Introns) -> np.ndarray:
 
 
 def quotable(text: str) -> str:
-    """Return text that can stand between double quotes on one line."""
-    return re.sub(UNPRINTABLE, " ", text).replace('"', "'").strip()
+    """Return text that can stand between double quotes on one line, without what escapes them."""
+    return re.sub(UNPRINTABLE, " ", text).replace('"', "'").replace("\\", "/").strip()
