@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -248,3 +249,11 @@ class TestQueries:
         assert result.programs["max_z"].isna().all()
         assert torch.is_grad_enabled()
         assert result.programs["max_difference"].notna().all()
+
+
+@pytest.mark.parametrize("slope", [-315.37, 88.0])
+def test_a_slope_of_noise_is_no_number_for_people(result, slope):
+    exact = f"reads left out deviate {result.calibration:.2f} times as much"
+    assert exact in result.describe()
+    noise = replace(result, calibration=slope).describe()
+    assert "reads left out do not deviate from junction means as predicted" in noise

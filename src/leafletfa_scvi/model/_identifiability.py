@@ -42,6 +42,8 @@ MIN_RELIABILITY = 0.16
 The estimate is low where data are sparse. In the simulations of ``benchmarks/quality/limits.py``
 at most half of the programs are found below this bound, and nearly all in all but one case above.
 """
+_MAX_SLOPE = 10.0
+"""Slope above which predicted deviations are nothing but noise."""
 _NAMED = 5
 """Number of programs that a message names."""
 
@@ -307,9 +309,8 @@ def _description(
     nearest = programs["mean_difference"].idxmin()
     pair = programs.loc[nearest]
     return (
-        f"activities are {data:.0%} data and {1.0 - data:.0%} prior; reads left out deviate "
-        f"{calibration.slope:.2f} times as much from junction means as predicted; expected "
-        "correlation with the true activities about "
+        f"activities are {data:.0%} data and {1.0 - data:.0%} prior; "
+        f"{_left_out(calibration)}; expected correlation with the true activities about "
         f"{np.sqrt(_reliability(share, calibration)):.2f}; {smallest} rests on "
         f"{programs.loc[smallest, 'effective_cells']:,.3g} cells, the fewest; the PSI of "
         f"{nearest} and {pair['nearest']}, the most similar, differs by up to "
@@ -352,12 +353,21 @@ def _problems(
         r = np.sqrt(_reliability(share, calibration))
         problems.append(
             f"Activities are expected to correlate with the true ones by about {r:.2f} only: "
-            f"they are {1.0 - data:.0%} prior, and reads left out deviate {calibration.slope:.2f} "
-            "times as much from junction means as predicted. The cells have too few reads, or no "
+            f"they are {1.0 - data:.0%} prior, and "
+            f"{_left_out(calibration)}. The cells have too few reads, or no "
             "programs: pool similar cells (lfa.pp.metacells), fit these, and place the cells on "
             "their programs (load_query_data)."
         )
     return tuple(problems)
+
+
+def _left_out(calibration: inference.Calibration) -> str:
+    """Say how far reads that are left out deviate as predicted."""
+    if 0.0 <= calibration.slope <= _MAX_SLOPE:
+        how = f"deviate {calibration.slope:.2f} times as much"
+    else:  # predictions that hardly differ: any slope
+        how = "do not deviate"
+    return f"reads left out {how} from junction means as predicted"
 
 
 def _named(names: pd.Index) -> str:
