@@ -126,6 +126,15 @@ def test_labels_do_not_collide_and_stay_inside():
         assert box.x1 <= ax.bbox.x1 + 6
 
 
+def test_names_wider_than_the_axes_are_left_out(caplog, capsys):
+    table = splicing_table()
+    table["gene_name"] = ["G" * 300 if name == "g3" else name for name in table["gene_name"]]
+    ax = lfa.pl.differential_splicing(table, labels=["g5_0:out", "G" * 300])
+    assert texts(ax) == ["g5"]
+    assert not caplog.records
+    assert capsys.readouterr() == ("", "")
+
+
 def test_names_to_label_are_genes_atses_or_junctions():
     table = splicing_table()
     ax = lfa.pl.differential_splicing(table, labels=["g3", "g5_0:out"])

@@ -157,3 +157,11 @@ def test_axes_in_a_subfigure_are_saved_with_their_figure(tmp_path):
     ax = whole.subfigures(1, 2)[0].subplots()
     assert finish(ax, save=tmp_path / "figure.svg", return_fig=True) is whole
     assert (tmp_path / "figure.svg").exists()
+
+
+def test_save_that_is_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, axes = plt.subplots()
+    with pytest.raises(TypeError, match="save to be the name of a file, found True"):
+        finish(axes, save=True)
+    assert list(tmp_path.iterdir()) == []

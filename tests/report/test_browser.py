@@ -341,6 +341,27 @@ def test_pages_print(browser: Browser, page: Path) -> None:
         assert "Thefirst40rowsareprinted" in text
 
 
+def test_what_was_searched_is_printed(browser: Browser, table: BigTable) -> None:
+    table.data.find_element(By.TAG_NAME, "input").send_keys("Gene44")  # behind the first 40
+    read = PdfReader(io.BytesIO(browser.printed()))
+    text = joined("".join(sheet.extract_text() for sheet in read.pages))
+    row = joined(GENES[-1] + GROUPS[-1])
+    assert [gene for gene in GENES[3:] if joined(gene) in text] == ["Gene4", "Gene44"]
+    assert row in text
+    assert "1of48rows" in text
+    assert "rowsareprinted" not in text
+
+
+def test_headings_are_repeated_on_each_sheet(browser: Browser, table: BigTable) -> None:
+    browser.run("arguments[0].style.breakBefore = 'page'", table.data)
+    script = "document.querySelectorAll('#all tbody tr').forEach((tr) => tr.style.height = '2cm')"
+    browser.run(script)
+    sheets = [joined(s.extract_text()) for s in PdfReader(io.BytesIO(browser.printed())).pages]
+    rows = [sheet for sheet in sheets if "Gene1" in sheet or "Gene30" in sheet]
+    assert len(rows) >= 2
+    assert [sheet for sheet in rows if "Widecolumn0" not in sheet] == []
+
+
 def test_pages_work_without_scripts(browser: Browser, page: Path) -> None:
     browser.open(page)
     script = "return Array.from(document.querySelectorAll('td, th'), (cell) => cell.textContent)"

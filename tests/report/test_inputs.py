@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import leafletfa_scvi as lfa
@@ -54,6 +56,7 @@ def test_results_are_missing(refuse, fitted):
         message = refuse(kind, adata=adata)
         assert key in message
         assert "model.export_posterior(adata)" in message
+        assert "pass the model" not in refuse(kind, adata=adata, model=fitted[1])
     adata = fitted[0].copy()
     del adata.layers["cell_by_cluster_matrix"]
     assert "cell_by_cluster_matrix" in refuse(KeyError, adata=adata)
@@ -74,6 +77,31 @@ def test_a_model_of_another_fit_or_other_data(refuse, fitted, fit, small):
 def test_numbers_out_of_range(refuse):
     for name, value in {"delta": 1.0, "fdr_target": 0.0, "n_graphs": -1, "max_rows": 0}.items():
         assert name in refuse(ValueError, **{name: value})
+
+
+def test_data_without_cells_or_junctions(refuse, fitted):
+    for adata, found in ((fitted[0][:0], "0 cells and"), (fitted[0][:, :0], "and 0 junctions")):
+        assert found in refuse(ValueError, adata=adata.copy())
+
+
+def test_gene_sets_that_are_none(refuse):
+    assert "gene_sets to be a DataFrame" in refuse(TypeError, gene_sets={"set": ["gene"]})
+    message = refuse(KeyError, gene_sets=pd.DataFrame({"source": ["set"], "gene": ["gene"]}))
+    assert "Expected a column 'target' in gene_sets, found ['source', 'gene']" in message
+    twice = pd.DataFrame({"source": ["set"] * 2, "target": ["gene"] * 2})
+    assert "each pair once in gene_sets" in refuse(ValueError, gene_sets=twice)
+
+
+def test_gene_sets_without_the_package_that_tests_them(refuse, monkeypatch):
+    monkeypatch.setitem(sys.modules, "decoupler", None)
+    sets = pd.DataFrame({"source": ["set"], "target": ["gene"]})
+    assert "leafletfa-scvi[enrichment]" in refuse(ImportError, gene_sets=sets)
+
+
+def test_results_of_other_functions(refuse):
+    table = pd.DataFrame({"k": [2, 3]})
+    assert "lfa.tl.select_n_programs" in refuse(TypeError, selection=table)
+    assert "stability to be a ProgramStability" in refuse(TypeError, stability=table)
 
 
 def test_files_that_cannot_be_written(refuse, fitted, tmp_path):

@@ -71,5 +71,7 @@ def _groups(inputs: Inputs) -> list[Block]:
     medians = [float(np.median(reads[rows])) for rows in cells]
     columns.append(number_column("Junction reads per cell, median", medians, count))
     n_missing = inputs.adata.n_obs - sum(map(len, cells))
-    note = f"{n_missing:,} cells have no value of {inputs.groupby}." if n_missing else ""
-    return [Table(f"Groups of cells by {inputs.groupby}", columns, note)]
+    notes = [f"{n_missing:,} cells have no value of {inputs.groupby}."] if n_missing else []
+    if inputs.sample_key is not None and samples.isna().any():
+        notes.append(f"{samples.isna().sum():,} cells have no value of {inputs.sample_key}.")
+    return [Table(f"Groups of cells by {inputs.groupby}", columns, " ".join(notes))]

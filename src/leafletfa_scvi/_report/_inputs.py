@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from leafletfa_scvi._arguments import check_anndata, check_column, check_inside, check_whole
-from leafletfa_scvi._constants import PROGRAM_SLOT, RESULTS_SLOT
+from leafletfa_scvi._constants import ACTIVITY_SLOT, PROGRAM_SLOT, RESULTS_SLOT
 from leafletfa_scvi._report._blocks import Missing
 from leafletfa_scvi._report._dataset import Layers, numbers
 from leafletfa_scvi._similar import did_you_mean
 from leafletfa_scvi.model import LeafletFAModel
 from leafletfa_scvi.pl._groups import cells_by_group
 from leafletfa_scvi.pl._slots import result_slot
+from leafletfa_scvi.tl import ProgramSelection, ProgramStability
 from leafletfa_scvi.tl._activities import cell_activities
+from leafletfa_scvi.tl._networks import import_decoupler, read_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
     from leafletfa_scvi._report._blocks import Block
     from leafletfa_scvi.pp import Annotation
-    from leafletfa_scvi.tl import ProgramSelection, ProgramStability
     from leafletfa_scvi.tl._activities import CellActivities
 
 _MAX_GROUPS: Final = 100
@@ -93,9 +94,9 @@ def check_inputs(
     groupby: str | None,
     sample_key: str | None,
     gtf: Any,
-    gene_sets: pd.DataFrame | None,
-    selection: ProgramSelection | None,
-    stability: ProgramStability | None,
+    gene_sets: Any,
+    selection: Any,
+    stability: Any,
     delta: float,
     fdr_target: float,
     n_graphs: int,
@@ -103,6 +104,11 @@ def check_inputs(
 ) -> Inputs:
     """Check everything that can be checked quickly; errors are those of ``report``."""
     adata = check_anndata(adata, "adata")
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise ValueError(
+            f"Expected cells and junctions in adata, found {adata.n_obs:,} cells and "
+            f"{adata.n_vars:,} junctions. Check how it was subset."
+        )
     check_inside("delta", delta, "[0, 1)")
     check_inside("fdr_target", fdr_target)
     check_whole("n_graphs", n_graphs, 0)
@@ -111,6 +117,15 @@ def check_inputs(
         raise TypeError(
             f"Expected model to be a LeafletFAModel, found a {type(model).__name__}. Load a saved "
             "one with LeafletFAModel.load(path, adata=False)."
+        )
+    _check_results(selection, stability)
+    if gene_sets is not None:
+        read_network(gene_sets, "source", "target", "weight", "gene_sets")
+        import_decoupler()
+    if model is not None and ACTIVITY_SLOT not in adata.obsm:
+        raise ValueError(
+            f"Expected activities in adata.obsm[{ACTIVITY_SLOT!r}], found none. Write them with "
+            "model.export_posterior(adata)."
         )
     cells = cell_activities(adata, "adata")
     result_slot(adata, "varm", PROGRAM_SLOT)
@@ -180,6 +195,19 @@ def _check_obs(adata: AnnData, name: str, column: str) -> None:
             f"Expected {name}={column!r} to name a column of adata.obs, found none of this name."
             f"{offer} There are {listed or 'no columns'}."
         )
+
+
+def _check_results(selection: Any, stability: Any) -> None:
+    """Check that results of other functions are theirs."""
+    for name, value, kind, function in (
+        ("selection", selection, ProgramSelection, "select_n_programs"),
+        ("stability", stability, ProgramStability, "program_stability"),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(
+                f"Expected {name} to be a {kind.__name__}, found a {type(value).__name__}. Pass "
+                f"the result of lfa.tl.{function}."
+            )
 
 
 def _check_model(model: LeafletFAModel, adata: AnnData) -> None:

@@ -69,7 +69,7 @@ def report(
     adata
         Data set with the results of ``model.export_posterior``; not modified.
     output
-        File to write, ``.html``. It is written whole or not at all.
+        File to write, ``.html`` or ``.htm``. It is written whole or not at all.
     model
         The trained model of these results, with or without its data. Differential splicing and
         what makes the fit unreliable need it.
@@ -114,18 +114,22 @@ def report(
     ------
     FileExistsError
         The file exists, unless ``overwrite``.
+    ImportError
+        ``gene_sets`` need the package decoupler, which is not installed.
     KeyError
-        ``groupby`` or ``sample_key`` is not a column of ``obs``, or programs or layers are
-        missing.
+        ``groupby`` or ``sample_key`` is not a column of ``obs``, or programs, layers or columns of
+        ``gene_sets`` are missing.
     OSError
         The file cannot be written.
     RuntimeError
         The model is not trained.
     TypeError
-        ``adata`` is not an AnnData, or ``model`` not a model.
+        ``adata`` is not an AnnData, ``model`` not a model, or ``gene_sets``, ``selection`` or
+        ``stability`` of another class.
     ValueError
-        ``output`` does not end with ``.html``, there are no activities, the model has other
-        junctions or programs, ``groupby`` has more than 100 groups, or a number is out of range.
+        ``output`` does not end with ``.html``, there are no cells or activities, the model has
+        other junctions or programs, ``groupby`` has more than 100 groups, or a number is out of
+        range.
 
     Examples
     --------

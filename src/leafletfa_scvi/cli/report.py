@@ -123,7 +123,7 @@ def report(
         check_model(model)
         sources += [model / MODEL_FILE, model / DATA_FILE]
     output = data.with_suffix(".report.html") if output is None else output
-    if output.suffix.lower() != ".html":
+    if output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {output}: expected a name that ends with .html.")
     check_output(output, sources, overwrite, "The page")
     reporter = Reporter.of(report, display, output, *sources, model)
@@ -175,7 +175,7 @@ def _page(
     rest = dict.fromkeys(("groupby", "sample_key", "selection", "stability"))
     try:
         inputs = check_inputs(adata, model=model, **{**rest, **arguments})
-    except (*BAD_DATA, OSError) as error:
+    except (*BAD_DATA, OSError, ImportError) as error:
         raise UserError(one_line(error)) from error
     reporter.stage(f"Making the page of {adata.n_obs:,} cells and {adata.n_vars:,} junctions")
     try:

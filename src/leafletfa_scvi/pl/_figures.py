@@ -59,11 +59,18 @@ def finish(
 
     Raises
     ------
+    TypeError
+        ``save`` is not a path, such as True.
     ValueError
         The ending is not a format of matplotlib.
     OSError
         The file cannot be written.
     """
+    if save is not None and not isinstance(save, str | os.PathLike):
+        raise TypeError(
+            f"Expected save to be the name of a file, found {save!r}. Pass one such as "
+            "'figure.pdf'."
+        )
     axes = _first(drawn)
     figure: Figure = axes.figure.canvas.figure  # also of axes in a subfigure
     if title is not None:

@@ -46,11 +46,17 @@ def place_labels(
     root: Any = ax.figure.canvas.figure
     root.draw_without_rendering()  # places the axes
     style: dict[str, Any] = {"fontsize": "small", "ha": "center", "va": "center", "zorder": 7}
-    texts = [
-        ax.text(float(a), float(b), name, **style) for a, b, name in zip(x, y, names, strict=True)
-    ]
+    texts, points = [], []
+    for name, *point in zip(names, x, y, strict=True):
+        text = ax.text(float(point[0]), float(point[1]), name, **style)
+        if text.get_window_extent().width > ax.get_window_extent().width:
+            text.remove()
+            continue
+        texts.append(text)
+        points.append(point)
     if not texts:
         return []
+    x, y = np.array(points).T
     avoid = avoid[:_AVOIDED]
     limits = ax.get_xlim(), ax.get_ylim()
     adjust_text(

@@ -25,10 +25,12 @@ def import_decoupler() -> Any:
     return decoupler
 
 
-def read_network(net: Any, source: str, target: str, weight: str) -> pd.DataFrame:
+def read_network(
+    net: Any, source: str, target: str, weight: str, name: str = "net"
+) -> pd.DataFrame:
     """Check a network, and name its columns ``source``, ``target`` and ``weight``.
 
-    Without the column ``"weight"``, all weights are 1.
+    Without the column ``"weight"``, all weights are 1. Messages call the network by ``name``.
 
     Raises
     ------
@@ -41,29 +43,30 @@ def read_network(net: Any, source: str, target: str, weight: str) -> pd.DataFram
     """
     if not isinstance(net, pd.DataFrame):
         raise TypeError(
-            f"Expected net to be a DataFrame of sources and targets, found {type(net).__name__}."
+            f"Expected {name} to be a DataFrame of sources and targets, found a "
+            f"{type(net).__name__}."
         )
-    for name, column in (("source", source), ("target", target), ("weight", weight)):
-        if column not in net and (name, column) != ("weight", "weight"):
+    for role, column in (("source", source), ("target", target), ("weight", weight)):
+        if column not in net and (role, column) != ("weight", "weight"):
+            remedy = f"Name the column, {role}=..." if name == "net" else "Rename its columns."
             raise KeyError(
-                f"Expected a column {column!r} in net, found {list(net.columns)}. Name the "
-                f"column, {name}=..."
+                f"Expected a column {column!r} in {name}, found {list(net.columns)}. {remedy}"
             )
     table = pd.DataFrame({"source": net[source], "target": net[target]})
     if table.empty:
-        raise ValueError("Expected net to have rows, found none.")
+        raise ValueError(f"Expected {name} to have rows, found none.")
     if table.isna().to_numpy().any():
         row = int(table.isna().any(axis=1).to_numpy().argmax())
         raise ValueError(
-            f"Expected a source and a target in every row of net, found none in row {row} "
-            "(0-based). Drop such rows, net.dropna(subset=...)."
+            f"Expected a source and a target in every row of {name}, found none in row {row} "
+            f"(0-based). Drop such rows, {name}.dropna(subset=...)."
         )
     table = table.astype(str)
     weights = net[weight].to_numpy(float) if weight in net else np.ones(len(net))
     if not np.isfinite(weights).all():
         row = int((~np.isfinite(weights)).argmax())
         raise ValueError(
-            f"Expected finite weights in net[{weight!r}], found {weights[row]} in row {row} "
+            f"Expected finite weights in {name}[{weight!r}], found {weights[row]} in row {row} "
             "(0-based)."
         )
     table["weight"] = weights
@@ -71,9 +74,9 @@ def read_network(net: Any, source: str, target: str, weight: str) -> pd.DataFram
     if repeated.any():
         first = table.iloc[int(repeated.argmax())]
         raise ValueError(
-            f"Expected each pair once in net, found {first['source']!r} and {first['target']!r} "
-            f"in several rows ({repeated.sum()} repeated rows). Sum their weights or drop them, "
-            f"net.drop_duplicates([{source!r}, {target!r}])."
+            f"Expected each pair once in {name}, found {first['source']!r} and "
+            f"{first['target']!r} in several rows ({repeated.sum()} repeated rows). Sum their "
+            f"weights or drop them, {name}.drop_duplicates([{source!r}, {target!r}])."
         )
     return table.reset_index(drop=True)
 
