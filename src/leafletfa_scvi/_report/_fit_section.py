@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from leafletfa_scvi._report._blocks import (
 )
 from leafletfa_scvi._report._figures import drawing, encoded
 from leafletfa_scvi._report._inputs import attempted
+from leafletfa_scvi.tl._concentration_range import concentration_range
 
 if TYPE_CHECKING:
     from leafletfa_scvi._report._inputs import Inputs
@@ -105,7 +106,7 @@ def _facts(
     rows["Training"] = training(inputs)
     rows["Converged"] = {True: "yes", False: "no", None: "not known"}[converged]
     if "kappa" in inputs.results:
-        rows["Concentration kappa"] = _range(inputs.results["kappa"])
+        rows["Concentration kappa"] = concentration_range(inputs.results["kappa"])
     if identified is not None and len(identified.programs) > 1:
         prior = float(identified.cells["prior_share"].mean())
         rows["Activities"] = f"{1.0 - prior:.0%} data, {prior:.0%} prior"
@@ -122,14 +123,6 @@ def training(inputs: Inputs) -> str:
     if n_epochs:
         return f"EM, then variational inference ({n_epochs:,} epochs)"
     return f"EM alone ({n_cycles:,} cycles)" if n_cycles else "not recorded"
-
-
-def _range(kappa: Any) -> str:
-    """Write the one kappa, or the median and range of those of the junctions."""
-    low, middle, high = np.quantile(kappa, [0.05, 0.5, 0.95])
-    if np.ndim(kappa) == 0:
-        return f"{middle:.3g}"
-    return f"median {middle:.3g}, 90 % of junctions {low:.3g} to {high:.3g}"
 
 
 def _history(inputs: Inputs) -> list[Block]:

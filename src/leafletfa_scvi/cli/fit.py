@@ -218,6 +218,8 @@ def _data_table(
     end: Convergence,
     seconds: float,
 ) -> Table:
+    from leafletfa_scvi.tl._concentration_range import concentration_range
+
     n_atses, n_observed = sizes["n_atses"], sizes["n_observed"] or 0
     share = n_observed / max(adata.n_obs * adata.n_vars, 1)
     rows = {
@@ -227,7 +229,7 @@ def _data_table(
         "Observed entries": f"{n_observed:,} ({share:.1%})",
         "Likelihood": fitted.module.model.likelihood.name,
         "Converged": ("yes, " if end.converged else "no, ") + end.steps,
-        "Concentration kappa": _concentration(adata.uns[RESULTS_SLOT]["kappa"]),
+        "Concentration kappa": concentration_range(adata.uns[RESULTS_SLOT]["kappa"]),
         **_activity_rows(identified),
         **_batch_rows(fitted),
         "Time": f"{seconds:.0f} s",
@@ -261,16 +263,6 @@ def _batch_rows(fitted: lfa.LeafletFAModel) -> dict[str, str]:
         "Batches": f"{len(fitted.batch_names)}",
         "Junctions that they shift": f"{shifted.sum():,} at an FDR of {_FDR:.0%}",
     }
-
-
-def _concentration(kappa: Any) -> str:
-    """Format the one kappa, or the median and range of those of the junctions."""
-    import numpy as np
-
-    low, middle, high = np.quantile(kappa, [0.05, 0.5, 0.95])
-    if np.ndim(kappa) == 0:
-        return f"{middle:.3g}"
-    return f"{middle:.3g} (90 % of junctions {low:.3g} to {high:.3g})"
 
 
 def _program_table(adata: AnnData, identified: Identifiability) -> Table:
