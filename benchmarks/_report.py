@@ -100,8 +100,19 @@ def _replace(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def written_rows(name: str, heading: str, folder: Path | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a table that :func:`write` wrote, for a run that goes on with it."""
+def written_rows(
+    name: str, heading: str, option: str, folder: Path | None = None
+) -> list[dict[str, Any]]:
+    """Return the rows of a table that :func:`write` wrote, for a run that goes on with it.
+
+    Raises
+    ------
+    SystemExit
+        They were not written with ``option``, such as ``--method em``.
+    """
     path = (folder or FOLDER) / f"{name}.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text())[heading]
+    written = json.loads(path.read_text())
+    if option not in written["facts"]["command"]:
+        raise SystemExit(f"{path} was not written with {option}: leave out --resume.")
+    rows: list[dict[str, Any]] = written[heading]
     return rows

@@ -55,7 +55,8 @@ def main() -> None:
     columns = {"shifted": 7, "K": 2, "seed": 4, "fit": 14, "phi": 6, "psi": 6, "batch": 6}
     table = Table({**columns, "gain": 6, "AUROC": 6, "power": 6, "FDP": 6, "s": 6})
     table.start()
-    for row in written_rows("batch", "Fits") if args.resume else ():
+    method = f"--method {args.method}"
+    for row in written_rows("batch", "Fits", method) if args.resume else ():
         table.add(**row)
     done = {(row["shifted"], row["K"], row["seed"]) for row in table.rows}
     for seed in range(args.seeds):

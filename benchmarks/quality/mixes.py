@@ -72,7 +72,8 @@ def main() -> None:
     found = {"AUROC": 6, "power": 6, "FDP": 6, "s": 6}
     table = Table(columns | own | found)
     table.start()
-    for row in written_rows("mixes", "Fits") if args.resume else ():
+    method = f"--method {args.method}"
+    for row in written_rows("mixes", "Fits", method) if args.resume else ():
         table.add(**row)
     done = {(row["SP4"], row["shifted"], row["seed"]) for row in table.rows}
     for seed in range(args.seeds):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
@@ -13,29 +13,8 @@ import pytest
 
 import leafletfa_scvi as lfa
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A data set of 3 + 3 donors whose groups differ, and a model fitted to it."""
-    folder = tmp_path_factory.mktemp("fitted")
-    adata = lfa.datasets.simulate_cohort(
-        (3, 3), n_cells=150, n_atses=60, n_programs=2, coverage=0.6, shift=0.6, seed=1
-    )
-    adata.obs["part"] = pd.Categorical(np.arange(adata.n_obs) % 4)
-    lfa.LeafletFAModel.setup_anndata(adata)
-    model = lfa.LeafletFAModel(adata, n_programs=2)
-    model.train(method="em", accelerator="cpu")
-    model.export_posterior(adata)
-    model.save(folder / "model")
-    for key in [key for key in adata.uns if key.startswith("_scvi")]:
-        del adata.uns[key]
-    adata.write_h5ad(folder / "data.h5ad")
-    return folder
-
-
-@pytest.fixture
-def data(folder, tmp_path) -> Path:
-    return Path(shutil.copy(folder / "data.h5ad", tmp_path / "data.h5ad"))
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

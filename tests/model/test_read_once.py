@@ -57,8 +57,3 @@ def test_counts_are_read_again_afterwards_also_after_an_error(loaded, reads):
     with pytest.raises(ValueError, match="negative"):
         model.get_cell_activities(adata)
     assert reads == [80, 80]
-
-
-def test_without_a_model_nothing_is_kept(small):
-    with read_once(None, small):
-        pass

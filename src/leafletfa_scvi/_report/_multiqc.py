@@ -131,8 +131,8 @@ def fit_section(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def write_sections(sections: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> None:
-    """Write each section to its file; further paths are not used."""
-    for section, path in zip(sections, paths, strict=False):
+    """Write each section to its file."""
+    for section, path in zip(sections, paths, strict=True):
         text = json.dumps(section, indent=2, allow_nan=False)
         path.write_text(f"{text}\n", encoding="utf-8")
 

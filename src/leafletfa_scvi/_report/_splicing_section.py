@@ -74,7 +74,7 @@ def splicing_section(inputs: Inputs) -> tuple[Section, Comparisons | None]:
             "The test needs the model: pass model (--model DIR, the folder that leafletfa fit "
             "--save-model wrote). A model of the programs in this file, "
             "LeafletFAModel.from_programs(adata), serves as well, but fits the activities of all "
-            "cells again, which takes minutes."
+            "cells again, which takes longer."
         )
         blocks = [Missing(what, why)]
     else:

@@ -41,6 +41,18 @@ MethodOption = Annotated[
         help="svi: posterior by variational inference; em: point estimate of programs, in seconds."
     ),
 ]
+SampleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sample",
+        help="Column of obs with the samples (donor, mouse, plate), which are then the "
+        "replicates. Without it cells are, and the result holds for these cells only.",
+        metavar="COLUMN",
+    ),
+]
+DeltaOption = Annotated[
+    float, typer.Option(help="Difference in PSI that must be exceeded.", min=0, max=0.99)
+]
 SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed.")]
 
 

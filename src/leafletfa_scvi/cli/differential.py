@@ -25,7 +25,13 @@ from leafletfa_scvi.cli._outputs import (
     check_output,
     staged,
 )
-from leafletfa_scvi.cli._shared_options import BAD_DATA, DataArgument, DisplayOptions
+from leafletfa_scvi.cli._shared_options import (
+    BAD_DATA,
+    DataArgument,
+    DeltaOption,
+    DisplayOptions,
+    SampleOption,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,15 +52,7 @@ class ComparisonOptions(OptionGroup):
     groupby: Annotated[
         str, typer.Option(help="Column of obs with the groups to compare.", metavar="COLUMN")
     ]
-    sample_key: Annotated[
-        str | None,
-        typer.Option(
-            "--sample",
-            help="Column of obs with the samples (donor, mouse, plate), which are then the "
-            "replicates. Without it cells are, and the result holds for these cells only.",
-            metavar="COLUMN",
-        ),
-    ] = None
+    sample_key: SampleOption = None
     group1: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,9 +71,7 @@ class ComparisonOptions(OptionGroup):
         bool,
         typer.Option("--all-pairs", help="Compare all pairs of groups (of those in --group1)."),
     ] = False
-    delta: Annotated[
-        float, typer.Option(help="Difference in PSI that must be exceeded.", min=0, max=0.99)
-    ] = _TEST["delta"]
+    delta: DeltaOption = _TEST["delta"]
     fdr_target: Annotated[
         float,
         typer.Option(

@@ -146,7 +146,8 @@ def make_dataset(
         with staged(output, *sections, *([report] if report else [])) as paths:
             write_data(adata, paths[0], compression="gzip")
             if multiqc:
-                write_sections(dataset_sections(adata, row_name(output)), paths[1:])
+                shown = dataset_sections(adata, row_name(output))
+                write_sections(shown, paths[1 : 1 + len(sections)])
             if report is not None:
                 plt.switch_backend("Agg")
                 write_qc_report(adata, paths[-1])

@@ -24,7 +24,13 @@ from leafletfa_scvi.cli._outputs import (
     check_reach,
     staged,
 )
-from leafletfa_scvi.cli._shared_options import BAD_DATA, DataArgument, DisplayOptions
+from leafletfa_scvi.cli._shared_options import (
+    BAD_DATA,
+    DataArgument,
+    DeltaOption,
+    DisplayOptions,
+    SampleOption,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,18 +50,8 @@ class ContentOptions(OptionGroup):
         str | None,
         typer.Option(help="Column of obs with the groups to compare.", metavar="COLUMN"),
     ] = None
-    sample_key: Annotated[
-        str | None,
-        typer.Option(
-            "--sample",
-            help="Column of obs with the samples (donor, mouse, plate), which are then the "
-            "replicates. Without it cells are, and differences hold for these cells only.",
-            metavar="COLUMN",
-        ),
-    ] = None
-    delta: Annotated[
-        float, typer.Option(help="Difference in PSI that must be exceeded.", min=0, max=0.99)
-    ] = _REPORT["delta"]
+    sample_key: SampleOption = None
+    delta: DeltaOption = _REPORT["delta"]
     fdr_target: Annotated[
         float,
         typer.Option(
